@@ -1,0 +1,3 @@
+//! The taskstatsd node agent.
+
+pub mod taskstats;

@@ -1,0 +1,3 @@
+//! The taskstatsd agent.
+
+fn main() {}
