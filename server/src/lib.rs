@@ -1,3 +1,4 @@
-//! The taskstatsd node agent.
+//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`].
 
+pub mod netlink;
 pub mod taskstats;

@@ -1,0 +1,51 @@
+//! From a family's name to its id.
+
+use std::io;
+
+use neli::consts::genl::{CtrlAttr, CtrlCmd};
+use neli::consts::nl::GenlId;
+
+use super::{MessageKind, Messages, Request, RequestAttribute, Socket, attributes};
+
+/// Version of the controller's own family (`net/netlink/genetlink.c`, `genl_ctrl`).
+const CONTROLLER_VERSION: u8 = 2;
+/// A reply of the controller lists all operations of the family; the kernel's limit is one page.
+const REPLY_BYTES: usize = 16 * 1024;
+
+/// Asks the kernel's controller, `nlctrl`, for the id of the family called `name`.
+///
+/// # Errors
+/// `ENOENT` when the kernel has no such family, or does not show it to this network namespace; what
+/// the socket said otherwise.
+pub fn resolve_family(name: &str) -> io::Result<u16> {
+    let socket = Socket::open()?;
+    let request = Request {
+        family: GenlId::Ctrl.into(),
+        command: CtrlCmd::Getfamily.into(),
+        version: CONTROLLER_VERSION,
+        sequence: 1,
+        acknowledge: false,
+        attribute: RequestAttribute::Text(CtrlAttr::FamilyName.into(), name),
+    };
+    socket.send(&request.encode()?)?;
+    let mut reply = vec![0; REPLY_BYTES];
+    let length = socket.receive(&mut reply)?;
+    family_id(&reply[..length])
+}
+
+fn family_id(reply: &[u8]) -> io::Result<u16> {
+    let wanted = u16::from(CtrlAttr::FamilyId);
+    for message in Messages::new(reply) {
+        match message.kind() {
+            MessageKind::Error(errno) => return Err(io::Error::from_raw_os_error(errno)),
+            MessageKind::Generic { attributes: bytes, .. } => {
+                let id = attributes(bytes).find(|attribute| attribute.kind == wanted);
+                if let Some(id) = id.and_then(|attribute| attribute.payload.first_chunk()) {
+                    return Ok(u16::from_ne_bytes(*id));
+                }
+            }
+            MessageKind::Acknowledgement | MessageKind::Malformed => {}
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the controller's reply names no family id"))
+}

@@ -1,0 +1,15 @@
+//! Generic netlink on the wire: messages, attributes, sockets.
+//!
+//! The only module with `unsafe` code and file descriptors. It knows nothing of tasks.
+
+mod family;
+mod message;
+mod poller;
+mod request;
+mod socket;
+
+pub use family::resolve_family;
+pub use message::{Attribute, Attributes, Header, Message, MessageKind, Messages, attributes};
+pub use poller::{Poller, Waker};
+pub use request::{Request, RequestAttribute};
+pub use socket::{Inbox, Received, Socket};

@@ -1,0 +1,74 @@
+//! Requests to a generic netlink family, built by neli.
+
+use std::io::{self, Cursor};
+
+use neli::ToBytes;
+use neli::consts::nl::NlmF;
+use neli::genl::{AttrTypeBuilder, Genlmsghdr, GenlmsghdrBuilder, NlattrBuilder};
+use neli::nl::{NlPayload, NlmsghdrBuilder};
+use neli::types::{Buffer, GenlBuffer};
+
+/// One attribute of a request.
+#[derive(Clone, Copy, Debug)]
+pub enum RequestAttribute<'a> {
+    /// A number.
+    U32(u16, u32),
+    /// A string; its terminating NUL is added.
+    Text(u16, &'a str),
+}
+
+/// A request that has not been encoded yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The family's id.
+    pub family: u16,
+    /// The family's command.
+    pub command: u8,
+    /// The family's version.
+    pub version: u8,
+    /// Number that the reply repeats.
+    pub sequence: u32,
+    /// Whether the kernel is to acknowledge success.
+    pub acknowledge: bool,
+    /// What is asked.
+    pub attribute: RequestAttribute<'a>,
+}
+
+impl Request<'_> {
+    /// Encodes the request.
+    ///
+    /// # Errors
+    /// `InvalidInput` when neli refuses to encode it, as with a text over 64 KiB.
+    pub fn encode(&self) -> io::Result<Vec<u8>> {
+        let mut attributes = GenlBuffer::<u16, Buffer>::new();
+        let (kind, payload) = match self.attribute {
+            RequestAttribute::U32(kind, number) => (kind, number.to_ne_bytes().to_vec()),
+            RequestAttribute::Text(kind, text) => (kind, [text.as_bytes(), b"\0"].concat()),
+        };
+        let kind = AttrTypeBuilder::default().nla_type(kind).build().map_err(invalid)?;
+        let attribute =
+            NlattrBuilder::default().nla_type(kind).nla_payload(payload).build().map_err(invalid)?;
+        attributes.push(attribute);
+        let generic: Genlmsghdr<u8, u16> = GenlmsghdrBuilder::default()
+            .cmd(self.command)
+            .version(self.version)
+            .attrs(attributes)
+            .build()
+            .map_err(invalid)?;
+        let flags = if self.acknowledge { NlmF::REQUEST | NlmF::ACK } else { NlmF::REQUEST };
+        let message = NlmsghdrBuilder::default()
+            .nl_type(self.family)
+            .nl_flags(flags)
+            .nl_seq(self.sequence)
+            .nl_payload(NlPayload::Payload(generic))
+            .build()
+            .map_err(invalid)?;
+        let mut bytes = Cursor::new(Vec::new());
+        message.to_bytes(&mut bytes).map_err(invalid)?;
+        Ok(bytes.into_inner())
+    }
+}
+
+fn invalid(error: impl std::error::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
+}
