@@ -1,3 +1,86 @@
-//! The taskstatsd agent.
+//! The taskstatsd agent: arguments, agent, signals, end.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use sd_notify::NotifyState;
+use taskstatsd::agent::{self, Agent, Drained};
+use taskstatsd::config::{Args, Config};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// What a shell sees of a process that a second signal ended.
+const CUT_OFF: u8 = 1;
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("taskstatsd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_new(&args.log).context("--log is no filter")?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = Config::try_from(args)?;
+    agent::runtime().context("starting the runtime failed")?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::install().context("installing signal handlers failed")?;
+    let mut running = Agent::bind(config).await?.serve().await?;
+    notify(&[NotifyState::Ready]);
+    tokio::select! {
+        () = signals.recv() => {}
+        reason = running.failed() => anyhow::bail!("serving ended: {reason}"),
+    }
+    notify(&[NotifyState::Stopping]);
+    tracing::info!("draining; a second signal ends at once");
+    let drained = tokio::select! {
+        drained = running.drain() => drained,
+        () = signals.recv() => Drained::CutOff,
+    };
+    match drained {
+        Drained::Complete => {
+            tracing::info!("drained");
+            Ok(ExitCode::SUCCESS)
+        }
+        Drained::CutOff => {
+            tracing::warn!("cut off the calls and streams that had not ended");
+            Ok(ExitCode::from(CUT_OFF))
+        }
+    }
+}
+
+/// The signals that ask for an end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "telling the service manager failed");
+    }
+}

@@ -40,13 +40,25 @@ impl Socket {
         self.inner.send(request, Msg::empty()).map(drop)
     }
 
-    /// Receives one datagram, waiting for it.
+    /// Receives one datagram, waiting for it if need be.
     ///
     /// # Errors
     /// `InvalidData` when the datagram is longer than `buffer`; else what the kernel said.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive_with(Msg::empty(), buffer)
+    }
+
+    /// Receives one datagram that is already there.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none waits; otherwise as [`Socket::receive`].
+    pub fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.receive_with(Msg::DONTWAIT, buffer)
+    }
+
+    fn receive_with(&self, flags: Msg, buffer: &mut [u8]) -> io::Result<usize> {
         // With MSG_TRUNC the kernel returns the datagram's real length.
-        let (length, _) = self.inner.recv(&mut *buffer, Msg::TRUNC)?;
+        let (length, _) = self.inner.recv(&mut *buffer, flags | Msg::TRUNC)?;
         if length > buffer.len() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a datagram was cut short"));
         }

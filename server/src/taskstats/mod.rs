@@ -1,7 +1,21 @@
-//! What the kernel says of tasks, in domain types.
+//! What the kernel says of tasks, in domain types, and the seam behind which it is asked.
 
+mod cpumask;
+mod decode;
+mod exit;
+mod kernel;
+mod layout;
+mod linux;
 mod stats;
+mod wire;
 
+pub use cpumask::{Cpumask, CpumaskError};
+pub use decode::{Provenance, decode};
+pub use exit::{Exit, WaitStatus};
+pub use kernel::{
+    Drained, ExitSink, Kernel, KernelError, Listener, Namespace, TaskId, Wake,
+};
+pub use linux::LinuxKernel;
 pub use stats::{
     Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayClass, Executable, Extremes,
     Faults, Identity, Io, Memory, Stats, TaskIdentity,

@@ -1,0 +1,198 @@
+//! From the command line and the environment to a configuration that was checked.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Parser;
+
+use crate::exits::ReaderConfig;
+use crate::listen::{AddressError, ListenAddress};
+use crate::rpc::Limits;
+
+/// The least history: some chunks must fit.
+const MIN_HISTORY: ByteSize = ByteSize::kib(64);
+/// The least receive buffer: the kernel's own minimum is about this.
+const MIN_RECEIVE_BUFFER: ByteSize = ByteSize::kib(4);
+/// The most: the kernel counts in a signed 32-bit number and doubles it.
+const MAX_RECEIVE_BUFFER: ByteSize = ByteSize::mib(1023);
+/// Longer sleeps between drains would be felt by every watcher.
+const MAX_PACE: Duration = Duration::from_secs(1);
+/// Calls beside the event loop at once. More would only wait for the same cores.
+const SLOW_CALLS: usize = 64;
+
+/// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
+///
+/// It needs CAP_NET_ADMIN and the host's pid, network and user namespaces, and nothing else.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "taskstatsd", version, max_term_width = 100)]
+pub struct Args {
+    /// Where to listen: unix:///path or tcp://host[:8275]; may be given more than once.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TASKSTATSD_LISTEN",
+        value_delimiter = ',',
+        default_value = "unix:///run/taskstatsd/taskstatsd.sock"
+    )]
+    pub listen: Vec<ListenAddress>,
+
+    /// Allow tcp:// listeners, which have neither encryption nor authentication.
+    #[arg(long, env = "TASKSTATSD_INSECURE")]
+    pub insecure: bool,
+
+    /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
+    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_RECEIVE_BUFFER", default_value = "8MiB")]
+    pub receive_buffer: ByteSize,
+
+    /// Memory for past exits; what it cannot hold is lost to slow watchers, and counted.
+    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_HISTORY_BYTES", default_value = "32MiB")]
+    pub history_bytes: ByteSize,
+
+    /// How long CPUs are listened to after their last watcher left.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TASKSTATSD_GRACE_PERIOD",
+        default_value = "60s",
+        value_parser = humantime::parse_duration
+    )]
+    pub grace_period: Duration,
+
+    /// Sleep between drains of the receive buffers while exits are many; 0s to never sleep.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TASKSTATSD_PACE",
+        default_value = "2ms",
+        value_parser = humantime::parse_duration
+    )]
+    pub pace: Duration,
+
+    /// Exit streams at once.
+    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_WATCHERS", default_value_t = 256)]
+    pub max_watchers: usize,
+
+    /// How long calls and streams may take to end after SIGTERM.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TASKSTATSD_DRAIN_TIMEOUT",
+        default_value = "10s",
+        value_parser = humantime::parse_duration
+    )]
+    pub drain_timeout: Duration,
+
+    /// Name of this node in answers; the host name by default.
+    #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
+    pub node_name: Option<String>,
+
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter by module.
+    #[arg(long, value_name = "FILTER", env = "TASKSTATSD_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// A configuration that the agent can run with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Vec<ListenAddress>,
+    /// How exits are taken.
+    pub reader: ReaderConfig,
+    /// Memory for past exits, bytes.
+    pub history_bytes: usize,
+    /// How much runs at once.
+    pub limits: Limits,
+    /// How long the end may take.
+    pub drain_timeout: Duration,
+    /// Overrides the host name.
+    pub node_name: Option<String>,
+}
+
+/// A setting that the agent cannot run with.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Plaintext TCP was not allowed.
+    #[error(
+        "{0} has neither encryption nor authentication, and whoever reads the accounts of all \
+         processes can learn secrets from them (CVE-2011-2494); use a unix:// listener, or add \
+         --insecure if the network is trusted"
+    )]
+    Plaintext(ListenAddress),
+    /// A number is out of its range.
+    #[error("{flag} {value} is out of range; use {range}")]
+    OutOfRange {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// What is possible.
+        range: String,
+    },
+    /// Two listeners are the same.
+    #[error("{0} is given twice as a listener")]
+    Twice(ListenAddress),
+    /// An address cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+}
+
+impl TryFrom<Args> for Config {
+    type Error = ConfigError;
+
+    fn try_from(args: Args) -> Result<Self, ConfigError> {
+        check_listeners(&args)?;
+        check_ranges(&args)?;
+        Ok(Self {
+            listen: args.listen,
+            reader: ReaderConfig {
+                pace: args.pace,
+                receive_buffer: bytes(args.receive_buffer),
+                grace: args.grace_period,
+            },
+            history_bytes: bytes(args.history_bytes),
+            limits: Limits { watchers: args.max_watchers, slow_calls: SLOW_CALLS },
+            drain_timeout: args.drain_timeout,
+            node_name: args.node_name,
+        })
+    }
+}
+
+fn check_listeners(args: &Args) -> Result<(), ConfigError> {
+    for (index, address) in args.listen.iter().enumerate() {
+        if address.is_plaintext_tcp() && !args.insecure {
+            return Err(ConfigError::Plaintext(address.clone()));
+        }
+        // Port 0 is another port each time.
+        if !address.is_any_port() && args.listen[..index].contains(address) {
+            return Err(ConfigError::Twice(address.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn check_ranges(args: &Args) -> Result<(), ConfigError> {
+    let out_of_range = |flag, value: String, range: String| {
+        Err(ConfigError::OutOfRange { flag, value, range })
+    };
+    if !(MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&args.receive_buffer) {
+        let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
+        return out_of_range("--receive-buffer", args.receive_buffer.to_string(), range);
+    }
+    if args.history_bytes < MIN_HISTORY {
+        let range = format!("{MIN_HISTORY} or more");
+        return out_of_range("--history-bytes", args.history_bytes.to_string(), range);
+    }
+    if args.pace > MAX_PACE {
+        let value = humantime::format_duration(args.pace).to_string();
+        let range = format!("0s to {}", humantime::format_duration(MAX_PACE));
+        return out_of_range("--pace", value, range);
+    }
+    if args.max_watchers == 0 {
+        return out_of_range("--max-watchers", "0".to_owned(), "1 or more".to_owned());
+    }
+    Ok(())
+}
+
+fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}

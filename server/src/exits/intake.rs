@@ -1,0 +1,137 @@
+//! From what the listener takes to the history.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::chunk::ChunkBuilder;
+use super::counters::Counters;
+use super::history::{History, KernelLoss};
+use crate::taskstats::{DelayAccounting, Exit, ExitSink};
+
+/// A CPU's losses are told at most this often, so that an overload does not become a storm of
+/// messages. The first one is told at once.
+const LOSS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Encodes exits, adds up losses, and appends both to the history in the order of their taking.
+#[derive(Debug)]
+pub(super) struct Intake {
+    history: Arc<History>,
+    counters: Arc<Counters>,
+    builder: ChunkBuilder,
+    /// The sequence that the chunk in the making begins with.
+    first: u64,
+    /// The time of the drain that runs, since 1970.
+    now: Duration,
+    /// The time of the drain before. What is found dropped now was dropped since.
+    before: Duration,
+    delay_accounting: DelayAccounting,
+    losses: BTreeMap<u32, Losses>,
+}
+
+/// What is known of one CPU's losses.
+#[derive(Clone, Copy, Debug, Default)]
+struct Losses {
+    told_at: Option<Instant>,
+    pending: Option<KernelLoss>,
+}
+
+/// The time since 1970.
+pub(super) fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+impl Intake {
+    pub(super) fn new(history: Arc<History>, counters: Arc<Counters>) -> Self {
+        let now = wall_clock();
+        Self {
+            first: history.next_sequence(),
+            history,
+            counters,
+            builder: ChunkBuilder::default(),
+            now,
+            before: now,
+            delay_accounting: DelayAccounting::default(),
+            losses: BTreeMap::new(),
+        }
+    }
+
+    /// Says what the next exits' zero delays mean.
+    pub(super) fn set_delay_accounting(&mut self, delay_accounting: DelayAccounting) {
+        self.delay_accounting = delay_accounting;
+    }
+
+    /// Begins a drain.
+    pub(super) fn begin(&mut self) {
+        self.before = self.now;
+        self.now = wall_clock();
+    }
+
+    /// Ends a drain: appends what it brought, and the losses that are due.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.flush();
+        self.tell_losses(now, |losses| losses.due().is_none_or(|due| due <= now));
+    }
+
+    /// Appends all losses, due or not.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.flush();
+        self.tell_losses(now, |_| true);
+    }
+
+    fn tell_losses(&mut self, now: Instant, ready: impl Fn(&Losses) -> bool) {
+        for losses in self.losses.values_mut().filter(|losses| ready(losses)) {
+            if let Some(loss) = losses.pending.take() {
+                losses.told_at = Some(now);
+                self.first += loss.count;
+                self.history.append_lost(loss);
+            }
+        }
+    }
+
+    /// The sequence that the next exit takes, once a drain has ended.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.first
+    }
+
+    /// When a loss that waits is due.
+    pub(super) fn next_loss(&self) -> Option<Instant> {
+        let waiting = self.losses.values().filter(|losses| losses.pending.is_some());
+        waiting.filter_map(Losses::due).min()
+    }
+
+    fn flush(&mut self) {
+        if self.builder.is_empty() {
+            return;
+        }
+        let chunk = self.builder.build(self.first);
+        self.first = chunk.next();
+        self.counters.received.add(chunk.len());
+        self.history.append_exits(chunk);
+    }
+}
+
+impl ExitSink for Intake {
+    fn exit(&mut self, exit: &Exit) {
+        self.builder.push(exit, self.first, self.now, self.delay_accounting);
+        if self.builder.is_full() {
+            self.flush();
+        }
+    }
+
+    fn dropped(&mut self, cpu: u32, count: u64) {
+        self.counters.lost_in_kernel.add(count);
+        let new = KernelLoss { cpu, count: 0, first_at: self.before, last_at: self.now };
+        let losses = self.losses.entry(cpu).or_default();
+        let pending = losses.pending.get_or_insert(new);
+        pending.count += count;
+        pending.last_at = self.now;
+    }
+}
+
+impl Losses {
+    /// When the next loss may be told; `None` for at once.
+    fn due(&self) -> Option<Instant> {
+        self.told_at.map(|told_at| told_at + LOSS_INTERVAL)
+    }
+}

@@ -1,0 +1,311 @@
+//! The thread that owns the listener.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use super::counters::Counters;
+use super::history::History;
+use super::intake::Intake;
+use super::pacer::Pacer;
+use super::registry::Registry;
+use crate::taskstats::{Cpumask, Kernel, KernelError, Listener, Wake};
+
+/// Drop counters and the sysctl are read this often while exits flow.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How exits are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct ReaderConfig {
+    /// Sleep between drains at high rates.
+    pub pace: Duration,
+    /// Size of a CPU's receive buffer, bytes.
+    pub receive_buffer: usize,
+    /// How long CPUs are listened to after their last watcher left.
+    pub grace: Duration,
+}
+
+/// What the reader is told.
+enum Command {
+    /// Listen on these CPUs for one more watcher.
+    Watch { cpus: Cpumask, done: oneshot::Sender<Result<Interest, KernelError>> },
+    /// A watcher of these CPUs has left.
+    Unwatch { cpus: Cpumask },
+    /// Take what is there, listen no more, end.
+    Stop,
+}
+
+/// The other end of the reader's commands. Clones command the same reader.
+#[derive(Clone, Debug)]
+pub(super) struct ReaderHandle {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// A watcher's claim that its CPUs are listened to. Dropping it ends the claim.
+#[derive(Debug)]
+pub(super) struct Interest {
+    cpus: Cpumask,
+    reader: ReaderHandle,
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.reader.send(Command::Unwatch { cpus: std::mem::take(&mut self.cpus) });
+    }
+}
+
+/// What the reader shows to others.
+#[derive(Default)]
+struct Shared {
+    /// Ends the reader's wait; `None` while it waits for commands only.
+    waker: Mutex<Option<Box<dyn Wake>>>,
+    watched: Mutex<Cpumask>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("watched", &self.watched).finish_non_exhaustive()
+    }
+}
+
+/// Takes exits from a listener, which exists while there is a CPU to listen on.
+struct Reader {
+    handle: ReaderHandle,
+    kernel: Arc<dyn Kernel>,
+    commands: mpsc::Receiver<Command>,
+    shared: Arc<Shared>,
+    intake: Intake,
+    /// The sequence after the newest exit that watchers were told of. Dropped with the reader, which
+    /// tells watchers that nothing more will come.
+    newest: watch::Sender<u64>,
+    registry: Registry,
+    listener: Option<Box<dyn Listener>>,
+    pacer: Pacer,
+    /// How long to sleep before the next drain; `None` to wait for a message.
+    sleep: Option<Duration>,
+    checked_at: Option<Instant>,
+}
+
+/// Whether the reader goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    Stop,
+}
+
+/// A reader thread, and how to deal with it.
+pub(super) struct Started {
+    pub(super) handle: ReaderHandle,
+    pub(super) thread: JoinHandle<()>,
+    pub(super) newest: watch::Receiver<u64>,
+}
+
+/// Starts the reader thread.
+///
+/// # Errors
+/// When the system starts no thread.
+pub(super) fn start(
+    kernel: Arc<dyn Kernel>,
+    config: ReaderConfig,
+    history: Arc<History>,
+    counters: Arc<Counters>,
+) -> io::Result<Started> {
+    let (sender, commands) = mpsc::channel();
+    let shared = Arc::new(Shared::default());
+    let handle = ReaderHandle { commands: sender, shared: Arc::clone(&shared) };
+    let (sender, newest) = watch::channel(history.next_sequence());
+    let reader = Reader {
+        handle: handle.clone(),
+        kernel,
+        commands,
+        shared,
+        intake: Intake::new(history, counters),
+        newest: sender,
+        registry: Registry::new(config.grace),
+        listener: None,
+        pacer: Pacer::new(config.pace, config.receive_buffer, Instant::now()),
+        sleep: None,
+        checked_at: None,
+    };
+    let thread = thread::Builder::new().name("exit-reader".to_owned()).spawn(|| reader.run())?;
+    Ok(Started { handle, thread, newest })
+}
+
+impl ReaderHandle {
+    /// Has the reader listen on `cpus`; in force when this returns. `None` when the reader has ended.
+    pub(super) async fn watch(&self, cpus: Cpumask) -> Option<Result<Interest, KernelError>> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Watch { cpus, done });
+        answer.await.ok()
+    }
+
+    /// Tells the reader to end.
+    pub(super) fn stop(&self) {
+        self.send(Command::Stop);
+    }
+
+    /// The CPUs that are listened to.
+    pub(super) fn watched(&self) -> Cpumask {
+        self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A reader that has ended takes no commands, which is as good: it listens to nothing.
+    fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            let waker = self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(waker) = &*waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn run(mut self) {
+        while self.step() == Flow::Continue {}
+        self.intake.begin();
+        for cpu in self.registry.cpus().iter() {
+            self.close(cpu);
+        }
+        self.intake.finish(Instant::now());
+        self.announce();
+    }
+
+    /// One turn: wait, obey, drain, announce.
+    fn step(&mut self) -> Flow {
+        if self.listener.is_none() {
+            // Nobody watches: the kernel sends nothing, so only a command can come.
+            return self.commands.recv().map_or(Flow::Stop, |command| self.obey(command));
+        }
+        if let Err(error) = self.wait() {
+            tracing::error!(%error, "the exit reader ends");
+            return Flow::Stop;
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            if self.obey(command) == Flow::Stop {
+                return Flow::Stop;
+            }
+        }
+        self.drain();
+        self.expire();
+        Flow::Continue
+    }
+
+    fn wait(&mut self) -> Result<(), KernelError> {
+        let Some(listener) = &mut self.listener else { return Ok(()) };
+        if let Some(sleep) = self.sleep {
+            thread::sleep(sleep);
+            return listener.wait(Some(Duration::ZERO));
+        }
+        let deadlines = [self.registry.next_expiry(), self.intake.next_loss()];
+        let next = deadlines.into_iter().flatten().min();
+        listener.wait(next.map(|deadline| deadline.saturating_duration_since(Instant::now())))
+    }
+
+    fn drain(&mut self) {
+        let now = Instant::now();
+        let check = self.checked_at.is_none_or(|checked_at| now >= checked_at + CHECK_INTERVAL);
+        let Some(listener) = &mut self.listener else { return };
+        self.intake.begin();
+        if check {
+            self.checked_at = Some(now);
+            self.intake.set_delay_accounting(self.kernel.delay_accounting());
+        }
+        let drained = listener.drain(&mut self.intake);
+        if check {
+            listener.check_drops(&mut self.intake);
+        }
+        self.intake.end(now);
+        let step = self.pacer.after_drain(drained, now);
+        self.sleep = step.sleep;
+        if step.announce {
+            self.announce();
+        }
+    }
+
+    fn announce(&self) {
+        let next = self.intake.next_sequence();
+        self.newest.send_if_modified(|newest| std::mem::replace(newest, next) != next);
+    }
+
+    fn obey(&mut self, command: Command) -> Flow {
+        match command {
+            Command::Watch { cpus, done } => {
+                let reader = self.handle.clone();
+                let outcome = self.watch(&cpus).map(|()| Interest { cpus, reader });
+                // A caller that has gone drops the claim, and so ends it.
+                drop(done.send(outcome));
+            }
+            Command::Unwatch { cpus } => {
+                self.registry.remove(&cpus, Instant::now());
+                self.expire();
+            }
+            Command::Stop => return Flow::Stop,
+        }
+        Flow::Continue
+    }
+
+    /// Listens on all of `cpus`, or changes nothing.
+    fn watch(&mut self, cpus: &Cpumask) -> Result<(), KernelError> {
+        let mut opened = Vec::new();
+        for cpu in self.registry.missing(cpus) {
+            if let Err(error) = self.open(cpu) {
+                for cpu in opened {
+                    self.close(cpu);
+                }
+                self.expire();
+                return Err(error);
+            }
+            opened.push(cpu);
+        }
+        self.registry.add(cpus);
+        self.publish_watched();
+        Ok(())
+    }
+
+    fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
+        if let Some(listener) = &mut self.listener {
+            return listener.open(cpu);
+        }
+        let mut listener = self.kernel.listen()?;
+        listener.open(cpu)?;
+        *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.waker());
+        self.listener = Some(listener);
+        Ok(())
+    }
+
+    fn close(&mut self, cpu: u32) {
+        if let Some(listener) = &mut self.listener {
+            listener.close(cpu, &mut self.intake);
+        }
+    }
+
+    /// Closes the CPUs whose grace is over, and with the last of them the listener.
+    fn expire(&mut self) {
+        let expired = self.registry.expire(Instant::now());
+        for cpu in &expired {
+            self.close(*cpu);
+        }
+        if !expired.is_empty() {
+            self.intake.end(Instant::now());
+            self.publish_watched();
+        }
+        if self.registry.is_empty() && self.listener.take().is_some() {
+            *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.intake.finish(Instant::now());
+            self.announce();
+            self.sleep = None;
+        }
+    }
+
+    fn publish_watched(&self) {
+        let mut watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        *watched = self.registry.cpus();
+    }
+}

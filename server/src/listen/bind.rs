@@ -1,0 +1,149 @@
+//! Binding listeners.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener};
+
+use super::ListenAddress;
+
+/// Made if it is missing, because no user should have to know of it.
+const DEFAULT_FOLDER: &str = "/run/taskstatsd";
+/// Anyone may look; the socket's own mode decides who may connect.
+const FOLDER_MODE: u32 = 0o755;
+/// Owner and group may connect.
+const SOCKET_MODE: u32 = 0o660;
+
+/// A bound listener.
+#[derive(Debug)]
+pub enum Listener {
+    /// On a path.
+    Unix(UnixListener, SocketFile),
+    /// On a port.
+    Tcp(TcpListener),
+}
+
+/// Why a listener could not be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Someone accepts connections there.
+    #[error("{path} is in use by a process that accepts connections; stop it or choose another path", path = .0.display())]
+    Alive(PathBuf),
+    /// Something that is no socket stands there.
+    #[error("{path} exists and is no socket; remove it or choose another path", path = .0.display())]
+    NoSocket(PathBuf),
+    /// The folder does not exist.
+    #[error("the folder of {path} does not exist; make it first: mkdir -p {folder}", path = .0.display(), folder = .0.parent().unwrap_or(Path::new("/")).display())]
+    NoFolder(PathBuf),
+    /// The system refused.
+    #[error("listening on {address} failed at {operation}: {source}")]
+    System {
+        /// Where.
+        address: ListenAddress,
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A socket's file, removed with the listener unless another one stands there by then.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
+            // Nothing can be done about a failure, and a stale socket is replaced at the next start.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+impl Listener {
+    /// Binds a listener. A socket file that nobody listens on any more is replaced; one that someone
+    /// listens on is left alone.
+    ///
+    /// # Errors
+    /// Why the address cannot be listened on.
+    pub async fn bind(address: &ListenAddress) -> Result<Self, BindError> {
+        match address {
+            ListenAddress::Unix(path) => bind_unix(address, path),
+            ListenAddress::Tcp { host, port } => TcpListener::bind((host.as_str(), *port))
+                .await
+                .map(Self::Tcp)
+                .map_err(|source| system(address, "bind", source)),
+        }
+    }
+
+    /// The address in full, with the port that the system chose.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        Ok(match self {
+            Self::Unix(_, file) => ListenAddress::Unix(file.path.clone()),
+            Self::Tcp(listener) => {
+                let address = listener.local_addr()?;
+                ListenAddress::Tcp { host: address.ip().to_string(), port: address.port() }
+            }
+        })
+    }
+}
+
+fn bind_unix(address: &ListenAddress, path: &Path) -> Result<Listener, BindError> {
+    prepare_folder(address, path)?;
+    remove_stale(address, path)?;
+    let listener = UnixListener::bind(path).map_err(|source| system(address, "bind", source))?;
+    let inode = fs::symlink_metadata(path).map_err(|source| system(address, "stat", source))?.ino();
+    let file = SocketFile { path: path.to_owned(), inode };
+    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
+        .map_err(|source| system(address, "chmod", source))?;
+    Ok(Listener::Unix(listener, file))
+}
+
+fn prepare_folder(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if folder != Path::new(DEFAULT_FOLDER) {
+        return Err(BindError::NoFolder(path.to_owned()));
+    }
+    let made = DirBuilder::new().mode(FOLDER_MODE).create(folder);
+    made.map_err(|source| system(address, "mkdir", source))
+}
+
+/// Removes a socket that refuses connections, which is what one without a listener does.
+fn remove_stale(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(BindError::Alive(path.to_owned())),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) if is_socket(path) => {
+                fs::remove_file(path).map_err(|source| system(address, "unlink", source))
+            }
+            Some(libc::ECONNREFUSED | libc::ENOTSOCK) => Err(BindError::NoSocket(path.to_owned())),
+            // A full backlog: someone listens.
+            Some(libc::EAGAIN) => Err(BindError::Alive(path.to_owned())),
+            _ => Err(system(address, "connect", error)),
+        },
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+}
+
+fn system(address: &ListenAddress, operation: &'static str, source: io::Error) -> BindError {
+    BindError::System { address: address.clone(), operation, source }
+}

@@ -1,0 +1,165 @@
+//! From errors to statuses, in one place.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::exits::WatchError;
+use crate::taskstats::KernelError;
+
+/// The domain of the reasons in `ErrorInfo`.
+const DOMAIN: &str = "taskstatsd";
+/// When a caller that was turned away may try again: calls are over in milliseconds.
+const RETRY_BUSY: Duration = Duration::from_millis(100);
+/// A watcher leaves when its collector does, which takes longer.
+const RETRY_WATCHERS: Duration = Duration::from_secs(10);
+/// A drained agent is usually replaced within seconds.
+const RETRY_DRAINING: Duration = Duration::from_secs(2);
+
+/// Why a call ends without its answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RpcError {
+    /// The kernel was asked and did not answer.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A field of the request cannot be used.
+    #[error("{field}: {description}")]
+    Invalid {
+        /// The field's name in the contract.
+        field: &'static str,
+        /// What is wrong, the offending text, and what would be right.
+        description: String,
+    },
+    /// Too many calls at once.
+    #[error("{limit} slow calls run already; try again shortly")]
+    Busy {
+        /// How many may run.
+        limit: usize,
+    },
+    /// Too many streams at once.
+    #[error("{limit} watchers are connected, which is the limit (--max-watchers)")]
+    TooManyWatchers {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The agent is about to end.
+    #[error("the agent is draining; connect again in a moment")]
+    Draining,
+    /// A defect of the agent.
+    #[error("{0}")]
+    Defect(&'static str),
+}
+
+impl From<WatchError> for RpcError {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::Kernel(error) => Self::Kernel(error),
+            WatchError::Ended => Self::Draining,
+        }
+    }
+}
+
+impl From<RpcError> for Status {
+    fn from(error: RpcError) -> Self {
+        let message = error.to_string();
+        match error {
+            RpcError::Kernel(error) => kernel_status(&error, message),
+            RpcError::Invalid { field, description } => {
+                let details = ErrorDetails::with_bad_request_violation(field, description);
+                Self::with_error_details(Code::InvalidArgument, message, details)
+            }
+            RpcError::Busy { .. } => retry(Code::ResourceExhausted, message, RETRY_BUSY),
+            RpcError::TooManyWatchers { .. } => {
+                retry(Code::ResourceExhausted, message, RETRY_WATCHERS)
+            }
+            RpcError::Draining => retry(Code::Unavailable, message, RETRY_DRAINING),
+            RpcError::Defect(_) => internal(&message),
+        }
+    }
+}
+
+fn kernel_status(error: &KernelError, message: String) -> Status {
+    let precondition = |reason| info(Code::FailedPrecondition, message.clone(), reason);
+    match error {
+        KernelError::NoSuchTask(_) => info(Code::NotFound, message, "NO_SUCH_TASK"),
+        KernelError::NotPermitted { .. } => precondition("NOT_PERMITTED"),
+        KernelError::NoFamily => precondition("NO_TASKSTATS"),
+        KernelError::WrongNamespace { .. } => precondition("WRONG_NAMESPACE"),
+        KernelError::System { .. } | KernelError::BadReply { .. } => internal(&message),
+    }
+}
+
+fn info(code: Code, message: String, reason: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(code, message, details)
+}
+
+fn retry(code: Code, message: String, after: Duration) -> Status {
+    Status::with_error_details(code, message, ErrorDetails::with_retry_info(Some(after)))
+}
+
+/// Keeps the cause in the log and gives the caller an id to find it by.
+fn internal(cause: &str) -> Status {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    tracing::error!(id, cause, "a call failed");
+    Status::internal(format!("the agent failed; its log has the cause under id {id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::taskstats::{Namespace, TaskId};
+
+    /// Every variant, what it becomes, and which detail it carries.
+    #[test]
+    fn every_error_has_its_status() {
+        let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
+        let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
+        let table: [(RpcError, Code, &str); 11] = [
+            (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
+            (
+                KernelError::NotPermitted { operation: "x" }.into(),
+                Code::FailedPrecondition,
+                "NOT_PERMITTED",
+            ),
+            (KernelError::NoFamily.into(), Code::FailedPrecondition, "NO_TASKSTATS"),
+            (
+                KernelError::WrongNamespace { namespace: Namespace::Pid }.into(),
+                Code::FailedPrecondition,
+                "WRONG_NAMESPACE",
+            ),
+            (system().into(), Code::Internal, ""),
+            (KernelError::BadReply { operation: "x" }.into(), Code::Internal, ""),
+            (invalid, Code::InvalidArgument, "field pid"),
+            (RpcError::Busy { limit: 3 }, Code::ResourceExhausted, "retry"),
+            (RpcError::TooManyWatchers { limit: 3 }, Code::ResourceExhausted, "retry"),
+            (WatchError::Ended.into(), Code::Unavailable, "retry"),
+            (RpcError::Defect("x"), Code::Internal, ""),
+        ];
+        for (error, code, detail) in table {
+            let text = format!("{error:?}");
+            let status = Status::from(error);
+            assert_eq!(status.code(), code, "{text}");
+            assert_eq!(detail_of(&status), detail, "{text}");
+            assert!(!status.message().contains("secret"), "{text}");
+        }
+    }
+
+    fn detail_of(status: &Status) -> String {
+        let details = status.get_error_details();
+        if let Some(info) = details.error_info() {
+            assert_eq!(info.domain, DOMAIN);
+            return info.reason.clone();
+        }
+        if let Some(violations) = details.bad_request() {
+            return format!("field {}", violations.field_violations[0].field);
+        }
+        details.retry_info().map_or_else(String::new, |_| "retry".to_owned())
+    }
+}

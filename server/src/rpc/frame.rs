@@ -1,0 +1,100 @@
+//! Messages of the exit stream in wire form.
+
+use bytes::Bytes;
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use taskstats_proto::v1::watch_exits_response::Kind;
+use taskstats_proto::{EncodedWatchExitsResponse, v1};
+
+use super::convert::timestamp;
+use crate::exits::{Loss, Stage};
+
+/// Number of `WatchExitsResponse.events`.
+const EVENTS: u32 = 2;
+/// Number of `ExitEvents.cursor`.
+const EVENTS_CURSOR: u32 = 2;
+
+/// Makes messages that carry one run's cursors.
+#[derive(Clone, Debug)]
+pub(super) struct Framer {
+    pub(super) instance_id: String,
+}
+
+impl Framer {
+    pub(super) fn cursor(&self, sequence: u64) -> v1::Cursor {
+        v1::Cursor { instance_id: self.instance_id.clone(), sequence }
+    }
+
+    pub(super) fn started(&self, started: v1::WatchStarted) -> EncodedWatchExitsResponse {
+        message(Kind::Started(started))
+    }
+
+    pub(super) fn heartbeat(&self, cursor: u64) -> EncodedWatchExitsResponse {
+        message(Kind::Heartbeat(v1::Heartbeat { cursor: Some(self.cursor(cursor)) }))
+    }
+
+    pub(super) fn lost(&self, loss: &Loss) -> EncodedWatchExitsResponse {
+        let stage = match loss.stage {
+            Stage::KernelSocket => v1::LostStage::KernelSocket,
+            Stage::History => v1::LostStage::History,
+        };
+        message(Kind::Lost(v1::Lost {
+            stage: stage.into(),
+            cpu: loss.cpu,
+            count: Some(loss.count),
+            first_at: Some(timestamp(loss.first_at)),
+            last_at: Some(timestamp(loss.last_at)),
+            total: loss.total,
+            cursor: Some(self.cursor(loss.cursor)),
+        }))
+    }
+
+    /// Puts encoded entries of `ExitEvents.events` into a message, without touching them.
+    pub(super) fn events(&self, slices: Vec<Bytes>, cursor: u64) -> EncodedWatchExitsResponse {
+        let mut trailer = Vec::with_capacity(64);
+        encode_key(EVENTS_CURSOR, WireType::LengthDelimited, &mut trailer);
+        self.cursor(cursor).encode_length_delimited(&mut trailer).unwrap_or_default();
+        let length = slices.iter().map(Bytes::len).sum::<usize>() + trailer.len();
+        let mut header = Vec::with_capacity(key_len(EVENTS) + encoded_len_varint(length as u64));
+        encode_key(EVENTS, WireType::LengthDelimited, &mut header);
+        encode_varint(length as u64, &mut header);
+        let mut parts = Vec::with_capacity(slices.len() + 2);
+        parts.push(Bytes::from(header));
+        parts.extend(slices);
+        parts.push(Bytes::from(trailer));
+        EncodedWatchExitsResponse::from_parts(parts)
+    }
+}
+
+fn message(kind: Kind) -> EncodedWatchExitsResponse {
+    EncodedWatchExitsResponse::from(&v1::WatchExitsResponse { kind: Some(kind) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::exits::encode_event;
+    use crate::taskstats::{DelayAccounting, Exit};
+
+    /// Two slices and a cursor decode to one message.
+    #[test]
+    fn slices_become_one_message() {
+        let framer = Framer { instance_id: "run".to_owned() };
+        let slice = |sequence| {
+            let mut bytes = Vec::new();
+            let exit = Exit::default();
+            encode_event(&mut bytes, &exit, sequence, Duration::ZERO, DelayAccounting::Off);
+            Bytes::from(bytes)
+        };
+        let frame = framer.events(vec![slice(3), slice(9)], 11).encode_to_vec();
+        let Some(Kind::Events(events)) = v1::WatchExitsResponse::decode(&*frame).unwrap().kind
+        else {
+            panic!("no events");
+        };
+        let sequences: Vec<u64> = events.events.iter().map(|event| event.sequence).collect();
+        assert_eq!(sequences, [3, 9]);
+        assert_eq!(events.cursor, Some(framer.cursor(11)));
+    }
+}

@@ -1,0 +1,134 @@
+//! What this node and this run of the agent are.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fs, io};
+
+use taskstats_proto::v1;
+
+use super::convert::{accounting, timestamp};
+use crate::exits::Exits;
+use crate::taskstats::{Kernel, KernelError, TaskId};
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
+/// A new random UUID at each reading.
+const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
+
+/// Facts that stay the same as long as the agent runs.
+#[derive(Debug)]
+pub struct Node {
+    /// Name of the node.
+    pub name: String,
+    /// The kernel's id of this boot.
+    pub boot_id: String,
+    /// The kernel's release.
+    pub kernel_release: String,
+    /// This run of the agent.
+    pub instance_id: String,
+    /// When it began, since 1970.
+    pub started_at: Duration,
+    /// The kernel's struct version, once it was asked.
+    version: OnceLock<u16>,
+}
+
+/// A fact that procfs did not tell.
+#[derive(Debug, thiserror::Error)]
+#[error("reading {path} failed: {source}; the agent needs /proc")]
+pub struct NodeError {
+    path: &'static str,
+    source: io::Error,
+}
+
+impl Node {
+    /// Reads the facts. `name` overrides the host name.
+    ///
+    /// # Errors
+    /// When procfs is not mounted.
+    pub fn read(name: Option<String>) -> Result<Self, NodeError> {
+        Ok(Self {
+            name: name.map_or_else(|| read(HOST_NAME), Ok)?,
+            boot_id: read(BOOT_ID)?,
+            kernel_release: read(KERNEL_RELEASE)?,
+            instance_id: read(RANDOM_UUID)?,
+            started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            version: OnceLock::new(),
+        })
+    }
+
+    /// The version of `struct taskstats` that the kernel speaks.
+    pub(super) fn version(&self, kernel: &dyn Kernel) -> Result<u16, KernelError> {
+        if let Some(version) = self.version.get() {
+            return Ok(*version);
+        }
+        let version = kernel.query(TaskId::Pid(std::process::id()))?.version;
+        Ok(*self.version.get_or_init(|| version))
+    }
+
+    /// Puts together what `GetNode` answers.
+    pub(super) fn describe(
+        &self,
+        kernel: &Arc<dyn Kernel>,
+        exits: &Exits,
+        watchers: usize,
+    ) -> v1::GetNodeResponse {
+        v1::GetNodeResponse {
+            node_name: self.name.clone(),
+            boot_id: self.boot_id.clone(),
+            kernel_release: self.kernel_release.clone(),
+            taskstats_version: self.version(&**kernel).unwrap_or(0).into(),
+            possible_cpus: kernel.possible_cpus().to_string(),
+            online_cpus: kernel.online_cpus().map(|cpus| cpus.to_string()).unwrap_or_default(),
+            delay_accounting: accounting(kernel.delay_accounting()).into(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance_id: self.instance_id.clone(),
+            started_at: Some(timestamp(self.started_at)),
+            exits: Some(exits_state(kernel.check_exits())),
+            counters: Some(counters(exits, watchers)),
+            history: Some(history(exits)),
+        }
+    }
+}
+
+fn exits_state(checked: Result<(), KernelError>) -> v1::ExitsState {
+    match checked {
+        Ok(()) => v1::ExitsState { watchable: true, ..v1::ExitsState::default() },
+        Err(error) => v1::ExitsState {
+            watchable: false,
+            reason: error.to_string(),
+            fix: error.fix().to_owned(),
+        },
+    }
+}
+
+fn counters(exits: &Exits, watchers: usize) -> v1::Counters {
+    let counters = exits.counters();
+    let lost = [
+        (v1::LostStage::KernelSocket, counters.lost_in_kernel.get()),
+        (v1::LostStage::History, counters.lost_in_history.get()),
+    ];
+    let lost = lost.into_iter().filter(|(_, count)| *count > 0);
+    v1::Counters {
+        received: counters.received.get(),
+        delivered: counters.delivered.get(),
+        lost: lost.map(|(stage, count)| v1::LostCount { stage: stage.into(), count }).collect(),
+        watchers: u32::try_from(watchers).unwrap_or(u32::MAX),
+        watched_cpus: exits.watched_cpus().to_string(),
+    }
+}
+
+fn history(exits: &Exits) -> v1::History {
+    let report = exits.history();
+    v1::History {
+        first_sequence: report.first_sequence,
+        last_sequence: report.last_sequence,
+        bytes: report.bytes as u64,
+        capacity_bytes: report.capacity as u64,
+    }
+}
+
+fn read(path: &'static str) -> Result<String, NodeError> {
+    let text = fs::read_to_string(path).map_err(|source| NodeError { path, source })?;
+    Ok(text.trim().to_owned())
+}

@@ -1,0 +1,194 @@
+//! `taskstats.v1.TaskstatsService`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use taskstats_proto::server::TaskstatsService;
+use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
+use taskstats_proto::{EncodedWatchExitsResponse, v1};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task;
+use tonic::{Request, Response, Status};
+
+use super::convert::{accounting, task_stats};
+use super::frame::Framer;
+use super::stream::WatchStream;
+use super::{Node, RpcError, request};
+use crate::exits::{Exits, Watcher};
+use crate::taskstats::{DelayAccounting, Kernel, KernelError, Stats, TaskId};
+
+/// How much runs at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Streams.
+    pub watchers: usize,
+    /// Calls whose kernel time grows with what they ask for: `GetTgid`, `BatchGet`, `GetNode`.
+    pub slow_calls: usize,
+}
+
+/// Answers the calls of the contract.
+#[derive(Debug)]
+pub struct Service {
+    kernel: Arc<dyn Kernel>,
+    exits: Arc<Exits>,
+    node: Arc<Node>,
+    limits: Limits,
+    watchers: Arc<Semaphore>,
+    slow_calls: Arc<Semaphore>,
+}
+
+impl Service {
+    /// Serves what `kernel` and `exits` say.
+    #[must_use]
+    pub fn new(kernel: Arc<dyn Kernel>, exits: Arc<Exits>, node: Arc<Node>, limits: Limits) -> Self {
+        let watchers = Arc::new(Semaphore::new(limits.watchers));
+        let slow_calls = Arc::new(Semaphore::new(limits.slow_calls));
+        Self { kernel, exits, node, limits, watchers, slow_calls }
+    }
+
+    /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
+    /// a large process. `GetPid` is not run so: the kernel answers it in a few microseconds, less
+    /// than handing it over would take.
+    async fn slow<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Kernel) -> Result<T, KernelError> + Send + 'static,
+    ) -> Result<T, RpcError> {
+        let limit = self.limits.slow_calls;
+        let permit = acquire(&self.slow_calls).ok_or(RpcError::Busy { limit })?;
+        let kernel = Arc::clone(&self.kernel);
+        let run = move || {
+            let _permit = permit;
+            call(&*kernel)
+        };
+        let outcome = task::spawn_blocking(run).await;
+        Ok(outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))??)
+    }
+
+    fn started(
+        &self,
+        watcher: &Watcher,
+        cpumask: String,
+        framer: &Framer,
+    ) -> Result<EncodedWatchExitsResponse, RpcError> {
+        Ok(framer.started(v1::WatchStarted {
+            cpumask,
+            instance_id: self.node.instance_id.clone(),
+            cursor: Some(framer.cursor(watcher.cursor())),
+            taskstats_version: self.node.version(&*self.kernel)?.into(),
+            delay_accounting: accounting(self.kernel.delay_accounting()).into(),
+            node_name: self.node.name.clone(),
+            boot_id: self.node.boot_id.clone(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl TaskstatsService for Service {
+    type WatchExitsStream =
+        Pin<Box<dyn Stream<Item = Result<EncodedWatchExitsResponse, Status>> + Send>>;
+
+    async fn get_pid(
+        &self,
+        request: Request<v1::GetPidRequest>,
+    ) -> Result<Response<v1::GetPidResponse>, Status> {
+        let id = request::pid(request.get_ref().pid)?;
+        let stats = self.kernel.query(id).map_err(RpcError::from)?;
+        let stats = task_stats(&stats, self.kernel.delay_accounting());
+        Ok(Response::new(v1::GetPidResponse { stats: Some(stats) }))
+    }
+
+    async fn get_tgid(
+        &self,
+        request: Request<v1::GetTgidRequest>,
+    ) -> Result<Response<v1::GetTgidResponse>, Status> {
+        let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
+        let id = request::tgid(tgid)?;
+        let answer = self.slow(move |kernel| {
+            let accounting = kernel.delay_accounting();
+            let stats = Some(task_stats(&kernel.query(id)?, accounting));
+            let threads = if include_threads { threads(kernel, tgid)? } else { Vec::new() };
+            let threads = threads.iter().map(|stats| task_stats(stats, accounting)).collect();
+            Ok(v1::GetTgidResponse { stats, threads })
+        });
+        Ok(Response::new(answer.await?))
+    }
+
+    async fn batch_get(
+        &self,
+        request: Request<v1::BatchGetRequest>,
+    ) -> Result<Response<v1::BatchGetResponse>, Status> {
+        let ids = request::batch(request.get_ref())?;
+        let answer = self.slow(move |kernel| {
+            let accounting = kernel.delay_accounting();
+            let accounts = kernel.query_many(&ids)?;
+            let results = ids.iter().zip(accounts);
+            Ok(results.map(|(id, account)| batch_result(*id, account, accounting)).collect())
+        });
+        Ok(Response::new(v1::BatchGetResponse { results: answer.await? }))
+    }
+
+    async fn watch_exits(
+        &self,
+        request: Request<v1::WatchExitsRequest>,
+    ) -> Result<Response<Self::WatchExitsStream>, Status> {
+        let watch = request::watch(request.get_ref(), self.kernel.possible_cpus())?;
+        let limit = self.limits.watchers;
+        let permit = acquire(&self.watchers).ok_or(RpcError::TooManyWatchers { limit })?;
+        let cpumask = watch.selection.cpus().to_string();
+        let watcher = self.exits.watch(watch.selection, watch.max_batch_delay).await;
+        let watcher = watcher.map_err(RpcError::from)?;
+        let framer = Framer { instance_id: self.node.instance_id.clone() };
+        let started = self.started(&watcher, cpumask, &framer)?;
+        let stream = WatchStream { watcher, framer, _permit: permit };
+        Ok(Response::new(Box::pin(stream.messages(started))))
+    }
+
+    async fn get_node(
+        &self,
+        _request: Request<v1::GetNodeRequest>,
+    ) -> Result<Response<v1::GetNodeResponse>, Status> {
+        let (node, exits) = (Arc::clone(&self.node), Arc::clone(&self.exits));
+        let watchers = self.limits.watchers - self.watchers.available_permits();
+        let kernel = Arc::clone(&self.kernel);
+        let answer = self.slow(move |_| Ok(node.describe(&kernel, &exits, watchers)));
+        Ok(Response::new(answer.await?))
+    }
+}
+
+fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(semaphore).try_acquire_owned().ok()
+}
+
+/// The accounts of a group's threads. Those that end meanwhile are left out.
+fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, KernelError> {
+    let ids: Vec<TaskId> = kernel.threads(tgid)?.into_iter().map(TaskId::Pid).collect();
+    let accounts = kernel.query_many(&ids)?;
+    let gone = |account: &Result<Stats, KernelError>| {
+        matches!(account, Err(KernelError::NoSuchTask(_)))
+    };
+    accounts.into_iter().filter(|account| !gone(account)).collect()
+}
+
+fn batch_result(
+    id: TaskId,
+    account: Result<Stats, KernelError>,
+    accounting: DelayAccounting,
+) -> v1::BatchGetResult {
+    let (id, checked) = match id {
+        TaskId::Pid(pid) => (Id::Pid(pid), request::pid(pid)),
+        TaskId::Tgid(tgid) => (Id::Tgid(tgid), request::tgid(tgid)),
+    };
+    let outcome = checked.and_then(|_| account.map_err(RpcError::from));
+    let result = match outcome {
+        Ok(stats) => Outcome::Stats(task_stats(&stats, accounting)),
+        Err(error) => {
+            let status = Status::from(error);
+            Outcome::Error(v1::BatchGetError {
+                code: status.code().into(),
+                message: status.message().to_owned(),
+            })
+        }
+    };
+    v1::BatchGetResult { id: Some(id), result: Some(result) }
+}

@@ -1,0 +1,174 @@
+//! Sets of CPUs, and the kernel's list syntax for them.
+
+mod parse;
+
+pub use parse::CpumaskError;
+
+use std::fmt;
+
+/// A set of CPUs.
+///
+/// ```
+/// use taskstatsd::taskstats::Cpumask;
+///
+/// let possible = Cpumask::from_sysfs_list("0-7\n")?;
+/// let mask = Cpumask::parse("0-2, 7, 4-N:1/2", &possible)?;
+/// assert_eq!(mask.to_string(), "0-2,4,6-7");
+/// # Ok::<(), taskstatsd::taskstats::CpumaskError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cpumask {
+    /// The last word is not 0, so that equal sets are equal here.
+    words: Vec<u64>,
+}
+
+impl Cpumask {
+    /// No CPU has this number or a higher one: the highest `NR_CPUS` that a kernel can be built with
+    /// (`arch/x86/Kconfig`).
+    pub const MAX_CPUS: u32 = 8192;
+
+    /// Parses a list of CPUs in the syntax of the kernel's `bitmap_parselist` (`lib/bitmap-str.c`):
+    /// `0-3,8`, `N` for the last possible CPU, `all`, and `0-31:1/4`, which takes the first of every
+    /// 4. Blanks part items as commas do, and empty items are passed over. Text without any item
+    /// means all possible CPUs.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the text, or which of its CPUs is not in `possible`.
+    pub fn parse(text: &str, possible: &Self) -> Result<Self, CpumaskError> {
+        parse::parse(text, possible)
+    }
+
+    /// Parses what the kernel prints in `/sys/devices/system/cpu/possible` and its like. Empty text
+    /// is the empty set.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the text, or which of its CPUs is not below [`Self::MAX_CPUS`].
+    pub fn from_sysfs_list(text: &str) -> Result<Self, CpumaskError> {
+        parse::from_sysfs_list(text)
+    }
+
+    /// Adds a CPU, and tells whether the set has it now: one at or above [`Self::MAX_CPUS`], which
+    /// cannot exist, is not taken in.
+    pub fn insert(&mut self, cpu: u32) -> bool {
+        if cpu >= Self::MAX_CPUS {
+            return false;
+        }
+        let (word, bit) = place(cpu);
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= bit;
+        true
+    }
+
+    /// Takes a CPU away, and tells whether the set had it.
+    pub fn remove(&mut self, cpu: u32) -> bool {
+        let had = self.contains(cpu);
+        if had {
+            let (word, bit) = place(cpu);
+            self.words[word] &= !bit;
+            let used = self.words.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
+            self.words.truncate(used);
+        }
+        had
+    }
+
+    /// Tells whether the set has this CPU.
+    #[must_use]
+    pub fn contains(&self, cpu: u32) -> bool {
+        let (word, bit) = place(cpu);
+        self.words.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// Returns the CPUs in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        (0_u32..).step_by(WORD_BITS).zip(&self.words).flat_map(|(first, &word)| {
+            (0..u64::BITS).filter(move |bit| word >> bit & 1 != 0).map(move |bit| first + bit)
+        })
+    }
+
+    /// Returns the highest CPU.
+    #[must_use]
+    pub fn last(&self) -> Option<u32> {
+        let word = self.words.last()?;
+        let first_of_word = (0_u32..).step_by(WORD_BITS).nth(self.words.len() - 1)?;
+        Some(first_of_word + word.checked_ilog2()?)
+    }
+
+    /// Returns the number of CPUs.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Tells whether the set has no CPU.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Returns the CPUs that are in either set.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let (longer, shorter) =
+            if self.words.len() < other.words.len() { (other, self) } else { (self, other) };
+        let mut words = longer.words.clone();
+        for (word, more) in words.iter_mut().zip(&shorter.words) {
+            *word |= more;
+        }
+        Self { words }
+    }
+
+    /// Tells whether every CPU of this set is in the other.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.words.len() <= other.words.len()
+            && self.words.iter().zip(&other.words).all(|(mine, theirs)| mine & !theirs == 0)
+    }
+}
+
+/// CPUs in a word.
+const WORD_BITS: usize = 64;
+
+/// Returns the word and the bit of a CPU.
+fn place(cpu: u32) -> (usize, u64) {
+    // A usize has at least 32 bits wherever the kernel has taskstats.
+    let word = usize::try_from(cpu / u64::BITS).unwrap_or(usize::MAX);
+    (word, 1 << (cpu % u64::BITS))
+}
+
+/// Takes in the CPUs below [`Cpumask::MAX_CPUS`]; others cannot exist.
+impl FromIterator<u32> for Cpumask {
+    fn from_iter<I: IntoIterator<Item = u32>>(cpus: I) -> Self {
+        let mut mask = Self::default();
+        for cpu in cpus {
+            mask.insert(cpu);
+        }
+        mask
+    }
+}
+
+/// Prints the canonical list: ascending, in ranges as long as can be, such as `0-3,8`.
+impl fmt::Display for Cpumask {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        let mut cpus = self.iter().peekable();
+        while let Some(first) = cpus.next() {
+            let mut last = first;
+            while let Some(next) = cpus.next_if(|&next| next == last + 1) {
+                last = next;
+            }
+            write!(formatter, "{separator}{first}")?;
+            if last > first {
+                write!(formatter, "-{last}")?;
+            }
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The end of a task.
+
+use super::stats::Stats;
+
+/// `AGROUP` of the kernel's `include/uapi/linux/acct.h`: the last task of its group.
+const LAST_OF_GROUP: u8 = 0x20;
+
+/// The version of `struct taskstats` since which the kernel sets `AGROUP`.
+const LAST_OF_GROUP_SINCE: u16 = 12;
+
+/// One exit message: a task's final account, and its group's with the last of several tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// The CPU on which the task exited.
+    pub cpu: u32,
+    /// The kernel's number of the message, counted by CPU.
+    pub kernel_sequence: u32,
+    /// The task's account.
+    pub task: Stats,
+    /// The kernel's record of the group; only with the last task of a group that ever had more than
+    /// one. Boxed, because few exits have it.
+    pub process: Option<Box<Stats>>,
+}
+
+/// A status word of wait(2).
+///
+/// ```
+/// use taskstatsd::taskstats::WaitStatus;
+///
+/// assert_eq!(WaitStatus(0x0100).code(), Some(1));
+/// assert_eq!(WaitStatus(0x0089).signal(), Some(9));
+/// assert!(WaitStatus(0x0089).core_dumped());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitStatus(pub u32);
+
+impl Exit {
+    /// Tells whether the task's process ended with it; `None` when the kernel does not say.
+    ///
+    /// Before v12 only a group's record says so, which a process that never had a second thread
+    /// does not get.
+    #[must_use]
+    pub fn last_in_process(&self) -> Option<bool> {
+        match &self.task.identity.task {
+            Some(task) if self.task.version >= LAST_OF_GROUP_SINCE => {
+                Some(task.flags & LAST_OF_GROUP != 0)
+            }
+            _ => self.process.as_ref().map(|_| true),
+        }
+    }
+}
+
+impl WaitStatus {
+    /// The low bits hold the signal, 0 for none.
+    const SIGNAL_MASK: u32 = 0x7f;
+    /// Set when a core was dumped.
+    const CORE_BIT: u32 = 0x80;
+    /// The exit code stands above the signal and the core bit.
+    const CODE_SHIFT: u32 = 8;
+    /// The exit code has one byte.
+    const CODE_MASK: u32 = 0xff;
+
+    /// Returns the exit code, 0 to 255; `None` when a signal ended the task.
+    #[must_use]
+    pub const fn code(self) -> Option<u32> {
+        match self.signal() {
+            None => Some(self.0 >> Self::CODE_SHIFT & Self::CODE_MASK),
+            Some(_) => None,
+        }
+    }
+
+    /// Returns the number of the signal that ended the task; `None` when it exited by itself.
+    #[must_use]
+    pub const fn signal(self) -> Option<u32> {
+        match self.0 & Self::SIGNAL_MASK {
+            0 => None,
+            signal => Some(signal),
+        }
+    }
+
+    /// Tells whether a core was dumped.
+    #[must_use]
+    pub const fn core_dumped(self) -> bool {
+        self.0 & Self::CORE_BIT != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, Stats, WaitStatus};
+    use crate::taskstats::{Identity, TaskIdentity};
+
+    fn exit(version: u16, flags: u8, has_group_record: bool) -> Exit {
+        let task = TaskIdentity { flags, ..TaskIdentity::default() };
+        let identity = Identity { task: Some(task), ..Identity::default() };
+        Exit {
+            task: Stats { version, identity, ..Stats::default() },
+            process: has_group_record.then(Box::default),
+            ..Exit::default()
+        }
+    }
+
+    #[test]
+    fn since_v12_the_flag_says_that_the_process_ended() {
+        assert_eq!(exit(12, 0x20, false).last_in_process(), Some(true));
+        assert_eq!(exit(16, 0x23, false).last_in_process(), Some(true));
+        assert_eq!(exit(12, 0x1f, true).last_in_process(), Some(false));
+    }
+
+    #[test]
+    fn before_v12_only_a_group_record_says_it() {
+        assert_eq!(exit(11, 0x20, false).last_in_process(), None);
+        assert_eq!(exit(11, 0, true).last_in_process(), Some(true));
+    }
+
+    #[test]
+    fn a_status_word_is_a_code_or_a_signal() {
+        let parts = |raw| {
+            let status = WaitStatus(raw);
+            (status.code(), status.signal(), status.core_dumped())
+        };
+        assert_eq!(parts(0), (Some(0), None, false));
+        assert_eq!(parts(0xff00), (Some(255), None, false));
+        assert_eq!(parts(9), (None, Some(9), false));
+        assert_eq!(parts(0x8b), (None, Some(11), true));
+        assert_eq!(parts(u32::MAX), (None, Some(127), true));
+    }
+}

@@ -1,0 +1,212 @@
+//! The seam between the agent and whatever answers for tasks.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::{Cpumask, DelayAccounting, Exit, Stats};
+
+/// What a query asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskId {
+    /// One task (thread).
+    Pid(u32),
+    /// One thread group, as the kernel sums it.
+    Tgid(u32),
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(id) => write!(formatter, "pid {id}"),
+            Self::Tgid(id) => write!(formatter, "tgid {id}"),
+        }
+    }
+}
+
+/// Why the kernel did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No task or group has the id (`ESRCH`).
+    #[error("no live task has {0} (ESRCH from TASKSTATS_CMD_GET)")]
+    NoSuchTask(TaskId),
+    /// The agent may not ask (`EPERM`).
+    #[error("{operation} was refused with EPERM: the agent lacks CAP_NET_ADMIN in the initial user namespace; {}", self.fix())]
+    NotPermitted {
+        /// What was tried.
+        operation: &'static str,
+    },
+    /// The kernel has no taskstats, or does not show it to this network namespace.
+    #[error("the kernel knows no generic netlink family TASKSTATS (ENOENT); {}", self.fix())]
+    NoFamily,
+    /// Exits are told only in initial namespaces, and the agent is in another one.
+    #[error("exits cannot be watched from a child {namespace} namespace; {}", self.fix())]
+    WrongNamespace {
+        /// The namespace that is not the initial one.
+        namespace: Namespace,
+    },
+    /// A system call failed in another way.
+    #[error("{operation} failed: {source}")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The reply could not be read.
+    #[error("the reply to {operation} could not be read")]
+    BadReply {
+        /// What was tried.
+        operation: &'static str,
+    },
+}
+
+impl KernelError {
+    /// What a person can do about it; empty where there is nothing.
+    #[must_use]
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::NotPermitted { .. } => {
+                "start the agent with that capability (systemd: AmbientCapabilities=CAP_NET_ADMIN, \
+                 Kubernetes: capabilities.add [NET_ADMIN], and no hostUsers: false)"
+            }
+            Self::NoFamily => {
+                "use a kernel with CONFIG_TASKSTATS=y and run the agent in the initial network \
+                 namespace (Kubernetes: hostNetwork: true)"
+            }
+            Self::WrongNamespace { namespace } => namespace.fix(),
+            Self::NoSuchTask(_) | Self::System { .. } | Self::BadReply { .. } => "",
+        }
+    }
+}
+
+/// A namespace that decides whether exits arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespace {
+    /// The network namespace: exits are sent in the initial one only.
+    Network,
+    /// The pid namespace: registration is refused in any but the initial one.
+    Pid,
+    /// The user namespace: capabilities of any but the initial one do not count.
+    User,
+}
+
+impl Namespace {
+    /// What to do to be in the initial one.
+    #[must_use]
+    pub fn fix(self) -> &'static str {
+        match self {
+            Self::Network => "run the agent in the host's one (Kubernetes: hostNetwork: true)",
+            Self::Pid => "run the agent in the host's one (Kubernetes: hostPID: true)",
+            Self::User => {
+                "run the agent in the host's one (Kubernetes: remove hostUsers: false; systemd: no PrivateUsers)"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Network => "network",
+            Self::Pid => "pid",
+            Self::User => "user",
+        })
+    }
+}
+
+/// Answers for live tasks and tells exits: the real kernel, or a simulated one.
+pub trait Kernel: fmt::Debug + Send + Sync {
+    /// The account of a live task or group.
+    ///
+    /// # Errors
+    /// [`KernelError::NoSuchTask`] for an id that nobody has; others when the kernel cannot be asked.
+    fn query(&self, id: TaskId) -> Result<Stats, KernelError>;
+
+    /// The accounts of many, in order, as [`Kernel::query`] gives them.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked at all; what is wrong with one id stands in its place.
+    fn query_many(&self, ids: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError>;
+
+    /// The ids of the live threads of a group, ascending.
+    ///
+    /// # Errors
+    /// [`KernelError::NoSuchTask`] for a group that does not exist.
+    fn threads(&self, tgid: u32) -> Result<Vec<u32>, KernelError>;
+
+    /// The CPUs that this machine can ever have.
+    fn possible_cpus(&self) -> &Cpumask;
+
+    /// The CPUs that run now.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    fn online_cpus(&self) -> Result<Cpumask, KernelError>;
+
+    /// Whether the kernel keeps delay accounts now.
+    fn delay_accounting(&self) -> DelayAccounting;
+
+    /// Tells whether exits can be watched, without watching.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check_exits(&self) -> Result<(), KernelError>;
+
+    /// Opens a listener that listens on no CPU yet.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    fn listen(&self) -> Result<Box<dyn Listener>, KernelError>;
+}
+
+/// Takes exits from the kernel, with one bounded queue a CPU. Owned by one thread.
+pub trait Listener: Send {
+    /// A handle that ends a [`Listener::wait`] from another thread.
+    fn waker(&self) -> Box<dyn Wake>;
+
+    /// Starts to listen on a CPU; in force when this returns.
+    ///
+    /// # Errors
+    /// Why the kernel refused. Nothing is left behind.
+    fn open(&mut self, cpu: u32) -> Result<(), KernelError>;
+
+    /// Stops to listen on a CPU. What its queue still holds goes to the sink first.
+    fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink);
+
+    /// Waits for messages, for the waker, or for the time to be over (never, if `None`).
+    ///
+    /// # Errors
+    /// When the system cannot wait at all.
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError>;
+
+    /// Empties the queues that [`Listener::wait`] found filled.
+    fn drain(&mut self, sink: &mut dyn ExitSink) -> Drained;
+
+    /// Reads the drop counters of all CPUs, also of those that told of no overflow.
+    fn check_drops(&mut self, sink: &mut dyn ExitSink);
+}
+
+/// What a drain found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Messages taken from all queues.
+    pub messages: usize,
+    /// Messages taken from the queue that held most.
+    pub fullest: usize,
+}
+
+/// Ends a wait.
+pub trait Wake: Send + Sync {
+    /// Ends the current wait, or the next one if there is none.
+    fn wake(&self);
+}
+
+/// Where a listener puts what it took.
+pub trait ExitSink {
+    /// One exit.
+    fn exit(&mut self, exit: &Exit);
+
+    /// Exits of a CPU that the kernel dropped after those it delivered so far.
+    fn dropped(&mut self, cpu: u32, count: u64);
+}

@@ -1,0 +1,276 @@
+//! Taking exits: one socket a CPU, because a message does not say on which CPU its task exited, and
+//! because losses then have an address.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use super::{failed, refused};
+use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
+use crate::taskstats::wire::{COMMAND_NEW, Command, decode_exit};
+use crate::taskstats::{Drained, ExitSink, KernelError, Listener, Wake};
+
+const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
+/// Messages taken by one system call; more would only make the memory that they go through larger.
+const SLOTS: usize = 64;
+/// The least size of a slot. The record of every known version fits, and one page holds two slots.
+const SLOT_BYTES: usize = 2048;
+/// What a slot grows by when a message did not fit.
+const SLOT_GROWTH: usize = 4;
+/// The most that a slot grows to: `NLMSG_GOODSIZE` bounds a message by a page, of 64 KiB at most.
+const MAX_SLOT_BYTES: usize = 64 * 1024;
+/// System calls at one socket before the others get their turn; then it stays ready.
+const CALLS_A_TURN: usize = 64;
+/// A reply to a registration repeats the request behind a header.
+const REPLY_BYTES: usize = 64 * 1024;
+
+/// Listens with one socket a CPU.
+#[derive(Debug)]
+pub(super) struct LinuxListener {
+    family: u16,
+    /// The list of all possible CPUs.
+    possible: String,
+    receive_buffer: usize,
+    sockets: BTreeMap<u32, CpuSocket>,
+    poller: Poller,
+    inbox: Inbox,
+    /// CPUs whose sockets may hold messages.
+    ready: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct CpuSocket {
+    socket: Socket,
+    /// The drop counter when it was last read.
+    drops: u32,
+    /// Whether the kernel told of drops since the queue was last empty.
+    overflowed: bool,
+}
+
+impl LinuxListener {
+    /// `message_bytes` is the length of the longest message to expect.
+    pub(super) fn new(
+        family: u16,
+        possible: String,
+        receive_buffer: usize,
+        message_bytes: usize,
+    ) -> Result<Self, KernelError> {
+        let slot_bytes = message_bytes.next_power_of_two().clamp(SLOT_BYTES, MAX_SLOT_BYTES);
+        Ok(Self {
+            family,
+            possible,
+            receive_buffer,
+            sockets: BTreeMap::new(),
+            poller: Poller::new().map_err(|source| failed("epoll_create", source))?,
+            inbox: Inbox::new(SLOTS, slot_bytes),
+            ready: Vec::new(),
+        })
+    }
+
+    /// Stops to listen on a CPU and forgets what its socket holds.
+    pub(super) fn abandon(&mut self, cpu: u32) {
+        if let Some(socket) = self.sockets.remove(&cpu) {
+            self.deregister(cpu, &socket);
+        }
+    }
+
+    /// Registers a socket that is not polled yet, so that the acknowledgement is read here.
+    fn register(&self, cpu: u32, socket: &Socket) -> Result<(), KernelError> {
+        // A listener that died without deregistering stays in the kernel's lists until the next
+        // exit, and a socket that is given its port id inherits it (`kernel/taskstats.c`). Such a
+        // socket would be told exits of other CPUs.
+        self.command(socket, Command::Deregister(&self.possible))?;
+        self.command(socket, Command::Register(&cpu.to_string()))
+    }
+
+    /// Sends a command and waits for its acknowledgement. Exits that arrive before it belong to a
+    /// registration that was inherited.
+    fn command(&self, socket: &Socket, command: Command<'_>) -> Result<(), KernelError> {
+        const SEQUENCE: u32 = 1;
+        let io_failed = |source| failed(REGISTER, source);
+        let request = command.request(self.family, SEQUENCE).encode().map_err(io_failed)?;
+        socket.send(&request).map_err(io_failed)?;
+        let mut reply = vec![0; REPLY_BYTES];
+        loop {
+            let length = socket.receive_now(&mut reply).map_err(io_failed)?;
+            for message in Messages::new(&reply[..length]) {
+                match message.kind() {
+                    MessageKind::Acknowledgement => return Ok(()),
+                    MessageKind::Error(errno) => return Err(refused(REGISTER, errno)),
+                    MessageKind::Generic { .. } | MessageKind::Malformed => {}
+                }
+            }
+        }
+    }
+
+    /// Ends the registration. It cannot fail in a way that matters: the kernel forgets a closed
+    /// socket at the next exit.
+    fn deregister(&self, cpu: u32, socket: &CpuSocket) {
+        let request = Command::Deregister(&cpu.to_string()).request(self.family, 1).encode();
+        let outcome = request.and_then(|request| socket.socket.send(&request));
+        if let Err(error) = outcome.and_then(|()| self.poller.remove(&socket.socket)) {
+            tracing::warn!(cpu, %error, "deregistering failed");
+        }
+    }
+}
+
+impl Listener for LinuxListener {
+    fn waker(&self) -> Box<dyn Wake> {
+        Box::new(self.poller.waker())
+    }
+
+    fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
+        let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
+        socket
+            .set_receive_buffer(self.receive_buffer)
+            .map_err(|source| failed("SO_RCVBUF", source))?;
+        self.register(cpu, &socket)?;
+        let socket = CpuSocket { socket, drops: 0, overflowed: false };
+        if let Err(source) = self.poller.add(&socket.socket, cpu) {
+            self.deregister(cpu, &socket);
+            return Err(failed("epoll_ctl", source));
+        }
+        self.sockets.insert(cpu, socket);
+        // What arrived before the socket was polled gave no edge.
+        self.ready.push(cpu);
+        Ok(())
+    }
+
+    fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
+        let Some(mut socket) = self.sockets.remove(&cpu) else { return };
+        self.deregister(cpu, &socket);
+        while socket.take(cpu, &mut self.inbox, sink).more {}
+        socket.check_drops(cpu, sink);
+        self.ready.retain(|ready| *ready != cpu);
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
+        let timeout = if self.ready.is_empty() { timeout } else { Some(Duration::ZERO) };
+        self.poller.wait(timeout, &mut self.ready).map_err(|source| failed("epoll_wait", source))
+    }
+
+    fn drain(&mut self, sink: &mut dyn ExitSink) -> Drained {
+        let mut drained = Drained::default();
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.retain(|&cpu| {
+            let Some(socket) = self.sockets.get_mut(&cpu) else { return false };
+            let taken = socket.take(cpu, &mut self.inbox, sink);
+            drained.messages += taken.messages;
+            drained.fullest = drained.fullest.max(taken.messages);
+            taken.more
+        });
+        self.ready = ready;
+        drained
+    }
+
+    fn check_drops(&mut self, sink: &mut dyn ExitSink) {
+        for (cpu, socket) in &mut self.sockets {
+            socket.check_drops(*cpu, sink);
+        }
+    }
+}
+
+impl Drop for LinuxListener {
+    /// Leaves no registration behind.
+    fn drop(&mut self) {
+        let cpus: Vec<u32> = self.sockets.keys().copied().collect();
+        for cpu in cpus {
+            self.abandon(cpu);
+        }
+    }
+}
+
+/// What one turn at a socket brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    messages: usize,
+    /// Whether the socket may hold more.
+    more: bool,
+}
+
+impl CpuSocket {
+    /// Takes messages until the socket is empty or its turn is over.
+    fn take(&mut self, cpu: u32, inbox: &mut Inbox, sink: &mut dyn ExitSink) -> Taken {
+        let mut messages = 0;
+        for _ in 0..CALLS_A_TURN {
+            match self.socket.receive_many(inbox) {
+                Ok(count) => {
+                    messages += count;
+                    deliver(cpu, inbox, count, sink);
+                }
+                // Told once; the kernel goes on dropping until the queue is empty.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.overflowed = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.emptied(cpu, &error, sink);
+                    return Taken { messages, more: false };
+                }
+            }
+        }
+        Taken { messages, more: true }
+    }
+
+    /// Tells what was dropped: all of it came after all that the queue held.
+    fn emptied(&mut self, cpu: u32, error: &io::Error, sink: &mut dyn ExitSink) {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            tracing::error!(cpu, %error, "receiving exits failed");
+        }
+        if std::mem::take(&mut self.overflowed) {
+            self.check_drops(cpu, sink);
+        }
+    }
+
+    fn check_drops(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
+        let drops = match self.socket.drops() {
+            Ok(drops) => drops,
+            Err(error) => {
+                tracing::error!(cpu, %error, "reading the drop counter failed");
+                return;
+            }
+        };
+        let new = drops.wrapping_sub(self.drops);
+        self.drops = drops;
+        if new > 0 {
+            sink.dropped(cpu, u64::from(new));
+        }
+    }
+}
+
+/// Hands the first `count` datagrams of the inbox to the sink.
+fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
+    let mut truncated = 0;
+    for received in inbox.received(count) {
+        match received {
+            Received::Datagram(datagram) => deliver_datagram(cpu, datagram, sink),
+            Received::Truncated => truncated += 1,
+        }
+    }
+    if truncated > 0 {
+        let slot_bytes = (inbox.slot_bytes() * SLOT_GROWTH).min(MAX_SLOT_BYTES);
+        tracing::warn!(cpu, truncated, slot_bytes, "exit messages did not fit; enlarging the room");
+        *inbox = Inbox::new(inbox.slots(), slot_bytes);
+        sink.dropped(cpu, truncated);
+    }
+}
+
+fn deliver_datagram(cpu: u32, datagram: &[u8], sink: &mut dyn ExitSink) {
+    for message in Messages::new(datagram) {
+        // Anything else is the late acknowledgement of a deregistration.
+        let MessageKind::Generic { command: COMMAND_NEW, attributes } = message.kind() else {
+            continue;
+        };
+        match decode_exit(attributes, cpu, message.header.sequence) {
+            Some(exit) => sink.exit(&exit),
+            // Counted, so that nothing is lost silently.
+            None => sink.dropped(cpu, 1),
+        }
+    }
+}
+
+impl Wake for Waker {
+    fn wake(&self) {
+        if let Err(error) = Self::wake(self) {
+            tracing::error!(%error, "waking the reader failed");
+        }
+    }
+}

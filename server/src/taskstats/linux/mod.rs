@@ -1,0 +1,122 @@
+//! The kernel that runs this machine.
+
+mod listener;
+mod query;
+mod system;
+
+use std::io;
+use std::sync::OnceLock;
+
+use self::listener::LinuxListener;
+use self::query::QuerySockets;
+use self::system::System;
+use super::wire::FAMILY;
+use super::{Cpumask, DelayAccounting, Kernel, KernelError, Listener, Stats, TaskId};
+use crate::netlink::resolve_family;
+
+/// Asks and listens to the running kernel through generic netlink.
+///
+/// ```no_run
+/// use taskstatsd::taskstats::{Kernel, LinuxKernel, TaskId};
+///
+/// let kernel = LinuxKernel::new(8 << 20)?;
+/// let init = kernel.query(TaskId::Pid(1))?;
+/// println!("version {}", init.version);
+/// # Ok::<(), taskstatsd::taskstats::KernelError>(())
+/// ```
+#[derive(Debug)]
+pub struct LinuxKernel {
+    /// The family's id, once it was found. It stays the same until the next boot.
+    family: OnceLock<u16>,
+    queries: QuerySockets,
+    system: System,
+    receive_buffer: usize,
+}
+
+impl LinuxKernel {
+    /// Prepares to ask; a kernel without taskstats is noticed by the first question.
+    ///
+    /// `receive_buffer` is the size of each CPU's receive buffer, in bytes.
+    ///
+    /// # Errors
+    /// When sysfs does not tell which CPUs are possible.
+    pub fn new(receive_buffer: usize) -> Result<Self, KernelError> {
+        Ok(Self {
+            family: OnceLock::new(),
+            queries: QuerySockets::default(),
+            system: System::new()?,
+            receive_buffer,
+        })
+    }
+
+    fn family(&self) -> Result<u16, KernelError> {
+        if let Some(family) = self.family.get() {
+            return Ok(*family);
+        }
+        let family = resolve_family(FAMILY).map_err(|source| match source.raw_os_error() {
+            Some(libc::ENOENT) => KernelError::NoFamily,
+            _ => KernelError::System { operation: "CTRL_CMD_GETFAMILY", source },
+        })?;
+        Ok(*self.family.get_or_init(|| family))
+    }
+
+    /// Opens a listener whose slots fit this kernel's longest message: a task's and a group's record.
+    fn new_listener(&self) -> Result<LinuxListener, KernelError> {
+        system::check_namespaces()?;
+        let family = self.family()?;
+        let one_record = self.queries.reply_bytes(family, TaskId::Pid(std::process::id()))?;
+        let possible = self.possible_cpus().to_string();
+        LinuxListener::new(family, possible, self.receive_buffer, 2 * one_record)
+    }
+}
+
+impl Kernel for LinuxKernel {
+    fn query(&self, id: TaskId) -> Result<Stats, KernelError> {
+        self.queries.one(self.family()?, id)
+    }
+
+    fn query_many(&self, ids: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
+        self.queries.many(self.family()?, ids)
+    }
+
+    fn threads(&self, tgid: u32) -> Result<Vec<u32>, KernelError> {
+        system::threads(tgid)
+    }
+
+    fn possible_cpus(&self) -> &Cpumask {
+        self.system.possible_cpus()
+    }
+
+    fn online_cpus(&self) -> Result<Cpumask, KernelError> {
+        system::online_cpus()
+    }
+
+    fn delay_accounting(&self) -> DelayAccounting {
+        self.system.delay_accounting()
+    }
+
+    fn check_exits(&self) -> Result<(), KernelError> {
+        let mut listener = self.new_listener()?;
+        let Some(cpu) = self.possible_cpus().iter().next() else { return Ok(()) };
+        listener.open(cpu)?;
+        listener.abandon(cpu);
+        Ok(())
+    }
+
+    fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
+        Ok(Box::new(self.new_listener()?))
+    }
+}
+
+/// Says what a failed request means.
+fn refused(operation: &'static str, errno: i32) -> KernelError {
+    match errno {
+        libc::EPERM => KernelError::NotPermitted { operation },
+        _ => failed(operation, io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Wraps what a system call said.
+fn failed(operation: &'static str, source: io::Error) -> KernelError {
+    KernelError::System { operation, source }
+}

@@ -1,0 +1,124 @@
+//! Questions about live tasks.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::{failed, refused};
+use crate::netlink::{MessageKind, Messages, Socket};
+use crate::taskstats::wire::{Command, decode_reply};
+use crate::taskstats::{KernelError, Stats, TaskId};
+
+const OPERATION: &str = "TASKSTATS_CMD_GET";
+/// Questions sent in one datagram. Their replies wait in a receive buffer of the default size, which
+/// holds more than a hundred.
+const PIPELINED: usize = 64;
+/// Room for a reply: several times the longest known record, so that a later one fits too.
+const REPLY_BYTES: usize = 4096;
+/// Sockets kept for the next question; more are opened while more questions run at once.
+const IDLE_SOCKETS: usize = 4;
+
+/// Sockets that wait for a question; each serves one caller at a time.
+#[derive(Debug, Default)]
+pub(super) struct QuerySockets {
+    idle: Mutex<Vec<QuerySocket>>,
+}
+
+#[derive(Debug)]
+struct QuerySocket {
+    socket: Socket,
+    /// Number of the last request.
+    sequence: u32,
+    reply: Box<[u8; REPLY_BYTES]>,
+}
+
+impl QuerySockets {
+    /// Asks for one account.
+    pub(super) fn one(&self, family: u16, id: TaskId) -> Result<Stats, KernelError> {
+        self.with_socket(|socket| {
+            socket.ask(family, &[id])?;
+            let length = socket.receive()?;
+            Ok(socket.account(length, id))
+        })?
+    }
+
+    /// Asks for many accounts, in order.
+    pub(super) fn many(
+        &self,
+        family: u16,
+        ids: &[TaskId],
+    ) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
+        self.with_socket(|socket| {
+            let mut accounts = Vec::with_capacity(ids.len());
+            for ids in ids.chunks(PIPELINED) {
+                socket.ask(family, ids)?;
+                for id in ids {
+                    let length = socket.receive()?;
+                    accounts.push(socket.account(length, *id));
+                }
+            }
+            Ok(accounts)
+        })
+    }
+
+    /// Asks for an account and returns the length of the kernel's message.
+    pub(super) fn reply_bytes(&self, family: u16, id: TaskId) -> Result<usize, KernelError> {
+        self.with_socket(|socket| {
+            socket.ask(family, &[id])?;
+            let length = socket.receive()?;
+            socket.account(length, id).map(|_| length)
+        })
+    }
+
+    /// Runs `questions` on a socket of its own. A socket that failed may still hold replies, so it
+    /// is closed; one that did not is kept for the next caller.
+    fn with_socket<T>(
+        &self,
+        questions: impl FnOnce(&mut QuerySocket) -> Result<T, KernelError>,
+    ) -> Result<T, KernelError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut socket = idle.map_or_else(QuerySocket::open, Ok)?;
+        let answer = questions(&mut socket)?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_SOCKETS {
+            idle.push(socket);
+        }
+        Ok(answer)
+    }
+}
+
+impl QuerySocket {
+    fn open() -> Result<Self, KernelError> {
+        let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
+        Ok(Self { socket, sequence: 0, reply: Box::new([0; REPLY_BYTES]) })
+    }
+
+    /// Sends one datagram with a request for each id. The kernel has answered them all, in order,
+    /// when this returns.
+    fn ask(&mut self, family: u16, ids: &[TaskId]) -> Result<(), KernelError> {
+        let mut datagram = Vec::new();
+        for id in ids {
+            self.sequence = self.sequence.wrapping_add(1);
+            let request = Command::Query(*id).request(family, self.sequence).encode();
+            datagram.extend(request.map_err(|source| failed(OPERATION, source))?);
+        }
+        self.socket.send(&datagram).map_err(|source| failed(OPERATION, source))
+    }
+
+    fn receive(&mut self) -> Result<usize, KernelError> {
+        self.socket.receive_now(&mut self.reply[..]).map_err(|source| failed(OPERATION, source))
+    }
+
+    fn account(&self, length: usize, id: TaskId) -> Result<Stats, KernelError> {
+        let bad_reply = KernelError::BadReply { operation: OPERATION };
+        let Some(message) = Messages::new(&self.reply[..length]).next() else {
+            return Err(bad_reply);
+        };
+        match message.kind() {
+            MessageKind::Error(libc::ESRCH) => Err(KernelError::NoSuchTask(id)),
+            MessageKind::Error(errno) => Err(refused(OPERATION, errno)),
+            MessageKind::Generic { attributes, .. } => {
+                decode_reply(attributes, id).ok_or(bad_reply)
+            }
+            MessageKind::Acknowledgement | MessageKind::Malformed => Err(bad_reply),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Taskstats on generic netlink: the family's numbers, its requests and its messages.
+//!
+//! Numbers: `include/uapi/linux/taskstats.h`.
+
+use super::{Exit, Provenance, Stats, TaskId, decode};
+use crate::netlink::{Request, RequestAttribute, attributes};
+
+/// `TASKSTATS_GENL_NAME`.
+pub(super) const FAMILY: &str = "TASKSTATS";
+/// `TASKSTATS_GENL_VERSION`.
+const VERSION: u8 = 1;
+
+/// `TASKSTATS_CMD_GET`.
+const COMMAND_GET: u8 = 1;
+/// `TASKSTATS_CMD_NEW`: replies and exits.
+pub(super) const COMMAND_NEW: u8 = 2;
+
+/// `TASKSTATS_CMD_ATTR_PID`.
+const REQUEST_PID: u16 = 1;
+/// `TASKSTATS_CMD_ATTR_TGID`.
+const REQUEST_TGID: u16 = 2;
+/// `TASKSTATS_CMD_ATTR_REGISTER_CPUMASK`.
+const REQUEST_REGISTER: u16 = 3;
+/// `TASKSTATS_CMD_ATTR_DEREGISTER_CPUMASK`.
+const REQUEST_DEREGISTER: u16 = 4;
+
+/// `TASKSTATS_TYPE_TGID`.
+const TYPE_TGID: u16 = 2;
+/// `TASKSTATS_TYPE_STATS`.
+const TYPE_STATS: u16 = 3;
+/// `TASKSTATS_TYPE_AGGR_PID`: a nest of PID and STATS.
+const TYPE_AGGREGATE_PID: u16 = 4;
+/// `TASKSTATS_TYPE_AGGR_TGID`: a nest of TGID and STATS.
+const TYPE_AGGREGATE_TGID: u16 = 5;
+
+/// What can be requested.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Command<'a> {
+    Query(TaskId),
+    /// Listen on the CPUs of a list.
+    Register(&'a str),
+    /// Listen on them no more.
+    Deregister(&'a str),
+}
+
+impl<'a> Command<'a> {
+    /// Makes the request. Registrations are acknowledged; queries are answered anyway.
+    pub(super) fn request(self, family: u16, sequence: u32) -> Request<'a> {
+        let attribute = match self {
+            Self::Query(TaskId::Pid(pid)) => RequestAttribute::U32(REQUEST_PID, pid),
+            Self::Query(TaskId::Tgid(tgid)) => RequestAttribute::U32(REQUEST_TGID, tgid),
+            Self::Register(list) => RequestAttribute::Text(REQUEST_REGISTER, list),
+            Self::Deregister(list) => RequestAttribute::Text(REQUEST_DEREGISTER, list),
+        };
+        let acknowledge = !matches!(self, Self::Query(_));
+        Request { family, command: COMMAND_GET, version: VERSION, sequence, acknowledge, attribute }
+    }
+}
+
+/// The two records that a message can carry. Unknown attributes are skipped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Records<'a> {
+    task: Option<&'a [u8]>,
+    group: Option<(u32, &'a [u8])>,
+}
+
+impl<'a> Records<'a> {
+    fn find(message: &'a [u8]) -> Self {
+        let mut records = Self::default();
+        for nest in attributes(message) {
+            match nest.kind {
+                TYPE_AGGREGATE_PID => records.task = stats_in(nest.payload),
+                TYPE_AGGREGATE_TGID => {
+                    records.group = tgid_in(nest.payload).zip(stats_in(nest.payload));
+                }
+                _ => {}
+            }
+        }
+        records
+    }
+}
+
+/// Decodes the reply to a query for `id`; `None` if it holds no such record.
+pub(super) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
+    let records = Records::find(message);
+    match id {
+        TaskId::Pid(_) => records.task.map(|bytes| decode(bytes, Provenance::LiveTask)),
+        TaskId::Tgid(tgid) => {
+            let provenance = Provenance::Group { tgid, version_if_unset: 0 };
+            records.group.map(|(_, bytes)| decode(bytes, provenance))
+        }
+    }
+}
+
+/// Decodes an exit message; `None` if it holds no task's record.
+pub(super) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
+    let records = Records::find(message);
+    let task = decode(records.task?, Provenance::ExitedTask);
+    let process = records.group.map(|(tgid, bytes)| {
+        let provenance = Provenance::Group { tgid, version_if_unset: task.version };
+        Box::new(decode(bytes, provenance))
+    });
+    Some(Exit { cpu, kernel_sequence, task, process })
+}
+
+fn stats_in(nest: &[u8]) -> Option<&[u8]> {
+    attributes(nest).find(|attribute| attribute.kind == TYPE_STATS).map(|found| found.payload)
+}
+
+fn tgid_in(nest: &[u8]) -> Option<u32> {
+    let found = attributes(nest).find(|attribute| attribute.kind == TYPE_TGID)?;
+    found.payload.first_chunk().map(|chunk| u32::from_ne_bytes(*chunk))
+}
