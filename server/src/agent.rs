@@ -211,6 +211,8 @@ fn add_reflection(router: Router) -> Result<Router, StartError> {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The messages in error details, which callers decode by reflection too.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     Ok(router.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
 }

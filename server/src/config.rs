@@ -25,6 +25,7 @@ const SLOW_CALLS: usize = 64;
 /// It needs CAP_NET_ADMIN and the host's pid, network and user namespaces, and nothing else.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "taskstatsd", version, max_term_width = 100)]
+#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct Args {
     /// Where to listen: unix:///path or tcp://host[:8275]; may be given more than once.
     #[arg(

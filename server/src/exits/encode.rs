@@ -15,14 +15,6 @@ use crate::taskstats::{
     Memory, Stats, TaskIdentity, WaitStatus,
 };
 
-/// Bytes that lengths are given. Whatever a kernel sends fits: one netlink message of 8 KiB holds
-/// the unknown tails of both records, and what is known of a record takes less than 2 KiB, which is
-/// below 2^14 bytes. Longer ones, which only other sources could make, take a slower way.
-const LONG: usize = 2;
-
-/// Bytes for the lengths of small messages: below 2^7 bytes.
-const SHORT: usize = 1;
-
 /// Room made for an event before it is written, so that the buffer grows once at most. Events are
 /// 106 to 300 bytes long; a longer one makes the buffer grow on the way.
 const USUAL_EVENT: usize = 512;
@@ -57,14 +49,14 @@ pub fn encode_event(
         CPU, KERNEL_SEQUENCE, LAST_IN_PROCESS, PROCESS, RECEIVED_AT, SEQUENCE, TASK,
     };
     out.reserve(USUAL_EVENT);
-    Writer::new(out).message::<LONG>(number::exit_events::EVENTS, |event| {
+    Writer::new(out).message(number::exit_events::EVENTS, |event| {
         event.integer_unless_zero(SEQUENCE, sequence);
         event.integer_unless_zero(CPU, exit.cpu.into());
         event.integer_unless_zero(KERNEL_SEQUENCE, exit.kernel_sequence.into());
-        event.message::<SHORT>(RECEIVED_AT, |writer| moment(writer, received_at));
-        event.message::<LONG>(TASK, |writer| stats(writer, &exit.task, delay_accounting));
+        event.short_message(RECEIVED_AT, |writer| moment(writer, received_at));
+        event.message(TASK, |writer| stats(writer, &exit.task, delay_accounting));
         if let Some(process) = &exit.process {
-            event.message::<LONG>(PROCESS, |writer| stats(writer, process, delay_accounting));
+            event.message(PROCESS, |writer| stats(writer, process, delay_accounting));
         }
         event.integer_if_some(LAST_IN_PROCESS, exit.last_in_process().map(u64::from));
     });
@@ -83,16 +75,16 @@ fn stats(writer: &mut Writer<'_>, stats: &Stats, accounting: DelayAccounting) {
         GROUP_ELAPSED_US, IDENTITY, IO, MEMORY, TASKSTATS_VERSION, UNKNOWN_TAIL,
     };
     writer.integer_unless_zero(TASKSTATS_VERSION, stats.version.into());
-    writer.message::<SHORT>(IDENTITY, |writer| identity(writer, &stats.identity));
+    writer.short_message(IDENTITY, |writer| identity(writer, &stats.identity));
     optional(writer, EXIT, stats.exit_status.map(WaitStatus), exit_status);
-    writer.message::<SHORT>(CPU, |writer| cpu_time(writer, &stats.cpu));
+    writer.short_message(CPU, |writer| cpu_time(writer, &stats.cpu));
     writer.integer_if_some(ELAPSED_US, stats.elapsed_us);
     writer.integer_if_some(GROUP_ELAPSED_US, stats.group_elapsed_us);
     optional(writer, FAULTS, stats.faults, faults);
     optional(writer, MEMORY, stats.memory, memory);
     optional(writer, IO, stats.io, io);
     optional(writer, CONTEXT_SWITCHES, stats.context_switches, context_switches);
-    writer.message::<LONG>(DELAYS, |writer| delays(writer, stats));
+    writer.message(DELAYS, |writer| delays(writer, stats));
     writer.integer(DELAY_ACCOUNTING, accounting_number(accounting));
     optional(writer, EXECUTABLE, stats.executable, executable);
     if !stats.unknown_tail.is_empty() {
@@ -109,7 +101,7 @@ fn optional<T>(
     body: impl FnOnce(&mut Writer<'_>, T),
 ) {
     if let Some(value) = value {
-        writer.message::<SHORT>(number, |writer| body(writer, value));
+        writer.short_message(number, |writer| body(writer, value));
     }
 }
 
@@ -133,7 +125,7 @@ fn task_identity(writer: &mut Writer<'_>, task: &TaskIdentity) {
     writer.signed(NICE, task.nice.into());
     writer.integer(SCHEDULER, task.scheduler.into());
     writer.integer(FLAGS, task.flags.into());
-    writer.message::<SHORT>(BEGIN_TIME, |writer| {
+    writer.short_message(BEGIN_TIME, |writer| {
         writer.signed(number::timestamp::SECONDS, task.begin_time_s);
     });
 }

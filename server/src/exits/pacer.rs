@@ -142,6 +142,12 @@ mod tests {
         (1..=count).map(|i| pacer.after_drain(found(1), start + every * i)).collect()
     }
 
+    /// Spends the burst, so that pacing begins.
+    fn exhaust(pacer: &mut Pacer, start: Instant) {
+        let paced = |_| pacer.after_drain(found(1), start).sleep.is_some();
+        assert!((0..100).any(paced), "a burst is paced");
+    }
+
     #[test]
     fn a_thousand_a_second_are_never_paced() {
         let start = Instant::now();
@@ -164,7 +170,7 @@ mod tests {
     fn pacing_ends_when_drains_find_nothing() {
         let start = Instant::now();
         let mut pacer = Pacer::new(PACE, BUFFER, start);
-        drip(&mut pacer, start, Duration::from_micros(1), 20);
+        exhaust(&mut pacer, start);
         assert_eq!(pacer.after_drain(found(40), start + PACE).sleep, Some(PACE));
         assert_eq!(pacer.after_drain(found(0), start + 2 * PACE), AT_ONCE);
     }
@@ -173,7 +179,7 @@ mod tests {
     fn watchers_are_woken_less_often_than_queues_are_drained() {
         let start = Instant::now();
         let mut pacer = Pacer::new(PACE, BUFFER, start);
-        drip(&mut pacer, start, Duration::from_micros(1), 20);
+        exhaust(&mut pacer, start);
         let drains = (1..=40).map(|i| pacer.after_drain(found(40), start + PACE * i));
         let announced = drains.filter(|step| step.announce).count();
         assert_eq!(announced, 10);
@@ -183,12 +189,12 @@ mod tests {
     fn a_filling_queue_is_drained_sooner_and_a_tiny_one_at_once() {
         let start = Instant::now();
         let mut pacer = Pacer::new(PACE, BUFFER, start);
-        drip(&mut pacer, start, Duration::from_micros(1), 20);
+        exhaust(&mut pacer, start);
         let half_full = 2 * BUFFER / MESSAGE_MEMORY / 2;
         let sleep = pacer.after_drain(found(half_full), start + PACE).sleep.unwrap();
         assert!(sleep < PACE / 2, "{sleep:?}");
         let mut tiny = Pacer::new(PACE, 4096, start);
-        drip(&mut tiny, start, Duration::from_micros(1), 20);
+        exhaust(&mut tiny, start);
         assert_eq!(tiny.after_drain(found(3), start + PACE).sleep, Some(Duration::ZERO));
     }
 

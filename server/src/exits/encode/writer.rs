@@ -38,11 +38,8 @@ impl<'a> Writer<'a> {
         let [low, ..] = value.to_le_bytes();
         if value < u64::from(CONTINUATION) {
             self.out.extend_from_slice(&[key(number, VARINT), low]);
-        } else if value >> WORD_VALUE_BITS == 0 {
-            self.word(key(number, VARINT), value);
         } else {
-            self.out.push(key(number, VARINT));
-            self.long_varint(value);
+            self.wide_integer(key(number, VARINT), value);
         }
     }
 
@@ -70,47 +67,57 @@ impl<'a> Writer<'a> {
 
     /// Writes a string or bytes.
     pub(super) fn bytes(&mut self, number: u8, value: &[u8]) {
-        self.message::<1>(number, |writer| writer.out.extend_from_slice(value));
+        self.short_message(number, |writer| writer.out.extend_from_slice(value));
     }
 
-    /// Writes a message, for whose length `WIDTH` bytes are set aside.
-    ///
-    /// A shorter length is padded, which every reader accepts. A longer one moves the message, which
-    /// is slow, so `WIDTH` is to be enough for all but rare messages.
+    /// Writes a message whose length is below 2^7 but in rare cases, which are slow: the message
+    /// is moved to make room for a longer length.
     #[inline(always)]
-    pub(super) fn message<const WIDTH: usize>(&mut self, number: u8, body: impl FnOnce(&mut Self)) {
-        self.out.push(key(number, LENGTH_DELIMITED));
+    pub(super) fn short_message(&mut self, number: u8, body: impl FnOnce(&mut Self)) {
+        self.out.extend_from_slice(&[key(number, LENGTH_DELIMITED), 0]);
         let start = self.out.len();
-        self.out.extend_from_slice(&[0; WIDTH]);
         body(self);
-        self.close::<WIDTH>(start);
+        let length = self.out.len() - start;
+        if length >> VARINT_BITS == 0 {
+            self.out[start - 1] = low_bits(length);
+        } else {
+            self.move_for_length(start, 1);
+        }
     }
 
+    /// Writes a message whose length is below 2^14 but in rare cases, which are slow. A length below
+    /// 2^7 is padded to two bytes, which every reader accepts.
     #[inline(always)]
-    fn close<const WIDTH: usize>(&mut self, start: usize) {
-        let length = self.out.len() - start - WIDTH;
-        if length >> (VARINT_BITS * WIDTH) != 0 {
-            return self.move_for_length::<WIDTH>(start, length);
+    pub(super) fn message(&mut self, number: u8, body: impl FnOnce(&mut Self)) {
+        self.out.extend_from_slice(&[key(number, LENGTH_DELIMITED), 0, 0]);
+        let start = self.out.len();
+        body(self);
+        let length = self.out.len() - start;
+        if length >> (2 * VARINT_BITS) == 0 {
+            let padded = [low_bits(length) | CONTINUATION, low_bits(length >> VARINT_BITS)];
+            self.out[start - 2..start].copy_from_slice(&padded);
+        } else {
+            self.move_for_length(start, 2);
         }
-        let mut rest = length;
-        let last = start + WIDTH - 1;
-        for byte in &mut self.out[start..last] {
-            *byte = low_bits(rest) | CONTINUATION;
-            rest >>= VARINT_BITS;
-        }
-        self.out[last] = low_bits(rest);
     }
 
+    /// Replaces the bytes set aside for the length of the message that begins at `start`.
     #[cold]
-    fn move_for_length<const WIDTH: usize>(&mut self, start: usize, length: usize) {
+    fn move_for_length(&mut self, start: usize, set_aside: usize) {
+        let length = self.out.len() - start;
         let mut varint = Vec::with_capacity(LONGEST_VARINT);
         Writer::new(&mut varint).long_varint(u64::try_from(length).unwrap_or(u64::MAX));
-        self.out.splice(start..start + WIDTH, varint);
+        self.out.splice(start - set_aside..start, varint);
     }
 
-    /// Writes key and value of up to [`WORD_VALUE_BITS`] bits at once.
-    #[inline(always)]
-    fn word(&mut self, key: u8, value: u64) {
+    /// Writes an integer that takes several bytes. Inlined into every field it is no faster, and
+    /// the encoder would fill the processor's instruction cache.
+    #[inline(never)]
+    fn wide_integer(&mut self, key: u8, value: u64) {
+        if value >> WORD_VALUE_BITS != 0 {
+            self.out.push(key);
+            return self.long_varint(value);
+        }
         let length = varint_length(value);
         let continuations = CONTINUATIONS & ((1 << ((length - 1) * BYTE_BITS)) - 1);
         let word = (spread(value) | continuations) << BYTE_BITS | u64::from(key);
@@ -186,7 +193,7 @@ mod tests {
     fn lengths_beyond_the_bytes_set_aside_are_written_in_full() {
         for length in [0, 1, 127, 128, 16_383, 16_384, 2_097_152] {
             let mut written = Vec::new();
-            Writer::new(&mut written).message::<2>(1, |writer| {
+            Writer::new(&mut written).message(1, |writer| {
                 writer.bytes(14, &vec![7; length]);
             });
             let mut expected_inner = Vec::new();
