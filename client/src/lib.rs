@@ -1,1 +1,51 @@
-//! x
+//! Client of taskstatsd, the node agent that serves the Linux kernel's taskstats accounts.
+//!
+//! [`Client`] asks an agent about live tasks and opens streams of exits; [`Error`] says in types
+//! what an agent refused and why. The messages are those of the contract, package `taskstats.v1`,
+//! and are re-exported in [`proto`]; units and absence of every field are documented there.
+//!
+//! ```no_run
+//! use taskstats_client::{Client, Event, Scope, WatchRequest};
+//!
+//! # async fn example() -> Result<(), taskstats_client::Error> {
+//! let client = Client::connect("unix:///run/taskstatsd/taskstatsd.sock").await?;
+//!
+//! let stats = client.pid(std::process::id()).await?;
+//! println!("{:?}", stats.cpu);
+//!
+//! let mut exits = client.watch(WatchRequest::new().scope(Scope::Processes)).await?;
+//! while let Some(event) = exits.next().await {
+//!     match event? {
+//!         Event::Exits(batch) => println!("{} processes ended", batch.events.len()),
+//!         Event::Lost(lost) => println!("{:?} exits were lost", lost.count),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The feature `cli`, on by default, adds the `taskstatsctl` command line.
+
+mod client;
+mod error;
+mod status;
+mod target;
+mod watch;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+
+pub use client::{
+    BatchEntry, Client, ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_DEADLINE, MAX_BATCH,
+    Process, TaskId, Threads,
+};
+pub use error::Error;
+pub use target::{DEFAULT_PORT, InvalidTarget, Target};
+pub use taskstats_proto::v1 as proto;
+pub use taskstats_proto::v1::{
+    Cursor, DelayAccounting, ExitEvent, ExitEvents, GetNodeResponse, Heartbeat, Lost, LostStage,
+    Scope, TaskStats, WatchStarted,
+};
+pub use tonic::Code;
+pub use watch::{Event, ExitStream, WatchRequest};

@@ -1,2 +1,11 @@
-//! x
-fn main(){}
+//! `taskstatsctl`: the command line of taskstatsd.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use taskstats_client::cli::{self, Args};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    cli::main(Args::parse()).await
+}

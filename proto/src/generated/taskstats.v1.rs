@@ -104,10 +104,23 @@ pub struct WatchExitsRequest {
     /// Which exits to stream. Unspecified means all tasks.
     #[prost(enumeration = "Scope", tag = "2")]
     pub scope: i32,
+    /// Continues after a cursor that an earlier stream told: nothing that the agent remembers is
+    /// repeated or left out, and what it no longer remembers is told by `lost`. A cursor of another run
+    /// of the agent begins with `lost` of stage `LOST_STAGE_AGENT_RESTART`, and goes on with all that
+    /// this run remembers. Absent means from now on. Not together with `replay_last`.
+    #[prost(message, optional, tag = "4")]
+    pub resume_after: ::core::option::Option<Cursor>,
+    /// Begins with so many of the newest exits that the agent remembers, as far as they belong to the
+    /// stream; fewer if it remembers fewer. 0 means from now on. Not together with `resume_after`.
+    #[prost(uint32, tag = "5")]
+    pub replay_last: u32,
     /// How long the agent may hold an event back to send more of them in one message; at most 10 s.
     /// Absent means that the agent chooses: at once when exits are few, a few milliseconds when many.
     #[prost(message, optional, tag = "6")]
     pub max_batch_delay: ::core::option::Option<::prost_types::Duration>,
+    /// What the agent does when it forgets exits before this stream took them. Unspecified means skip.
+    #[prost(enumeration = "OnLag", tag = "7")]
+    pub on_lag: i32,
 }
 /// One message of an exit stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -227,10 +240,10 @@ pub struct Lost {
     /// scope, because the kernel does not say what it dropped.
     #[prost(uint64, optional, tag = "3")]
     pub count: ::core::option::Option<u64>,
-    /// No exit of this loss happened before this moment.
+    /// No exit of this loss happened before this moment. Absent when it cannot be known.
     #[prost(message, optional, tag = "4")]
     pub first_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// No exit of this loss happened after this moment.
+    /// No exit of this loss happened after this moment. Absent when it cannot be known.
     #[prost(message, optional, tag = "5")]
     pub last_at: ::core::option::Option<::prost_types::Timestamp>,
     /// Sum of all counts told in this stream so far for this stage, this one included.
@@ -568,6 +581,10 @@ pub struct Counters {
     /// The CPUs that the agent listens on now, in list form. Empty when nobody watches.
     #[prost(string, tag = "5")]
     pub watched_cpus: ::prost::alloc::string::String,
+    /// Numbers missing from the kernel's own sequences that its drop counters do not explain. A task
+    /// that moves to another CPU while it exits can cause one, rarely; many are a defect.
+    #[prost(uint64, tag = "6")]
+    pub unexplained_gaps: u64,
 }
 /// Exits lost at one stage.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -594,6 +611,39 @@ pub struct History {
     /// Memory that may be held, in bytes.
     #[prost(uint64, tag = "4")]
     pub capacity_bytes: u64,
+}
+/// What becomes of a stream that is too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnLag {
+    /// The default: skip.
+    Unspecified = 0,
+    /// The loss is told, and the stream goes on with the oldest exit remembered.
+    Skip = 1,
+    /// The stream ends with a heartbeat that carries the last cursor, and `RESOURCE_EXHAUSTED`.
+    Close = 2,
+}
+impl OnLag {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_LAG_UNSPECIFIED",
+            Self::Skip => "ON_LAG_SKIP",
+            Self::Close => "ON_LAG_CLOSE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_LAG_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_LAG_SKIP" => Some(Self::Skip),
+            "ON_LAG_CLOSE" => Some(Self::Close),
+            _ => None,
+        }
+    }
 }
 /// Which exits a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -894,9 +944,12 @@ pub mod taskstats_service_client {
         /// that stands where the events would have stood. The stream has no end of its own.
         ///
         /// * `INVALID_ARGUMENT` with `BadRequest`: `cpumask` does not parse or names a CPU that this node
-        ///  cannot have; `scope` is not one of the enum's; `max_batch_delay` is negative or too long.
+        ///  cannot have; `scope` or `on_lag` is not one of the enum's; `max_batch_delay` is negative or too
+        ///  long; `resume_after` has no `instance_id` or lies in the future; `replay_last` stands beside it.
         /// * `FAILED_PRECONDITION` with `ErrorInfo`: the kernel does not let the agent listen; the message
         ///  says what to change.
+        /// * `RESOURCE_EXHAUSTED` with `RetryInfo`: too many watchers; or this one was too slow and asked
+        ///  for `ON_LAG_CLOSE`, and then a message with the last cursor comes first.
         /// * `UNAVAILABLE` with `RetryInfo`: the agent is draining; a message with the last cursor comes
         ///  first.
         pub async fn watch_exits(

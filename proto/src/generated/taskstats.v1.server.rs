@@ -63,9 +63,12 @@ pub mod taskstats_service_server {
         /// that stands where the events would have stood. The stream has no end of its own.
         ///
         /// * `INVALID_ARGUMENT` with `BadRequest`: `cpumask` does not parse or names a CPU that this node
-        ///  cannot have; `scope` is not one of the enum's; `max_batch_delay` is negative or too long.
+        ///  cannot have; `scope` or `on_lag` is not one of the enum's; `max_batch_delay` is negative or too
+        ///  long; `resume_after` has no `instance_id` or lies in the future; `replay_last` stands beside it.
         /// * `FAILED_PRECONDITION` with `ErrorInfo`: the kernel does not let the agent listen; the message
         ///  says what to change.
+        /// * `RESOURCE_EXHAUSTED` with `RetryInfo`: too many watchers; or this one was too slow and asked
+        ///  for `ON_LAG_CLOSE`, and then a message with the last cursor comes first.
         /// * `UNAVAILABLE` with `RetryInfo`: the agent is draining; a message with the last cursor comes
         ///  first.
         async fn watch_exits(

@@ -1,0 +1,157 @@
+//! What is read out of an account in more than one place.
+
+use super::signals;
+use crate::proto::{Delay, Delays, ExitStatus};
+use crate::{DelayAccounting, TaskStats};
+
+/// The classes of waiting.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum DelayClass {
+    Cpu,
+    BlockIo,
+    SwapIn,
+    Reclaim,
+    Thrashing,
+    Compaction,
+    WriteProtectCopy,
+    Irq,
+}
+
+/// The class that a task waited longest for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum LongestDelay {
+    /// Delays are not accounted, so the longest cannot be known.
+    Off,
+    /// Nothing was waited for, or nothing was reported.
+    None,
+    /// This one, for so many nanoseconds in all.
+    Of(DelayClass, u64),
+}
+
+impl DelayClass {
+    /// For reading: `block I/O`.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::BlockIo => "block I/O",
+            Self::SwapIn => "swap-in",
+            Self::Reclaim => "reclaim",
+            Self::Thrashing => "thrashing",
+            Self::Compaction => "compaction",
+            Self::WriteProtectCopy => "write-protect copy",
+            Self::Irq => "IRQ",
+        }
+    }
+
+    /// The contract's name: `block_io`.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::BlockIo => "block_io",
+            Self::SwapIn => "swap_in",
+            Self::Reclaim => "reclaim",
+            Self::Thrashing => "thrashing",
+            Self::Compaction => "compaction",
+            Self::WriteProtectCopy => "write_protect_copy",
+            Self::Irq => "irq",
+        }
+    }
+}
+
+/// The classes that were reported, in the contract's order.
+pub(super) fn delay_classes(delays: &Delays) -> impl Iterator<Item = (DelayClass, &Delay)> {
+    [
+        (DelayClass::Cpu, &delays.cpu),
+        (DelayClass::BlockIo, &delays.block_io),
+        (DelayClass::SwapIn, &delays.swap_in),
+        (DelayClass::Reclaim, &delays.reclaim),
+        (DelayClass::Thrashing, &delays.thrashing),
+        (DelayClass::Compaction, &delays.compaction),
+        (DelayClass::WriteProtectCopy, &delays.write_protect_copy),
+        (DelayClass::Irq, &delays.irq),
+    ]
+    .into_iter()
+    .filter_map(|(class, delay)| Some((class, delay.as_ref()?)))
+}
+
+/// The class with the largest total.
+pub(super) fn longest_delay(stats: &TaskStats) -> LongestDelay {
+    if stats.delay_accounting() == DelayAccounting::Off {
+        return LongestDelay::Off;
+    }
+    let Some(delays) = &stats.delays else { return LongestDelay::None };
+    let waited = delay_classes(delays).filter(|(_, delay)| delay.total_ns > 0);
+    match waited.max_by_key(|(_, delay)| delay.total_ns) {
+        Some((class, delay)) => LongestDelay::Of(class, delay.total_ns),
+        None => LongestDelay::None,
+    }
+}
+
+/// User and system time together, in microseconds.
+pub(super) fn cpu_us(stats: &TaskStats) -> Option<u64> {
+    let cpu = stats.cpu.as_ref()?;
+    Some(cpu.user_us?.saturating_add(cpu.system_us?))
+}
+
+/// Bytes that storage was made to read and write.
+pub(super) fn storage_bytes(stats: &TaskStats) -> Option<u64> {
+    let io = stats.io.as_ref()?;
+    Some(io.read_bytes.saturating_add(io.write_bytes))
+}
+
+/// How a task ended: `exit 7`, `SIGKILL`, `SIGSEGV (core)`.
+pub(super) fn ending(exit: &ExitStatus) -> String {
+    let core = if exit.core_dumped { " (core)" } else { "" };
+    match (exit.signal, exit.code) {
+        (Some(signal), _) => format!("{}{core}", signals::name(signal)),
+        (None, Some(code)) => format!("exit {code}{core}"),
+        (None, None) => format!("status {:#x}", exit.raw_status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(accounting: DelayAccounting, cpu: u64, block_io: u64) -> TaskStats {
+        let delay = |total_ns| Some(Delay { count: 1, total_ns, ..Default::default() });
+        let delays = Delays { cpu: delay(cpu), block_io: delay(block_io), ..Default::default() };
+        TaskStats {
+            delays: Some(delays),
+            delay_accounting: accounting.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_longest_delay_is_that_of_the_largest_total() {
+        let longest = longest_delay(&waiting(DelayAccounting::On, 5, 9));
+        assert_eq!(longest, LongestDelay::Of(DelayClass::BlockIo, 9));
+        assert_eq!(longest_delay(&waiting(DelayAccounting::On, 0, 0)), LongestDelay::None);
+        assert_eq!(longest_delay(&TaskStats::default()), LongestDelay::None);
+    }
+
+    #[test]
+    fn without_delay_accounting_no_delay_is_the_longest() {
+        assert_eq!(longest_delay(&waiting(DelayAccounting::Off, 5, 0)), LongestDelay::Off);
+    }
+
+    #[test]
+    fn endings_read_as_the_shell_would_say() {
+        let ended = |code, signal, core_dumped| {
+            ending(&ExitStatus { raw_status: 0x7f, code, signal, core_dumped })
+        };
+        assert_eq!(ended(Some(7), None, false), "exit 7");
+        assert_eq!(ended(None, Some(9), false), "SIGKILL");
+        assert_eq!(ended(None, Some(11), true), "SIGSEGV (core)");
+        assert_eq!(ended(None, None, false), "status 0x7f");
+    }
+
+    #[test]
+    fn sums_need_both_parts() {
+        let cpu = crate::proto::CpuTime { user_us: Some(1), ..Default::default() };
+        let stats = TaskStats { cpu: Some(cpu), ..Default::default() };
+        assert_eq!(cpu_us(&stats), None);
+        assert_eq!(storage_bytes(&stats), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! How a command fails, and how that is told: in one line.
+
+use std::error::Error as StdError;
+use std::io::{self, Write};
+
+use super::text::escaped;
+use crate::{Cursor, Error};
+
+const START: &str =
+    "start it (taskstatsd, or systemctl start taskstatsd), or name another with --target";
+const NOT_ALLOWED: &str = "this user may not open the socket";
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A call failed.
+    Call(Error),
+    /// A stream ended, with an error or without one.
+    Watch { error: Option<Error>, cursor: Option<Cursor> },
+    /// Some ids have no account, which was told already.
+    Refused,
+    /// Standard output does not take what is written, or a signal cannot be awaited.
+    Io(io::Error),
+}
+
+impl Failure {
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// One sentence for a person; `None` when everything was said before.
+    pub(super) fn sentence(&self) -> Option<String> {
+        match self {
+            Self::Call(error) => Some(sentence(error)),
+            Self::Watch { error, cursor } => {
+                let what = error.as_ref().map_or("the agent ended the stream".to_owned(), sentence);
+                Some(what + &place(cursor.as_ref()))
+            }
+            Self::Refused => None,
+            Self::Io(error) => Some(error.to_string()),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Writes a line to standard error. Nobody can be told when that fails.
+pub(super) fn tell(sentence: &str) {
+    let _ = writeln!(io::stderr(), "taskstatsctl: {}", escaped(sentence));
+}
+
+/// What happened and, where it is known, what to do.
+pub(super) fn sentence(error: &Error) -> String {
+    let what = match error.root_cause() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    match advice(error, &what) {
+        Some(advice) => format!("{what}; {advice}"),
+        None => what,
+    }
+}
+
+fn advice(error: &Error, what: &str) -> Option<String> {
+    match error {
+        Error::Unreachable { source, .. } if is_denied(source.as_ref()) => {
+            Some(NOT_ALLOWED.to_owned())
+        }
+        Error::Unreachable { .. } => Some(START.to_owned()),
+        Error::InvalidArgument { field, description, .. } => {
+            let unsaid = !description.is_empty() && !what.contains(description.as_str());
+            unsaid.then(|| format!("{field}: {description}"))
+        }
+        Error::ResourceExhausted { retry_after: Some(wait), .. }
+        | Error::Unavailable { retry_after: Some(wait), .. } => {
+            Some(format!("it asks to come back in {wait:?}"))
+        }
+        _ => None,
+    }
+}
+
+fn is_denied(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn place(cursor: Option<&Cursor>) -> String {
+    match cursor {
+        Some(cursor) => {
+            format!("; the last exit was {} of agent run {}", cursor.sequence, cursor.instance_id)
+        }
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn unreachable(kind: io::ErrorKind) -> Error {
+        let target = "/run/a.sock".parse().unwrap();
+        Error::Unreachable { target, source: Box::new(io::Error::from(kind)) }
+    }
+
+    #[test]
+    fn an_unreachable_agent_is_to_be_started() {
+        assert_eq!(
+            sentence(&unreachable(io::ErrorKind::NotFound)),
+            "cannot reach taskstatsd at unix:///run/a.sock: entity not found; \
+             start it (taskstatsd, or systemctl start taskstatsd), or name another with --target"
+        );
+    }
+
+    #[test]
+    fn a_closed_socket_is_not_a_missing_agent() {
+        let said = sentence(&unreachable(io::ErrorKind::PermissionDenied));
+        assert!(said.ends_with("permission denied; this user may not open the socket"), "{said}");
+    }
+
+    #[test]
+    fn what_the_agent_says_of_a_field_is_said_once() {
+        let error = |message: &str| Error::InvalidArgument {
+            field: "cpumask".to_owned(),
+            description: "\"x\" is no list".to_owned(),
+            message: message.to_owned(),
+        };
+        assert_eq!(sentence(&error("cpumask: \"x\" is no list")), "cpumask: \"x\" is no list");
+        assert_eq!(sentence(&error("bad mask")), "bad mask; cpumask: \"x\" is no list");
+    }
+
+    #[test]
+    fn a_wait_is_told() {
+        let error = Error::Unavailable {
+            message: "draining".to_owned(),
+            retry_after: Some(Duration::from_secs(3)),
+        };
+        assert_eq!(sentence(&error), "draining; it asks to come back in 3s");
+    }
+
+    #[test]
+    fn a_stream_that_ended_says_where() {
+        let cursor = Cursor { instance_id: "run1".to_owned(), sequence: 7 };
+        let failure = Failure::Watch { error: None, cursor: Some(cursor) };
+        assert_eq!(
+            failure.sentence().unwrap(),
+            "the agent ended the stream; the last exit was 7 of agent run run1"
+        );
+    }
+}

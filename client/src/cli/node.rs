@@ -1,0 +1,126 @@
+//! `taskstatsctl node`.
+
+use super::failure::Failure;
+use super::output::{Look, Mode, Output};
+use super::stats::Section;
+use super::text::{escaped, word};
+use super::time::rfc3339;
+use super::units;
+use crate::proto::{Counters, ExitsState, History};
+use crate::{Client, DelayAccounting, GetNodeResponse, LostStage};
+
+pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure> {
+    let node = client.node().await?;
+    match &out.mode {
+        Mode::Table(look) => {
+            let text = table(&node, look);
+            out.text(&text)?;
+        }
+        Mode::Compact => out.text(&compact(&node))?,
+        Mode::Json(_) => out.document(&node)?,
+    }
+    Ok(out.flush()?)
+}
+
+fn table(node: &GetNodeResponse, look: &Look) -> String {
+    let mut sections = vec![machine(node), agent(node, look)];
+    sections.extend(node.exits.as_ref().map(exits));
+    sections.extend(node.counters.as_ref().map(counters));
+    sections.extend(node.history.as_ref().map(history));
+    sections.iter().map(|section| section.text(look.palette)).collect()
+}
+
+fn compact(node: &GetNodeResponse) -> String {
+    let counters = node.counters.clone().unwrap_or_default();
+    let lost: u64 = counters.lost.iter().map(|lost| lost.count).sum();
+    let started = node.started_at.as_ref().map_or_else(String::new, rfc3339);
+    format!(
+        "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
+         delay_accounting={} agent={} instance_id={} started_at={} watchable={} received={} \
+         delivered={} lost={lost} watchers={}\n",
+        word(&node.node_name),
+        word(&node.boot_id),
+        word(&node.kernel_release),
+        node.taskstats_version,
+        word(&node.possible_cpus),
+        word(&node.online_cpus),
+        accounting(node.delay_accounting()),
+        word(&node.agent_version),
+        word(&node.instance_id),
+        word(&started),
+        node.exits.as_ref().is_some_and(|exits| exits.watchable),
+        counters.received,
+        counters.delivered,
+        counters.watchers,
+    )
+}
+
+fn machine(node: &GetNodeResponse) -> Section {
+    let delays = match node.delay_accounting() {
+        DelayAccounting::Off => "off: sysctl kernel.task_delayacct=1 turns it on for new tasks",
+        known => accounting(known),
+    };
+    Section::new("Node")
+        .row("name", escaped(&node.node_name))
+        .row("boot id", escaped(&node.boot_id))
+        .row("kernel", escaped(&node.kernel_release))
+        .row("taskstats version", node.taskstats_version)
+        .row("possible CPUs", escaped(&node.possible_cpus))
+        .row("online CPUs", escaped(&node.online_cpus))
+        .row("delay accounting", delays)
+}
+
+fn agent(node: &GetNodeResponse, look: &Look) -> Section {
+    Section::new("Agent")
+        .row("version", escaped(&node.agent_version))
+        .row("instance id", escaped(&node.instance_id))
+        .known("started", node.started_at.as_ref().map(|moment| look.clock.date(moment)))
+}
+
+fn exits(state: &ExitsState) -> Section {
+    let section = Section::new("Exits");
+    if state.watchable {
+        return section.row("can be watched", "yes");
+    }
+    section
+        .row("can be watched", "no")
+        .row("because", escaped(&state.reason))
+        .row("to change that", escaped(&state.fix))
+}
+
+fn counters(counters: &Counters) -> Section {
+    let section = Section::new("Since it started")
+        .row("received", counters.received)
+        .row("delivered", counters.delivered);
+    let section = counters.lost.iter().fold(section, |section, lost| {
+        let key = match lost.stage() {
+            LostStage::KernelSocket => "lost in the kernel",
+            LostStage::History => "lost by watchers",
+            LostStage::AgentRestart => "lost by restarts",
+            LostStage::Unspecified => "lost elsewhere",
+        };
+        section.row(key, lost.count)
+    });
+    let watched = Some(&counters.watched_cpus).filter(|cpus| !cpus.is_empty());
+    section
+        .row("watchers now", counters.watchers)
+        .known("watched CPUs now", watched.map(|cpus| escaped(cpus)))
+}
+
+fn history(history: &History) -> Section {
+    let held =
+        format!("{} of {}", units::bytes(history.bytes), units::bytes(history.capacity_bytes));
+    let section = Section::new("History").row("held", held);
+    if history.first_sequence == 0 {
+        return section.row("exits", "none");
+    }
+    section.row("exits", format!("{} to {}", history.first_sequence, history.last_sequence))
+}
+
+fn accounting(state: DelayAccounting) -> &'static str {
+    match state {
+        DelayAccounting::On => "on",
+        DelayAccounting::Off => "off",
+        DelayAccounting::Unknown | DelayAccounting::Unspecified => "unknown",
+    }
+}

@@ -1,0 +1,196 @@
+//! Streams of exits.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+use taskstats_proto::v1::watch_exits_response::Kind;
+use taskstats_proto::v1::{
+    ExitEvents, Heartbeat, Lost, Scope, WatchExitsRequest, WatchExitsResponse, WatchStarted,
+};
+use tokio_stream::StreamExt;
+use tonic::Streaming;
+
+use crate::error::Error;
+use crate::status::Call;
+use crate::target::Target;
+
+/// Which exits to stream, and how promptly.
+///
+/// ```
+/// use std::time::Duration;
+/// use taskstats_client::{Scope, WatchRequest};
+///
+/// let request = WatchRequest::new()
+///     .cpus("0-3,8")
+///     .scope(Scope::Processes)
+///     .max_batch_delay(Duration::from_millis(10));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use]
+pub struct WatchRequest {
+    cpus: String,
+    scope: Scope,
+    max_batch_delay: Option<Duration>,
+}
+
+/// One message of a stream of exits.
+///
+/// Exits come in the batches that the agent made of them: handing them over one by one would cost
+/// copies of a large message, which is felt when a million of them come in a second.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Always the first: listening is in force.
+    Started(WatchStarted),
+    /// Exits, by ascending sequence.
+    Exits(ExitEvents),
+    /// Exits that cannot be delivered, in the place where they would have stood.
+    Lost(Lost),
+    /// Nothing happened for a while, or the agent is about to end the stream.
+    Heartbeat(Heartbeat),
+    /// A kind of message that is newer than this client.
+    Unknown,
+}
+
+/// A stream of exits, from [`Client::watch`](crate::Client::watch).
+///
+/// Besides [`ExitStream::next`] it is a [`Stream`]. It ends after its first error.
+///
+/// ```no_run
+/// use taskstats_client::{Client, Event, WatchRequest};
+///
+/// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+/// let mut exits = client.watch(WatchRequest::new().cpus("0-3")).await?;
+/// while let Some(event) = exits.next().await {
+///     let Event::Exits(batch) = event? else { continue };
+///     for exit in batch.events {
+///         println!("CPU {}: {:?}", exit.cpu, exit.task);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ExitStream {
+    messages: Streaming<WatchExitsResponse>,
+    target: Target,
+    deadline: Duration,
+}
+
+impl WatchRequest {
+    /// Asks for every exit on every CPU, batched as the agent sees fit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Limits the stream to some CPUs, in the kernel's list syntax, such as `0-3,8`. An empty list
+    /// means all possible CPUs.
+    pub fn cpus(mut self, list: impl Into<String>) -> Self {
+        self.cpus = list.into();
+        self
+    }
+
+    /// Limits the stream to exits that end a process, or to those that do not.
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Sets how long the agent may hold an exit back to send more of them at once; at most 10 s.
+    pub fn max_batch_delay(mut self, delay: Duration) -> Self {
+        self.max_batch_delay = Some(delay);
+        self
+    }
+
+    pub(crate) fn into_message(self) -> Result<WatchExitsRequest, Error> {
+        let max_batch_delay = match self.max_batch_delay {
+            Some(delay) => Some(delay.try_into().map_err(|_| too_long(delay))?),
+            None => None,
+        };
+        Ok(WatchExitsRequest { cpumask: self.cpus, scope: self.scope.into(), max_batch_delay })
+    }
+}
+
+impl From<WatchExitsResponse> for Event {
+    fn from(message: WatchExitsResponse) -> Self {
+        match message.kind {
+            Some(Kind::Started(started)) => Self::Started(started),
+            Some(Kind::Events(events)) => Self::Exits(events),
+            Some(Kind::Lost(lost)) => Self::Lost(lost),
+            Some(Kind::Heartbeat(heartbeat)) => Self::Heartbeat(heartbeat),
+            None => Self::Unknown,
+        }
+    }
+}
+
+impl ExitStream {
+    pub(crate) fn new(
+        messages: Streaming<WatchExitsResponse>,
+        target: Target,
+        deadline: Duration,
+    ) -> Self {
+        Self { messages, target, deadline }
+    }
+
+    /// Waits for the next message; `None` when the agent ended the stream without an error.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
+        StreamExt::next(self).await
+    }
+}
+
+impl Stream for ExitStream {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let next = Pin::new(&mut this.messages).poll_next(context);
+        next.map_err(|status| Call { target: &this.target, deadline: this.deadline }.error(status))
+            .map_ok(Event::from)
+    }
+}
+
+fn too_long(delay: Duration) -> Error {
+    Error::InvalidArgument {
+        field: "max_batch_delay".to_owned(),
+        description: "more seconds than a message can carry".to_owned(),
+        message: format!("max_batch_delay of {delay:?} is too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_carries_what_was_set() {
+        let request = WatchRequest::new()
+            .cpus("0-1")
+            .scope(Scope::Threads)
+            .max_batch_delay(Duration::from_millis(10));
+        let message = request.into_message().unwrap();
+        assert_eq!(message.cpumask, "0-1");
+        assert_eq!(message.scope(), Scope::Threads);
+        assert_eq!(message.max_batch_delay.unwrap().nanos, 10_000_000);
+    }
+
+    #[test]
+    fn a_plain_request_is_the_empty_message() {
+        let message = WatchRequest::new().into_message().unwrap();
+        assert_eq!(message, WatchExitsRequest::default());
+    }
+
+    #[test]
+    fn a_delay_that_no_message_can_carry_is_refused() {
+        let request = WatchRequest::new().max_batch_delay(Duration::MAX);
+        assert!(matches!(request.into_message(), Err(Error::InvalidArgument { .. })));
+    }
+
+    #[test]
+    fn a_kind_from_the_future_is_unknown() {
+        assert_eq!(Event::from(WatchExitsResponse { kind: None }), Event::Unknown);
+    }
+}

@@ -1,0 +1,206 @@
+//! An agent that answers what a test gives it, on a unix socket in a folder of its own.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use taskstats_client::Target;
+use taskstats_proto::EncodedWatchExitsResponse;
+use taskstats_proto::server::{TaskstatsService, TaskstatsServiceServer};
+use taskstats_proto::v1::watch_exits_response::Kind;
+use taskstats_proto::v1::{self, batch_get_result};
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+/// The id that the agent knows, as a task and as a process.
+pub(crate) const KNOWN: u32 = 42;
+
+/// The id that it never answers for.
+pub(crate) const SILENT: u32 = 13;
+
+/// How a stream ends after its messages.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    Never,
+    Cleanly,
+    With(Status),
+}
+
+/// What the agent says.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) stats: v1::TaskStats,
+    pub(crate) threads: Vec<v1::TaskStats>,
+    pub(crate) node: v1::GetNodeResponse,
+    pub(crate) exits: Vec<Kind>,
+    pub(crate) end: End,
+    /// What every call but those for an id ends with, if anything.
+    pub(crate) refusal: Option<Status>,
+}
+
+/// What the agent was asked.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) watch: Option<v1::WatchExitsRequest>,
+    pub(crate) metadata: Option<MetadataMap>,
+}
+
+/// A running agent; dropping it ends it.
+pub(crate) struct Agent {
+    folder: TempDir,
+    heard: Arc<Mutex<Heard>>,
+    server: JoinHandle<()>,
+}
+
+struct Service {
+    script: Script,
+    heard: Arc<Mutex<Heard>>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            stats: v1::TaskStats::default(),
+            threads: Vec::new(),
+            node: v1::GetNodeResponse::default(),
+            exits: Vec::new(),
+            end: End::Never,
+            refusal: None,
+        }
+    }
+}
+
+impl Agent {
+    pub(crate) fn start(script: Script) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let heard = Arc::default();
+        let service = Service { script, heard: Arc::clone(&heard) };
+        let listener = UnixListener::bind(folder.path().join("agent.sock")).unwrap();
+        let server = tokio::spawn(async move {
+            tonic::transport::Server::builder()
+                .add_service(TaskstatsServiceServer::new(service))
+                .serve_with_incoming(UnixListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+        Self { folder, heard, server }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("agent.sock")
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        Target::Unix { path: self.path() }
+    }
+
+    pub(crate) fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Service {
+    fn listen<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        self.heard.lock().unwrap().metadata = Some(request.metadata().clone());
+        self.script.refusal.clone().map_or(Ok(()), Err)
+    }
+
+    async fn account(&self, id: u32) -> Result<v1::TaskStats, Status> {
+        match id {
+            KNOWN => Ok(self.script.stats.clone()),
+            SILENT => std::future::pending().await,
+            0 => Err(Status::invalid_argument("pid must not be 0")),
+            _ => Err(Status::not_found(format!("no task has id {id} (ESRCH)"))),
+        }
+    }
+
+    async fn entry(&self, id: batch_get_result::Id, number: u32) -> v1::BatchGetResult {
+        let result = match self.account(number).await {
+            Ok(stats) => batch_get_result::Result::Stats(stats),
+            Err(status) => batch_get_result::Result::Error(v1::BatchGetError {
+                code: status.code().into(),
+                message: status.message().to_owned(),
+            }),
+        };
+        v1::BatchGetResult { id: Some(id), result: Some(result) }
+    }
+}
+
+#[tonic::async_trait]
+impl TaskstatsService for Service {
+    async fn get_pid(
+        &self,
+        request: Request<v1::GetPidRequest>,
+    ) -> Result<Response<v1::GetPidResponse>, Status> {
+        self.listen(&request)?;
+        let stats = self.account(request.get_ref().pid).await?;
+        Ok(Response::new(v1::GetPidResponse { stats: Some(stats) }))
+    }
+
+    async fn get_tgid(
+        &self,
+        request: Request<v1::GetTgidRequest>,
+    ) -> Result<Response<v1::GetTgidResponse>, Status> {
+        self.listen(&request)?;
+        let request = request.into_inner();
+        let stats = self.account(request.tgid).await?;
+        let threads = if request.include_threads { self.script.threads.clone() } else { vec![] };
+        Ok(Response::new(v1::GetTgidResponse { stats: Some(stats), threads }))
+    }
+
+    async fn batch_get(
+        &self,
+        request: Request<v1::BatchGetRequest>,
+    ) -> Result<Response<v1::BatchGetResponse>, Status> {
+        self.listen(&request)?;
+        let v1::BatchGetRequest { pids, tgids } = request.into_inner();
+        let mut results = Vec::new();
+        for pid in pids {
+            results.push(self.entry(batch_get_result::Id::Pid(pid), pid).await);
+        }
+        for tgid in tgids {
+            results.push(self.entry(batch_get_result::Id::Tgid(tgid), tgid).await);
+        }
+        Ok(Response::new(v1::BatchGetResponse { results }))
+    }
+
+    type WatchExitsStream =
+        Pin<Box<dyn Stream<Item = Result<EncodedWatchExitsResponse, Status>> + Send>>;
+
+    async fn watch_exits(
+        &self,
+        request: Request<v1::WatchExitsRequest>,
+    ) -> Result<Response<Self::WatchExitsStream>, Status> {
+        self.listen(&request)?;
+        self.heard.lock().unwrap().watch = Some(request.into_inner());
+        let messages = self.script.exits.clone().into_iter().map(|kind| {
+            let message = v1::WatchExitsResponse { kind: Some(kind) };
+            Ok(EncodedWatchExitsResponse::from(&message))
+        });
+        let messages = tokio_stream::iter(messages);
+        Ok(Response::new(match self.script.end.clone() {
+            End::Never => Box::pin(messages.chain(tokio_stream::pending())),
+            End::Cleanly => Box::pin(messages),
+            End::With(status) => Box::pin(messages.chain(tokio_stream::once(Err(status)))),
+        }))
+    }
+
+    async fn get_node(
+        &self,
+        request: Request<v1::GetNodeRequest>,
+    ) -> Result<Response<v1::GetNodeResponse>, Status> {
+        self.listen(&request)?;
+        Ok(Response::new(self.script.node.clone()))
+    }
+}

@@ -1,0 +1,239 @@
+//! `taskstatsctl get` and `node`, and what all commands have in common, by running the binary.
+
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use taskstats_client::proto::*;
+use tokio::process::Command;
+use tonic::Status;
+
+use crate::agent::{Agent, KNOWN, SILENT, Script};
+use crate::exits::stats;
+
+/// The command line, with an environment that says the same everywhere.
+pub(crate) fn taskstatsctl(target: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taskstatsctl"));
+    command.env_clear().env("TZ", "UTC").env("TASKSTATS_TARGET", target).args(arguments);
+    command
+}
+
+pub(crate) async fn run(agent: &Agent, arguments: &[&str]) -> Output {
+    let mut command = taskstatsctl(&agent.target().to_string(), arguments);
+    soon(command.kill_on_drop(true).output()).await.unwrap()
+}
+
+/// Waits for what comes at once or never, so that a test that hangs fails instead.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    tokio::time::timeout(PATIENCE, future).await.unwrap()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn knowing(stats: TaskStats) -> Agent {
+    Agent::start(Script { stats, ..Script::default() })
+}
+
+const FULL: &str = "\
+task 42
+  command             sh
+  process             42
+  parent              1
+  user                1000
+  group               100
+  nice                0
+  scheduler           other
+  flags               used superuser rights
+  began               2026-11-22 14:07:09
+  elapsed             1m 05s
+  faults              80 minor, 2 major
+  context switches    5 voluntary, 1 involuntary
+  taskstats version   16
+CPU time
+  user                900 µs
+  system              300 µs
+Memory
+  peak RSS            34 MiB
+  peak virtual        1.0 GiB
+  RSS integral        0 MB·µs
+  virtual integral    0 MB·µs
+I/O
+  read by calls       0 B in 0 calls
+  written by calls    0 B in 0 calls
+  read from storage   4.0 KiB
+  written to storage  8.0 KiB
+  write cancelled     0 B
+Delays
+  CPU                 40 µs in 3 waits, longest 40 µs
+  block I/O           3.1 ms in 4 waits, longest 3.1 ms
+";
+
+#[tokio::test]
+async fn a_task_is_printed_in_full() {
+    let output = run(&knowing(stats("sh")), &["get", "pid", "42"]).await;
+    assert_eq!(text(&output.stdout), FULL);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn threads_follow_their_process() {
+    let group = TaskStats {
+        identity: Some(Identity { tgid: Some(KNOWN), ..Default::default() }),
+        taskstats_version: 16,
+        ..Default::default()
+    };
+    let threads = vec![stats("main"), stats("a-name-beyond-its-column")];
+    let agent = Agent::start(Script { stats: group, threads, ..Script::default() });
+    let output = run(&agent, &["get", "tgid", "42", "--threads"]).await;
+    let expected = "\
+process 42
+  taskstats version   16
+      TID COMM             ELAPSED CPU TIME      I/O MAX DELAY
+       42 main              1m 05s   1.2 ms   12 KiB block I/O 3.1 ms
+       42 a-name-beyond-…   1m 05s   1.2 ms   12 KiB block I/O 3.1 ms
+";
+    assert_eq!(text(&output.stdout), expected);
+}
+
+#[tokio::test]
+async fn a_compact_account_is_one_line() {
+    let output = run(&knowing(stats("Web Content")), &["get", "pid", "42", "-o", "compact"]).await;
+    assert_eq!(
+        text(&output.stdout),
+        "task pid=42 tgid=42 ppid=1 comm=\"Web Content\" elapsed=1m05s cpu_time=1.2ms \
+         peak_rss=34MiB io=12KiB max_delay=block_io:3.1ms\n"
+    );
+}
+
+#[tokio::test]
+async fn json_is_the_message() {
+    let agent = knowing(stats("sh"));
+    let pretty = run(&agent, &["get", "pid", "42", "-o", "json"]).await.stdout;
+    let line = run(&agent, &["get", "pid", "42", "--output=jsonl"]).await.stdout;
+    let value: Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&pretty).unwrap(), value);
+    assert_eq!(text(&line).lines().count(), 1);
+    assert!(text(&pretty).lines().count() > 1);
+    assert_eq!(value["stats"]["elapsedUs"], json!("65000000"));
+    assert_eq!(value["stats"]["identity"]["beginTime"], json!("2026-11-22T14:07:09Z"));
+    assert_eq!(value["stats"]["delayAccounting"], json!("DELAY_ACCOUNTING_ON"));
+    assert_eq!(value["stats"]["delays"]["blockIo"]["totalNs"], json!("3100000"));
+}
+
+/// Zero delays of a kernel that does not account them must not look like a fast disk.
+#[tokio::test]
+async fn delays_that_are_not_accounted_are_no_zeros() {
+    let off = DelayAccounting::Off.into();
+    let agent = knowing(TaskStats { delay_accounting: off, ..stats("sh") });
+    let output = run(&agent, &["get", "pid", "42"]).await;
+    let expected = "\
+Delays (delay accounting is off: only those for a CPU are known)
+  CPU                 40 µs in 3 waits, longest 40 µs
+  block I/O           off
+";
+    assert!(text(&output.stdout).ends_with(expected), "{}", text(&output.stdout));
+    let output = run(&agent, &["get", "pid", "42", "-o", "compact"]).await;
+    assert!(text(&output.stdout).ends_with(" max_delay=off\n"));
+}
+
+#[tokio::test]
+async fn a_name_cannot_drive_the_terminal() {
+    let agent = knowing(stats("\u{1b}[2J"));
+    for form in ["table", "compact", "jsonl"] {
+        let output = run(&agent, &["get", "pid", "42", "-o", form]).await;
+        assert!(!output.stdout.contains(&0x1b), "{form}");
+    }
+}
+
+#[tokio::test]
+async fn of_several_ids_the_missing_ones_are_told_and_the_rest_printed() {
+    for kind in ["pid", "tgid"] {
+        let arguments = ["get", kind, "7", "42", "-o", "jsonl"];
+        let output = run(&knowing(stats("sh")), &arguments).await;
+        assert_eq!(text(&output.stdout).lines().count(), 1);
+        let told = format!("taskstatsctl: {kind} 7: no task has id 7 (ESRCH)\n");
+        assert_eq!(text(&output.stderr), told);
+        assert_eq!(output.status.code(), Some(1));
+    }
+    let arguments = ["get", "tgid", "7", "42", "--threads", "-o", "jsonl"];
+    let output = run(&knowing(stats("sh")), &arguments).await;
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn what_the_agent_refuses_is_one_line_and_code_1() {
+    let agent = Agent::start(Script {
+        refusal: Some(Status::permission_denied("two\nlines \u{1b}[31m")),
+        ..Script::default()
+    });
+    let output = run(&agent, &["node"]).await;
+    assert_eq!(text(&output.stderr), "taskstatsctl: two\\nlines \\u{1b}[31m\n");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_missing_task_is_code_1() {
+    let output = run(&knowing(stats("sh")), &["get", "pid", "7"]).await;
+    assert_eq!(text(&output.stderr), "taskstatsctl: no task has id 7 (ESRCH)\n");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+}
+
+#[tokio::test]
+async fn the_timeout_holds() {
+    let silent = SILENT.to_string();
+    let arguments = ["get", "pid", &silent, "--timeout", "20ms"];
+    let output = run(&knowing(stats("sh")), &arguments).await;
+    assert_eq!(text(&output.stderr), "taskstatsctl: no answer within 20ms\n");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_there_is_to_be_started() {
+    let output = taskstatsctl("/nowhere/agent.sock", &["node"]).output().await.unwrap();
+    assert_eq!(
+        text(&output.stderr),
+        "taskstatsctl: cannot reach taskstatsd at unix:///nowhere/agent.sock: No such file or \
+         directory (os error 2); start it (taskstatsd, or systemctl start taskstatsd), or name \
+         another with --target\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn wrong_arguments_are_code_2() {
+    let wrong: [&[&str]; 9] = [
+        &[],
+        &["get"],
+        &["get", "pid"],
+        &["get", "pid", "x"],
+        &["watch", "-n", "0"],
+        &["watch", "--scope", "some"],
+        &["watch", "--max-batch-delay", "10"],
+        &["node", "--target", "nowhere"],
+        &["node", "-o", "xml"],
+    ];
+    for arguments in wrong {
+        let output = taskstatsctl("/a", arguments).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_help_tells_the_exit_codes() {
+    let output = taskstatsctl("/a", &["--help"]).output().await.unwrap();
+    assert!(text(&output.stdout).contains("Exit codes:\n  0  it worked"));
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn completions_and_the_manual_need_no_agent() {
+    let completions = taskstatsctl("/nowhere", &["completions", "bash"]).output().await.unwrap();
+    assert!(text(&completions.stdout).contains("_taskstatsctl()"));
+    let manual = taskstatsctl("/nowhere", &["man"]).output().await.unwrap();
+    assert!(text(&manual.stdout).contains(".TH taskstatsctl"));
+}

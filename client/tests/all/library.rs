@@ -1,0 +1,174 @@
+//! The library's calls.
+
+use std::path::Path;
+use std::time::Duration;
+
+use taskstats_client::proto::GetNodeResponse;
+use taskstats_client::{
+    Client, DelayAccounting, Error, Event, Scope, TaskId, Threads, WatchRequest,
+};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::agent::{Agent, End, KNOWN, SILENT, Script};
+use crate::exits::{batch, code, cursor, exit, lost, started, stats};
+
+async fn connected(agent: &Agent) -> Client {
+    Client::builder().connect(agent.target()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_task_and_a_process_are_as_the_agent_sent_them() {
+    let script = Script { stats: stats("sh"), threads: vec![stats("worker")], ..Script::default() };
+    let agent = Agent::start(script);
+    let client = connected(&agent).await;
+    assert_eq!(client.pid(KNOWN).await.unwrap(), stats("sh"));
+    let process = client.tgid(KNOWN, Threads::Include).await.unwrap();
+    assert_eq!((process.stats, process.threads), (stats("sh"), vec![stats("worker")]));
+    assert_eq!(client.tgid(KNOWN, Threads::Omit).await.unwrap().threads, []);
+}
+
+#[tokio::test]
+async fn a_missing_id_fails_its_own_entry_alone() {
+    let agent = Agent::start(Script { stats: stats("sh"), ..Script::default() });
+    let entries = connected(&agent).await.batch(&[KNOWN, 7], &[KNOWN]).await.unwrap();
+    let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
+    assert_eq!(ids, [TaskId::Pid(KNOWN), TaskId::Pid(7), TaskId::Tgid(KNOWN)]);
+    assert!(entries[0].stats.is_ok());
+    assert!(matches!(entries[1].stats, Err(Error::NoSuchTask { .. })));
+    assert!(entries[2].stats.is_ok());
+}
+
+#[tokio::test]
+async fn the_agent_is_told_the_deadline() {
+    let node = GetNodeResponse { node_name: "node7".to_owned(), ..Default::default() };
+    let agent = Agent::start(Script { node: node.clone(), ..Script::default() });
+    let builder = Client::builder().deadline(Duration::from_secs(3));
+    let client = builder.connect(agent.target()).await.unwrap();
+    assert_eq!(client.node().await.unwrap(), node);
+    let heard = agent.heard();
+    let timeout = heard.metadata.as_ref().unwrap().get("grpc-timeout").unwrap();
+    assert_eq!(timeout, "3000000u");
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_answer_is_given_up() {
+    let agent = Agent::start(Script::default());
+    let deadline = Duration::from_millis(20);
+    let client = Client::builder().deadline(deadline).connect(agent.target()).await.unwrap();
+    let error = client.pid(SILENT).await.unwrap_err();
+    assert!(matches!(error, Error::DeadlineExceeded { deadline: told } if told == deadline));
+}
+
+#[tokio::test]
+async fn a_stream_yields_every_kind_in_its_place() {
+    let exits = vec![
+        started(DelayAccounting::On),
+        batch(vec![exit(1, code(0)), exit(2, code(7))], 2),
+        lost(Some(12)),
+        taskstats_client::proto::watch_exits_response::Kind::Heartbeat(
+            taskstats_client::Heartbeat { cursor: cursor(14) },
+        ),
+    ];
+    let agent = Agent::start(Script { exits, end: End::Cleanly, ..Script::default() });
+    let request = WatchRequest::new()
+        .cpus("0-1")
+        .scope(Scope::Processes)
+        .max_batch_delay(Duration::from_millis(10));
+    let mut stream = connected(&agent).await.watch(request).await.unwrap();
+    assert!(matches!(stream.next().await, Some(Ok(Event::Started(s))) if s.node_name == "node7"));
+    assert!(matches!(stream.next().await, Some(Ok(Event::Exits(b))) if b.events.len() == 2));
+    assert!(matches!(stream.next().await, Some(Ok(Event::Lost(l))) if l.count == Some(12)));
+    assert!(matches!(stream.next().await, Some(Ok(Event::Heartbeat(h))) if h.cursor == cursor(14)));
+    assert!(stream.next().await.is_none());
+    let heard = agent.heard();
+    let request = heard.watch.as_ref().unwrap();
+    assert_eq!((request.cpumask.as_str(), request.scope()), ("0-1", Scope::Processes));
+}
+
+#[tokio::test]
+async fn a_stream_ends_after_its_error() {
+    let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(2)));
+    let status = Status::with_error_details(Code::Unavailable, "the agent is draining", details);
+    let agent = Agent::start(Script { end: End::With(status), ..Script::default() });
+    let mut stream = connected(&agent).await.watch(WatchRequest::new()).await.unwrap();
+    let error = stream.next().await.unwrap().unwrap_err();
+    let wait = Some(Duration::from_secs(2));
+    assert!(matches!(error, Error::Unavailable { retry_after, .. } if retry_after == wait));
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn rich_details_arrive_as_data() {
+    let mut details = ErrorDetails::new();
+    details.add_bad_request_violation("cpumask", "\"x\" is no list");
+    let refusal = Status::with_error_details(Code::InvalidArgument, "bad cpumask", details);
+    let agent = Agent::start(Script { refusal: Some(refusal), ..Script::default() });
+    let error = connected(&agent).await.watch(WatchRequest::new().cpus("x")).await.unwrap_err();
+    let Error::InvalidArgument { field, description, message } = error else {
+        panic!("not an invalid argument: {error:?}")
+    };
+    assert_eq!((field.as_str(), message.as_str()), ("cpumask", "bad cpumask"));
+    assert_eq!(description, "\"x\" is no list");
+}
+
+#[tokio::test]
+async fn nobody_at_the_target_is_unreachable() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nobody.sock");
+    for target in [format!("unix://{}", path.display()), "tcp://127.0.0.1:1".to_owned()] {
+        let error = Client::connect(&target).await.unwrap_err();
+        assert!(error.root_cause().unwrap().contains("os error"), "{error:?}");
+        assert!(
+            matches!(error, Error::Unreachable { target: told, .. } if told.to_string() == target)
+        );
+    }
+    assert!(matches!(Client::connect("nowhere").await, Err(Error::InvalidTarget(_))));
+}
+
+/// A connection that broke is told apart from an agent that says no, and from one that is gone.
+#[tokio::test]
+async fn an_agent_that_dies_breaks_the_stream_and_is_then_unreachable() {
+    let (agent, kill) = dying_agent().await;
+    let client = Client::connect(agent.path().to_str().unwrap()).await.unwrap();
+    let mut stream = client.watch(WatchRequest::new()).await.unwrap();
+    assert!(matches!(stream.next().await, Some(Ok(Event::Started(_)))));
+    kill.send(()).unwrap();
+    let error = stream.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Disconnected { .. }), "{error:?}");
+    std::fs::remove_file(agent.path()).unwrap();
+    let error = client.node().await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(!Path::new(&agent.path()).exists());
+}
+
+/// A relay in front of an agent, which closes its connections when it is told to: the socket at
+/// `path` is the relay's.
+async fn dying_agent() -> (Relay, tokio::sync::oneshot::Sender<()>) {
+    let exits = vec![started(DelayAccounting::On)];
+    let agent = Agent::start(Script { exits, ..Script::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let listener = tokio::net::UnixListener::bind(folder.path().join("relay.sock")).unwrap();
+    let (kill, killed) = tokio::sync::oneshot::channel();
+    let behind = agent.path();
+    tokio::spawn(async move {
+        let (mut front, _) = listener.accept().await.unwrap();
+        let mut back = tokio::net::UnixStream::connect(behind).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut front, &mut back) => {}
+            _ = killed => {}
+        }
+    });
+    (Relay { folder, _agent: agent }, kill)
+}
+
+struct Relay {
+    folder: tempfile::TempDir,
+    _agent: Agent,
+}
+
+impl Relay {
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("relay.sock")
+    }
+}

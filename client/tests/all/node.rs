@@ -1,0 +1,81 @@
+//! `taskstatsctl node`, by running the binary.
+
+use serde_json::{Value, json};
+use taskstats_client::proto::*;
+
+use crate::agent::{Agent, Script};
+use crate::command::{run, text};
+use crate::exits::moment;
+
+fn node() -> GetNodeResponse {
+    let lost = LostCount { stage: LostStage::KernelSocket.into(), count: 3 };
+    GetNodeResponse {
+        node_name: "node7".to_owned(),
+        boot_id: "boot".to_owned(),
+        kernel_release: "6.18.0".to_owned(),
+        taskstats_version: 16,
+        possible_cpus: "0-3".to_owned(),
+        online_cpus: "0-1".to_owned(),
+        delay_accounting: DelayAccounting::Off.into(),
+        agent_version: "0.1.0".to_owned(),
+        instance_id: "run1".to_owned(),
+        started_at: moment(0),
+        exits: Some(ExitsState {
+            watchable: false,
+            reason: "the agent lacks CAP_NET_ADMIN".to_owned(),
+            fix: "grant it".to_owned(),
+        }),
+        counters: Some(Counters {
+            received: 100,
+            delivered: 200,
+            lost: vec![lost],
+            watchers: 2,
+            watched_cpus: "0-1".to_owned(),
+        }),
+        history: Some(History {
+            first_sequence: 1,
+            last_sequence: 103,
+            bytes: 14 << 10,
+            capacity_bytes: 32 << 20,
+        }),
+    }
+}
+
+#[tokio::test]
+async fn a_node_tells_what_it_can_do() {
+    let agent = Agent::start(Script { node: node(), ..Script::default() });
+    let expected = "\
+Node
+  name                node7
+  boot id             boot
+  kernel              6.18.0
+  taskstats version   16
+  possible CPUs       0-3
+  online CPUs         0-1
+  delay accounting    off: sysctl kernel.task_delayacct=1 turns it on for new tasks
+Agent
+  version             0.1.0
+  instance id         run1
+  started             2026-11-22 14:07:09
+Exits
+  can be watched      no
+  because             the agent lacks CAP_NET_ADMIN
+  to change that      grant it
+Since it started
+  received            100
+  delivered           200
+  lost in the kernel  3
+  watchers now        2
+  watched CPUs now    0-1
+History
+  held                14 KiB of 32 MiB
+  exits               1 to 103
+";
+    assert_eq!(text(&run(&agent, &["node"]).await.stdout), expected);
+    let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;
+    assert!(text(&compact).starts_with("node name=node7 boot_id=boot kernel=6.18.0 taskstats=16"));
+    let line = run(&agent, &["node", "-o", "jsonl"]).await.stdout;
+    let value: Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(value["counters"]["lost"][0]["stage"], json!("LOST_STAGE_KERNEL_SOCKET"));
+    assert_eq!(value["nodeName"], json!("node7"));
+}

@@ -1,0 +1,190 @@
+//! `taskstatsctl watch`, by running the binary.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use taskstats_client::DelayAccounting;
+use taskstats_client::proto::watch_exits_response::Kind;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tonic::Status;
+
+use crate::agent::{Agent, End, Script};
+use crate::command::{run, soon, taskstatsctl, text};
+use crate::exits::{batch, code, exit, lost, signal, started};
+
+fn sending(exits: Vec<Kind>, end: End) -> Agent {
+    Agent::start(Script { exits, end, ..Script::default() })
+}
+
+/// Two exits, a loss, one more exit.
+fn usual() -> Vec<Kind> {
+    let mut thread = exit(15, signal(11, true));
+    thread.last_in_process = Some(false);
+    vec![
+        started(DelayAccounting::On),
+        batch(vec![exit(1, code(0)), exit(2, code(7))], 2),
+        lost(Some(12)),
+        batch(vec![thread], 20),
+    ]
+}
+
+const TABLE: &str = "\
+TIME         CPU     PID    PPID COMM            OF      END             ELAPSED CPU TIME PEAK RSS      I/O MAX DELAY
+14:07:09.120   1      42       1 sh              process exit 0           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
+14:07:09.120   1      42       1 sh              process exit 7           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
+-- lost 12 exits on CPU 1: the agent's socket was full, and the kernel dropped them (from 14:07:09.120 to 14:07:09.250; 40 in all at this stage)
+14:07:09.120   1      42       1 sh              thread  SIGSEGV (core)   1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
+";
+
+#[tokio::test]
+async fn exits_stand_in_a_table_and_a_loss_in_its_place() {
+    let output = run(&sending(usual(), End::Never), &["watch", "-n", "3"]).await;
+    assert_eq!(text(&output.stdout), TABLE);
+    assert_eq!(
+        text(&output.stderr),
+        "taskstatsctl: watching CPUs 0-1 of node node7 (taskstats version 16)\n"
+    );
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_compact_stream_is_a_line_an_exit() {
+    let agent = sending(usual(), End::Never);
+    let output = run(&agent, &["watch", "-n", "3", "-o", "compact"]).await;
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    let rest = "elapsed=1m05s cpu_time=1.2ms peak_rss=34MiB io=12KiB max_delay=block_io:3.1ms";
+    let task = "pid=42 tgid=42 ppid=1 comm=sh";
+    let time = "time=2026-11-22T14:07:09.12Z cpu=1";
+    assert_eq!(lines[1], format!("exit {time} of=process {task} code=7 {rest}"));
+    assert_eq!(
+        lines[2],
+        "lost stage=kernel_socket cpu=1 count=12 total=40 first_at=2026-11-22T14:07:09.12Z \
+         last_at=2026-11-22T14:07:09.25Z"
+    );
+    assert_eq!(lines[3], format!("exit {time} of=thread {task} signal=SIGSEGV core=yes {rest}"));
+}
+
+#[tokio::test]
+async fn json_has_a_document_an_exit_with_the_place_after_it() {
+    let agent = sending(usual(), End::Never);
+    let output = run(&agent, &["watch", "-n", "3", "-o", "jsonl"]).await;
+    let lines: Vec<Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5);
+    assert_eq!(lines[0]["started"]["nodeName"], json!("node7"));
+    assert_eq!(lines[1]["events"]["events"][0]["task"]["exit"], json!({"code": 0}));
+    assert_eq!(lines[1]["events"]["cursor"], json!({"instanceId": "run1", "sequence": "1"}));
+    assert_eq!(lines[2]["events"]["events"][0]["sequence"], json!("2"));
+    assert_eq!(lines[3]["lost"]["count"], json!("12"));
+    assert_eq!(lines[3]["lost"]["stage"], json!("LOST_STAGE_KERNEL_SOCKET"));
+    assert_eq!(lines[4]["events"]["cursor"]["sequence"], json!("20"));
+    assert!(output.stderr.is_empty());
+}
+
+#[tokio::test]
+async fn it_stops_inside_a_batch_when_enough_was_printed() {
+    let agent = sending(usual(), End::Never);
+    let output = run(&agent, &["watch", "-n", "1", "-o", "compact"]).await;
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_unknown_count_is_not_a_zero() {
+    let exits = vec![started(DelayAccounting::On), lost(None), batch(vec![exit(1, code(0))], 1)];
+    let output = run(&sending(exits, End::Never), &["watch", "-n", "1"]).await;
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("-- lost an unknown number of exits on CPU 1: "), "{stdout}");
+}
+
+#[tokio::test]
+async fn delays_that_are_not_accounted_are_said_to_be_off() {
+    let mut event = exit(1, code(0));
+    event.task.as_mut().unwrap().delay_accounting = DelayAccounting::Off.into();
+    let exits = vec![started(DelayAccounting::Off), batch(vec![event], 1)];
+    let output = run(&sending(exits, End::Never), &["watch", "-n", "1"]).await;
+    assert!(text(&output.stdout).ends_with("  12 KiB off\n"), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("delay accounting is off"));
+}
+
+#[tokio::test]
+async fn colour_is_asked_for_or_not_there() {
+    let agent = sending(usual(), End::Never);
+    let piped = run(&agent, &["watch", "-n", "3"]).await.stdout;
+    assert!(!piped.contains(&0x1b));
+    let painted = run(&agent, &["watch", "-n", "3", "--color", "always"]).await.stdout;
+    assert!(text(&painted).contains("\x1b[1;31mSIGSEGV (core) \x1b[0m"), "{}", text(&painted));
+    assert!(text(&painted).contains("\x1b[1;31m-- lost 12 exits"));
+    let plain = text(&painted)
+        .replace("\x1b[1;31m", "")
+        .replace("\x1b[33m", "")
+        .replace("\x1b[1m", "")
+        .replace("\x1b[0m", "");
+    assert_eq!(plain, TABLE);
+}
+
+#[tokio::test]
+async fn what_was_asked_reaches_the_agent() {
+    let agent = sending(usual(), End::Never);
+    let arguments = ["watch", "-n", "1", "--cpus", "0-3", "--scope", "threads"];
+    run(&agent, &[&arguments[..], &["--max-batch-delay", "10ms"]].concat()).await;
+    let heard = agent.heard();
+    let request = heard.watch.as_ref().unwrap();
+    assert_eq!(request.cpumask, "0-3");
+    assert_eq!(request.scope(), taskstats_client::Scope::Threads);
+    assert_eq!(request.max_batch_delay.unwrap().nanos, 10_000_000);
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_away_is_code_1_with_the_last_place() {
+    let place = "; the last exit was 20 of agent run run1\n";
+    let ends = [
+        (End::Cleanly, "the agent ended the stream"),
+        (End::With(Status::unavailable("the agent is draining")), "the agent is draining"),
+    ];
+    for (end, said) in ends {
+        let output = run(&sending(usual(), end), &["watch", "-o", "jsonl"]).await;
+        assert_eq!(text(&output.stderr), format!("taskstatsctl: {said}{place}"));
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(text(&output.stdout).lines().count(), 5);
+    }
+}
+
+/// `taskstatsctl watch | head -1` is a success.
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_failure() {
+    let exits = std::iter::once(started(DelayAccounting::On))
+        .chain((1..1000).map(|at| batch(vec![exit(at, code(0))], at)));
+    let agent = sending(exits.collect(), End::Never);
+    let mut command = taskstatsctl(&agent.target().to_string(), &["watch"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = soon(child.wait_with_output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains("pipe"));
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_it_well() {
+    let agent = sending(vec![started(DelayAccounting::On)], End::Never);
+    let mut command = taskstatsctl(&agent.target().to_string(), &["watch"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(soon(lines.next_line()).await.unwrap().unwrap().starts_with("TIME"));
+    let pid = child.id().unwrap().to_string();
+    tokio::process::Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
+    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_event_is_printed_when_it_comes() {
+    let agent = sending(usual(), End::Never);
+    let arguments = ["watch", "-o", "compact"];
+    let mut command = taskstatsctl(&agent.target().to_string(), &arguments);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for kind in ["exit", "exit", "lost", "exit"] {
+        assert!(soon(lines.next_line()).await.unwrap().unwrap().starts_with(kind));
+    }
+}
