@@ -1,1 +1,20 @@
-//! x
+//! The harness of the tests that span crates: it starts the real agent, makes tasks exit, and asks
+//! the kernel itself, by code that shares nothing with the agent's.
+//!
+//! Everything here returns errors instead of panicking, so that a test can say what it wanted.
+
+pub mod agent;
+pub mod binaries;
+pub mod client;
+pub mod cpus;
+pub mod deadline;
+pub mod kernel;
+pub mod ledger;
+pub mod load;
+pub mod notify;
+pub mod peer;
+pub mod refusal;
+pub mod span;
+pub mod tools;
+pub mod watch;
+pub mod workload;

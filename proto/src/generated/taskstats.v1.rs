@@ -480,7 +480,8 @@ pub struct Delay {
     /// How often the task waited.
     #[prost(uint64, tag = "1")]
     pub count: u64,
-    /// How long in all, in nanoseconds. 0 with a count above 0 means that the kernel's sum overflowed.
+    /// How long in all, in nanoseconds. 0 with a count above 0 means that the kernel's sum overflowed;
+    /// of `Delays.cpu` it can also mean that the task never had to wait.
     #[prost(uint64, tag = "2")]
     pub total_ns: u64,
     /// The longest wait, in nanoseconds. Since v15; absent in a group's record and when `count` is 0.

@@ -61,10 +61,27 @@ impl Chunk {
         self.bytes.len() + size_of_val(&*self.entries) + CHUNK_OVERHEAD
     }
 
-    /// CPU and fate of each exit from the one with sequence `from` on.
-    pub(super) fn exits(&self, from: u64) -> impl Iterator<Item = (u32, Fate)> + '_ {
-        let skipped = self.skipped(from);
-        self.entries.iter().skip(skipped).map(|entry| (u32::from(entry.cpu), entry.fate))
+    /// CPU and fate of each exit.
+    pub(super) fn exits(&self) -> impl DoubleEndedIterator<Item = (u32, Fate)> + '_ {
+        self.entries.iter().map(|entry| (u32::from(entry.cpu), entry.fate))
+    }
+
+    /// Number of selected exits with sequences before `next`.
+    pub(super) fn count_before(&self, next: u64, selection: &Selection) -> u64 {
+        let selected = self.exits().take(self.skipped(next));
+        selected.filter(|(cpu, fate)| selection.takes(*cpu, *fate)).count() as u64
+    }
+
+    /// The sequence of the `count`th selected exit from the end, or else the number of selected ones.
+    pub(super) fn nth_last(&self, count: u64, selection: &Selection) -> Result<u64, u64> {
+        let mut found = 0;
+        for (back, (cpu, fate)) in self.exits().rev().enumerate() {
+            found += u64::from(selection.takes(cpu, fate));
+            if found == count {
+                return Ok(self.next() - 1 - back as u64);
+            }
+        }
+        Err(found)
     }
 
     /// The bytes of the selected exits from the one with sequence `from` on, in as few slices as

@@ -13,6 +13,8 @@ pub struct Counters {
     pub lost_in_kernel: Counter,
     /// Exits evicted before a watcher took them, counted for each.
     pub lost_in_history: Counter,
+    /// Numbers missing from the kernel's sequences that its drop counters do not explain.
+    pub unexplained_gaps: Counter,
 }
 
 /// A number that only grows.

@@ -12,13 +12,16 @@ use bytes::Bytes;
 
 use super::chunk::Chunk;
 use super::selection::Selection;
-use super::totals::{Selected, Totals};
+use super::tombstones::Tombstones;
+use super::totals::{Selected, Tally, Totals};
 
 /// Sequence of the first exit.
 pub(super) const FIRST_SEQUENCE: u64 = 1;
 /// Exits in one batch for a reader, but for the last chunk that goes over it. Larger batches are
 /// slower to decode, smaller ones cost more frames.
 const BATCH_EVENTS: u64 = 256;
+/// The part of the history's memory, one in ..., that goes to counts of what was evicted.
+const TOMBSTONE_SHARE: usize = 32;
 /// Items looked at under the lock at once, which the writer may be waiting for.
 const SNAPSHOT_ITEMS: usize = 32;
 
@@ -42,6 +45,8 @@ struct Inner {
     evicted: Totals,
     /// When the newest evicted exit was received, since 1970.
     evicted_at: Duration,
+    /// How many exits of which kind were evicted lately.
+    tombstones: Tombstones,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +77,44 @@ pub(super) struct Position {
     passed: Selected,
     /// When the newest exit before that was received, since 1970.
     at: Duration,
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// After the newest exit.
+    #[default]
+    Now,
+    /// After the exit with this sequence.
+    After(u64),
+    /// With so many of the newest selected exits, or as many as are remembered.
+    Last(u64),
+}
+
+/// A sequence that no exit has taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("sequence {sequence} lies in the future; the newest exit has {newest}")]
+pub struct FutureSequence {
+    /// What was asked for.
+    pub sequence: u64,
+    /// The sequence of the newest exit; 0 when there was none.
+    pub newest: u64,
+}
+
+/// A reader's first position, and what it has already missed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    pub(super) position: Position,
+    pub(super) missed: Option<MissedStart>,
+}
+
+/// Exits between the place where a reader wanted to begin and the oldest one remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MissedStart {
+    /// How many; `None` when it is no longer known how many of them were selected.
+    pub(super) count: Option<u64>,
+    /// All of them exited before this moment, since 1970.
+    pub(super) last_at: Duration,
 }
 
 /// What a reader finds at its position.
@@ -111,6 +154,7 @@ impl History {
             appended: Totals::new(cpus),
             evicted: Totals::new(cpus),
             evicted_at: Duration::ZERO,
+            tombstones: Tombstones::new(capacity / TOMBSTONE_SHARE),
         };
         Self { inner: Mutex::new(inner), capacity }
     }
@@ -123,7 +167,7 @@ impl History {
         HistoryReport {
             first_sequence,
             last_sequence: inner.next - FIRST_SEQUENCE,
-            bytes: inner.bytes,
+            bytes: inner.bytes + inner.tombstones.memory(),
             capacity: self.capacity,
         }
     }
@@ -137,10 +181,6 @@ impl History {
     pub(super) fn append_exits(&self, chunk: Chunk) {
         let mut inner = self.lock();
         debug_assert_eq!(chunk.first(), inner.next, "the writer's sequence is the history's");
-        for (cpu, fate) in chunk.exits(chunk.first()) {
-            inner.appended.add_exit(cpu, fate);
-        }
-        inner.next = chunk.next();
         let evicted = inner.append(Item::Exits(Arc::new(chunk)), self.capacity);
         drop(inner);
         // Freed without the lock.
@@ -151,17 +191,32 @@ impl History {
     pub(super) fn append_lost(&self, loss: KernelLoss) {
         let mut inner = self.lock();
         let first = inner.next;
-        inner.appended.add_lost(loss.cpu, loss.count);
-        inner.next += loss.count;
         let evicted = inner.append(Item::Lost { first, loss }, self.capacity);
         drop(inner);
         drop(evicted);
     }
 
-    /// The position after the newest exit.
-    pub(super) fn end(&self, selection: &Selection, now: Duration) -> Position {
+    /// Finds the position where a reader of `selection` begins.
+    ///
+    /// # Errors
+    /// When it wants to begin after an exit that has not happened.
+    pub(super) fn begin(
+        &self,
+        start: Start,
+        selection: &Selection,
+        now: Duration,
+    ) -> Result<Begin, FutureSequence> {
         let inner = self.lock();
-        Position { next: inner.next, passed: inner.appended.selected(selection), at: now }
+        match start {
+            Start::Now => Ok(inner.begin_at(inner.next, selection, now)),
+            Start::Last(count) => {
+                Ok(inner.begin_at(inner.nth_last(count, selection), selection, now))
+            }
+            Start::After(sequence) if sequence >= inner.next => {
+                Err(FutureSequence { sequence, newest: inner.next - FIRST_SEQUENCE })
+            }
+            Start::After(sequence) => Ok(inner.begin_at(sequence + 1, selection, now)),
+        }
     }
 
     /// Reads what stands at `position` and moves it behind that.
@@ -207,6 +262,40 @@ enum Snapshot {
 }
 
 impl Inner {
+    /// The position of a reader that wants `next`, or else the oldest exit remembered.
+    fn begin_at(&self, next: u64, selection: &Selection, now: Duration) -> Begin {
+        if next >= self.next {
+            let passed = self.appended.selected(selection);
+            return Begin { position: Position { next, passed, at: now }, missed: None };
+        }
+        let oldest = self.first();
+        let mut position =
+            Position { next: oldest, passed: self.evicted.selected(selection), at: self.evicted_at };
+        if next < oldest {
+            let count = self.tombstones.selected(next, oldest, selection);
+            let missed = MissedStart { count, last_at: self.evicted_at };
+            return Begin { position, missed: (count != Some(0)).then_some(missed) };
+        }
+        position.pass(&self.items, next, selection);
+        Begin { position, missed: None }
+    }
+
+    /// The sequence of the `count`th selected exit from the end, or of the oldest one remembered.
+    fn nth_last(&self, count: u64, selection: &Selection) -> u64 {
+        let mut left = count;
+        for item in self.items.iter().rev() {
+            let Item::Exits(chunk) = item else { continue };
+            if left == 0 {
+                return chunk.next();
+            }
+            match chunk.nth_last(left, selection) {
+                Ok(sequence) => return sequence,
+                Err(fewer) => left -= fewer,
+            }
+        }
+        if count == 0 { self.next } else { self.first() }
+    }
+
     /// The sequence of the oldest exit remembered, or else of the next one.
     fn first(&self) -> u64 {
         self.items.front().map_or(self.next, Item::first)
@@ -214,31 +303,21 @@ impl Inner {
 
     /// Appends an item and takes out those that no longer fit. The newest item always stays.
     fn append(&mut self, item: Item, capacity: usize) -> Vec<Item> {
+        self.appended.add(&item.tally());
+        self.next = item.next();
         self.bytes += item.memory();
         self.items.push_back(item);
         let mut evicted = Vec::new();
-        while self.bytes > capacity && self.items.len() > 1 {
+        while self.bytes + self.tombstones.memory() > capacity && self.items.len() > 1 {
             let Some(item) = self.items.pop_front() else { break };
             self.bytes -= item.memory();
-            self.count_evicted(&item);
+            self.evicted_at = item.last_at();
+            let tally = item.tally();
+            self.evicted.add(&tally);
+            self.tombstones.bury(item.first(), tally);
             evicted.push(item);
         }
         evicted
-    }
-
-    fn count_evicted(&mut self, item: &Item) {
-        match item {
-            Item::Exits(chunk) => {
-                for (cpu, fate) in chunk.exits(chunk.first()) {
-                    self.evicted.add_exit(cpu, fate);
-                }
-                self.evicted_at = chunk.received_at();
-            }
-            Item::Lost { loss, .. } => {
-                self.evicted.add_lost(loss.cpu, loss.count);
-                self.evicted_at = loss.last_at;
-            }
-        }
     }
 }
 
@@ -256,6 +335,25 @@ impl Item {
             Self::Exits(chunk) => chunk.next(),
             Self::Lost { first, loss } => first + loss.count,
         }
+    }
+
+    /// When the last of its exits was received or lost, since 1970.
+    fn last_at(&self) -> Duration {
+        match self {
+            Self::Exits(chunk) => chunk.received_at(),
+            Self::Lost { loss, .. } => loss.last_at,
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        match self {
+            Self::Exits(chunk) => {
+                chunk.exits().for_each(|(cpu, fate)| tally.add_exit(cpu, fate));
+            }
+            Self::Lost { loss, .. } => tally.add_lost(loss.cpu, loss.count),
+        }
+        tally
     }
 
     fn memory(&self) -> usize {
@@ -297,6 +395,21 @@ impl Position {
         }
         self.passed.exits += count;
         (count > 0).then_some(Reading::Exits { slices, count })
+    }
+
+    /// Moves forward to the exit with sequence `next`, counting what the selection takes on the way.
+    fn pass(&mut self, items: &VecDeque<Item>, next: u64, selection: &Selection) {
+        for item in items.iter().take_while(|item| item.first() < next) {
+            match item {
+                Item::Exits(chunk) => self.passed.exits += chunk.count_before(next, selection),
+                Item::Lost { first, loss } if selection.cpus().contains(loss.cpu) => {
+                    self.passed.lost += loss.count.min(next - first);
+                }
+                Item::Lost { .. } => {}
+            }
+            self.at = item.last_at();
+        }
+        self.next = next;
     }
 
     /// Moves behind a loss. A position inside it is told of the rest.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::chunk::ChunkBuilder;
 use super::counters::Counters;
 use super::history::{History, KernelLoss};
+use super::sequence::SequenceCheck;
 use crate::taskstats::{DelayAccounting, Exit, ExitSink};
 
 /// A CPU's losses are told at most this often, so that an overload does not become a storm of
@@ -27,6 +28,7 @@ pub(super) struct Intake {
     before: Duration,
     delay_accounting: DelayAccounting,
     losses: BTreeMap<u32, Losses>,
+    check: SequenceCheck,
 }
 
 /// What is known of one CPU's losses.
@@ -53,6 +55,7 @@ impl Intake {
             before: now,
             delay_accounting: DelayAccounting::default(),
             losses: BTreeMap::new(),
+            check: SequenceCheck::default(),
         }
     }
 
@@ -100,6 +103,22 @@ impl Intake {
         waiting.filter_map(Losses::due).min()
     }
 
+    /// Forgets what belongs to a CPU that is listened to no more.
+    pub(super) fn closed(&mut self, cpu: u32) {
+        self.check.forget(cpu);
+    }
+
+    fn count_unexplained(&mut self, cpu: u32, count: u64) {
+        if self.counters.unexplained_gaps.get() == 0 {
+            tracing::warn!(
+                cpu,
+                count,
+                "the kernel's sequence has a gap that its drop counter does not explain; further ones are only counted"
+            );
+        }
+        self.counters.unexplained_gaps.add(count);
+    }
+
     fn flush(&mut self) {
         if self.builder.is_empty() {
             return;
@@ -113,6 +132,10 @@ impl Intake {
 
 impl ExitSink for Intake {
     fn exit(&mut self, exit: &Exit) {
+        let unexplained = self.check.received(exit.cpu, exit.kernel_sequence);
+        if unexplained > 0 {
+            self.count_unexplained(exit.cpu, unexplained);
+        }
         self.builder.push(exit, self.first, self.now, self.delay_accounting);
         if self.builder.is_full() {
             self.flush();
@@ -120,6 +143,7 @@ impl ExitSink for Intake {
     }
 
     fn dropped(&mut self, cpu: u32, count: u64) {
+        self.check.dropped(cpu, count);
         self.counters.lost_in_kernel.add(count);
         let new = KernelLoss { cpu, count: 0, first_at: self.before, last_at: self.now };
         let losses = self.losses.entry(cpu).or_default();

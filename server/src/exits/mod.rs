@@ -12,24 +12,26 @@ mod pacer;
 mod reader;
 mod registry;
 mod selection;
+mod sequence;
+mod tombstones;
 mod totals;
 mod watcher;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 pub use counters::{Counter, Counters};
 pub use encode::encode_event;
-pub use history::{History, HistoryReport, KernelLoss};
+pub use history::{FutureSequence, History, HistoryReport, KernelLoss, Start};
 pub use reader::ReaderConfig;
 pub use selection::{Fate, Scope, Selection};
-pub use watcher::{Loss, Stage, Told, Watcher};
+pub use watcher::{Loss, OnLag, Stage, Told, WatchOptions, Watcher};
 
 use self::reader::ReaderHandle;
+use self::watcher::Shared;
 use crate::taskstats::{Cpumask, Kernel, KernelError};
 
 /// The exits of this machine, for any number of watchers.
@@ -49,6 +51,9 @@ pub enum WatchError {
     /// The kernel refused to tell exits.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The watcher wants to begin after an exit that has not happened.
+    #[error(transparent)]
+    Future(#[from] FutureSequence),
     /// The reader has ended.
     #[error("the exit reader has ended")]
     Ended,
@@ -80,27 +85,24 @@ impl Exits {
 
     /// Begins to watch. When this returns, the kernel reports the exits of the selection's CPUs.
     ///
-    /// `max_batch_delay` is how long the watcher may hold an exit back to tell more at once.
-    ///
     /// # Errors
-    /// When the kernel refuses, or [`Exits::stop`] was called.
+    /// When the kernel refuses, [`Exits::stop`] was called, or the start lies in the future.
     pub async fn watch(
         &self,
         selection: Selection,
-        max_batch_delay: Duration,
+        options: WatchOptions,
     ) -> Result<Watcher, WatchError> {
         let cpus = selection.cpus().clone();
         let interest = self.reader.watch(cpus).await.ok_or(WatchError::Ended)??;
         let mut newest = self.newest.clone();
         newest.mark_unchanged();
-        Ok(Watcher::new(
-            Arc::clone(&self.history),
-            Arc::clone(&self.counters),
+        let shared = Shared {
+            history: Arc::clone(&self.history),
+            counters: Arc::clone(&self.counters),
             newest,
-            selection,
-            max_batch_delay,
-            interest,
-        ))
+            _interest: interest,
+        };
+        Ok(Watcher::new(shared, selection, options)?)
     }
 
     /// The CPUs that are listened to.

@@ -283,6 +283,7 @@ impl Reader {
     fn close(&mut self, cpu: u32) {
         if let Some(listener) = &mut self.listener {
             listener.close(cpu, &mut self.intake);
+            self.intake.closed(cpu);
         }
     }
 

@@ -2,23 +2,98 @@
 
 use super::selection::{Fate, Selection};
 
-/// Exits and kernel losses up to some place, by CPU.
-#[derive(Clone, Debug)]
-pub(super) struct Totals {
-    by_cpu: Vec<CpuTotals>,
-}
-
+/// Exits and kernel losses of one CPU.
 #[derive(Clone, Copy, Debug, Default)]
 struct CpuTotals {
     exits: [u64; Fate::COUNT],
     lost: u64,
 }
 
-/// What a selection takes of a range: exits, and messages that the kernel dropped.
+/// Exits and kernel losses of a few CPUs: those of a chunk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    by_cpu: Vec<(u32, CpuTotals)>,
+}
+
+/// Exits and kernel losses of all CPUs, up to some place.
+#[derive(Clone, Debug)]
+pub(super) struct Totals {
+    by_cpu: Vec<CpuTotals>,
+}
+
+/// What a selection takes: exits, and messages that the kernel dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selected {
     pub(super) exits: u64,
     pub(super) lost: u64,
+}
+
+impl CpuTotals {
+    fn add(&mut self, other: &Self) {
+        for (sum, count) in self.exits.iter_mut().zip(other.exits) {
+            *sum += count;
+        }
+        self.lost += other.lost;
+    }
+
+    fn selected(&self, selection: &Selection) -> Selected {
+        let fates = [Fate::ProcessEnded, Fate::ProcessLives, Fate::Unknown];
+        let taken = fates.into_iter().filter(|fate| selection.scope().takes(*fate));
+        Selected { exits: taken.map(|fate| self.exits[fate as usize]).sum(), lost: self.lost }
+    }
+}
+
+impl Tally {
+    pub(super) fn add_exit(&mut self, cpu: u32, fate: Fate) {
+        self.of(cpu).exits[fate as usize] += 1;
+    }
+
+    pub(super) fn add_lost(&mut self, cpu: u32, count: u64) {
+        self.of(cpu).lost += count;
+    }
+
+    /// What `selection` takes of it.
+    pub(super) fn selected(&self, selection: &Selection) -> Selected {
+        let taken = self.by_cpu.iter().filter(|(cpu, _)| selection.cpus().contains(*cpu));
+        taken.map(|(_, totals)| totals.selected(selection)).sum()
+    }
+
+    /// Memory held beside the struct itself, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.by_cpu.capacity() * size_of::<(u32, CpuTotals)>()
+    }
+
+    /// Exits come in runs of one CPU, so the last entry is the likely one.
+    fn of(&mut self, cpu: u32) -> &mut CpuTotals {
+        let found = self.by_cpu.iter().rposition(|(known, _)| *known == cpu);
+        let index = found.unwrap_or(self.by_cpu.len());
+        if found.is_none() {
+            self.by_cpu.push((cpu, CpuTotals::default()));
+        }
+        &mut self.by_cpu[index].1
+    }
+}
+
+impl Totals {
+    /// Room for `cpus` CPUs; others are not counted.
+    pub(super) fn new(cpus: usize) -> Self {
+        Self { by_cpu: vec![CpuTotals::default(); cpus] }
+    }
+
+    pub(super) fn add(&mut self, tally: &Tally) {
+        for (cpu, totals) in &tally.by_cpu {
+            if let Some(sum) = self.by_cpu.get_mut(*cpu as usize) {
+                sum.add(totals);
+            }
+        }
+    }
+
+    /// What `selection` takes of all that was added.
+    pub(super) fn selected(&self, selection: &Selection) -> Selected {
+        let cpus = selection.cpus().iter();
+        let taken = cpus.filter_map(|cpu| self.by_cpu.get(cpu as usize));
+        taken.map(|totals| totals.selected(selection)).sum()
+    }
 }
 
 impl Selected {
@@ -31,34 +106,11 @@ impl Selected {
     }
 }
 
-impl Totals {
-    /// Room for `cpus` CPUs; others are not counted.
-    pub(super) fn new(cpus: usize) -> Self {
-        Self { by_cpu: vec![CpuTotals::default(); cpus] }
-    }
-
-    pub(super) fn add_exit(&mut self, cpu: u32, fate: Fate) {
-        if let Some(totals) = self.by_cpu.get_mut(cpu as usize) {
-            totals.exits[fate as usize] += 1;
-        }
-    }
-
-    pub(super) fn add_lost(&mut self, cpu: u32, count: u64) {
-        if let Some(totals) = self.by_cpu.get_mut(cpu as usize) {
-            totals.lost += count;
-        }
-    }
-
-    /// What `selection` takes of all that was added.
-    pub(super) fn selected(&self, selection: &Selection) -> Selected {
-        let fates = [Fate::ProcessEnded, Fate::ProcessLives, Fate::Unknown];
-        let taken = fates.map(|fate| selection.scope().takes(fate));
-        let mut sum = Selected::default();
-        for totals in selection.cpus().iter().filter_map(|cpu| self.by_cpu.get(cpu as usize)) {
-            let exits = totals.exits.iter().zip(taken).filter(|(_, taken)| *taken);
-            sum.exits += exits.map(|(count, _)| count).sum::<u64>();
-            sum.lost += totals.lost;
-        }
-        sum
+impl std::iter::Sum for Selected {
+    fn sum<I: Iterator<Item = Self>>(items: I) -> Self {
+        items.fold(Self::default(), |sum, item| Self {
+            exits: sum.exits + item.exits,
+            lost: sum.lost + item.lost,
+        })
     }
 }

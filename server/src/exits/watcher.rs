@@ -1,5 +1,6 @@
 //! One stream of exits.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counters::Counters;
-use super::history::{History, KernelLoss, Position, Reading};
+use super::history::{
+    FutureSequence, History, KernelLoss, MissedStart, Position, Reading, Start,
+};
 use super::intake::wall_clock;
 use super::reader::Interest;
 use super::selection::Selection;
@@ -19,19 +22,50 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Reads the history at its own pace. Dropping it ends its interest in its CPUs.
 #[derive(Debug)]
 pub struct Watcher {
-    history: Arc<History>,
-    counters: Arc<Counters>,
+    shared: Shared,
     selection: Selection,
     position: Position,
     max_batch_delay: Duration,
-    newest: watch::Receiver<u64>,
+    on_lag: OnLag,
     /// When it last told something.
     told_at: Instant,
     /// Exits whose loss was told, by stage.
     lost: [u64; Stage::COUNT],
-    /// Kernel losses of an evicted range, to be told after the range's own.
-    pending: Option<Span>,
-    _interest: Interest,
+    /// Losses at the watcher's place, to be told before anything else.
+    pending: VecDeque<Span>,
+}
+
+/// What a watcher shares with the reader.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) history: Arc<History>,
+    pub(super) counters: Arc<Counters>,
+    /// The sequence after the newest exit that watchers were told of.
+    pub(super) newest: watch::Receiver<u64>,
+    pub(super) _interest: Interest,
+}
+
+/// How a watcher watches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WatchOptions {
+    /// Where it begins.
+    pub start: Start,
+    /// Whether `start` is counted in this run; if not, what happened between the runs is unknown.
+    pub other_run: bool,
+    /// How long it may hold an exit back to tell more at once.
+    pub max_batch_delay: Duration,
+    /// What it does when it is too slow.
+    pub on_lag: OnLag,
+}
+
+/// What a watcher does when exits were evicted before it told them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLag {
+    /// Tells the loss and goes on.
+    #[default]
+    Skip,
+    /// Ends.
+    Close,
 }
 
 /// What a watcher tells. Every cursor is the sequence of the last exit before the place.
@@ -51,6 +85,11 @@ pub enum Told {
         /// The place up to which the stream is complete.
         cursor: u64,
     },
+    /// The watcher was too slow and wants to be ended.
+    Lagged {
+        /// The place up to which the stream is complete.
+        cursor: u64,
+    },
     /// Nothing more will come: the reader has ended.
     Ended {
         /// The place up to which the stream is complete.
@@ -65,12 +104,12 @@ pub struct Loss {
     pub stage: Stage,
     /// The CPU, where it is one.
     pub cpu: Option<u32>,
-    /// How many.
-    pub count: u64,
-    /// They exited after this moment, since 1970,
-    pub first_at: Duration,
+    /// How many; `None` when it cannot be known.
+    pub count: Option<u64>,
+    /// They exited after this moment, since 1970, where it is known,
+    pub first_at: Option<Duration>,
     /// and before this one.
-    pub last_at: Duration,
+    pub last_at: Option<Duration>,
     /// How many this watcher was told of for this stage, these included.
     pub total: u64,
     /// The place after them.
@@ -84,34 +123,48 @@ pub enum Stage {
     KernelSocket,
     /// In the history, which forgot it before the watcher took it.
     History,
+    /// Between two runs of the agent.
+    AgentRestart,
 }
 
 impl Stage {
     /// Number of stages.
-    const COUNT: usize = 2;
+    const COUNT: usize = 3;
+}
+
+/// Exits of an interval that a watcher has to tell the loss of.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    stage: Stage,
+    cpu: Option<u32>,
+    count: Option<u64>,
+    first_at: Option<Duration>,
+    last_at: Option<Duration>,
 }
 
 impl Watcher {
+    /// Begins where the options say.
     pub(super) fn new(
-        history: Arc<History>,
-        counters: Arc<Counters>,
-        newest: watch::Receiver<u64>,
+        shared: Shared,
         selection: Selection,
-        max_batch_delay: Duration,
-        interest: Interest,
-    ) -> Self {
-        Self {
-            position: history.end(&selection, wall_clock()),
-            history,
-            counters,
+        options: WatchOptions,
+    ) -> Result<Self, FutureSequence> {
+        let begin = shared.history.begin(options.start, &selection, wall_clock())?;
+        let between_runs = options.other_run.then_some(Span::between_runs());
+        let evicted = begin.missed.map(Span::before_start);
+        if let Some(count) = evicted.and_then(|span| span.count) {
+            shared.counters.lost_in_history.add(count);
+        }
+        Ok(Self {
+            shared,
             selection,
-            max_batch_delay,
-            newest,
+            position: begin.position,
+            max_batch_delay: options.max_batch_delay,
+            on_lag: options.on_lag,
             told_at: Instant::now(),
             lost: [0; Stage::COUNT],
-            pending: None,
-            _interest: interest,
-        }
+            pending: between_runs.into_iter().chain(evicted).collect(),
+        })
     }
 
     /// The sequence of the last exit before the watcher's place.
@@ -128,7 +181,7 @@ impl Watcher {
                 return told;
             }
             tokio::select! {
-                changed = self.newest.changed() => match changed {
+                changed = self.shared.newest.changed() => match changed {
                     Ok(()) if self.max_batch_delay.is_zero() => {}
                     Ok(()) => sleep(self.max_batch_delay).await,
                     // What the reader appended last may have come after the read above.
@@ -143,44 +196,74 @@ impl Watcher {
     }
 
     fn read(&mut self) -> Option<Told> {
-        if let Some(span) = self.pending.take() {
-            return Some(self.tell_lost(Stage::KernelSocket, None, span));
+        if let Some(span) = self.pending.pop_front() {
+            return Some(self.tell_lost(span));
         }
-        match self.history.read(&mut self.position, &self.selection) {
+        let before = self.cursor();
+        match self.shared.history.read(&mut self.position, &self.selection) {
             Reading::Nothing => None,
             Reading::Exits { slices, count } => {
-                self.counters.delivered.add(count);
+                self.shared.counters.delivered.add(count);
                 Some(Told::Exits { slices, cursor: self.cursor() })
             }
-            Reading::Lost(KernelLoss { cpu, count, first_at, last_at }) => {
-                let span = Span { count, first_at, last_at };
-                Some(self.tell_lost(Stage::KernelSocket, Some(cpu), span))
+            Reading::Lost(loss) => Some(self.tell_lost(loss.into())),
+            Reading::Evicted { .. } if self.on_lag == OnLag::Close => {
+                Some(Told::Lagged { cursor: before })
             }
             Reading::Evicted { missed, first_at, last_at } => {
-                let loss = |count| Span { count, first_at, last_at };
-                if missed.exits == 0 {
-                    return Some(self.tell_lost(Stage::KernelSocket, None, loss(missed.lost)));
-                }
-                self.counters.lost_in_history.add(missed.exits);
-                self.pending = (missed.lost > 0).then(|| loss(missed.lost));
-                Some(self.tell_lost(Stage::History, None, loss(missed.exits)))
+                self.shared.counters.lost_in_history.add(missed.exits);
+                let span = |stage, count| Span {
+                    stage,
+                    cpu: None,
+                    count: Some(count),
+                    first_at: Some(first_at),
+                    last_at: Some(last_at),
+                };
+                let spans = [
+                    span(Stage::History, missed.exits),
+                    span(Stage::KernelSocket, missed.lost),
+                ];
+                self.pending.extend(spans.into_iter().filter(|span| span.count != Some(0)));
+                self.pending.pop_front().map(|span| self.tell_lost(span))
             }
         }
     }
 
-    fn tell_lost(&mut self, stage: Stage, cpu: Option<u32>, span: Span) -> Told {
-        let Span { count, first_at, last_at } = span;
+    fn tell_lost(&mut self, span: Span) -> Told {
+        let Span { stage, cpu, count, first_at, last_at } = span;
         let total = &mut self.lost[stage as usize];
-        *total += count;
+        *total += count.unwrap_or(0);
         let (total, cursor) = (*total, self.cursor());
         Told::Lost(Loss { stage, cpu, count, first_at, last_at, total, cursor })
     }
 }
 
-/// Exits of an interval.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    count: u64,
-    first_at: Duration,
-    last_at: Duration,
+impl Span {
+    /// What happened between two runs, of which nobody knows anything.
+    fn between_runs() -> Self {
+        Self { stage: Stage::AgentRestart, cpu: None, count: None, first_at: None, last_at: None }
+    }
+
+    /// What was evicted before the watcher came.
+    fn before_start(missed: MissedStart) -> Self {
+        Self {
+            stage: Stage::History,
+            cpu: None,
+            count: missed.count,
+            first_at: None,
+            last_at: Some(missed.last_at),
+        }
+    }
+}
+
+impl From<KernelLoss> for Span {
+    fn from(loss: KernelLoss) -> Self {
+        Self {
+            stage: Stage::KernelSocket,
+            cpu: Some(loss.cpu),
+            count: Some(loss.count),
+            first_at: Some(loss.first_at),
+            last_at: Some(loss.last_at),
+        }
+    }
 }

@@ -45,6 +45,9 @@ pub enum RpcError {
         /// How many there may be.
         limit: usize,
     },
+    /// A watcher was too slow and asked to be ended then.
+    #[error("the watcher was too slow, and exits were forgotten before it took them; resume after the last cursor")]
+    Lagged,
     /// The agent is about to end.
     #[error("the agent is draining; connect again in a moment")]
     Draining,
@@ -57,6 +60,10 @@ impl From<WatchError> for RpcError {
     fn from(error: WatchError) -> Self {
         match error {
             WatchError::Kernel(error) => Self::Kernel(error),
+            WatchError::Future(error) => Self::Invalid {
+                field: "resume_after.sequence",
+                description: format!("{error}; send a cursor as an earlier message had it"),
+            },
             WatchError::Ended => Self::Draining,
         }
     }
@@ -75,6 +82,7 @@ impl From<RpcError> for Status {
             RpcError::TooManyWatchers { .. } => {
                 retry(Code::ResourceExhausted, message, RETRY_WATCHERS)
             }
+            RpcError::Lagged => retry(Code::ResourceExhausted, message, RETRY_BUSY),
             RpcError::Draining => retry(Code::Unavailable, message, RETRY_DRAINING),
             RpcError::Defect(_) => internal(&message),
         }
@@ -114,6 +122,7 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::exits::FutureSequence;
     use crate::taskstats::{Namespace, TaskId};
 
     /// Every variant, what it becomes, and which detail it carries.
@@ -121,7 +130,7 @@ mod tests {
     fn every_error_has_its_status() {
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 11] = [
+        let table: [(RpcError, Code, &str); 13] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -139,6 +148,12 @@ mod tests {
             (invalid, Code::InvalidArgument, "field pid"),
             (RpcError::Busy { limit: 3 }, Code::ResourceExhausted, "retry"),
             (RpcError::TooManyWatchers { limit: 3 }, Code::ResourceExhausted, "retry"),
+            (RpcError::Lagged, Code::ResourceExhausted, "retry"),
+            (
+                WatchError::from(FutureSequence { sequence: 9, newest: 3 }).into(),
+                Code::InvalidArgument,
+                "field resume_after.sequence",
+            ),
             (WatchError::Ended.into(), Code::Unavailable, "retry"),
             (RpcError::Defect("x"), Code::Internal, ""),
         ];

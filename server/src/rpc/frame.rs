@@ -37,13 +37,14 @@ impl Framer {
         let stage = match loss.stage {
             Stage::KernelSocket => v1::LostStage::KernelSocket,
             Stage::History => v1::LostStage::History,
+            Stage::AgentRestart => v1::LostStage::AgentRestart,
         };
         message(Kind::Lost(v1::Lost {
             stage: stage.into(),
             cpu: loss.cpu,
-            count: Some(loss.count),
-            first_at: Some(timestamp(loss.first_at)),
-            last_at: Some(timestamp(loss.last_at)),
+            count: loss.count,
+            first_at: loss.first_at.map(timestamp),
+            last_at: loss.last_at.map(timestamp),
             total: loss.total,
             cursor: Some(self.cursor(loss.cursor)),
         }))

@@ -115,6 +115,7 @@ fn counters(exits: &Exits, watchers: usize) -> v1::Counters {
         lost: lost.map(|(stage, count)| v1::LostCount { stage: stage.into(), count }).collect(),
         watchers: u32::try_from(watchers).unwrap_or(u32::MAX),
         watched_cpus: exits.watched_cpus().to_string(),
+        unexplained_gaps: counters.unexplained_gaps.get(),
     }
 }
 

@@ -132,11 +132,12 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::WatchExitsRequest>,
     ) -> Result<Response<Self::WatchExitsStream>, Status> {
-        let watch = request::watch(request.get_ref(), self.kernel.possible_cpus())?;
+        let possible = self.kernel.possible_cpus();
+        let watch = request::watch(request.get_ref(), &self.node.instance_id, possible)?;
         let limit = self.limits.watchers;
         let permit = acquire(&self.watchers).ok_or(RpcError::TooManyWatchers { limit })?;
         let cpumask = watch.selection.cpus().to_string();
-        let watcher = self.exits.watch(watch.selection, watch.max_batch_delay).await;
+        let watcher = self.exits.watch(watch.selection, watch.options).await;
         let watcher = watcher.map_err(RpcError::from)?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
         let started = self.started(&watcher, cpumask, &framer)?;

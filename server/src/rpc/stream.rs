@@ -22,7 +22,7 @@ enum State {
     Start(WatchStream, EncodedWatchExitsResponse),
     Watch(WatchStream),
     /// The last cursor was sent; the status follows.
-    Drained,
+    End(RpcError),
 }
 
 type Item = Result<EncodedWatchExitsResponse, Status>;
@@ -41,7 +41,7 @@ impl WatchStream {
 async fn next(state: State) -> (Item, Option<State>) {
     let mut stream = match state {
         State::Start(stream, started) => return (Ok(started), Some(State::Watch(stream))),
-        State::Drained => return (Err(RpcError::Draining.into()), None),
+        State::End(error) => return (Err(error.into()), None),
         State::Watch(stream) => stream,
     };
     let message = match stream.watcher.next().await {
@@ -49,7 +49,10 @@ async fn next(state: State) -> (Item, Option<State>) {
         Told::Lost(loss) => stream.framer.lost(&loss),
         Told::Heartbeat { cursor } => stream.framer.heartbeat(cursor),
         Told::Ended { cursor } => {
-            return (Ok(stream.framer.heartbeat(cursor)), Some(State::Drained));
+            return (Ok(stream.framer.heartbeat(cursor)), Some(State::End(RpcError::Draining)));
+        }
+        Told::Lagged { cursor } => {
+            return (Ok(stream.framer.heartbeat(cursor)), Some(State::End(RpcError::Lagged)));
         }
     };
     (Ok(message), Some(State::Watch(stream)))

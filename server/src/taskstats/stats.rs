@@ -82,13 +82,24 @@ impl Comm {
     /// Takes the bytes up to the first NUL.
     #[must_use]
     pub fn new(field: &[u8; Self::CAPACITY]) -> Self {
-        let length = length_before_nul(field);
-        let mut bytes = *field;
-        for (position, byte) in (0_u8..).zip(&mut bytes) {
-            // Without a branch, so that it is a few vector instructions.
-            *byte = if position < length { *byte } else { 0 };
+        const LOWEST_BITS: u64 = 0x0101_0101_0101_0101;
+        const HIGHEST_BITS: u64 = 0x8080_8080_8080_8080;
+        let mut comm = Self::default();
+        // 8 bytes at a time, because this is done for every exit.
+        for (word, kept) in field.as_chunks().0.iter().zip(comm.bytes.as_chunks_mut().0) {
+            let word = u64::from_le_bytes(*word);
+            // The lowest bit that is set belongs to the first byte that is 0.
+            let nuls = word.wrapping_sub(LOWEST_BITS) & !word & HIGHEST_BITS;
+            let [before_nul, ..] = (nuls.trailing_zeros() / u8::BITS).to_le_bytes();
+            comm.length += before_nul;
+            if nuls != 0 {
+                let before_nul = (1 << (u32::from(before_nul) * u8::BITS)) - 1;
+                *kept = (word & before_nul).to_le_bytes();
+                break;
+            }
+            *kept = word.to_le_bytes();
         }
-        Self { bytes, length }
+        comm
     }
 
     /// The name as the kernel has it; not always UTF-8.
@@ -96,23 +107,6 @@ impl Comm {
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
-}
-
-/// Returns how many bytes stand before the first NUL, 8 at a time: this is done for every exit.
-fn length_before_nul(field: &[u8; Comm::CAPACITY]) -> u8 {
-    const LOWEST_BITS: u64 = 0x0101_0101_0101_0101;
-    const HIGHEST_BITS: u64 = 0x8080_8080_8080_8080;
-    let mut length = 0;
-    for word in field.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)) {
-        // Sets the highest bit of the first byte that is 0, and of none before it.
-        let nuls = word.wrapping_sub(LOWEST_BITS) & !word & HIGHEST_BITS;
-        let [before_nul, ..] = (nuls.trailing_zeros() / u8::BITS).to_le_bytes();
-        length += before_nul;
-        if nuls != 0 {
-            break;
-        }
-    }
-    length
 }
 
 /// CPU time used.

@@ -38,8 +38,10 @@ impl<'a> Writer<'a> {
         let [low, ..] = value.to_le_bytes();
         if value < u64::from(CONTINUATION) {
             self.out.extend_from_slice(&[key(number, VARINT), low]);
+        } else if value >> WORD_VALUE_BITS == 0 {
+            self.word(key(number, VARINT), value);
         } else {
-            self.wide_integer(key(number, VARINT), value);
+            self.long_integer(key(number, VARINT), value);
         }
     }
 
@@ -85,8 +87,11 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes a message whose length is below 2^14 but in rare cases, which are slow. A length below
-    /// 2^7 is padded to two bytes, which every reader accepts.
+    /// Writes a message whose length is below 2^14, or which is slow to write. A length below 2^7 is
+    /// padded to two bytes, which every reader accepts.
+    ///
+    /// Whatever a kernel sends is below: one netlink message of 8 KiB holds the unknown tails of
+    /// both records, and what is known of a record takes less than 2 KiB.
     #[inline(always)]
     pub(super) fn message(&mut self, number: u8, body: impl FnOnce(&mut Self)) {
         self.out.extend_from_slice(&[key(number, LENGTH_DELIMITED), 0, 0]);
@@ -110,20 +115,22 @@ impl<'a> Writer<'a> {
         self.out.splice(start - set_aside..start, varint);
     }
 
-    /// Writes an integer that takes several bytes. Inlined into every field it is no faster, and
-    /// the encoder would fill the processor's instruction cache.
-    #[inline(never)]
-    fn wide_integer(&mut self, key: u8, value: u64) {
-        if value >> WORD_VALUE_BITS != 0 {
-            self.out.push(key);
-            return self.long_varint(value);
-        }
+    /// Writes key and value of up to [`WORD_VALUE_BITS`] bits at once.
+    #[inline(always)]
+    fn word(&mut self, key: u8, value: u64) {
         let length = varint_length(value);
         let continuations = CONTINUATIONS & ((1 << ((length - 1) * BYTE_BITS)) - 1);
         let word = (spread(value) | continuations) << BYTE_BITS | u64::from(key);
         let end = self.out.len() + 1 + length;
         self.out.extend_from_slice(&word.to_le_bytes());
         self.out.truncate(end);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn long_integer(&mut self, key: u8, value: u64) {
+        self.out.push(key);
+        self.long_varint(value);
     }
 
     fn long_varint(&mut self, value: u64) {

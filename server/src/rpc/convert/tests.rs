@@ -34,9 +34,14 @@ fn exit_event(exit: &Exit, (sequence, received_at, accounting): Circumstances) -
     }
 }
 
-/// Any number, with as many short ones as long ones.
+/// Any number, with as many short ones as long ones, and often 0, which is not absence.
 fn number() -> impl Strategy<Value = u64> {
-    (any::<u64>(), 0..u64::BITS).prop_map(|(value, shift)| value >> shift)
+    let of_every_length = (any::<u64>(), 0..u64::BITS).prop_map(|(value, shift)| value >> shift);
+    prop_oneof![1 => Just(0), 4 => of_every_length]
+}
+
+fn id() -> impl Strategy<Value = u32> {
+    prop_oneof![1 => Just(0), 4 => any::<u32>()]
 }
 
 fn moment() -> impl Strategy<Value = Duration> {
@@ -59,9 +64,9 @@ fn comm() -> impl Strategy<Value = Comm> {
 
 prop_compose! {
     fn task_identity()(
-        (ppid, uid, gid) in any::<(u32, u32, u32)>(),
+        (ppid, uid, gid) in (id(), id(), id()),
         comm in comm(),
-        (nice, scheduler, flags) in any::<(i8, u8, u8)>(),
+        (nice, scheduler, flags) in prop_oneof![Just((0, 0, 0)), any::<(i8, u8, u8)>()],
         begin_time_s in any::<i64>(),
     ) -> TaskIdentity {
         TaskIdentity { ppid, uid, gid, comm, nice, scheduler, flags, begin_time_s }
@@ -70,8 +75,7 @@ prop_compose! {
 
 prop_compose! {
     fn identity()(
-        pid in any::<Option<u32>>(),
-        tgid in any::<Option<u32>>(),
+        (pid, tgid) in (option::of(id()), option::of(id())),
         task in option::of(task_identity()),
     ) -> Identity {
         Identity { pid, tgid, task }
@@ -123,7 +127,7 @@ fn delay() -> impl Strategy<Value = Delay> {
 
 prop_compose! {
     fn stats()(
-        (version, exit_status) in (0..20_u16, any::<Option<u32>>()),
+        (version, exit_status) in (0..20_u16, option::of(id())),
         (identity, cpu) in (identity().boxed(), cpu().boxed()),
         (elapsed_us, group_elapsed_us) in (option::of(number()), option::of(number())),
         faults in option::of((number(), number())),
@@ -148,7 +152,7 @@ prop_compose! {
 
 prop_compose! {
     fn exit()(
-        (cpu, kernel_sequence) in any::<(u32, u32)>(),
+        (cpu, kernel_sequence) in (id(), id()),
         // Boxed, here and above, because the strategies of all fields are too large for a stack.
         task in stats().boxed(),
         process in option::of(stats().boxed()),
@@ -174,7 +178,8 @@ proptest! {
     }
 }
 
-/// The proof beside `encode`'s `LONG`: everything at its longest, with an 8 KiB message's tails.
+/// The proof of what the encoder says of lengths: everything at its longest, and the tails of an
+/// 8 KiB message.
 #[test]
 fn whatever_fits_into_a_netlink_message_has_a_length_of_two_bytes() {
     let longest = longest_exit();

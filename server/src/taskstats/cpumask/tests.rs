@@ -155,6 +155,15 @@ fn a_cpu_that_cannot_exist_is_not_taken_in() {
     assert_eq!(cpus(&[u32::MAX]), Cpumask::default());
 }
 
+#[test]
+fn a_mask_that_lost_its_highest_cpus_equals_one_that_never_had_them() {
+    let mut mask = cpus(&[3, 64, 8191]);
+    assert!(mask.remove(8191) && mask.remove(64));
+    assert_eq!(mask, cpus(&[3]));
+    assert_eq!(mask.last(), Some(3));
+    assert!(mask.remove(3) && mask.is_empty());
+}
+
 fn set() -> impl Strategy<Value = std::collections::BTreeSet<u32>> {
     let numbers = prop_oneof![0..130_u32, 0..Cpumask::MAX_CPUS];
     btree_set(numbers, 0..40)

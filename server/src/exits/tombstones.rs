@@ -1,0 +1,64 @@
+//! How many exits of which kind were evicted lately, so that a reader which comes back too late can
+//! still be told an exact number.
+
+use std::collections::VecDeque;
+
+use super::selection::Selection;
+use super::totals::{Selected, Tally};
+
+/// Counts of evicted items, oldest first, up to a number of bytes.
+#[derive(Debug)]
+pub(super) struct Tombstones {
+    graves: VecDeque<Tombstone>,
+    memory: usize,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Tombstone {
+    first: u64,
+    tally: Tally,
+}
+
+impl Tombstone {
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.tally.memory()
+    }
+}
+
+impl Tombstones {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { graves: VecDeque::new(), memory: 0, capacity }
+    }
+
+    /// Memory held, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Remembers what an item counted that took the sequences from `first` on.
+    pub(super) fn bury(&mut self, first: u64, tally: Tally) {
+        let tombstone = Tombstone { first, tally };
+        self.memory += tombstone.memory();
+        self.graves.push_back(tombstone);
+        while self.memory > self.capacity {
+            let Some(oldest) = self.graves.pop_front() else { break };
+            self.memory -= oldest.memory();
+        }
+    }
+
+    /// How many exits a selection took of the sequences from `from` to before `to`, lost ones
+    /// included; `None` when that is forgotten, or `from` lies inside an item.
+    pub(super) fn selected(&self, from: u64, to: u64, selection: &Selection) -> Option<u64> {
+        if selection.everything() {
+            return Some(to - from);
+        }
+        let start = self.graves.partition_point(|grave| grave.first < from);
+        let graves = self.graves.range(start..);
+        if graves.clone().next()?.first != from {
+            return None;
+        }
+        let selected: Selected = graves.map(|grave| grave.tally.selected(selection)).sum();
+        Some(selected.exits + selected.lost)
+    }
+}

@@ -1,0 +1,85 @@
+//! A running agent.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::worker::{end_within, pid_of};
+
+/// A serving agent; dropped, it is told to end, and reaped.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    child: Child,
+    directory: TempDir,
+}
+
+/// The start takes milliseconds, and the end no longer than clients need to leave.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What it says on the notify socket is short.
+const NOTICE_BYTES: usize = 4 << 10;
+const SOCKET: &str = "agent.sock";
+const NOTIFY: &str = "notify.sock";
+const LOG: &str = "agent.log";
+
+impl Agent {
+    /// Starts an agent on a private socket, with default settings but for those given, and waits
+    /// until it serves.
+    pub(crate) fn start(binary: &Path, settings: &[String]) -> Result<Self> {
+        let directory = tempfile::tempdir().context("make a directory")?;
+        let notices = UnixDatagram::bind(directory.path().join(NOTIFY)).context("bind")?;
+        notices.set_read_timeout(Some(PATIENCE))?;
+        let log = File::create(directory.path().join(LOG)).context("make a log file")?;
+        let child = Command::new(binary)
+            .arg("--listen")
+            .arg(address_in(&directory))
+            .args(settings)
+            .env("NOTIFY_SOCKET", directory.path().join(NOTIFY))
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        let agent = Self { child, directory };
+        agent.await_ready(&notices)?;
+        Ok(agent)
+    }
+
+    /// Where it serves.
+    pub(crate) fn address(&self) -> String {
+        address_in(&self.directory)
+    }
+
+    /// The process's id.
+    pub(crate) fn pid(&self) -> Result<Pid> {
+        pid_of(&self.child)
+    }
+
+    fn await_ready(&self, notices: &UnixDatagram) -> Result<()> {
+        let mut notice = [0; NOTICE_BYTES];
+        let length = notices.recv(&mut notice).with_context(|| {
+            let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
+            format!("the agent did not become ready; it said:\n{log}")
+        })?;
+        let text = String::from_utf8_lossy(&notice[..length]);
+        ensure!(text.lines().any(|line| line == "READY=1"), "the agent said {text:?}");
+        Ok(())
+    }
+}
+
+impl Drop for Agent {
+    /// Tells the agent to end, and waits until it has.
+    fn drop(&mut self) {
+        let told = self.pid().and_then(|pid| Ok(kill(pid, Signal::SIGTERM)?));
+        end_within(&mut self.child, if told.is_ok() { PATIENCE } else { Duration::ZERO });
+    }
+}
+
+fn address_in(directory: &TempDir) -> String {
+    format!("unix://{}", directory.path().join(SOCKET).display())
+}

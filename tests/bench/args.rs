@@ -1,0 +1,119 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::measure::Measurement;
+
+/// Measures taskstatsd beside peers on this machine.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    /// What this process is, when the suite has started it.
+    #[command(subcommand)]
+    pub(crate) role: Option<Role>,
+    #[command(flatten)]
+    pub(crate) suite: SuiteArgs,
+}
+
+/// What to measure, and how long.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SuiteArgs {
+    /// Which measurements to take.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Measurement::ALL)]
+    pub(crate) only: Vec<Measurement>,
+    /// Rounds; each runs every variant once.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// How long each variant runs in a round, in seconds.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// Where to write the figures of every round as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// The agent's binary; the default stands beside this one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) agent: Option<PathBuf>,
+}
+
+/// A process of its own, so that its CPU time can be told from the others'.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// Runs an agent until the input ends, also when that is because the suite was killed.
+    Host(HostArgs),
+    /// Makes threads exit, then prints how many and how long it took.
+    Load(LoadArgs),
+    /// Listens to the kernel and only counts, until its input ends.
+    Listen(ListenArgs),
+    /// Subscribes to an agent and only counts, until its input ends.
+    Watch(WatchArgs),
+}
+
+/// An agent to run.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct HostArgs {
+    /// The agent's binary.
+    pub(crate) binary: PathBuf,
+    /// Its settings beyond the address.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) settings: Vec<String>,
+}
+
+/// A load of exiting threads.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LoadArgs {
+    /// For how long, in seconds.
+    #[arg(long)]
+    pub(crate) seconds: u32,
+    /// Exits a second in all; without it, as many as one spawner on each CPU can make.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+    /// Have each thread write the time into its name just before it exits.
+    #[arg(long)]
+    pub(crate) stamp: bool,
+}
+
+/// A listener that does nothing with what it hears.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ListenArgs {
+    /// How it receives.
+    #[arg(long, value_enum)]
+    pub(crate) pace: Pace,
+    /// Read the stamps of exited threads and report how old they were.
+    #[arg(long)]
+    pub(crate) stamp: bool,
+}
+
+/// How a listener receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pace {
+    /// One socket for all CPUs and one message a wake-up, as the kernel's own example does.
+    Plain,
+    /// A socket for each CPU, drained with `recvmmsg` every 2 ms: the least that can be paid.
+    Paced,
+}
+
+impl Pace {
+    /// The value on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Paced => "paced",
+        }
+    }
+}
+
+/// Subscribers of an agent.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct WatchArgs {
+    /// The agent's address, `unix:///path`.
+    #[arg(long)]
+    pub(crate) address: String,
+    /// How many, each on a connection of its own.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) watchers: u32,
+    /// Decode the events, read the stamps of exited threads and report how old they were.
+    #[arg(long)]
+    pub(crate) stamp: bool,
+}

@@ -1,0 +1,130 @@
+//! The measurements.
+
+mod exits;
+mod history;
+mod idle;
+mod latency;
+mod query;
+mod stall;
+mod watchers;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+
+use crate::args::SuiteArgs;
+use crate::report::Report;
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measurement {
+    /// Cost of an exit, speed of the workload, and losses, at full speed.
+    Exits,
+    /// Time from an exit to the client.
+    Latency,
+    /// Losses of an observer that is stopped for a while.
+    Stall,
+    /// Cost of further watchers.
+    Watchers,
+    /// `GetPid` beside a health check.
+    Query,
+    /// Memory and wake-ups with nothing to do.
+    Idle,
+    /// Memory with a full history.
+    History,
+}
+
+/// What all measurements need to know.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    agent: PathBuf,
+    seconds: u32,
+}
+
+impl Bench {
+    /// Takes the settings of a run.
+    ///
+    /// # Errors
+    /// There is no agent to measure.
+    pub(crate) fn new(args: &SuiteArgs) -> Result<Self> {
+        let agent = match &args.agent {
+            Some(agent) => agent.clone(),
+            None => env::current_exe().context("find this binary")?.with_file_name("taskstatsd"),
+        };
+        ensure!(agent.is_file(), "no agent at {}: build it, or name it", agent.display());
+        Ok(Self { agent, seconds: args.seconds })
+    }
+
+    /// The agent's binary.
+    pub(crate) fn agent(&self) -> &Path {
+        &self.agent
+    }
+
+    /// How long a variant runs in a round, in seconds.
+    pub(crate) const fn seconds(&self) -> u32 {
+        self.seconds
+    }
+}
+
+impl Measurement {
+    /// Everything, in the order in which it is run.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Exits,
+        Self::Latency,
+        Self::Stall,
+        Self::Watchers,
+        Self::Query,
+        Self::Idle,
+        Self::History,
+    ];
+
+    /// The name in figures and on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Exits => exits::NAME,
+            Self::Latency => latency::NAME,
+            Self::Stall => stall::NAME,
+            Self::Watchers => watchers::NAME,
+            Self::Query => query::NAME,
+            Self::Idle => idle::NAME,
+            Self::History => history::NAME,
+        }
+    }
+
+    /// Runs every variant once.
+    pub(crate) fn round(self, bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
+        match self {
+            Self::Exits => exits::round(bench, round, report),
+            Self::Latency => latency::round(bench, round, report),
+            Self::Stall => stall::round(bench, round, report),
+            Self::Watchers => watchers::round(bench, round, report),
+            Self::Query => query::round(bench, report),
+            Self::Idle => idle::round(bench, report),
+            Self::History => history::round(bench, report),
+        }
+        .with_context(|| format!("measure {}", self.name()))
+    }
+
+    /// Sets the figures beside their peers.
+    pub(crate) fn relate(self, report: &mut Report) -> Result<()> {
+        match self {
+            Self::Exits => exits::relate(report),
+            Self::Latency => latency::relate(report),
+            Self::Stall => Ok(()),
+            Self::Watchers => watchers::relate(report),
+            Self::Query => query::relate(report),
+            Self::Idle => idle::relate(report),
+            Self::History => history::relate(report),
+        }
+    }
+}
+
+/// Returns the variants in another order each round, so that no one profits from its place.
+fn rotated<T: Copy>(variants: &[T], round: u32) -> Vec<T> {
+    let mut order = variants.to_vec();
+    let shift = usize::try_from(round).unwrap_or(0) % order.len().max(1);
+    order.rotate_left(shift);
+    order
+}

@@ -1,0 +1,114 @@
+//! What a counting process counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{number, stamp};
+
+/// Counters of one process. Each is written by one thread and read by another at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    events: AtomicU64,
+    bytes: AtomicU64,
+    lost: AtomicU64,
+    overruns: AtomicU64,
+    heartbeats: AtomicU64,
+    ages_ns: Mutex<Vec<u64>>,
+}
+
+/// The counters, as the process reports them.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Count {
+    /// Exits seen.
+    pub(crate) events: u64,
+    /// Bytes that told them.
+    pub(crate) bytes: u64,
+    /// Exits that the agent said were lost.
+    pub(crate) lost: u64,
+    /// How often the kernel said that a socket had been full.
+    pub(crate) overruns: u64,
+    /// Messages that only said that the stream lives.
+    pub(crate) heartbeats: u64,
+    /// How old stamps were when they were read; `None` without stamps.
+    pub(crate) age: Option<Age>,
+}
+
+/// How old stamps were.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Age {
+    /// The median, in ns.
+    pub(crate) median_ns: u64,
+    /// The 99th percentile, in ns.
+    pub(crate) p99_ns: u64,
+}
+
+/// Stamps beyond these are not kept: 16 MiB of them, ten seconds at twice the speed ever seen.
+const MOST_AGES: usize = 2 << 20;
+
+impl Count {
+    /// How many of the exits that a load made were not seen. Exits of other tasks are seen as well,
+    /// so that a few may hide behind them.
+    pub(crate) const fn missed(self, made: u64) -> u64 {
+        made.saturating_sub(self.events)
+    }
+
+    /// How many of those the agent did not tell of either: each is an error of the agent.
+    pub(crate) const fn untold(self, made: u64) -> u64 {
+        self.missed(made).saturating_sub(self.lost)
+    }
+}
+
+impl Tally {
+    /// Counts exits, and the bytes that told them.
+    pub(crate) fn add_events(&self, events: u64, bytes: usize) {
+        self.events.fetch_add(events, Ordering::Relaxed);
+        self.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts exits that the agent said were lost.
+    pub(crate) fn add_lost(&self, lost: u64) {
+        self.lost.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Counts one message that a socket had been full.
+    pub(crate) fn add_overrun(&self) {
+        self.overruns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one sign of life.
+    pub(crate) fn add_heartbeat(&self) {
+        self.heartbeats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes the age at `now_ns` of the stamps in command names; names without one are passed over.
+    pub(crate) fn add_ages<'a>(&self, now_ns: u64, comms: impl Iterator<Item = &'a [u8]>) {
+        let mut ages = self.ages_ns.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST_AGES.saturating_sub(ages.len());
+        ages.extend(comms.filter_map(stamp::read).map(|at| now_ns.saturating_sub(at)).take(room));
+    }
+
+    /// Sums up.
+    pub(crate) fn count(&self) -> Count {
+        Count {
+            events: self.events.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
+            overruns: self.overruns.load(Ordering::Relaxed),
+            heartbeats: self.heartbeats.load(Ordering::Relaxed),
+            age: self.age(),
+        }
+    }
+
+    fn age(&self) -> Option<Age> {
+        const MEDIAN: usize = 50;
+        const TAIL: usize = 99;
+        let mut ages = self.ages_ns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ages.sort_unstable();
+        Some(Age {
+            median_ns: number::percentile(&ages, MEDIAN)?,
+            p99_ns: number::percentile(&ages, TAIL)?,
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! Subscribers that count what an agent sends, without decoding events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{Buf, Bytes};
+use prost::Message;
+use prost::encoding::{WireType, decode_key, decode_varint};
+use taskstats_proto::v1::watch_exits_response::Kind;
+use taskstats_proto::v1::{ExitEvents, WatchExitsRequest, WatchExitsResponse};
+use tokio::runtime;
+use tokio::task::JoinSet;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, Streaming};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Endpoint;
+use tonic::{Request, Status};
+use tonic_prost::{ProstCodec, ProstEncoder};
+
+use crate::args::WatchArgs;
+use crate::tally::Tally;
+use crate::{control, stamp};
+
+/// The codec of a stream whose messages stay as they came.
+#[derive(Clone, Copy, Debug)]
+struct RawCodec;
+
+/// Hands on the bytes of a message.
+#[derive(Clone, Copy, Debug)]
+struct RawDecoder;
+
+/// The rpc that streams exits.
+const WATCH_EXITS: &str = "/taskstats.v1.TaskstatsService/WatchExits";
+
+// Field numbers of `WatchExitsResponse` and `ExitEvents`.
+const STARTED: u32 = 1;
+const EVENTS: u32 = 2;
+const LOST: u32 = 3;
+const HEARTBEAT: u32 = 4;
+const EVENTS_EVENT: u32 = 1;
+
+/// Counts until the input ends.
+pub(crate) fn run(args: &WatchArgs) -> Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(watch(args))? {}
+}
+
+async fn watch(args: &WatchArgs) -> Result<Infallible> {
+    let tally = Arc::new(Tally::default());
+    let mut watchers = JoinSet::new();
+    for _ in 0..args.watchers {
+        let stream = subscribe(&args.address).await?;
+        watchers.spawn(count(stream, Arc::clone(&tally), args.stamp));
+    }
+    control::count_until_told(tally, || Ok(()))?;
+    match watchers.join_next().await {
+        Some(ended) => ended?,
+        None => bail!("nobody to watch"),
+    }
+}
+
+/// Opens a stream of all exits, and waits until the agent listens.
+async fn subscribe(address: &str) -> Result<Streaming<Bytes>> {
+    let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
+    let mut client = Grpc::new(channel);
+    client.ready().await?;
+    let path = PathAndQuery::from_static(WATCH_EXITS);
+    let request = Request::new(WatchExitsRequest::default());
+    let answer = client.server_streaming(request, path, RawCodec).await;
+    let mut stream = answer.context("watch exits")?.into_inner();
+    let first = stream.message().await?.context("an empty stream")?;
+    let (kind, _) = field(&mut first.as_ref())?;
+    ensure!(kind == STARTED, "the first message has field {kind}");
+    Ok(stream)
+}
+
+async fn count(
+    mut stream: Streaming<Bytes>,
+    tally: Arc<Tally>,
+    stamped: bool,
+) -> Result<Infallible> {
+    while let Some(frame) = stream.message().await? {
+        if stamped {
+            take_ages(&frame, stamp::now_ns(), &tally)?;
+        }
+        take(&frame, &tally)?;
+    }
+    bail!("the agent ended a stream");
+}
+
+fn take(frame: &Bytes, tally: &Tally) -> Result<()> {
+    match field(&mut frame.as_ref())? {
+        (EVENTS, events) => tally.add_events(count_events(events)?, frame.len()),
+        (LOST, _) => tally.add_lost(lost_in(frame.clone())?),
+        (HEARTBEAT, _) => tally.add_heartbeat(),
+        (kind, _) => bail!("a message with field {kind}"),
+    }
+    Ok(())
+}
+
+fn count_events(mut events: &[u8]) -> Result<u64> {
+    let mut count = 0;
+    while !events.is_empty() {
+        let (number, _) = field(&mut events)?;
+        count += u64::from(number == EVENTS_EVENT);
+    }
+    Ok(count)
+}
+
+/// Takes one length-delimited field off the front: its number and its bytes.
+fn field<'a>(message: &mut &'a [u8]) -> Result<(u32, &'a [u8])> {
+    let (number, wire_type) = decode_key(message)?;
+    ensure!(wire_type == WireType::LengthDelimited, "field {number} is {wire_type:?}");
+    let length = usize::try_from(decode_varint(message)?)?;
+    let (bytes, rest) = message.split_at_checked(length).context("a message ends early")?;
+    *message = rest;
+    Ok((number, bytes))
+}
+
+fn lost_in(frame: Bytes) -> Result<u64> {
+    match WatchExitsResponse::decode(frame)?.kind {
+        Some(Kind::Lost(lost)) => lost.count.context("a loss that nobody could count"),
+        other => bail!("not a loss: {other:?}"),
+    }
+}
+
+fn take_ages(frame: &Bytes, now_ns: u64, tally: &Tally) -> Result<()> {
+    let Some(Kind::Events(ExitEvents { events, .. })) =
+        WatchExitsResponse::decode(frame.clone())?.kind
+    else {
+        return Ok(());
+    };
+    let identities = events.iter().filter_map(|event| event.task.as_ref()?.identity.as_ref());
+    tally.add_ages(now_ns, identities.map(|identity| identity.comm().as_bytes()));
+    Ok(())
+}
+
+impl Codec for RawCodec {
+    type Encode = WatchExitsRequest;
+    type Decode = Bytes;
+    type Encoder = ProstEncoder<WatchExitsRequest>;
+    type Decoder = RawDecoder;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<WatchExitsRequest, WatchExitsResponse>::default().encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        RawDecoder
+    }
+}
+
+impl Decoder for RawDecoder {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(source.copy_to_bytes(source.remaining())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskstats_proto::v1::{Cursor, ExitEvent, Lost};
+
+    use super::*;
+
+    fn frame(kind: Kind) -> Bytes {
+        WatchExitsResponse { kind: Some(kind) }.encode_to_vec().into()
+    }
+
+    /// The cursor behind the events is not an event.
+    #[test]
+    fn events_are_counted_without_the_cursor() {
+        let event = ExitEvent { sequence: 7, ..Default::default() };
+        let cursor = Cursor { instance_id: "a".to_owned(), sequence: 9 };
+        let events = ExitEvents { events: vec![event; 3], cursor: Some(cursor) };
+        let tally = Tally::default();
+        take(&frame(Kind::Events(events)), &tally).unwrap();
+        assert_eq!(tally.count().events, 3);
+    }
+
+    /// A loss counts by what it says, not as one message.
+    #[test]
+    fn losses_are_added_up() {
+        let tally = Tally::default();
+        for count in [4, 5] {
+            let lost = Lost { count: Some(count), ..Default::default() };
+            take(&frame(Kind::Lost(lost)), &tally).unwrap();
+        }
+        assert_eq!(tally.count().lost, 9);
+    }
+
+    /// A frame that was cut is refused, not counted.
+    #[test]
+    fn a_cut_frame_is_an_error() {
+        let events = ExitEvents { events: vec![ExitEvent::default(); 2], cursor: None };
+        let whole = frame(Kind::Events(events));
+        assert!(take(&whole.slice(..whole.len() - 1), &Tally::default()).is_err());
+    }
+}

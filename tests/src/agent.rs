@@ -1,0 +1,242 @@
+//! The real agent, as a process of its own.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::binaries;
+use crate::deadline::within;
+use crate::notify::Notifications;
+
+/// How the agent says where it listens.
+const LISTENING: &str = "listening on ";
+
+/// An agent that has not been started yet, with a folder of its own.
+#[derive(Debug)]
+pub struct Launch {
+    folder: TempDir,
+    notifications: Notifications,
+    wrapper: Vec<OsString>,
+    arguments: Vec<OsString>,
+}
+
+/// An agent that serves. Dropping it kills it.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    launch: Launch,
+}
+
+/// How an agent ended that never served.
+#[derive(Debug)]
+pub struct Ending {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Launch {
+    /// Prepares an agent without arguments.
+    ///
+    /// # Errors
+    ///
+    /// No temporary folder can be made.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let notifications = Notifications::open(folder.path())?;
+        Ok(Self { folder, notifications, wrapper: Vec::new(), arguments: Vec::new() })
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn arguments<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// Adds the private socket of [`Launch::socket`].
+    #[must_use]
+    pub fn listen_privately(self) -> Self {
+        let url = self.url();
+        self.arguments(["--listen", &url])
+    }
+
+    /// Starts the agent by another command, such as one that takes capabilities away.
+    #[must_use]
+    pub fn wrapped<A: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = A>) -> Self {
+        self.wrapper = wrapper.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// Returns a path for a socket that nobody else uses.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("agent.sock")
+    }
+
+    /// Returns [`Launch::socket`] as an address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Starts the agent and waits until it says that it serves.
+    ///
+    /// # Errors
+    ///
+    /// It ends instead; the message has its standard error.
+    pub async fn start(self) -> Result<Agent> {
+        let mut child = self.spawn()?;
+        let ready = tokio::select! {
+            ready = within("the agent to serve", self.notifications.ready()) => ready?,
+            status = child.wait() => bail!("agent ended, {}: {}", status?, self.stderr()?),
+        };
+        ready?;
+        Ok(Agent { child, launch: self })
+    }
+
+    /// Starts an agent that is expected to end by itself, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub async fn run(&self) -> Result<Ending> {
+        let mut child = self.spawn()?;
+        let status = within("the agent to give up", child.wait()).await??;
+        Ok(Ending { status, stderr: self.stderr()? })
+    }
+
+    fn spawn(&self) -> Result<Child> {
+        let mut words = self.wrapper.clone();
+        words.push(binaries::taskstatsd()?.into_os_string());
+        words.extend(self.arguments.iter().cloned());
+        let (program, arguments) = words.split_first().context("no program")?;
+        Command::new(program)
+            .args(arguments)
+            .env("NOTIFY_SOCKET", self.notifications.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(self.stderr_path())?)
+            .kill_on_drop(true)
+            .spawn()
+            .context("start the agent")
+    }
+
+    fn stderr(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.stderr_path())?)
+    }
+
+    fn stderr_path(&self) -> PathBuf {
+        self.folder.path().join("stderr")
+    }
+}
+
+impl Agent {
+    /// Starts an agent on a private socket.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Launch::start`].
+    pub async fn start() -> Result<Self> {
+        Self::start_with::<&str>([]).await
+    }
+
+    /// Starts an agent on a private socket, with more arguments.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Launch::start`].
+    pub async fn start_with<A: AsRef<OsStr>>(
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        Launch::new()?.listen_privately().arguments(arguments).start().await
+    }
+
+    /// Returns the address of the private socket.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.launch.url()
+    }
+
+    /// Returns the path of the private socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.launch.socket()
+    }
+
+    /// Returns the agent's process id.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().context("the agent has ended")
+    }
+
+    /// Returns the first address that begins with `scheme` of those that the agent says it listens
+    /// on.
+    ///
+    /// # Errors
+    ///
+    /// It says none.
+    pub fn listening_on(&self, scheme: &str) -> Result<String> {
+        let stderr = self.stderr()?;
+        let urls = stderr.lines().filter_map(|line| line.split_once(LISTENING));
+        let url = urls.map(|(_, url)| url.trim()).find(|url| url.starts_with(scheme));
+        Ok(url.with_context(|| format!("no {scheme} listener in: {stderr}"))?.to_owned())
+    }
+
+    /// Returns what the agent has written to standard error so far.
+    ///
+    /// # Errors
+    ///
+    /// It is not UTF-8.
+    pub fn stderr(&self) -> Result<String> {
+        self.launch.stderr()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(Pid::from_raw(self.pid()?.try_into()?), signal)?)
+    }
+
+    /// Waits until the agent says that it has begun to end.
+    ///
+    /// # Errors
+    ///
+    /// It does not say so.
+    pub async fn draining(&self) -> Result<()> {
+        within("the agent to drain", self.launch.notifications.stopping()).await?
+    }
+
+    /// Waits for the agent's end.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        Ok(within("the agent to end", self.child.wait()).await??)
+    }
+
+    /// Asks the agent to end, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.ended().await
+    }
+}

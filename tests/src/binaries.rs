@@ -1,0 +1,73 @@
+//! The binaries under test, built once for each test process.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+/// The folder of the workspace.
+pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Returns the agent's binary, current with the sources.
+///
+/// # Errors
+///
+/// It does not build.
+pub fn taskstatsd() -> Result<PathBuf> {
+    built("taskstatsd")
+}
+
+/// Returns the command line's binary, current with the sources.
+///
+/// # Errors
+///
+/// It does not build.
+pub fn taskstatsctl() -> Result<PathBuf> {
+    built("taskstatsctl")
+}
+
+/// Returns the binary that makes tasks exit, which cargo builds with the tests.
+///
+/// # Errors
+///
+/// The test executable is not where cargo puts it.
+pub fn workload() -> Result<PathBuf> {
+    Ok(folder()?.join("workload"))
+}
+
+/// Returns the folder of the profile that the tests were built with, such as `target/debug`.
+///
+/// # Errors
+///
+/// The test executable is not where cargo puts it.
+pub fn folder() -> Result<PathBuf> {
+    let executable = env::current_exe()?;
+    let folder = executable.parent().and_then(Path::parent);
+    Ok(folder.context("test executable outside a target folder")?.to_owned())
+}
+
+fn built(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let outcome = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    outcome.as_ref().map_err(|message| anyhow!("{message}"))?;
+    Ok(folder()?.join(name))
+}
+
+fn build() -> Result<()> {
+    let folder = folder()?;
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or(OsString::from("cargo")));
+    command.current_dir(WORKSPACE);
+    command.args(["build", "--quiet", "-p", "taskstatsd", "-p", "taskstats-client", "--bins"]);
+    command.arg("--target-dir").arg(folder.parent().context("no target folder")?);
+    match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => {}
+        Some("release") => drop(command.arg("--release")),
+        profile => bail!("unknown profile folder {profile:?}"),
+    }
+    let output = command.output().context("run cargo")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}

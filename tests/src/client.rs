@@ -1,0 +1,52 @@
+//! Plain gRPC clients, made of nothing but the contract.
+
+use anyhow::{Context, Result};
+use taskstats_proto::v1::taskstats_service_client::TaskstatsServiceClient;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::deadline::within;
+
+/// A client of the agent's service.
+pub type Client = TaskstatsServiceClient<Channel>;
+
+/// The smallest HTTP/2 window that servers have to expect: 64 KiB − 1 (RFC 9113, 6.9.2).
+const SMALLEST_WINDOW: u32 = 65_535;
+
+/// Connects to `unix:///path` or `tcp://host:port`.
+///
+/// # Errors
+///
+/// Nobody listens there.
+pub async fn connect(url: &str) -> Result<Channel> {
+    open(endpoint(url)?, url).await
+}
+
+/// Connects with the smallest windows, so that the agent notices soon that nobody reads.
+///
+/// # Errors
+///
+/// Nobody listens there.
+pub async fn connect_narrowly(url: &str) -> Result<Channel> {
+    let endpoint = endpoint(url)?
+        .initial_stream_window_size(SMALLEST_WINDOW)
+        .initial_connection_window_size(SMALLEST_WINDOW);
+    open(endpoint, url).await
+}
+
+/// Connects a client of the agent's service.
+///
+/// # Errors
+///
+/// Nobody listens there.
+pub async fn service(url: &str) -> Result<Client> {
+    Ok(TaskstatsServiceClient::new(connect(url).await?))
+}
+
+async fn open(endpoint: Endpoint, url: &str) -> Result<Channel> {
+    let connected = within("a connection", endpoint.connect()).await?;
+    connected.with_context(|| format!("connect to {url}"))
+}
+
+fn endpoint(url: &str) -> Result<Endpoint> {
+    Ok(Endpoint::from_shared(url.replace("tcp://", "http://"))?)
+}

@@ -1,0 +1,15 @@
+//! The kernel's taskstats interface, read a second time and independently of the agent, so that the
+//! two can be compared.
+
+mod netlink_table;
+mod query;
+mod record;
+mod socket;
+mod wire;
+mod witness;
+
+pub use netlink_table::{PortId, port_ids_of};
+pub use query::Query;
+pub use record::{Record, offset};
+pub use socket::Socket;
+pub use witness::{SeenExit, Witness};

@@ -1,0 +1,67 @@
+//! The service manager's end of `sd_notify(3)`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tokio::net::UnixDatagram;
+
+/// The message that says that a service serves.
+const READY: &str = "READY=1";
+/// The message that says that a service has begun to end.
+const STOPPING: &str = "STOPPING=1";
+/// Longer than any notification of a service that stores no descriptors.
+const MESSAGE: usize = 4096;
+
+/// A socket that a service reports to.
+#[derive(Debug)]
+pub struct Notifications {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Notifications {
+    /// Opens the socket in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be written.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("notify.sock");
+        Ok(Self { socket: UnixDatagram::bind(&path)?, path })
+    }
+
+    /// Returns what belongs into the service's `NOTIFY_SOCKET`.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until the service says that it serves.
+    ///
+    /// # Errors
+    ///
+    /// The socket failed.
+    pub async fn ready(&self) -> Result<()> {
+        self.until(READY).await
+    }
+
+    /// Waits until the service says that it has begun to end.
+    ///
+    /// # Errors
+    ///
+    /// The socket failed.
+    pub async fn stopping(&self) -> Result<()> {
+        self.until(STOPPING).await
+    }
+
+    async fn until(&self, wanted: &str) -> Result<()> {
+        let mut buffer = [0; MESSAGE];
+        loop {
+            let length = self.socket.recv(&mut buffer).await?;
+            let message = str::from_utf8(buffer.get(..length).context("message too long")?)?;
+            if message.lines().any(|line| line == wanted) {
+                return Ok(());
+            }
+        }
+    }
+}

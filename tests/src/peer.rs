@@ -1,0 +1,123 @@
+//! Programs that speak to the agent, and what they print.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::deadline::within;
+
+/// A program that runs. Dropping it kills it.
+#[derive(Debug)]
+pub struct Peer {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+/// A program that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Peer {
+    /// Starts a program.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        let mut child = command(program, arguments).stdout(Stdio::piped()).spawn()?;
+        let stdout = BufReader::new(child.stdout.take().context("no standard output")?);
+        Ok(Self { child, stdout })
+    }
+
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or does not end.
+    pub async fn run<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Said> {
+        let output = command(program, arguments).output();
+        let output = within("a program's end", output).await?;
+        output.with_context(|| format!("run {}", program.display()))?.try_into()
+    }
+
+    /// Waits for the next line of its standard output.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub async fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let read = within("a line of output", self.stdout.read_line(&mut line)).await??;
+        ensure!(read > 0, "the program said no more: {:?}", self.child.wait().await?);
+        Ok(line)
+    }
+
+    /// Waits for a line that contains `text`.
+    ///
+    /// # Errors
+    ///
+    /// It ended before.
+    pub async fn line_with(&mut self, text: &str) -> Result<String> {
+        loop {
+            let line = self.line().await.with_context(|| format!("waiting for {text}"))?;
+            if line.contains(text) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Closes its standard output, and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub async fn stop_reading(self) -> Result<Option<i32>> {
+        let Self { mut child, stdout } = self;
+        drop(stdout);
+        Ok(within("the program's end", child.wait()).await??.code())
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub async fn end(mut self) -> Result<Option<i32>> {
+        Ok(within("the program's end", self.child.wait()).await??.code())
+    }
+}
+
+impl TryFrom<Output> for Said {
+    type Error = anyhow::Error;
+
+    fn try_from(output: Output) -> Result<Self> {
+        Ok(Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout)?,
+            stderr: String::from_utf8(output.stderr)?,
+        })
+    }
+}
+
+fn command<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}

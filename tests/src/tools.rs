@@ -1,0 +1,31 @@
+//! Programs of others that the tests speak to the agent with; `tests/tools` installs them.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use crate::binaries::WORKSPACE;
+
+/// Returns grpcurl.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn grpcurl() -> Result<PathBuf> {
+    installed("grpcurl")
+}
+
+/// Returns a python with grpcio and its health and reflection packages.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn python() -> Result<PathBuf> {
+    installed("python3")
+}
+
+fn installed(name: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(format!("{WORKSPACE}/target/tools/bin/{name}"));
+    ensure!(path.exists(), "{name} is missing: run tests/tools");
+    Ok(path)
+}

@@ -1,0 +1,213 @@
+//! One exit stream, read by a test.
+
+use anyhow::{Context, Result, bail};
+use taskstats_proto::v1::watch_exits_response::Kind;
+use taskstats_proto::v1::{
+    ExitEvent, Lost, LostStage, Scope, WatchExitsRequest, WatchExitsResponse, WatchStarted,
+};
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use crate::client::Client;
+use crate::deadline::within;
+use crate::ledger::Ledger;
+use crate::workload::Workload;
+
+/// A stream that has begun.
+#[derive(Debug)]
+pub struct Watch {
+    stream: Streaming<WatchExitsResponse>,
+    started: WatchStarted,
+    ledger: Option<Ledger>,
+    seen: Vec<ExitEvent>,
+    losses: Vec<Lost>,
+    end: Option<Status>,
+}
+
+impl Watch {
+    /// Opens a stream of everything, and waits until it has begun.
+    ///
+    /// # Errors
+    ///
+    /// The agent refuses.
+    pub async fn everything(channel: &Channel) -> Result<Self> {
+        Self::open(channel, WatchExitsRequest::default()).await
+    }
+
+    /// Opens a stream, and waits until it has begun.
+    ///
+    /// # Errors
+    ///
+    /// The agent refuses; the error is the [`Status`].
+    pub async fn open(channel: &Channel, request: WatchExitsRequest) -> Result<Self> {
+        let complete = request.cpumask.is_empty()
+            && matches!(request.scope(), Scope::Unspecified | Scope::AllTasks);
+        let mut client = Client::new(channel.clone());
+        let call = within("an answer to WatchExits", client.watch_exits(request)).await?;
+        let mut stream = call?.into_inner();
+        let first = within("the first message", stream.message()).await??;
+        let started = match first.and_then(|response| response.kind) {
+            Some(Kind::Started(started)) => started,
+            other => bail!("the stream began with {other:?}"),
+        };
+        let ledger = complete.then(|| Ledger::open(&started)).transpose()?;
+        Ok(Self { stream, started, ledger, seen: Vec::new(), losses: Vec::new(), end: None })
+    }
+
+    /// Returns the message that the stream began with.
+    #[must_use]
+    pub fn started(&self) -> &WatchStarted {
+        &self.started
+    }
+
+    /// Returns the books of a stream of everything.
+    ///
+    /// # Errors
+    ///
+    /// The stream leaves something out, so there are none.
+    pub fn ledger(&self) -> Result<&Ledger> {
+        self.ledger.as_ref().context("a stream of some exits has no ledger")
+    }
+
+    /// Returns every exit that has been read, in order.
+    #[must_use]
+    pub fn seen(&self) -> &[ExitEvent] {
+        &self.seen
+    }
+
+    /// Returns every loss that has been read, in order.
+    #[must_use]
+    pub fn losses(&self) -> &[Lost] {
+        &self.losses
+    }
+
+    /// Reads one more message, and returns it; `None` when the stream has ended.
+    ///
+    /// # Errors
+    ///
+    /// The message contradicts an earlier one.
+    pub async fn next(&mut self) -> Result<Option<Kind>> {
+        let message = match within("another message", self.stream.message()).await? {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(None),
+            Err(status) => {
+                self.end = Some(status);
+                return Ok(None);
+            }
+        };
+        let kind = message.kind.context("a message of no kind")?;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.book(&kind)?;
+        }
+        match &kind {
+            Kind::Events(events) => self.seen.extend(events.events.iter().cloned()),
+            Kind::Lost(lost) => self.losses.push(lost.clone()),
+            Kind::Started(_) | Kind::Heartbeat(_) => {}
+        }
+        Ok(Some(kind))
+    }
+
+    /// Reads to the end of the stream, and returns the status it ended with.
+    ///
+    /// # Errors
+    ///
+    /// The stream ended without one, or does not end.
+    pub async fn end(&mut self) -> Result<Status> {
+        while self.next().await?.is_some() {}
+        self.end.clone().context("the stream ended well")
+    }
+
+    /// Reads until the exit that ended process `pid`, unless it has been read already.
+    ///
+    /// # Errors
+    ///
+    /// The stream ended before.
+    pub async fn exit_of(&mut self, pid: u32) -> Result<ExitEvent> {
+        self.exit_of_task(pid, pid).await
+    }
+
+    /// Reads until the exit of task `pid` of process `tgid`, unless it has been read already. Ids of
+    /// tasks are used again within seconds under load, so that one of them alone says little.
+    ///
+    /// # Errors
+    ///
+    /// The stream ended before.
+    pub async fn exit_of_task(&mut self, tgid: u32, pid: u32) -> Result<ExitEvent> {
+        let mut searched = 0;
+        loop {
+            let mut unread = self.seen.iter().skip(searched);
+            if let Some(event) = unread.find(|event| is_exit_of(event, tgid, pid)) {
+                return Ok(event.clone());
+            }
+            searched = self.seen.len();
+            if self.next().await?.is_none() {
+                bail!("the stream ended before the exit of {pid}: {:?}", self.end);
+            }
+        }
+    }
+
+    /// Makes processes exit on `cpu` until the stream has one of them, and returns its id.
+    ///
+    /// # Errors
+    ///
+    /// The stream ended.
+    pub async fn mark(&mut self, cpu: u32) -> Result<u32> {
+        loop {
+            let losses = self.losses.len();
+            let pid = Workload::run(&["--cpu", &cpu.to_string(), "exit", "0"]).await?.pid;
+            if self.has_or_may_have_lost(pid, cpu, losses).await? {
+                return Ok(pid);
+            }
+        }
+    }
+
+    /// Makes two marks, and returns the second. A drop before the first has been told by then, because
+    /// it was noticed at the latest when the first was taken from the socket.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Watch::mark`].
+    pub async fn settled_mark(&mut self, cpu: u32) -> Result<u32> {
+        self.mark(cpu).await?;
+        self.mark(cpu).await
+    }
+
+    async fn has_or_may_have_lost(&mut self, pid: u32, cpu: u32, known: usize) -> Result<bool> {
+        let mut searched = self.seen.len();
+        loop {
+            if self.next().await?.is_none() {
+                bail!("the stream ended before a mark: {:?}", self.end);
+            }
+            let mut unread = self.seen.iter().skip(searched);
+            if unread.any(|event| is_exit_of(event, pid, pid)) {
+                return Ok(true);
+            }
+            searched = self.seen.len();
+            if self.losses.iter().skip(known).any(|lost| may_hide(lost, cpu)) {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// Tells whether an exit is that of task `pid` of process `tgid`.
+#[must_use]
+pub fn is_exit_of(event: &ExitEvent, tgid: u32, pid: u32) -> bool {
+    pid_of(event) == Some(pid) && tgid_of(event) == Some(tgid)
+}
+
+/// Returns the id of the task that exited.
+#[must_use]
+pub fn pid_of(event: &ExitEvent) -> Option<u32> {
+    event.task.as_ref()?.identity.as_ref()?.pid
+}
+
+/// Returns the id of the process that the task belonged to.
+#[must_use]
+pub fn tgid_of(event: &ExitEvent) -> Option<u32> {
+    event.task.as_ref()?.identity.as_ref()?.tgid
+}
+
+fn may_hide(lost: &Lost, cpu: u32) -> bool {
+    lost.stage() != LostStage::KernelSocket || lost.cpu.is_none_or(|lost_on| lost_on == cpu)
+}

@@ -1,0 +1,107 @@
+//! Tasks that exit in known ways: the `workload` binary, driven from a test.
+
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::binaries;
+use crate::deadline::within;
+
+/// The line that a workload prints when it has become what it shall be.
+const READY: &str = "ready";
+
+/// A workload that runs. Dropping it kills it.
+#[derive(Debug)]
+pub struct Workload {
+    child: Child,
+    pid: u32,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+/// A workload that has ended and has been waited for: the kernel has reported its exit.
+#[derive(Debug)]
+pub struct Ended {
+    /// The process id it had.
+    pub pid: u32,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub output: String,
+}
+
+impl Workload {
+    /// Starts a workload with the arguments of the `workload` binary.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start(arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(binaries::workload()?)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("start the workload")?;
+        Ok(Self {
+            pid: child.id().context("workload without pid")?,
+            stdin: child.stdin.take(),
+            stdout: BufReader::new(child.stdout.take().context("workload without stdout")?),
+            child,
+        })
+    }
+
+    /// Starts a workload that waits to be told to end, and waits until it sleeps.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or ends early.
+    pub async fn waiting(arguments: &[&str]) -> Result<Self> {
+        let mut workload = Self::start(arguments)?;
+        let mut line = String::new();
+        within("a workload to be ready", workload.stdout.read_line(&mut line)).await??;
+        ensure!(line.trim_end() == READY, "the workload said {line:?}");
+        Ok(workload)
+    }
+
+    /// Runs a workload that ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or does not end.
+    pub async fn run(arguments: &[&str]) -> Result<Ended> {
+        Self::start(arguments)?.end().await
+    }
+
+    /// Returns its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Ends it by SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub async fn kill(mut self) -> Result<Ended> {
+        self.child.start_kill()?;
+        self.end().await
+    }
+
+    /// Tells it to end, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub async fn end(mut self) -> Result<Ended> {
+        self.stdin = None;
+        let mut output = String::new();
+        within("a workload's output", self.stdout.read_to_string(&mut output)).await??;
+        let status = within("a workload's end", self.child.wait()).await??;
+        Ok(Ended { pid: self.pid, status, output })
+    }
+}

@@ -1,0 +1,148 @@
+//! The command line against the real agent.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use taskstats_tests::agent::Agent;
+use taskstats_tests::binaries;
+use taskstats_tests::load::Load;
+use taskstats_tests::peer::{Peer, Said};
+use taskstats_tests::workload::Workload;
+
+use crate::support::NO_SUCH_TASK;
+
+async fn taskstatsctl(url: &str, arguments: &[&str]) -> Result<Said> {
+    let all = ["--target", url].into_iter().chain(arguments.iter().copied());
+    Peer::run(&binaries::taskstatsctl()?, all).await
+}
+
+/// A task is shown for people, and for programs.
+#[tokio::test]
+async fn a_task_is_shown() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let workload = Workload::waiting(&["idle"]).await?;
+    let pid = workload.pid().to_string();
+    let said = taskstatsctl(&agent.url(), &["get", "pid", &pid]).await?;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    assert!(said.stdout.contains(&pid) && said.stdout.contains("workload"), "{}", said.stdout);
+    let said = taskstatsctl(&agent.url(), &["get", "pid", &pid, "-o", "json"]).await?;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let document: Value = serde_json::from_str(&said.stdout)?;
+    assert!(document.to_string().contains("workload"), "{document}");
+    Ok(())
+}
+
+/// A process is shown with its threads.
+#[tokio::test]
+async fn a_process_is_shown_with_its_threads() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let workload = Workload::waiting(&["threads", "2"]).await?;
+    let pid = workload.pid().to_string();
+    let said = taskstatsctl(&agent.url(), &["get", "tgid", &pid, "--threads"]).await?;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = entry?.file_name();
+        let thread = thread.to_str().context("a thread that is not UTF-8")?;
+        assert!(said.stdout.contains(thread), "{thread} is not in {}", said.stdout);
+    }
+    Ok(())
+}
+
+/// The node is shown.
+#[tokio::test]
+async fn the_node_is_shown() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--node-name", "node-7"]).await?;
+    let said = taskstatsctl(&agent.url(), &["node"]).await?;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.contains("node-7"), "{}", said.stdout);
+    Ok(())
+}
+
+fn watch(url: &str, arguments: &[&str]) -> Result<Peer> {
+    let all = ["--target", url, "watch"].into_iter().chain(arguments.iter().copied());
+    Peer::start(&binaries::taskstatsctl()?, all)
+}
+
+/// Exits are printed as they happen, one a line.
+#[tokio::test]
+async fn exits_are_watched() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut peer = watch(&agent.url(), &["--scope", "processes", "-o", "jsonl"])?;
+    peer.line_with("\"started\"").await?;
+    let ended = Workload::run(&["exit", "7"]).await?;
+    let line = peer.line_with(&format!("\"pid\":{}", ended.pid)).await?;
+    let document: Value = serde_json::from_str(&line)?;
+    let code = document.pointer("/events/events/0/task/exit/code");
+    assert_eq!(code, Some(&Value::from(7)), "{document}");
+    Ok(())
+}
+
+/// The command ends by itself after as many exits as were asked for.
+#[tokio::test]
+async fn as_many_exits_are_watched_as_asked_for() -> Result<()> {
+    const WANTED: usize = 3;
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut peer = watch(&agent.url(), &["-n", &WANTED.to_string(), "-o", "jsonl"])?;
+    peer.line_with("\"started\"").await?;
+    for _ in 0..WANTED {
+        Workload::run(&["exit", "0"]).await?;
+    }
+    for _ in 0..WANTED {
+        peer.line_with("\"events\"").await?;
+    }
+    assert_eq!(peer.end().await?, Some(0));
+    Ok(())
+}
+
+/// Whoever reads the output may go away; that is no failure.
+#[tokio::test]
+async fn a_reader_may_go_away() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut peer = watch(&agent.url(), &["-o", "jsonl"])?;
+    peer.line_with("\"started\"").await?;
+    let (code, ended) = tokio::join!(peer.stop_reading(), Workload::run(&["exit", "0"]));
+    assert_eq!((code?, ended?.status.success()), (Some(0), true));
+    Ok(())
+}
+
+/// A watch that the agent ended has failed, because it was not asked to end.
+#[tokio::test]
+async fn a_watch_fails_when_the_agent_ends() -> Result<()> {
+    let _load = Load::light()?;
+    let mut agent = Agent::start().await?;
+    let mut peer = watch(&agent.url(), &["-o", "jsonl"])?;
+    peer.line_with("\"started\"").await?;
+    assert!(agent.stop().await?.success());
+    assert_eq!(peer.end().await?, Some(1));
+    Ok(())
+}
+
+/// A task that does not exist fails the command, with the agent's words.
+#[tokio::test]
+async fn a_missing_task_fails_the_command() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let said = taskstatsctl(&agent.url(), &["get", "pid", &NO_SUCH_TASK.to_string()]).await?;
+    assert!(said.code.is_some_and(|code| code > 0), "{said:?}");
+    assert!(said.stderr.contains(&NO_SUCH_TASK.to_string()), "{}", said.stderr);
+    assert_eq!(said.stdout, "");
+    Ok(())
+}
+
+/// An agent that is not there is named.
+#[tokio::test]
+async fn an_unreachable_agent_is_named() -> Result<()> {
+    let _load = Load::light()?;
+    let folder = tempfile::tempdir()?;
+    let url = format!("unix://{}", folder.path().join("nobody.sock").display());
+    let said = taskstatsctl(&url, &["node"]).await?;
+    assert!(said.code.is_some_and(|code| code > 0), "{said:?}");
+    assert!(said.stderr.contains(&url), "{}", said.stderr);
+    assert!(!said.stderr.contains("panicked"), "{}", said.stderr);
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Health checks and server reflection, which generic clients rely on.
+
+use anyhow::{Context, Result, bail};
+use taskstats_proto::SERVICE_NAME;
+use taskstats_tests::agent::Agent;
+use taskstats_tests::client::connect;
+use taskstats_tests::load::Load;
+use tokio_stream::once;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::{v1, v1alpha};
+
+/// The other service that every listener has.
+const HEALTH: &str = "grpc.health.v1.Health";
+
+/// The server as a whole and the service itself are healthy, and no other service is known.
+#[tokio::test]
+async fn both_health_names_are_serving() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut health = HealthClient::new(connect(&agent.url()).await?);
+    for service in ["", SERVICE_NAME] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let status = health.check(request).await?.into_inner().status();
+        assert_eq!(status, ServingStatus::Serving, "{service:?}");
+    }
+    let unknown = HealthCheckRequest { service: "taskstats.v0.Nothing".to_owned() };
+    let status = health.check(unknown).await.err().context("an unknown service is healthy")?;
+    assert_eq!(status.code(), Code::NotFound);
+    Ok(())
+}
+
+/// Reflection v1 lists the services.
+#[tokio::test]
+async fn reflection_v1_lists_the_services() -> Result<()> {
+    use v1::server_reflection_client::ServerReflectionClient;
+    use v1::server_reflection_request::MessageRequest;
+    use v1::server_reflection_response::MessageResponse;
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = ServerReflectionClient::new(connect(&agent.url()).await?);
+    let request = v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut stream = client.server_reflection_info(once(request)).await?.into_inner();
+    let answer = stream.message().await?.context("no answer")?.message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { bail!("{answer:?}") };
+    assert_listed(&list.service.into_iter().map(|service| service.name).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Reflection v1alpha, which older clients speak, lists the same.
+#[tokio::test]
+async fn reflection_v1alpha_lists_the_services() -> Result<()> {
+    use v1alpha::server_reflection_client::ServerReflectionClient;
+    use v1alpha::server_reflection_request::MessageRequest;
+    use v1alpha::server_reflection_response::MessageResponse;
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = ServerReflectionClient::new(connect(&agent.url()).await?);
+    let request = v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut stream = client.server_reflection_info(once(request)).await?.into_inner();
+    let answer = stream.message().await?.context("no answer")?.message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { bail!("{answer:?}") };
+    assert_listed(&list.service.into_iter().map(|service| service.name).collect::<Vec<_>>());
+    Ok(())
+}
+
+fn assert_listed(names: &[String]) {
+    for wanted in [SERVICE_NAME, HEALTH] {
+        assert!(names.iter().any(|name| name == wanted), "{wanted} is not among {names:?}");
+    }
+}

@@ -1,0 +1,193 @@
+//! Questions about live tasks, compared with the kernel's own answers.
+
+use anyhow::{Context, Result};
+use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
+use taskstats_proto::v1::{BatchGetRequest, GetNodeRequest, GetTgidRequest, TaskStats};
+use taskstats_tests::agent::Agent;
+use taskstats_tests::client::service;
+use taskstats_tests::kernel::{Query, Record, offset};
+use taskstats_tests::load::Load;
+use taskstats_tests::workload::Workload;
+use taskstats_tests::{cpus, refusal::Refusal};
+use tonic::Code;
+
+use crate::fields::{assert_between, delay_accounting};
+use crate::support::{NO_SUCH_TASK, get_pid, get_threads, identity, own_ids, refused};
+
+/// Threads beside the first one of a process.
+const THREADS: usize = 3;
+/// The most ids that one batch may ask for.
+const BATCH_LIMIT: usize = 1000;
+/// The kernel's first thread of its own, in the initial pid namespace.
+const KTHREADD: u32 = 2;
+
+/// Every field of a task that sleeps is what an independent query says it is.
+#[tokio::test]
+async fn every_field_of_a_task_is_the_kernels() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = service(&agent.url()).await?;
+    let mut kernel = Query::open()?;
+    let workload = Workload::waiting(&["idle"]).await?;
+    let before = kernel.pid(workload.pid())?;
+    let stats = get_pid(&mut client, workload.pid()).await?;
+    let after = kernel.pid(workload.pid())?;
+    assert_between(&before, &stats, &after)?;
+    assert_eq!(identity(&stats)?.pid, Some(workload.pid()));
+    assert_eq!(identity(&stats)?.ppid, Some(own_ids()?.0));
+    assert_eq!(identity(&stats)?.comm.as_deref(), Some("workload"));
+    Ok(())
+}
+
+/// A thread that is not the first of its process has an account of its own.
+#[tokio::test]
+async fn a_thread_is_found_by_its_own_id() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = service(&agent.url()).await?;
+    let workload = Workload::waiting(&["threads", "1"]).await?;
+    let threads = get_threads(&mut client, workload.pid()).await?;
+    let thread = identity(threads.last().context("no threads")?)?.pid.context("no pid")?;
+    let stats = get_pid(&mut client, thread).await?;
+    assert_ne!(thread, workload.pid());
+    assert_eq!(identity(&stats)?.tgid, Some(workload.pid()));
+    Ok(())
+}
+
+/// A kernel thread executes no file, and so has no executable.
+#[tokio::test]
+async fn a_kernel_thread_has_no_executable() -> Result<()> {
+    let _load = Load::light()?;
+    assert_eq!(std::fs::read_to_string(format!("/proc/{KTHREADD}/comm"))?.trim(), "kthreadd");
+    let agent = Agent::start().await?;
+    let stats = get_pid(&mut service(&agent.url()).await?, KTHREADD).await?;
+    assert_eq!(stats.executable, None);
+    Ok(())
+}
+
+/// The record of a process has what the kernel sums up for it, and nothing that it leaves out.
+#[tokio::test]
+async fn a_process_has_what_the_kernel_sums_and_nothing_else() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = service(&agent.url()).await?;
+    let mut kernel = Query::open()?;
+    let workload = Workload::waiting(&["threads", &THREADS.to_string()]).await?;
+    let before = kernel.tgid(workload.pid())?;
+    let request = GetTgidRequest { tgid: workload.pid(), include_threads: false };
+    let response = client.get_tgid(request).await?.into_inner();
+    let after = kernel.tgid(workload.pid())?;
+    assert_eq!(response.threads, []);
+    let stats = response.stats.context("a process without account")?;
+    assert_group(&before, &stats, &after, workload.pid())
+}
+
+/// The threads of a process come with it when asked for, by ascending id.
+#[tokio::test]
+async fn a_process_comes_with_all_its_threads() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = service(&agent.url()).await?;
+    let workload = Workload::waiting(&["threads", &THREADS.to_string()]).await?;
+    let threads = get_threads(&mut client, workload.pid()).await?;
+    let ids: Vec<_> = threads.iter().filter_map(|stats| identity(stats).ok()?.pid).collect();
+    assert_eq!(ids, threads_of(workload.pid())?);
+    assert_eq!(ids.len(), THREADS + 1);
+    let tgids = threads.iter().filter_map(|stats| identity(stats).ok()?.tgid);
+    assert!(tgids.into_iter().all(|tgid| tgid == workload.pid()), "{threads:?}");
+    Ok(())
+}
+
+/// An id of a batch that is missing or bad is an entry of its own and spoils no other.
+#[tokio::test]
+async fn a_batch_answers_every_id_in_order() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = service(&agent.url()).await?;
+    let workload = Workload::waiting(&["idle"]).await?;
+    let pids = vec![workload.pid(), NO_SUCH_TASK, 0, std::process::id()];
+    let tgids = vec![NO_SUCH_TASK, workload.pid()];
+    let request = BatchGetRequest { pids: pids.clone(), tgids: tgids.clone() };
+    let results = client.batch_get(request).await?.into_inner().results;
+    let asked = pids.into_iter().map(Id::Pid).chain(tgids.into_iter().map(Id::Tgid));
+    let ids: Vec<_> = results.iter().filter_map(|result| result.id).collect();
+    assert_eq!(ids, asked.collect::<Vec<_>>());
+    let codes: Vec<_> = results.iter().filter_map(|r| r.result.as_ref().map(code)).collect();
+    let (ok, not_found, invalid) = (Code::Ok, Code::NotFound, Code::InvalidArgument);
+    assert_eq!(codes, [ok, not_found, invalid, ok, not_found, ok]);
+    Ok(())
+}
+
+/// A batch of the largest size is answered, and one more id is refused.
+#[tokio::test]
+async fn a_batch_has_a_limit() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = service(&agent.url()).await?;
+    let batch = |size| BatchGetRequest { pids: vec![NO_SUCH_TASK; size], tgids: vec![] };
+    let results = client.batch_get(batch(BATCH_LIMIT)).await?.into_inner().results;
+    assert_eq!(results.len(), BATCH_LIMIT);
+    let mut too_large = batch(BATCH_LIMIT);
+    too_large.tgids.push(NO_SUCH_TASK);
+    let refusal: Refusal = refused(client.batch_get(too_large).await)?;
+    assert_eq!(refusal.code, Code::InvalidArgument);
+    let description = &refusal.violations.first().context("no violation")?.1;
+    assert!(description.contains("1001") && description.contains("1000"), "{description}");
+    Ok(())
+}
+
+/// The node describes itself as the kernel describes it.
+#[tokio::test]
+async fn the_node_says_what_it_is() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--node-name", "node-7", "--history-bytes", "1MiB"]).await?;
+    let mut client = service(&agent.url()).await?;
+    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
+    let version = Query::open()?.pid(std::process::id())?.version()?;
+    assert_eq!(node.node_name, "node-7");
+    assert_eq!(node.boot_id, kernel_says("random/boot_id")?);
+    assert_eq!(node.kernel_release, kernel_says("osrelease")?);
+    assert_eq!(node.taskstats_version, version);
+    assert_eq!(node.possible_cpus, cpus::possible_list()?);
+    assert_eq!(node.online_cpus, cpus::online_list()?);
+    assert_eq!(node.delay_accounting(), delay_accounting()?);
+    assert!(node.exits.context("no word on exits")?.watchable);
+    assert_eq!(node.history.context("no history")?.capacity_bytes, 1024 * 1024);
+    Ok(())
+}
+
+fn assert_group(before: &Record, stats: &TaskStats, after: &Record, tgid: u32) -> Result<()> {
+    let identity = identity(stats)?;
+    assert_eq!((identity.tgid, identity.pid), (Some(tgid), None));
+    assert_eq!((identity.comm.as_ref(), identity.uid, identity.ppid), (None, None, None));
+    assert_eq!((stats.faults, stats.memory, stats.io), (None, None, None));
+    assert_eq!((stats.elapsed_us, stats.exit, stats.executable), (None, None, None));
+    let switches = stats.context_switches.context("no context switches")?.voluntary;
+    let at = offset::VOLUNTARY_SWITCHES;
+    assert!((before.u64(at)?..=after.u64(at)?).contains(&switches), "{switches}");
+    let waited = stats.delays.and_then(|delays| delays.cpu).context("no CPU delay")?.count;
+    let at = offset::DELAYS[0];
+    assert!((before.u64(at)?..=after.u64(at)?).contains(&waited), "{waited}");
+    Ok(())
+}
+
+fn code(outcome: &Outcome) -> Code {
+    match outcome {
+        Outcome::Stats(_) => Code::Ok,
+        Outcome::Error(error) => Code::from_i32(error.code),
+    }
+}
+
+fn threads_of(process: u32) -> Result<Vec<u32>> {
+    let mut threads = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        threads.push(entry?.file_name().to_string_lossy().parse()?);
+    }
+    threads.sort_unstable();
+    Ok(threads)
+}
+
+fn kernel_says(name: &str) -> Result<String> {
+    let path = format!("/proc/sys/kernel/{name}");
+    Ok(std::fs::read_to_string(path)?.trim().to_owned())
+}

@@ -1,0 +1,193 @@
+//! How the agent starts, and what it says when it cannot.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+
+use anyhow::{Context, Result};
+use taskstats_proto::v1::{GetNodeRequest, GetPidRequest, WatchExitsRequest};
+use taskstats_tests::agent::{Agent, Ending, Launch};
+use taskstats_tests::client::{connect, service};
+use taskstats_tests::load::Load;
+use taskstats_tests::watch::Watch;
+use tonic::Code;
+
+use crate::support::{get_pid, refusal_in, refused};
+
+/// What a command that was called in the wrong way ends with.
+const USAGE: i32 = 2;
+/// Takes the right to ask for accounts away from what it starts.
+const WITHOUT_NET_ADMIN: [&str; 5] =
+    ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
+/// The bits of a mode that say who may do what.
+const PERMISSIONS: u32 = 0o777;
+
+/// A flag that does not exist is an error of usage, and named.
+#[tokio::test]
+async fn an_unknown_flag_is_refused() -> Result<()> {
+    let _load = Load::light()?;
+    let ending = Launch::new()?.arguments(["--no-such-flag"]).run().await?;
+    assert_eq!(ending.status.code(), Some(USAGE));
+    assert!(ending.stderr.contains("--no-such-flag"), "{}", ending.stderr);
+    Ok(())
+}
+
+/// Values that make no sense are errors of usage, and named.
+#[tokio::test]
+async fn senseless_values_are_refused() -> Result<()> {
+    let _load = Load::light()?;
+    for arguments in [
+        ["--listen", "carrier-pigeon://here"],
+        ["--receive-buffer", "many"],
+        ["--history-bytes", "-1"],
+        ["--drain-timeout", "soon"],
+    ] {
+        let ending = Launch::new()?.arguments(arguments).run().await?;
+        assert_eq!(ending.status.code(), Some(USAGE), "{arguments:?}: {}", ending.stderr);
+        assert!(ending.stderr.contains(arguments[1]), "{arguments:?}: {}", ending.stderr);
+    }
+    Ok(())
+}
+
+/// Values out of range are refused with the range.
+#[tokio::test]
+async fn values_out_of_range_are_refused() -> Result<()> {
+    let _load = Load::light()?;
+    for arguments in [
+        ["--receive-buffer", "1KiB"],
+        ["--receive-buffer", "1TiB"],
+        ["--history-bytes", "1KiB"],
+        ["--max-watchers", "0"],
+    ] {
+        let ending = Launch::new()?.listen_privately().arguments(arguments).run().await?;
+        assert_failed(&ending, arguments[0]);
+        assert!(ending.stderr.contains("out of range"), "{}", ending.stderr);
+    }
+    Ok(())
+}
+
+/// The socket belongs to its owner and group alone.
+#[tokio::test]
+async fn the_socket_is_not_for_everyone() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let metadata = fs::metadata(agent.socket())?;
+    assert!(metadata.file_type().is_socket());
+    let mode = metadata.permissions().mode() & PERMISSIONS;
+    assert_eq!(mode & 0o007, 0, "{mode:o}");
+    Ok(())
+}
+
+/// A socket that another agent serves is left alone.
+#[tokio::test]
+async fn a_socket_in_use_is_not_taken() -> Result<()> {
+    let _load = Load::light()?;
+    let first = Agent::start().await?;
+    let ending = Launch::new()?.arguments(["--listen", &first.url()]).run().await?;
+    assert_failed(&ending, &first.socket().display().to_string());
+    let mut client = service(&first.url()).await?;
+    get_pid(&mut client, std::process::id()).await?;
+    Ok(())
+}
+
+/// A socket that nobody serves any more is replaced.
+#[tokio::test]
+async fn a_stale_socket_is_replaced() -> Result<()> {
+    let _load = Load::light()?;
+    let launch = Launch::new()?.listen_privately();
+    drop(UnixListener::bind(launch.socket())?);
+    assert!(launch.socket().exists(), "closing does not remove it");
+    let agent = launch.start().await?;
+    get_pid(&mut service(&agent.url()).await?, std::process::id()).await?;
+    Ok(())
+}
+
+/// A file that is no socket is never removed.
+#[tokio::test]
+async fn a_file_in_the_way_is_kept() -> Result<()> {
+    let _load = Load::light()?;
+    let launch = Launch::new()?.listen_privately();
+    drop(File::create(launch.socket())?);
+    let ending = launch.run().await?;
+    assert_failed(&ending, &launch.socket().display().to_string());
+    assert!(fs::metadata(launch.socket())?.is_file());
+    Ok(())
+}
+
+/// A folder that is missing is named.
+#[tokio::test]
+async fn a_missing_folder_is_named() -> Result<()> {
+    let _load = Load::light()?;
+    let launch = Launch::new()?;
+    let missing = launch.socket().with_file_name("missing").join("agent.sock");
+    let url = format!("unix://{}", missing.display());
+    let ending = launch.arguments(["--listen", &url]).run().await?;
+    assert_failed(&ending, &missing.display().to_string());
+    Ok(())
+}
+
+/// A network port without encryption needs consent, which the message asks for.
+#[tokio::test]
+async fn a_plain_network_port_needs_consent() -> Result<()> {
+    let _load = Load::light()?;
+    let launch = Launch::new()?.arguments(["--listen", "tcp://127.0.0.1:0"]);
+    let ending = launch.run().await?;
+    assert!(!ending.status.success(), "{ending:?}");
+    assert!(ending.stderr.contains("--insecure"), "{}", ending.stderr);
+    let agent = launch.arguments(["--insecure"]).start().await?;
+    let url = agent.listening_on("tcp://")?;
+    get_pid(&mut service(&url).await?, std::process::id()).await?;
+    Ok(())
+}
+
+/// A port that is taken is named.
+#[tokio::test]
+async fn a_port_in_use_is_named() -> Result<()> {
+    let _load = Load::light()?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("tcp://{}", taken.local_addr()?);
+    let ending = Launch::new()?.arguments(["--insecure", "--listen", &url]).run().await?;
+    assert_failed(&ending, &taken.local_addr()?.to_string());
+    Ok(())
+}
+
+/// One agent serves several listeners.
+#[tokio::test]
+async fn several_listeners_serve_side_by_side() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
+    for scheme in ["unix://", "tcp://"] {
+        let url = agent.listening_on(scheme)?;
+        get_pid(&mut service(&url).await?, std::process::id()).await?;
+    }
+    Ok(())
+}
+
+/// Without the capability the agent runs, and every call says what it lacks and what to do.
+#[tokio::test]
+async fn a_missing_capability_is_told_to_the_caller() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Launch::new()?.listen_privately().wrapped(WITHOUT_NET_ADMIN).start().await?;
+    let mut client = service(&agent.url()).await?;
+    let pid = std::process::id();
+    let refusal = refused(client.get_pid(GetPidRequest { pid }).await)?;
+    assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
+    assert!(refusal.reason.is_some(), "{refusal:?}");
+    assert!(refusal.message.contains("CAP_NET_ADMIN"), "{refusal:?}");
+    let channel = connect(&agent.url()).await?;
+    let outcome = Watch::open(&channel, WatchExitsRequest::default()).await;
+    let refusal = refusal_in(outcome)?;
+    assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
+    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
+    let exits = node.exits.context("no word on exits")?;
+    assert!(!exits.watchable && !exits.reason.is_empty(), "{exits:?}");
+    assert!(exits.fix.contains("CAP_NET_ADMIN"), "{exits:?}");
+    Ok(())
+}
+
+/// It failed, said why on one line that names `what`, and did not panic.
+fn assert_failed(ending: &Ending, what: &str) {
+    assert!(!ending.status.success(), "{ending:?}");
+    assert!(ending.stderr.contains(what), "{}", ending.stderr);
+    assert!(!ending.stderr.contains("panicked"), "{}", ending.stderr);
+}

@@ -1,0 +1,65 @@
+//! What several tests need.
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::gettid;
+use taskstats_proto::v1::{
+    ExitEvent, ExitStatus, GetPidRequest, GetTgidRequest, Identity, Scope, TaskStats,
+    WatchExitsRequest,
+};
+use taskstats_tests::client::Client;
+use taskstats_tests::refusal::Refusal;
+use tonic::{Response, Status};
+
+/// No task has this id: it is above the kernel's limit (`PID_MAX_LIMIT`).
+pub(crate) const NO_SUCH_TASK: u32 = 4_194_305;
+
+pub(crate) async fn get_pid(client: &mut Client, pid: u32) -> Result<TaskStats> {
+    let response = client.get_pid(GetPidRequest { pid }).await?.into_inner();
+    response.stats.context("a task without account")
+}
+
+pub(crate) async fn get_threads(client: &mut Client, tgid: u32) -> Result<Vec<TaskStats>> {
+    let request = GetTgidRequest { tgid, include_threads: true };
+    Ok(client.get_tgid(request).await?.into_inner().threads)
+}
+
+/// The refusal of a call that must not succeed.
+pub(crate) fn refused<T>(outcome: Result<Response<T>, Status>) -> Result<Refusal> {
+    match outcome {
+        Ok(_) => bail!("the agent did as it was asked"),
+        Err(status) => Ok(Refusal::from(&status)),
+    }
+}
+
+/// The refusal inside the error of a harness function.
+pub(crate) fn refusal_in<T>(outcome: Result<T>) -> Result<Refusal> {
+    match outcome {
+        Ok(_) => bail!("the agent did as it was asked"),
+        Err(error) => Ok(Refusal::from(error.downcast_ref::<Status>().context("no status")?)),
+    }
+}
+
+pub(crate) fn on_cpus(cpumask: &str) -> WatchExitsRequest {
+    WatchExitsRequest { cpumask: cpumask.to_owned(), ..WatchExitsRequest::default() }
+}
+
+pub(crate) fn of_scope(scope: Scope) -> WatchExitsRequest {
+    WatchExitsRequest { scope: scope.into(), ..WatchExitsRequest::default() }
+}
+
+pub(crate) fn task(event: &ExitEvent) -> Result<&TaskStats> {
+    event.task.as_ref().context("an exit without account")
+}
+
+pub(crate) fn identity(stats: &TaskStats) -> Result<&Identity> {
+    stats.identity.as_ref().context("an account of nobody")
+}
+
+pub(crate) fn exit_status(event: &ExitEvent) -> Result<&ExitStatus> {
+    task(event)?.exit.as_ref().context("an exit without status")
+}
+
+/// This process' own id, and the id of the thread that calls.
+pub(crate) fn own_ids() -> Result<(u32, u32)> {
+    Ok((std::process::id(), u32::try_from(gettid().as_raw())?))
+}
