@@ -4,8 +4,10 @@
 //! The proto file, `taskstats/v1/taskstats.proto`, is the documentation: units, absence and status
 //! codes stand there. The generated code is checked in; `tests/generated.rs` says how to renew it.
 
+mod codec;
 mod encoded;
 
+pub use codec::{ReservingCodec, ReservingEncoder};
 pub use encoded::EncodedWatchExitsResponse;
 
 /// The messages and the client of package `taskstats.v1`.

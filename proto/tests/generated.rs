@@ -36,6 +36,7 @@ fn generate(folder: &Path) {
         .out_dir(server.path())
         .extern_path(".taskstats.v1.WatchExitsResponse", "crate::EncodedWatchExitsResponse")
         .extern_path(".taskstats.v1", "crate::v1")
+        .codec_path("crate::ReservingCodec")
         .build_client(false)
         .compile_fds(with_comments)
         .expect("the server is generated");

@@ -42,7 +42,7 @@ pub struct Args {
     pub insecure: bool,
 
     /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
-    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_RECEIVE_BUFFER", default_value = "8MiB")]
+    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_RECEIVE_BUFFER", default_value = "16MiB")]
     pub receive_buffer: ByteSize,
 
     /// Memory for past exits; what it cannot hold is lost to slow watchers, and counted.

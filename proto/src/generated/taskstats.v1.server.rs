@@ -195,7 +195,7 @@ pub mod taskstats_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetPidSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::ReservingCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -240,7 +240,7 @@ pub mod taskstats_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetTgidSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::ReservingCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -285,7 +285,7 @@ pub mod taskstats_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchGetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::ReservingCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -331,7 +331,7 @@ pub mod taskstats_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchExitsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::ReservingCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -376,7 +376,7 @@ pub mod taskstats_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetNodeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::ReservingCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -18,9 +18,11 @@ const IMMEDIATE_PER_SECOND: f64 = 2000.0;
 const WORTHWHILE: usize = 3;
 /// Paced drains that must not have been worth it, one after the other, before pacing ends.
 const PATIENCE: u32 = 2;
-/// Announcements are this many paces apart under load: a drain costs a few microseconds, waking a
-/// watcher ten times as much.
-const PACES_PER_ANNOUNCEMENT: u32 = 4;
+/// Announcements are this many paces apart under full load: a drain costs a few microseconds, waking
+/// a watcher ten times as much.
+const PACES_PER_ANNOUNCEMENT: u32 = 5;
+/// Below so many messages a drain, waking watchers every time is cheap beside the latency it saves.
+const FULL_LOAD: usize = 24;
 /// Memory that the kernel counts for one message (`skb->truesize`) when it is largest: a message with
 /// two records lies in a 2 KiB block beside the socket buffer's own 256 bytes.
 const MESSAGE_MEMORY: usize = 2304;
@@ -80,7 +82,8 @@ impl Pacer {
                 Step { announce: true, sleep: None }
             }
             Mode::Paced { .. } => {
-                let due = now >= self.announced_at + self.pace * PACES_PER_ANNOUNCEMENT;
+                let due = drained.messages < FULL_LOAD
+                    || now >= self.announced_at + self.pace * PACES_PER_ANNOUNCEMENT;
                 if due {
                     self.announced_at = now;
                 }
@@ -182,7 +185,7 @@ mod tests {
         exhaust(&mut pacer, start);
         let drains = (1..=40).map(|i| pacer.after_drain(found(40), start + PACE * i));
         let announced = drains.filter(|step| step.announce).count();
-        assert_eq!(announced, 10);
+        assert_eq!(announced, 8);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::history::History;
 use super::intake::Intake;
 use super::pacer::Pacer;
 use super::registry::Registry;
-use crate::taskstats::{Cpumask, Kernel, KernelError, Listener, Wake};
+use crate::taskstats::{Cpumask, Depth, Kernel, KernelError, Listener, Wake};
 
 /// Drop counters and the sysctl are read this often while exits flow.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -217,7 +217,8 @@ impl Reader {
             self.checked_at = Some(now);
             self.intake.set_delay_accounting(self.kernel.delay_accounting());
         }
-        let drained = listener.drain(&mut self.intake);
+        let depth = if self.sleep.is_some() { Depth::Shallow } else { Depth::Empty };
+        let drained = listener.drain(depth, &mut self.intake);
         if check {
             listener.check_drops(&mut self.intake);
         }

@@ -11,5 +11,5 @@ mod socket;
 pub use family::resolve_family;
 pub use message::{Attribute, Attributes, Header, Message, MessageKind, Messages, attributes};
 pub use poller::{Poller, Waker};
-pub use request::{Request, RequestAttribute};
+pub use request::{NumberRequest, Request, RequestAttribute};
 pub use socket::{Inbox, Received, Socket};

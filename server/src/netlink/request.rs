@@ -34,6 +34,38 @@ pub struct Request<'a> {
     pub attribute: RequestAttribute<'a>,
 }
 
+/// An encoded request of one number, which can be sent again with another number.
+#[derive(Clone, Debug)]
+pub struct NumberRequest {
+    bytes: Vec<u8>,
+}
+
+impl NumberRequest {
+    /// Offset of `nlmsg_seq` in the message's header.
+    const SEQUENCE: usize = 8;
+
+    /// Encodes a request whose attribute is a number.
+    ///
+    /// # Errors
+    /// As [`Request::encode`].
+    pub fn new(request: &Request<'_>) -> io::Result<Self> {
+        Ok(Self { bytes: request.encode()? })
+    }
+
+    /// Changes the sequence and the number, and returns the message.
+    pub fn with(&mut self, sequence: u32, number: u32) -> &[u8] {
+        if let Some(field) = self.bytes.get_mut(Self::SEQUENCE..).and_then(<[u8]>::first_chunk_mut)
+        {
+            *field = sequence.to_ne_bytes();
+        }
+        // The number is the payload of the only attribute, which ends the message.
+        if let Some(field) = self.bytes.last_chunk_mut() {
+            *field = number.to_ne_bytes();
+        }
+        &self.bytes
+    }
+}
+
 impl Request<'_> {
     /// Encodes the request.
     ///

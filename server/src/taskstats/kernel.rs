@@ -181,10 +181,20 @@ pub trait Listener: Send {
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError>;
 
     /// Empties the queues that [`Listener::wait`] found filled.
-    fn drain(&mut self, sink: &mut dyn ExitSink) -> Drained;
+    fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained;
 
     /// Reads the drop counters of all CPUs, also of those that told of no overflow.
     fn check_drops(&mut self, sink: &mut dyn ExitSink);
+}
+
+/// How far a drain goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Until each queue was seen empty.
+    Empty,
+    /// Until each queue gave less than it was asked for. Another drain follows soon, and takes what
+    /// came meanwhile: to chase single messages would cost a system call each.
+    Shallow,
 }
 
 /// What a drain found.

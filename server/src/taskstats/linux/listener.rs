@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
 use crate::taskstats::wire::{COMMAND_NEW, Command, decode_exit};
-use crate::taskstats::{Drained, ExitSink, KernelError, Listener, Wake};
+use crate::taskstats::{Depth, Drained, ExitSink, KernelError, Listener, Wake};
 
 const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
 /// Messages taken by one system call; more would only make the memory that they go through larger.
@@ -139,7 +139,7 @@ impl Listener for LinuxListener {
     fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
         let Some(mut socket) = self.sockets.remove(&cpu) else { return };
         self.deregister(cpu, &socket);
-        while socket.take(cpu, &mut self.inbox, sink).more {}
+        while socket.take(cpu, Depth::Empty, &mut self.inbox, sink).more {}
         socket.check_drops(cpu, sink);
         self.ready.retain(|ready| *ready != cpu);
     }
@@ -149,12 +149,12 @@ impl Listener for LinuxListener {
         self.poller.wait(timeout, &mut self.ready).map_err(|source| failed("epoll_wait", source))
     }
 
-    fn drain(&mut self, sink: &mut dyn ExitSink) -> Drained {
+    fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
         let mut drained = Drained::default();
         let mut ready = std::mem::take(&mut self.ready);
         ready.retain(|&cpu| {
             let Some(socket) = self.sockets.get_mut(&cpu) else { return false };
-            let taken = socket.take(cpu, &mut self.inbox, sink);
+            let taken = socket.take(cpu, depth, &mut self.inbox, sink);
             drained.messages += taken.messages;
             drained.fullest = drained.fullest.max(taken.messages);
             taken.more
@@ -189,14 +189,26 @@ struct Taken {
 }
 
 impl CpuSocket {
-    /// Takes messages until the socket is empty or its turn is over.
-    fn take(&mut self, cpu: u32, inbox: &mut Inbox, sink: &mut dyn ExitSink) -> Taken {
+    /// Takes messages until the socket is as empty as wanted, or its turn is over.
+    fn take(
+        &mut self,
+        cpu: u32,
+        depth: Depth,
+        inbox: &mut Inbox,
+        sink: &mut dyn ExitSink,
+    ) -> Taken {
         let mut messages = 0;
         for _ in 0..CALLS_A_TURN {
             match self.socket.receive_many(inbox) {
                 Ok(count) => {
                     messages += count;
+                    let all = count < inbox.slots();
                     deliver(cpu, inbox, count, sink);
+                    // What arrived since waits for the next drain. Drops are told of when the queue
+                    // was empty, so that they stand in their place.
+                    if all && depth == Depth::Shallow && !self.overflowed {
+                        break;
+                    }
                 }
                 // Told once; the kernel goes on dropping until the queue is empty.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.overflowed = true,

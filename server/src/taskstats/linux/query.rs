@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{failed, refused};
-use crate::netlink::{MessageKind, Messages, Socket};
+use crate::netlink::{MessageKind, Messages, NumberRequest, Socket};
 use crate::taskstats::wire::{Command, decode_reply};
 use crate::taskstats::{KernelError, Stats, TaskId};
 
@@ -25,6 +25,8 @@ pub(super) struct QuerySockets {
 #[derive(Debug)]
 struct QuerySocket {
     socket: Socket,
+    pid_request: NumberRequest,
+    tgid_request: NumberRequest,
     /// Number of the last request.
     sequence: u32,
     reply: Box<[u8; REPLY_BYTES]>,
@@ -33,8 +35,8 @@ struct QuerySocket {
 impl QuerySockets {
     /// Asks for one account.
     pub(super) fn one(&self, family: u16, id: TaskId) -> Result<Stats, KernelError> {
-        self.with_socket(|socket| {
-            socket.ask(family, &[id])?;
+        self.with_socket(family, |socket| {
+            socket.ask(&[id])?;
             let length = socket.receive()?;
             Ok(socket.account(length, id))
         })?
@@ -46,10 +48,10 @@ impl QuerySockets {
         family: u16,
         ids: &[TaskId],
     ) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
-        self.with_socket(|socket| {
+        self.with_socket(family, |socket| {
             let mut accounts = Vec::with_capacity(ids.len());
             for ids in ids.chunks(PIPELINED) {
-                socket.ask(family, ids)?;
+                socket.ask(ids)?;
                 for id in ids {
                     let length = socket.receive()?;
                     accounts.push(socket.account(length, *id));
@@ -61,8 +63,8 @@ impl QuerySockets {
 
     /// Asks for an account and returns the length of the kernel's message.
     pub(super) fn reply_bytes(&self, family: u16, id: TaskId) -> Result<usize, KernelError> {
-        self.with_socket(|socket| {
-            socket.ask(family, &[id])?;
+        self.with_socket(family, |socket| {
+            socket.ask(&[id])?;
             let length = socket.receive()?;
             socket.account(length, id).map(|_| length)
         })
@@ -72,10 +74,11 @@ impl QuerySockets {
     /// is closed; one that did not is kept for the next caller.
     fn with_socket<T>(
         &self,
+        family: u16,
         questions: impl FnOnce(&mut QuerySocket) -> Result<T, KernelError>,
     ) -> Result<T, KernelError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut socket = idle.map_or_else(QuerySocket::open, Ok)?;
+        let mut socket = idle.map_or_else(|| QuerySocket::open(family), Ok)?;
         let answer = questions(&mut socket)?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_SOCKETS {
@@ -86,19 +89,29 @@ impl QuerySockets {
 }
 
 impl QuerySocket {
-    fn open() -> Result<Self, KernelError> {
+    fn open(family: u16) -> Result<Self, KernelError> {
         let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
-        Ok(Self { socket, sequence: 0, reply: Box::new([0; REPLY_BYTES]) })
+        let template = |id| NumberRequest::new(&Command::Query(id).request(family, 0));
+        let invalid = |source| failed(OPERATION, source);
+        Ok(Self {
+            socket,
+            pid_request: template(TaskId::Pid(0)).map_err(invalid)?,
+            tgid_request: template(TaskId::Tgid(0)).map_err(invalid)?,
+            sequence: 0,
+            reply: Box::new([0; REPLY_BYTES]),
+        })
     }
 
     /// Sends one datagram with a request for each id. The kernel has answered them all, in order,
     /// when this returns.
-    fn ask(&mut self, family: u16, ids: &[TaskId]) -> Result<(), KernelError> {
+    fn ask(&mut self, ids: &[TaskId]) -> Result<(), KernelError> {
         let mut datagram = Vec::new();
         for id in ids {
             self.sequence = self.sequence.wrapping_add(1);
-            let request = Command::Query(*id).request(family, self.sequence).encode();
-            datagram.extend(request.map_err(|source| failed(OPERATION, source))?);
+            datagram.extend_from_slice(match *id {
+                TaskId::Pid(pid) => self.pid_request.with(self.sequence, pid),
+                TaskId::Tgid(tgid) => self.tgid_request.with(self.sequence, tgid),
+            });
         }
         self.socket.send(&datagram).map_err(|source| failed(OPERATION, source))
     }
