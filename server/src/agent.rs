@@ -14,11 +14,13 @@ use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::Config;
-use crate::exits::Exits;
+use crate::config::{Config, ConfigError};
+use crate::exits::{self, Claim, Exits, WatchError};
+use crate::handover::{Handover, Predecessor, StoredSocket};
+use crate::inherit::Inherited;
 use crate::listen::{BindError, Incoming, Listener};
 use crate::rpc::{Node, NodeError, Service};
-use crate::taskstats::{Kernel, KernelError, LinuxKernel};
+use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
 const WHOLE_AGENT: &str = "";
@@ -33,6 +35,8 @@ const STREAMS_PER_CONNECTION: u32 = 256;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a peer may take to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Set by a service manager that speaks `sd_notify(3)`.
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// Threads beside the event loop, for calls whose kernel time grows with what they ask for.
 const BLOCKING_THREADS: usize = 4;
 
@@ -43,6 +47,8 @@ pub struct Agent {
     kernel: Arc<dyn Kernel>,
     exits: Arc<Exits>,
     node: Arc<Node>,
+    handover: Option<Handover>,
+    always_watch: Option<Claim>,
     config: Config,
 }
 
@@ -52,6 +58,10 @@ pub struct Running {
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     stop: CancellationToken,
     exits: Arc<Exits>,
+    node: Arc<Node>,
+    handover: Option<Handover>,
+    /// Keeps the CPUs of `--always-watch` listened to.
+    _always_watch: Option<Claim>,
     health: HealthReporter,
     drain_timeout: Duration,
 }
@@ -77,9 +87,18 @@ pub enum StartError {
     /// So did procfs.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The exit reader's thread did not start.
-    #[error("starting the exit reader failed: {0}")]
-    Reader(#[source] io::Error),
+    /// A descriptor that the service manager passed may not be listened on.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The CPUs to always listen to are no CPUs.
+    #[error("--always-watch: {0}")]
+    AlwaysWatch(#[source] CpumaskError),
+    /// They cannot be listened to.
+    #[error("--always-watch cannot be done: {0}")]
+    Claim(#[from] WatchError),
+    /// Exits cannot be served.
+    #[error(transparent)]
+    Exits(#[from] exits::StartError),
     /// The reflection service could not be built.
     #[error("the descriptors of the contract cannot be served: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -99,28 +118,48 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 impl Agent {
-    /// Binds all listeners and prepares to ask the running kernel.
+    /// Binds all listeners and prepares to ask the running kernel. Listeners among `inherited`, which
+    /// the service manager passed, stand for those of the configuration.
     ///
     /// # Errors
     /// [`StartError`], with nothing left behind.
-    pub async fn bind(config: Config) -> Result<Self, StartError> {
+    pub async fn bind(config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
         let kernel = Arc::new(LinuxKernel::new(config.reader.receive_buffer)?);
-        Self::bind_with(config, kernel).await
+        Self::bind_with(config, inherited, kernel).await
     }
 
     /// Binds all listeners, for another kernel than the running one.
     ///
     /// # Errors
     /// As [`Agent::bind`].
-    pub async fn bind_with(config: Config, kernel: Arc<dyn Kernel>) -> Result<Self, StartError> {
-        let node = Arc::new(Node::read(config.node_name.clone())?);
-        let mut listeners = Vec::new();
-        for address in &config.listen {
-            listeners.push(Listener::bind(address).await?);
-        }
-        let exits = Exits::start(Arc::clone(&kernel), config.reader, config.history_bytes);
-        let exits = Arc::new(exits.map_err(StartError::Reader)?);
-        Ok(Self { listeners, kernel, exits, node, config })
+    pub async fn bind_with(
+        config: Config,
+        inherited: Vec<Inherited>,
+        kernel: Arc<dyn Kernel>,
+    ) -> Result<Self, StartError> {
+        let always_watch = config.always_watch.as_deref();
+        let always_watch = always_watch.map(|list| Cpumask::parse(list, kernel.possible_cpus()));
+        let always_watch = always_watch.transpose().map_err(StartError::AlwaysWatch)?;
+        let (stored, passed) = sort_inherited(inherited);
+        let listeners = bind_listeners(&config, passed).await?;
+        let mut node = Node::read(config.node_name.clone())?;
+        let handover = config.state_dir.as_ref();
+        let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
+        let predecessor = predecessor(handover.as_ref(), stored);
+        let exits = start_exits(&config, &kernel, &mut node, predecessor)?;
+        let always_watch = match always_watch {
+            Some(cpus) => Some(exits.claim(cpus).await?),
+            None => None,
+        };
+        Ok(Self {
+            listeners,
+            kernel,
+            exits: Arc::new(exits),
+            node: Arc::new(node),
+            handover,
+            always_watch,
+            config,
+        })
     }
 
     /// Serves until [`Running::drain`].
@@ -129,13 +168,21 @@ impl Agent {
     /// When the contract's descriptors cannot be served.
     pub async fn serve(self) -> Result<Running, StartError> {
         self.log_start();
+        let watchable = self.kernel.check_exits();
+        if let Err(error) = &watchable {
+            tracing::warn!("{error}");
+        }
         let (health, health_service) = tonic_health::server::health_reporter();
+        let service_status = match watchable {
+            Ok(()) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
+        };
         health.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
-        health.set_service_status(SERVICE_NAME, ServingStatus::Serving).await;
+        health.set_service_status(SERVICE_NAME, service_status).await;
         let service = Service::new(
-            Arc::clone(&self.kernel),
+            self.kernel,
             Arc::clone(&self.exits),
-            self.node,
+            Arc::clone(&self.node),
             self.config.limits,
         );
         let service =
@@ -145,10 +192,16 @@ impl Agent {
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let incoming = Incoming::new(self.listeners);
-        let serving =
-            tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped));
-        let drain_timeout = self.config.drain_timeout;
-        Ok(Running { serving, stop, exits: self.exits, health, drain_timeout })
+        Ok(Running {
+            serving: tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped)),
+            stop,
+            exits: self.exits,
+            node: self.node,
+            handover: self.handover,
+            _always_watch: self.always_watch,
+            health,
+            drain_timeout: self.config.drain_timeout,
+        })
     }
 
     fn log_start(&self) {
@@ -165,9 +218,6 @@ impl Agent {
             all_receive_buffers = %ByteSize::b((cpus * receive_buffer * 2) as u64),
             "memory is bounded: the history in the agent, and while watched, up to twice the receive buffer of each CPU in the kernel"
         );
-        if let Err(error) = self.kernel.check_exits() {
-            tracing::warn!("{error}");
-        }
     }
 }
 
@@ -177,13 +227,26 @@ impl Running {
         self.health.set_service_status(WHOLE_AGENT, ServingStatus::NotServing).await;
         self.health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
         self.stop.cancel();
-        self.exits.stop();
+        self.end_exits();
         match tokio::time::timeout(self.drain_timeout, &mut self.serving).await {
             Ok(_) => Drained::Complete,
             Err(_) => {
                 self.serving.abort();
                 Drained::CutOff
             }
+        }
+    }
+
+    /// Ends the reader; under a service manager, leaves its sockets and the history to a successor.
+    fn end_exits(&self) {
+        let managed = std::env::var_os(NOTIFY_SOCKET).is_some();
+        let Some(handover) = self.handover.as_ref().filter(|_| managed) else {
+            self.exits.stop();
+            return;
+        };
+        match handover.leave(&self.node.instance_id, self.exits.stop_and_keep()) {
+            Ok(()) => tracing::info!("left sockets and history to the next run"),
+            Err(error) => tracing::warn!(%error, "nothing is left to the next run"),
         }
     }
 
@@ -195,6 +258,69 @@ impl Running {
             Err(error) => error.to_string(),
         }
     }
+}
+
+/// Tells stored sockets from those to listen on.
+fn sort_inherited(inherited: Vec<Inherited>) -> (Vec<StoredSocket>, Vec<Inherited>) {
+    let (mut stored, mut passed) = (Vec::new(), Vec::new());
+    for inherited in inherited {
+        match StoredSocket::try_from_inherited(inherited) {
+            Ok(socket) => stored.push(socket),
+            Err(other) => passed.push(other),
+        }
+    }
+    (stored, passed)
+}
+
+async fn bind_listeners(
+    config: &Config,
+    passed: Vec<Inherited>,
+) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    if passed.is_empty() {
+        for address in &config.listen {
+            listeners.push(Listener::bind(address).await?);
+        }
+        return Ok(listeners);
+    }
+    for inherited in passed {
+        let listener = Listener::adopt(inherited)?;
+        if let Ok(address) = listener.address() {
+            config.check_plaintext(&address)?;
+        }
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// What an earlier run left, or `None` with a word why it cannot be used.
+fn predecessor(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<Predecessor> {
+    let taken = handover?.take(stored);
+    taken.unwrap_or_else(|error| {
+        tracing::warn!(%error, "what an earlier run left is not taken up; cursors of it are void");
+        None
+    })
+}
+
+/// Goes on where the predecessor stopped, under its instance id, or begins anew.
+fn start_exits(
+    config: &Config,
+    kernel: &Arc<dyn Kernel>,
+    node: &mut Node,
+    predecessor: Option<Predecessor>,
+) -> Result<Exits, exits::StartError> {
+    let (reader, history_bytes) = (config.reader, config.history_bytes);
+    if let Some(Predecessor { instance_id, kept }) = predecessor {
+        match Exits::resume(Arc::clone(kernel), reader, history_bytes, kept) {
+            Ok(exits) => {
+                tracing::info!(instance_id, "going on where an earlier run stopped");
+                node.instance_id = instance_id;
+                return Ok(exits);
+            }
+            Err(error) => tracing::warn!(%error, "what an earlier run left cannot be taken up"),
+        }
+    }
+    Exits::start(Arc::clone(kernel), reader, history_bytes)
 }
 
 fn server() -> Server {

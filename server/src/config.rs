@@ -1,5 +1,6 @@
 //! From the command line and the environment to a configuration that was checked.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -83,6 +84,15 @@ pub struct Args {
     )]
     pub drain_timeout: Duration,
 
+    /// Folder through which a restart under a service manager loses no exits: at the end, the history
+    /// goes there and the sockets to the manager's descriptor store.
+    #[arg(long, value_name = "FOLDER", env = "TASKSTATSD_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// CPUs to listen to even while nobody watches, in the kernel's list syntax, such as all.
+    #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH")]
+    pub always_watch: Option<String>,
+
     /// Name of this node in answers; the host name by default.
     #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
     pub node_name: Option<String>,
@@ -105,6 +115,12 @@ pub struct Config {
     pub limits: Limits,
     /// How long the end may take.
     pub drain_timeout: Duration,
+    /// Where runs hand over to each other.
+    pub state_dir: Option<PathBuf>,
+    /// CPUs to listen to even while nobody watches, as they were given.
+    pub always_watch: Option<String>,
+    /// Whether plaintext TCP is allowed.
+    pub insecure: bool,
     /// Overrides the host name.
     pub node_name: Option<String>,
 }
@@ -137,6 +153,16 @@ pub enum ConfigError {
     Address(#[from] AddressError),
 }
 
+impl Config {
+    /// Refuses plaintext TCP unless it was allowed.
+    ///
+    /// # Errors
+    /// [`ConfigError::Plaintext`].
+    pub fn check_plaintext(&self, address: &ListenAddress) -> Result<(), ConfigError> {
+        check_plaintext(address, self.insecure)
+    }
+}
+
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
@@ -153,6 +179,9 @@ impl TryFrom<Args> for Config {
             history_bytes: bytes(args.history_bytes),
             limits: Limits { watchers: args.max_watchers, slow_calls: SLOW_CALLS },
             drain_timeout: args.drain_timeout,
+            state_dir: args.state_dir,
+            always_watch: args.always_watch,
+            insecure: args.insecure,
             node_name: args.node_name,
         })
     }
@@ -160,9 +189,7 @@ impl TryFrom<Args> for Config {
 
 fn check_listeners(args: &Args) -> Result<(), ConfigError> {
     for (index, address) in args.listen.iter().enumerate() {
-        if address.is_plaintext_tcp() && !args.insecure {
-            return Err(ConfigError::Plaintext(address.clone()));
-        }
+        check_plaintext(address, args.insecure)?;
         // Port 0 is another port each time.
         if !address.is_any_port() && args.listen[..index].contains(address) {
             return Err(ConfigError::Twice(address.clone()));
@@ -171,10 +198,16 @@ fn check_listeners(args: &Args) -> Result<(), ConfigError> {
     Ok(())
 }
 
+fn check_plaintext(address: &ListenAddress, insecure: bool) -> Result<(), ConfigError> {
+    if address.is_plaintext_tcp() && !insecure {
+        return Err(ConfigError::Plaintext(address.clone()));
+    }
+    Ok(())
+}
+
 fn check_ranges(args: &Args) -> Result<(), ConfigError> {
-    let out_of_range = |flag, value: String, range: String| {
-        Err(ConfigError::OutOfRange { flag, value, range })
-    };
+    let out_of_range =
+        |flag, value: String, range: String| Err(ConfigError::OutOfRange { flag, value, range });
     if !(MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&args.receive_buffer) {
         let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
         return out_of_range("--receive-buffer", args.receive_buffer.to_string(), range);

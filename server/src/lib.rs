@@ -1,9 +1,11 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`], [`rpc`],
-//! [`listen`], [`agent`].
+//! [`listen`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager.
 
 pub mod agent;
 pub mod config;
 pub mod exits;
+pub mod handover;
+pub mod inherit;
 pub mod listen;
 pub mod netlink;
 pub mod rpc;

@@ -8,6 +8,7 @@ use clap::Parser;
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained};
 use taskstatsd::config::{Args, Config};
+use taskstatsd::inherit::{self, Inherited};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let inherited = inherit::take().context("the service manager's LISTEN_FDS is malformed")?;
     let filter = EnvFilter::try_new(&args.log).context("--log is no filter")?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -32,12 +34,12 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         .with_writer(io::stderr)
         .init();
     let config = Config::try_from(args)?;
-    agent::runtime().context("starting the runtime failed")?.block_on(serve(config))
+    agent::runtime().context("starting the runtime failed")?.block_on(serve(config, inherited))
 }
 
-async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install().context("installing signal handlers failed")?;
-    let mut running = Agent::bind(config).await?.serve().await?;
+    let mut running = Agent::bind(config, inherited).await?.serve().await?;
     notify(&[NotifyState::Ready]);
     tokio::select! {
         () = signals.recv() => {}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::encode::encode_event;
+use super::saved::{DamagedHistory, SavedItem, to_ns};
 use super::selection::{Fate, Selection};
 use crate::taskstats::{DelayAccounting, Exit};
 
@@ -54,6 +55,42 @@ impl Chunk {
 
     pub(super) fn received_at(&self) -> Duration {
         self.received_at
+    }
+
+    pub(super) fn save(&self) -> SavedItem {
+        SavedItem {
+            first: self.first,
+            last_at_ns: to_ns(self.received_at),
+            bytes: self.bytes.clone(),
+            ends: self.entries.iter().map(|entry| entry.end).collect(),
+            cpus: self.entries.iter().map(|entry| u32::from(entry.cpu)).collect(),
+            fates: self.entries.iter().map(|entry| entry.fate as u8).collect(),
+            ..SavedItem::default()
+        }
+    }
+
+    /// Takes a saved chunk, if its parts fit each other.
+    pub(super) fn restore(saved: SavedItem) -> Result<Self, DamagedHistory> {
+        let ends = &saved.ends;
+        let same_length = ends.len() == saved.cpus.len() && ends.len() == saved.fates.len();
+        if !same_length || ends.is_empty() || !ends.is_sorted() {
+            return Err(DamagedHistory("a chunk's lists differ"));
+        }
+        if ends.last().map(|end| *end as usize) != Some(saved.bytes.len()) {
+            return Err(DamagedHistory("a chunk's bytes are cut short"));
+        }
+        let parts = ends.iter().zip(&saved.cpus).zip(&saved.fates);
+        let entries = parts.map(|((end, cpu), fate)| {
+            let cpu = u16::try_from(*cpu).ok()?;
+            Some(Entry { end: *end, cpu, fate: Fate::from_number(*fate)? })
+        });
+        let entries: Option<Box<[Entry]>> = entries.collect();
+        Ok(Self {
+            first: saved.first,
+            entries: entries.ok_or(DamagedHistory("a chunk's entry is impossible"))?,
+            bytes: saved.bytes,
+            received_at: Duration::from_nanos(saved.last_at_ns),
+        })
     }
 
     /// Memory that the chunk holds, in bytes.

@@ -11,9 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::chunk::Chunk;
+use super::saved::{DamagedHistory, SavedHistory, SavedItem, to_ns};
 use super::selection::Selection;
 use super::tombstones::Tombstones;
 use super::totals::{Selected, Tally, Totals};
+use crate::taskstats::Cpumask;
 
 /// Sequence of the first exit.
 pub(super) const FIRST_SEQUENCE: u64 = 1;
@@ -52,7 +54,17 @@ struct Inner {
 #[derive(Clone, Debug)]
 enum Item {
     Exits(Arc<Chunk>),
-    Lost { first: u64, loss: KernelLoss },
+    Lost {
+        first: u64,
+        loss: KernelLoss,
+    },
+    /// Listening on these CPUs began here, after a time in which nobody did. It takes one sequence
+    /// number, so that a cursor from before that time is told from one after it.
+    Unwatched {
+        first: u64,
+        cpus: Arc<Cpumask>,
+        until: Duration,
+    },
 }
 
 /// Exits of one CPU that the kernel dropped, in place of their sequence numbers.
@@ -124,6 +136,8 @@ pub(super) enum Reading {
     Exits { slices: Vec<Bytes>, count: u64 },
     /// The kernel dropped exits here.
     Lost(KernelLoss),
+    /// Nobody listened before this moment, since 1970.
+    Unwatched { until: Duration },
     /// What stood here was evicted.
     Evicted { missed: Selected, first_at: Duration, last_at: Duration },
     /// The end.
@@ -159,6 +173,47 @@ impl History {
         Self { inner: Mutex::new(inner), capacity }
     }
 
+    /// Takes a saved history, as far as it fits into `capacity` bytes.
+    ///
+    /// # Errors
+    /// When it contradicts itself, or is of a machine with other CPUs.
+    pub fn restore(
+        saved: SavedHistory,
+        capacity: usize,
+        cpus: usize,
+    ) -> Result<Self, DamagedHistory> {
+        let history = Self::new(capacity, cpus);
+        let mut inner = history.lock();
+        inner.evicted = Totals::restore(&saved.evicted, cpus)?;
+        inner.appended = inner.evicted.clone();
+        inner.evicted_at = Duration::from_nanos(saved.evicted_at_ns);
+        inner.next = saved.items.first().map_or(saved.next, |item| item.first);
+        for item in saved.items {
+            let item = Item::restore(item, cpus)?;
+            if item.first() != inner.next || item.next() > saved.next {
+                return Err(DamagedHistory("sequences do not follow each other"));
+            }
+            inner.append(item, capacity);
+        }
+        if inner.next != saved.next || saved.next < FIRST_SEQUENCE {
+            return Err(DamagedHistory("the newest exits are missing"));
+        }
+        drop(inner);
+        Ok(history)
+    }
+
+    /// The whole history, to be restored by a successor.
+    #[must_use]
+    pub fn save(&self) -> SavedHistory {
+        let inner = self.lock();
+        SavedHistory {
+            next: inner.next,
+            evicted: inner.evicted.save(),
+            evicted_at_ns: to_ns(inner.evicted_at),
+            items: inner.items.iter().map(Item::save).collect(),
+        }
+    }
+
     /// The state, for people.
     #[must_use]
     pub fn report(&self) -> HistoryReport {
@@ -192,6 +247,17 @@ impl History {
         let mut inner = self.lock();
         let first = inner.next;
         let evicted = inner.append(Item::Lost { first, loss }, self.capacity);
+        drop(inner);
+        drop(evicted);
+    }
+
+    /// Says that listening on `cpus` begins now, and that it was not done before. The first listening
+    /// of a run leaves no mark: no cursor is older.
+    pub(super) fn append_unwatched(&self, cpus: Cpumask, until: Duration) {
+        let mut inner = self.lock();
+        let first = inner.next;
+        let item = Item::Unwatched { first, cpus: Arc::new(cpus), until };
+        let evicted = inner.append(item, self.capacity);
         drop(inner);
         drop(evicted);
     }
@@ -269,8 +335,11 @@ impl Inner {
             return Begin { position: Position { next, passed, at: now }, missed: None };
         }
         let oldest = self.first();
-        let mut position =
-            Position { next: oldest, passed: self.evicted.selected(selection), at: self.evicted_at };
+        let mut position = Position {
+            next: oldest,
+            passed: self.evicted.selected(selection),
+            at: self.evicted_at,
+        };
         if next < oldest {
             let count = self.tombstones.selected(next, oldest, selection);
             let missed = MissedStart { count, last_at: self.evicted_at };
@@ -322,10 +391,56 @@ impl Inner {
 }
 
 impl Item {
+    fn save(&self) -> SavedItem {
+        match self {
+            Self::Exits(chunk) => chunk.save(),
+            Self::Lost { first, loss } => SavedItem {
+                first: *first,
+                last_at_ns: to_ns(loss.last_at),
+                cpus: vec![loss.cpu],
+                lost: loss.count,
+                first_at_ns: to_ns(loss.first_at),
+                ..SavedItem::default()
+            },
+            Self::Unwatched { first, cpus, until } => SavedItem {
+                first: *first,
+                last_at_ns: to_ns(*until),
+                cpus: cpus.iter().collect(),
+                ..SavedItem::default()
+            },
+        }
+    }
+
+    fn restore(saved: SavedItem, cpus: usize) -> Result<Self, DamagedHistory> {
+        if saved.cpus.iter().any(|cpu| *cpu as usize >= cpus) {
+            return Err(DamagedHistory("a CPU is not possible here"));
+        }
+        if saved.lost == 0 && saved.ends.is_empty() {
+            let until = Duration::from_nanos(saved.last_at_ns);
+            let cpus = Arc::new(saved.cpus.into_iter().collect());
+            return Ok(Self::Unwatched { first: saved.first, cpus, until });
+        }
+        if saved.lost == 0 {
+            return Chunk::restore(saved).map(|chunk| Self::Exits(Arc::new(chunk)));
+        }
+        let [cpu] = saved.cpus[..] else {
+            return Err(DamagedHistory("a loss has no CPU"));
+        };
+        let next = saved.first.checked_add(saved.lost);
+        next.ok_or(DamagedHistory("a loss is too large"))?;
+        let loss = KernelLoss {
+            cpu,
+            count: saved.lost,
+            first_at: Duration::from_nanos(saved.first_at_ns),
+            last_at: Duration::from_nanos(saved.last_at_ns),
+        };
+        Ok(Self::Lost { first: saved.first, loss })
+    }
+
     fn first(&self) -> u64 {
         match self {
             Self::Exits(chunk) => chunk.first(),
-            Self::Lost { first, .. } => *first,
+            Self::Lost { first, .. } | Self::Unwatched { first, .. } => *first,
         }
     }
 
@@ -334,6 +449,7 @@ impl Item {
         match self {
             Self::Exits(chunk) => chunk.next(),
             Self::Lost { first, loss } => first + loss.count,
+            Self::Unwatched { first, .. } => first + 1,
         }
     }
 
@@ -342,6 +458,7 @@ impl Item {
         match self {
             Self::Exits(chunk) => chunk.received_at(),
             Self::Lost { loss, .. } => loss.last_at,
+            Self::Unwatched { until, .. } => *until,
         }
     }
 
@@ -352,6 +469,7 @@ impl Item {
                 chunk.exits().for_each(|(cpu, fate)| tally.add_exit(cpu, fate));
             }
             Self::Lost { loss, .. } => tally.add_lost(loss.cpu, loss.count),
+            Self::Unwatched { .. } => tally.add_unknown(),
         }
         tally
     }
@@ -360,6 +478,7 @@ impl Item {
         let outside = match self {
             Self::Exits(chunk) => chunk.memory(),
             Self::Lost { .. } => 0,
+            Self::Unwatched { cpus, .. } => size_of_val(&**cpus) + cpus.memory(),
         };
         size_of::<Self>() + outside
     }
@@ -389,7 +508,15 @@ impl Position {
                     }
                     return Some(self.take_lost(item.next(), *loss));
                 }
-                Item::Lost { .. } => {}
+                Item::Unwatched { cpus, until, .. } if cpus.intersects(selection.cpus()) => {
+                    if count > 0 {
+                        break;
+                    }
+                    self.next = item.next();
+                    self.at = *until;
+                    return Some(Reading::Unwatched { until: *until });
+                }
+                Item::Lost { .. } | Item::Unwatched { .. } => {}
             }
             self.next = item.next();
         }
@@ -405,7 +532,7 @@ impl Position {
                 Item::Lost { first, loss } if selection.cpus().contains(loss.cpu) => {
                     self.passed.lost += loss.count.min(next - first);
                 }
-                Item::Lost { .. } => {}
+                Item::Lost { .. } | Item::Unwatched { .. } => {}
             }
             self.at = item.last_at();
         }

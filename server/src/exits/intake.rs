@@ -8,7 +8,7 @@ use super::chunk::ChunkBuilder;
 use super::counters::Counters;
 use super::history::{History, KernelLoss};
 use super::sequence::SequenceCheck;
-use crate::taskstats::{DelayAccounting, Exit, ExitSink};
+use crate::taskstats::{Cpumask, DelayAccounting, Exit, ExitSink};
 
 /// A CPU's losses are told at most this often, so that an overload does not become a storm of
 /// messages. The first one is told at once.
@@ -28,6 +28,8 @@ pub(super) struct Intake {
     before: Duration,
     delay_accounting: DelayAccounting,
     losses: BTreeMap<u32, Losses>,
+    /// Whether this run, or the one before it, listened already, so that there may be cursors.
+    listened: bool,
     check: SequenceCheck,
 }
 
@@ -55,6 +57,7 @@ impl Intake {
             before: now,
             delay_accounting: DelayAccounting::default(),
             losses: BTreeMap::new(),
+            listened: false,
             check: SequenceCheck::default(),
         }
     }
@@ -62,6 +65,12 @@ impl Intake {
     /// Says what the next exits' zero delays mean.
     pub(super) fn set_delay_accounting(&mut self, delay_accounting: DelayAccounting) {
         self.delay_accounting = delay_accounting;
+    }
+
+    /// Goes on after an earlier run, which read the sockets last at `read_at`, since 1970.
+    pub(super) fn resume(&mut self, read_at: Duration) {
+        self.now = read_at;
+        self.listened = true;
     }
 
     /// Begins a drain.
@@ -101,6 +110,14 @@ impl Intake {
     pub(super) fn next_loss(&self) -> Option<Instant> {
         let waiting = self.losses.values().filter(|losses| losses.pending.is_some());
         waiting.filter_map(Losses::due).min()
+    }
+
+    /// Says that listening on CPUs begins that were not listened to before.
+    pub(super) fn opened(&mut self, cpus: Cpumask) {
+        if std::mem::replace(&mut self.listened, true) {
+            self.history.append_unwatched(cpus, wall_clock());
+            self.first += 1;
+        }
     }
 
     /// Forgets what belongs to a CPU that is listened to no more.

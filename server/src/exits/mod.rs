@@ -11,6 +11,7 @@ mod intake;
 mod pacer;
 mod reader;
 mod registry;
+mod saved;
 mod selection;
 mod sequence;
 mod tombstones;
@@ -20,29 +21,57 @@ mod watcher;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 pub use counters::{Counter, Counters};
 pub use encode::encode_event;
 pub use history::{FutureSequence, History, HistoryReport, KernelLoss, Start};
-pub use reader::ReaderConfig;
+pub use reader::{Claim, ReaderConfig};
+pub use saved::{DamagedHistory, SavedHistory, SavedItem, SavedTotals};
 pub use selection::{Fate, Scope, Selection};
 pub use watcher::{Loss, OnLag, Stage, Told, WatchOptions, Watcher};
 
-use self::reader::ReaderHandle;
+use self::intake::wall_clock;
+use self::reader::{Farewell, Inherited, ReaderHandle};
 use self::watcher::Shared;
-use crate::taskstats::{Cpumask, Kernel, KernelError};
+use crate::taskstats::{Cpumask, KeptSocket, Kernel, KernelError};
 
 /// The exits of this machine, for any number of watchers.
 #[derive(Debug)]
 pub struct Exits {
     reader: ReaderHandle,
     /// Joined by [`Exits::stop`].
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<Vec<KeptSocket>>>>,
     history: Arc<History>,
     counters: Arc<Counters>,
     newest: watch::Receiver<u64>,
+}
+
+/// What a run leaves to its successor.
+#[derive(Debug)]
+pub struct Kept {
+    /// Sockets that listen on.
+    pub sockets: Vec<KeptSocket>,
+    /// What was remembered.
+    pub history: SavedHistory,
+    /// When the sockets were last read, since 1970.
+    pub read_at: Duration,
+}
+
+/// Why exits cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The reader's thread did not start.
+    #[error("starting the exit reader failed: {0}")]
+    Thread(#[from] io::Error),
+    /// An earlier run's history cannot be taken up.
+    #[error(transparent)]
+    History(#[from] DamagedHistory),
+    /// An earlier run's sockets cannot be taken up.
+    #[error(transparent)]
+    Sockets(#[from] KernelError),
 }
 
 /// Why a watch did not begin.
@@ -68,12 +97,37 @@ impl Exits {
         kernel: Arc<dyn Kernel>,
         config: ReaderConfig,
         history_bytes: usize,
-    ) -> io::Result<Self> {
-        let cpus = kernel.possible_cpus().last().map_or(0, |last| last as usize + 1);
-        let history = Arc::new(History::new(history_bytes, cpus));
-        let counters = Arc::new(Counters::default());
-        let started =
-            reader::start(kernel, config, Arc::clone(&history), Arc::clone(&counters))?;
+    ) -> Result<Self, StartError> {
+        let history = History::new(history_bytes, cpu_numbers(&*kernel));
+        Self::start_with(kernel, config, history, None)
+    }
+
+    /// Goes on where an earlier run stopped with [`Exits::stop_and_keep`].
+    ///
+    /// # Errors
+    /// When what it kept is damaged, or the system starts no thread.
+    pub fn resume(
+        kernel: Arc<dyn Kernel>,
+        config: ReaderConfig,
+        history_bytes: usize,
+        kept: Kept,
+    ) -> Result<Self, StartError> {
+        let history = History::restore(kept.history, history_bytes, cpu_numbers(&*kernel))?;
+        let cpus = kept.sockets.iter().map(|socket| socket.cpu).collect();
+        let listener = kernel.adopt(kept.sockets)?;
+        let inherited = Inherited { listener, cpus, read_at: kept.read_at };
+        Self::start_with(kernel, config, history, Some(inherited))
+    }
+
+    fn start_with(
+        kernel: Arc<dyn Kernel>,
+        config: ReaderConfig,
+        history: History,
+        inherited: Option<Inherited>,
+    ) -> Result<Self, StartError> {
+        let (history, counters) = (Arc::new(history), Arc::new(Counters::default()));
+        let (shared, counted) = (Arc::clone(&history), Arc::clone(&counters));
+        let started = reader::start(kernel, config, shared, counted, inherited)?;
         Ok(Self {
             reader: started.handle,
             thread: Mutex::new(Some(started.thread)),
@@ -93,16 +147,24 @@ impl Exits {
         options: WatchOptions,
     ) -> Result<Watcher, WatchError> {
         let cpus = selection.cpus().clone();
-        let interest = self.reader.watch(cpus).await.ok_or(WatchError::Ended)??;
+        let claim = self.claim(cpus).await?;
         let mut newest = self.newest.clone();
         newest.mark_unchanged();
         let shared = Shared {
             history: Arc::clone(&self.history),
             counters: Arc::clone(&self.counters),
             newest,
-            _interest: interest,
+            _claim: claim,
         };
         Ok(Watcher::new(shared, selection, options)?)
+    }
+
+    /// Has CPUs listened to as long as the claim is held.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or [`Exits::stop`] was called.
+    pub async fn claim(&self, cpus: Cpumask) -> Result<Claim, WatchError> {
+        Ok(self.reader.watch(cpus).await.ok_or(WatchError::Ended)??)
     }
 
     /// The CPUs that are listened to.
@@ -126,11 +188,25 @@ impl Exits {
     /// Has the reader take what is there, leave the kernel's lists and end; waits for it. Watchers
     /// are then told the rest, and that it was the last.
     pub fn stop(&self) {
-        self.reader.stop();
+        self.end(Farewell::Close);
+    }
+
+    /// Ends as [`Exits::stop`] does, but for the sockets, which go on listening: a successor finds in
+    /// them what exits meanwhile.
+    #[must_use]
+    pub fn stop_and_keep(&self) -> Kept {
+        let sockets = self.end(Farewell::Keep);
+        Kept { sockets, history: self.history.save(), read_at: wall_clock() }
+    }
+
+    fn end(&self, farewell: Farewell) -> Vec<KeptSocket> {
+        self.reader.stop(farewell);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
+        let joined = thread.map_or_else(|| Ok(Vec::new()), JoinHandle::join);
+        joined.unwrap_or_else(|_| {
             tracing::error!("the exit reader panicked");
-        }
+            Vec::new()
+        })
     }
 }
 
@@ -139,4 +215,9 @@ impl Drop for Exits {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The number that is enough for a table of CPUs.
+fn cpu_numbers(kernel: &dyn Kernel) -> usize {
+    kernel.possible_cpus().last().map_or(0, |last| last as usize + 1)
 }

@@ -14,7 +14,7 @@ use super::history::History;
 use super::intake::Intake;
 use super::pacer::Pacer;
 use super::registry::Registry;
-use crate::taskstats::{Cpumask, Depth, Kernel, KernelError, Listener, Wake};
+use crate::taskstats::{Cpumask, Depth, KeptSocket, Kernel, KernelError, Listener, Wake};
 
 /// Drop counters and the sysctl are read this often while exits flow.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,11 +33,27 @@ pub struct ReaderConfig {
 /// What the reader is told.
 enum Command {
     /// Listen on these CPUs for one more watcher.
-    Watch { cpus: Cpumask, done: oneshot::Sender<Result<Interest, KernelError>> },
+    Watch { cpus: Cpumask, done: oneshot::Sender<Result<Claim, KernelError>> },
     /// A watcher of these CPUs has left.
     Unwatch { cpus: Cpumask },
-    /// Take what is there, listen no more, end.
-    Stop,
+    /// Take what is there and end.
+    Stop(Farewell),
+}
+
+/// What becomes of the sockets when the reader ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// They listen no more.
+    Close,
+    /// They are given to a successor.
+    Keep,
+}
+
+/// A listener that is there when the reader starts, and when it was last read, since 1970.
+pub(super) struct Inherited {
+    pub(super) listener: Box<dyn Listener>,
+    pub(super) cpus: Cpumask,
+    pub(super) read_at: Duration,
 }
 
 /// The other end of the reader's commands. Clones command the same reader.
@@ -47,14 +63,14 @@ pub(super) struct ReaderHandle {
     shared: Arc<Shared>,
 }
 
-/// A watcher's claim that its CPUs are listened to. Dropping it ends the claim.
+/// A claim that CPUs are listened to, such as a watcher's. Dropping it ends the claim.
 #[derive(Debug)]
-pub(super) struct Interest {
+pub struct Claim {
     cpus: Cpumask,
     reader: ReaderHandle,
 }
 
-impl Drop for Interest {
+impl Drop for Claim {
     fn drop(&mut self) {
         self.reader.send(Command::Unwatch { cpus: std::mem::take(&mut self.cpus) });
     }
@@ -96,13 +112,13 @@ struct Reader {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Continue,
-    Stop,
+    Stop(Farewell),
 }
 
 /// A reader thread, and how to deal with it.
 pub(super) struct Started {
     pub(super) handle: ReaderHandle,
-    pub(super) thread: JoinHandle<()>,
+    pub(super) thread: JoinHandle<Vec<KeptSocket>>,
     pub(super) newest: watch::Receiver<u64>,
 }
 
@@ -115,12 +131,13 @@ pub(super) fn start(
     config: ReaderConfig,
     history: Arc<History>,
     counters: Arc<Counters>,
+    inherited: Option<Inherited>,
 ) -> io::Result<Started> {
     let (sender, commands) = mpsc::channel();
     let shared = Arc::new(Shared::default());
     let handle = ReaderHandle { commands: sender, shared: Arc::clone(&shared) };
     let (sender, newest) = watch::channel(history.next_sequence());
-    let reader = Reader {
+    let mut reader = Reader {
         handle: handle.clone(),
         kernel,
         commands,
@@ -133,21 +150,24 @@ pub(super) fn start(
         sleep: None,
         checked_at: None,
     };
+    if let Some(inherited) = inherited {
+        reader.inherit(inherited);
+    }
     let thread = thread::Builder::new().name("exit-reader".to_owned()).spawn(|| reader.run())?;
     Ok(Started { handle, thread, newest })
 }
 
 impl ReaderHandle {
     /// Has the reader listen on `cpus`; in force when this returns. `None` when the reader has ended.
-    pub(super) async fn watch(&self, cpus: Cpumask) -> Option<Result<Interest, KernelError>> {
+    pub(super) async fn watch(&self, cpus: Cpumask) -> Option<Result<Claim, KernelError>> {
         let (done, answer) = oneshot::channel();
         self.send(Command::Watch { cpus, done });
         answer.await.ok()
     }
 
     /// Tells the reader to end.
-    pub(super) fn stop(&self) {
-        self.send(Command::Stop);
+    pub(super) fn stop(&self, farewell: Farewell) {
+        self.send(Command::Stop(farewell));
     }
 
     /// The CPUs that are listened to.
@@ -167,29 +187,71 @@ impl ReaderHandle {
 }
 
 impl Reader {
-    fn run(mut self) {
-        while self.step() == Flow::Continue {}
+    /// Runs to the end; returns the sockets if they are to be kept.
+    fn run(mut self) -> Vec<KeptSocket> {
+        let farewell = loop {
+            if let Flow::Stop(farewell) = self.step() {
+                break farewell;
+            }
+        };
         self.intake.begin();
+        let kept = match farewell {
+            Farewell::Close => {
+                self.close_all();
+                Vec::new()
+            }
+            Farewell::Keep => self.keep_all(),
+        };
+        self.intake.finish(Instant::now());
+        self.announce();
+        kept
+    }
+
+    fn close_all(&mut self) {
         for cpu in self.registry.cpus().iter() {
             self.close(cpu);
         }
-        self.intake.finish(Instant::now());
-        self.announce();
+    }
+
+    fn keep_all(&mut self) -> Vec<KeptSocket> {
+        let Some(mut listener) = self.listener.take() else { return Vec::new() };
+        if let Err(error) = listener.wait(Some(Duration::ZERO)) {
+            tracing::warn!(%error, "looking for the last exits failed");
+        }
+        listener.drain(Depth::Empty, &mut self.intake);
+        listener.check_drops(&mut self.intake);
+        listener.keep()
+    }
+
+    /// Goes on with the listener of an earlier run, whose watchers have the grace to come back.
+    fn inherit(&mut self, inherited: Inherited) {
+        self.registry.add(&inherited.cpus);
+        self.registry.remove(&inherited.cpus, Instant::now());
+        self.intake.resume(inherited.read_at);
+        self.set_listener(inherited.listener);
+        self.publish_watched();
+    }
+
+    fn set_listener(&mut self, listener: Box<dyn Listener>) {
+        *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.waker());
+        self.listener = Some(listener);
     }
 
     /// One turn: wait, obey, drain, announce.
     fn step(&mut self) -> Flow {
         if self.listener.is_none() {
             // Nobody watches: the kernel sends nothing, so only a command can come.
-            return self.commands.recv().map_or(Flow::Stop, |command| self.obey(command));
+            let command = self.commands.recv();
+            return command.map_or(Flow::Stop(Farewell::Close), |command| self.obey(command));
         }
         if let Err(error) = self.wait() {
             tracing::error!(%error, "the exit reader ends");
-            return Flow::Stop;
+            return Flow::Stop(Farewell::Close);
         }
         while let Ok(command) = self.commands.try_recv() {
-            if self.obey(command) == Flow::Stop {
-                return Flow::Stop;
+            let flow = self.obey(command);
+            if flow != Flow::Continue {
+                return flow;
             }
         }
         self.drain();
@@ -239,7 +301,7 @@ impl Reader {
         match command {
             Command::Watch { cpus, done } => {
                 let reader = self.handle.clone();
-                let outcome = self.watch(&cpus).map(|()| Interest { cpus, reader });
+                let outcome = self.watch(&cpus).map(|()| Claim { cpus, reader });
                 // A caller that has gone drops the claim, and so ends it.
                 drop(done.send(outcome));
             }
@@ -247,7 +309,7 @@ impl Reader {
                 self.registry.remove(&cpus, Instant::now());
                 self.expire();
             }
-            Command::Stop => return Flow::Stop,
+            Command::Stop(farewell) => return Flow::Stop(farewell),
         }
         Flow::Continue
     }
@@ -260,10 +322,14 @@ impl Reader {
                 for cpu in opened {
                     self.close(cpu);
                 }
+                self.intake.end(Instant::now());
                 self.expire();
                 return Err(error);
             }
             opened.push(cpu);
+        }
+        if !opened.is_empty() {
+            self.intake.opened(opened.into_iter().collect());
         }
         self.registry.add(cpus);
         self.publish_watched();
@@ -276,8 +342,7 @@ impl Reader {
         }
         let mut listener = self.kernel.listen()?;
         listener.open(cpu)?;
-        *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.waker());
-        self.listener = Some(listener);
+        self.set_listener(listener);
         Ok(())
     }
 

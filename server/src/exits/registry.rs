@@ -14,9 +14,13 @@ pub(super) struct Registry {
 
 #[derive(Clone, Copy, Debug)]
 enum Interest {
-    Watched { watchers: u32 },
+    Watched {
+        watchers: u32,
+    },
     /// Nobody watches; listened to until then, so that a reconnect finds what happened meanwhile.
-    Unwatched { until: Instant },
+    Unwatched {
+        until: Instant,
+    },
 }
 
 impl Registry {
@@ -53,9 +57,7 @@ impl Registry {
 
     /// Takes out the CPUs whose grace is over.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<u32> {
-        let over = |interest: &Interest| {
-            matches!(interest, Interest::Unwatched { until } if *until <= now)
-        };
+        let over = |interest: &Interest| matches!(interest, Interest::Unwatched { until } if *until <= now);
         let expired = self.cpus.iter().filter(|(_, interest)| over(interest)).map(|(cpu, _)| *cpu);
         let expired: Vec<u32> = expired.collect();
         self.cpus.retain(|_, interest| !over(interest));

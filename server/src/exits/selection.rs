@@ -16,6 +16,12 @@ pub enum Fate {
 impl Fate {
     /// Number of fates.
     pub(super) const COUNT: usize = 3;
+
+    /// The fate with a number, as `as` gives it.
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        let fates = [Self::ProcessEnded, Self::ProcessLives, Self::Unknown];
+        fates.get(usize::from(number)).copied()
+    }
 }
 
 impl From<&Exit> for Fate {

@@ -12,6 +12,8 @@ pub(super) struct Tombstones {
     graves: VecDeque<Tombstone>,
     memory: usize,
     capacity: usize,
+    /// Whether sequences that no exit took are among those forgotten.
+    forgot_unknown: bool,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,7 @@ impl Tombstone {
 
 impl Tombstones {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { graves: VecDeque::new(), memory: 0, capacity }
+        Self { graves: VecDeque::new(), memory: 0, capacity, forgot_unknown: false }
     }
 
     /// Memory held, in bytes.
@@ -44,21 +46,25 @@ impl Tombstones {
         while self.memory > self.capacity {
             let Some(oldest) = self.graves.pop_front() else { break };
             self.memory -= oldest.memory();
+            self.forgot_unknown |= oldest.tally.is_unknown();
         }
     }
 
     /// How many exits a selection took of the sequences from `from` to before `to`, lost ones
-    /// included; `None` when that is forgotten, or `from` lies inside an item.
+    /// included; `None` when that is forgotten or was never known, or `from` lies inside an item.
     pub(super) fn selected(&self, from: u64, to: u64, selection: &Selection) -> Option<u64> {
-        if selection.everything() {
-            return Some(to - from);
-        }
         let start = self.graves.partition_point(|grave| grave.first < from);
         let graves = self.graves.range(start..);
+        if graves.clone().any(|grave| grave.tally.is_unknown()) {
+            return None;
+        }
+        if selection.everything() && !self.forgot_unknown {
+            return Some(to - from);
+        }
         if graves.clone().next()?.first != from {
             return None;
         }
-        let selected: Selected = graves.map(|grave| grave.tally.selected(selection)).sum();
+        let selected: Selected = graves.map(|it| it.tally.selected(selection)).sum();
         Some(selected.exits + selected.lost)
     }
 }

@@ -1,5 +1,6 @@
 //! How many exits there were, by CPU and fate: what makes a loss an exact number.
 
+use super::saved::{DamagedHistory, SavedTotals};
 use super::selection::{Fate, Selection};
 
 /// Exits and kernel losses of one CPU.
@@ -13,6 +14,8 @@ struct CpuTotals {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     by_cpu: Vec<(u32, CpuTotals)>,
+    /// Whether there were exits beside these that nobody counted.
+    unknown: bool,
 }
 
 /// Exits and kernel losses of all CPUs, up to some place.
@@ -52,6 +55,14 @@ impl Tally {
         self.of(cpu).lost += count;
     }
 
+    pub(super) fn add_unknown(&mut self) {
+        self.unknown = true;
+    }
+
+    pub(super) fn is_unknown(&self) -> bool {
+        self.unknown
+    }
+
     /// What `selection` takes of it.
     pub(super) fn selected(&self, selection: &Selection) -> Selected {
         let taken = self.by_cpu.iter().filter(|(cpu, _)| selection.cpus().contains(*cpu));
@@ -86,6 +97,30 @@ impl Totals {
                 sum.add(totals);
             }
         }
+    }
+
+    pub(super) fn save(&self) -> Vec<SavedTotals> {
+        let used = |totals: &CpuTotals| totals.lost > 0 || totals.exits.iter().any(|it| *it > 0);
+        let by_cpu = (0..).zip(&self.by_cpu).filter(|(_, totals)| used(totals));
+        let saved = by_cpu.map(|(cpu, totals)| SavedTotals {
+            cpu,
+            exits: totals.exits.to_vec(),
+            lost: totals.lost,
+        });
+        saved.collect()
+    }
+
+    /// Takes saved totals of at most `cpus` CPUs.
+    pub(super) fn restore(saved: &[SavedTotals], cpus: usize) -> Result<Self, DamagedHistory> {
+        let mut totals = Self::new(cpus);
+        for saved in saved {
+            let cpu = totals.by_cpu.get_mut(saved.cpu as usize);
+            let cpu = cpu.ok_or(DamagedHistory("a CPU is not possible here"))?;
+            let exits = saved.exits.as_slice().try_into();
+            cpu.exits = exits.map_err(|_| DamagedHistory("a CPU's totals are cut short"))?;
+            cpu.lost = saved.lost;
+        }
+        Ok(totals)
     }
 
     /// What `selection` takes of all that was added.

@@ -9,11 +9,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counters::Counters;
-use super::history::{
-    FutureSequence, History, KernelLoss, MissedStart, Position, Reading, Start,
-};
+use super::history::{FutureSequence, History, KernelLoss, MissedStart, Position, Reading, Start};
 use super::intake::wall_clock;
-use super::reader::Interest;
+use super::reader::Claim;
 use super::selection::Selection;
 
 /// A watcher that heard nothing for so long is told that it missed nothing.
@@ -42,7 +40,7 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     /// The sequence after the newest exit that watchers were told of.
     pub(super) newest: watch::Receiver<u64>,
-    pub(super) _interest: Interest,
+    pub(super) _claim: Claim,
 }
 
 /// How a watcher watches.
@@ -207,6 +205,7 @@ impl Watcher {
                 Some(Told::Exits { slices, cursor: self.cursor() })
             }
             Reading::Lost(loss) => Some(self.tell_lost(loss.into())),
+            Reading::Unwatched { until } => Some(self.tell_lost(Span::unknown_before(until))),
             Reading::Evicted { .. } if self.on_lag == OnLag::Close => {
                 Some(Told::Lagged { cursor: before })
             }
@@ -219,10 +218,8 @@ impl Watcher {
                     first_at: Some(first_at),
                     last_at: Some(last_at),
                 };
-                let spans = [
-                    span(Stage::History, missed.exits),
-                    span(Stage::KernelSocket, missed.lost),
-                ];
+                let spans =
+                    [span(Stage::History, missed.exits), span(Stage::KernelSocket, missed.lost)];
                 self.pending.extend(spans.into_iter().filter(|span| span.count != Some(0)));
                 self.pending.pop_front().map(|span| self.tell_lost(span))
             }
@@ -242,6 +239,11 @@ impl Span {
     /// What happened between two runs, of which nobody knows anything.
     fn between_runs() -> Self {
         Self { stage: Stage::AgentRestart, cpu: None, count: None, first_at: None, last_at: None }
+    }
+
+    /// What happened while nobody listened, after the watcher's cursor.
+    fn unknown_before(until: Duration) -> Self {
+        Self { stage: Stage::History, cpu: None, count: None, first_at: None, last_at: Some(until) }
     }
 
     /// What was evicted before the watcher came.

@@ -2,13 +2,16 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use socket2::{Domain, SockRef};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::ListenAddress;
+use crate::inherit::Inherited;
 
 /// Made if it is missing, because no user should have to know of it.
 const DEFAULT_FOLDER: &str = "/run/taskstatsd";
@@ -20,8 +23,8 @@ const SOCKET_MODE: u32 = 0o660;
 /// A bound listener.
 #[derive(Debug)]
 pub enum Listener {
-    /// On a path.
-    Unix(UnixListener, SocketFile),
+    /// On a path; with its file, unless a service manager made it.
+    Unix(UnixListener, Option<SocketFile>),
     /// On a port.
     Tcp(TcpListener),
 }
@@ -38,6 +41,16 @@ pub enum BindError {
     /// The folder does not exist.
     #[error("the folder of {path} does not exist; make it first: mkdir -p {folder}", path = .0.display(), folder = .0.parent().unwrap_or(Path::new("/")).display())]
     NoFolder(PathBuf),
+    /// The service manager passed something else.
+    #[error(
+        "the descriptor `{name}` that the service manager passed cannot be listened on: {source}"
+    )]
+    Inherited {
+        /// Its name.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused.
     #[error("listening on {address} failed at {operation}: {source}")]
     System {
@@ -82,19 +95,44 @@ impl Listener {
         }
     }
 
+    /// Takes over a socket that a service manager bound and listens on.
+    ///
+    /// # Errors
+    /// When the descriptor is no listening unix or TCP socket.
+    pub fn adopt(inherited: Inherited) -> Result<Self, BindError> {
+        let Inherited { descriptor, name } = inherited;
+        let adopted = adopt(descriptor);
+        adopted.map_err(|source| BindError::Inherited { name, source })
+    }
+
     /// The address in full, with the port that the system chose.
     ///
     /// # Errors
     /// When the system does not tell.
     pub fn address(&self) -> io::Result<ListenAddress> {
         Ok(match self {
-            Self::Unix(_, file) => ListenAddress::Unix(file.path.clone()),
+            Self::Unix(listener, _) => {
+                let address = listener.local_addr()?;
+                ListenAddress::Unix(address.as_pathname().unwrap_or(Path::new("@")).to_owned())
+            }
             Self::Tcp(listener) => {
                 let address = listener.local_addr()?;
                 ListenAddress::Tcp { host: address.ip().to_string(), port: address.port() }
             }
         })
     }
+}
+
+fn adopt(descriptor: OwnedFd) -> io::Result<Listener> {
+    let socket = SockRef::from(&descriptor);
+    socket.set_nonblocking(true)?;
+    if !socket.is_listener()? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+    }
+    if socket.domain()? == Domain::UNIX {
+        return Ok(Listener::Unix(UnixListener::from_std(descriptor.into())?, None));
+    }
+    Ok(Listener::Tcp(TcpListener::from_std(descriptor.into())?))
 }
 
 fn bind_unix(address: &ListenAddress, path: &Path) -> Result<Listener, BindError> {
@@ -105,7 +143,7 @@ fn bind_unix(address: &ListenAddress, path: &Path) -> Result<Listener, BindError
     let file = SocketFile { path: path.to_owned(), inode };
     fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
         .map_err(|source| system(address, "chmod", source))?;
-    Ok(Listener::Unix(listener, file))
+    Ok(Listener::Unix(listener, Some(file)))
 }
 
 fn prepare_folder(address: &ListenAddress, path: &Path) -> Result<(), BindError> {

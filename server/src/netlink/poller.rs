@@ -61,11 +61,7 @@ impl Poller {
     /// What epoll said.
     pub fn add(&self, socket: &Socket, number: u32) -> io::Result<()> {
         let token = Token(usize::try_from(number).unwrap_or(usize::MAX - 1));
-        self.poll.registry().register(
-            &mut SourceFd(&socket.as_raw_fd()),
-            token,
-            Interest::READABLE,
-        )
+        self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
     }
 
     /// Removes a socket.

@@ -78,8 +78,11 @@ impl Request<'_> {
             RequestAttribute::Text(kind, text) => (kind, [text.as_bytes(), b"\0"].concat()),
         };
         let kind = AttrTypeBuilder::default().nla_type(kind).build().map_err(invalid)?;
-        let attribute =
-            NlattrBuilder::default().nla_type(kind).nla_payload(payload).build().map_err(invalid)?;
+        let attribute = NlattrBuilder::default()
+            .nla_type(kind)
+            .nla_payload(payload)
+            .build()
+            .map_err(invalid)?;
         attributes.push(attribute);
         let generic: Genlmsghdr<u8, u16> = GenlmsghdrBuilder::default()
             .cmd(self.command)

@@ -4,12 +4,13 @@
 
 use std::io;
 use std::mem::{size_of, size_of_val};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use neli::consts::socket::{Msg, NlFamily};
 use neli::socket::NlSocket;
 use neli::utils::Groups;
+use socket2::{Domain, SockRef};
 
 /// Index of the drop counter in `SO_MEMINFO`'s array (`include/uapi/linux/sock_diag.h`).
 const SK_MEMINFO_DROPS: usize = 8;
@@ -29,6 +30,29 @@ impl Socket {
     pub fn open() -> io::Result<Self> {
         let inner = NlSocket::connect(NlFamily::Generic, None, Groups::empty())?;
         Ok(Self { inner })
+    }
+
+    /// Takes over a socket that an earlier process bound, for instance through the service manager.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the descriptor is no netlink socket.
+    pub fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
+        if SockRef::from(&descriptor).domain()? != Domain::from(libc::AF_NETLINK) {
+            let error = "the descriptor is no netlink socket";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
+        // SAFETY: `into_raw_fd` gives up the ownership of an open descriptor, which `NlSocket` takes
+        // over and closes when dropped.
+        let inner = unsafe { NlSocket::from_raw_fd(descriptor.into_raw_fd()) };
+        Ok(Self { inner })
+    }
+
+    /// Gives up the socket, registered as it is, for another process to adopt.
+    #[must_use]
+    pub fn release(self) -> OwnedFd {
+        // SAFETY: `into_raw_fd` gives up the ownership of an open descriptor, which `OwnedFd` takes
+        // over.
+        unsafe { OwnedFd::from_raw_fd(self.inner.into_raw_fd()) }
     }
 
     /// Sends one request. The kernel has carried it out when this returns; its replies wait in the

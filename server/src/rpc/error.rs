@@ -46,7 +46,9 @@ pub enum RpcError {
         limit: usize,
     },
     /// A watcher was too slow and asked to be ended then.
-    #[error("the watcher was too slow, and exits were forgotten before it took them; resume after the last cursor")]
+    #[error(
+        "the watcher was too slow, and exits were forgotten before it took them; resume after the last cursor"
+    )]
     Lagged,
     /// The agent is about to end.
     #[error("the agent is draining; connect again in a moment")]

@@ -41,7 +41,12 @@ pub struct Service {
 impl Service {
     /// Serves what `kernel` and `exits` say.
     #[must_use]
-    pub fn new(kernel: Arc<dyn Kernel>, exits: Arc<Exits>, node: Arc<Node>, limits: Limits) -> Self {
+    pub fn new(
+        kernel: Arc<dyn Kernel>,
+        exits: Arc<Exits>,
+        node: Arc<Node>,
+        limits: Limits,
+    ) -> Self {
         let watchers = Arc::new(Semaphore::new(limits.watchers));
         let slow_calls = Arc::new(Semaphore::new(limits.slow_calls));
         Self { kernel, exits, node, limits, watchers, slow_calls }
@@ -165,9 +170,8 @@ fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, KernelError> {
     let ids: Vec<TaskId> = kernel.threads(tgid)?.into_iter().map(TaskId::Pid).collect();
     let accounts = kernel.query_many(&ids)?;
-    let gone = |account: &Result<Stats, KernelError>| {
-        matches!(account, Err(KernelError::NoSuchTask(_)))
-    };
+    let gone =
+        |account: &Result<Stats, KernelError>| matches!(account, Err(KernelError::NoSuchTask(_)));
     accounts.into_iter().filter(|account| !gone(account)).collect()
 }
 

@@ -34,7 +34,9 @@ impl WatchStream {
         self,
         started: EncodedWatchExitsResponse,
     ) -> impl Stream<Item = Item> + Send + 'static {
-        stream::unfold(Some(State::Start(self, started)), |state| async { Some(next(state?).await) })
+        stream::unfold(Some(State::Start(self, started)), |state| async {
+            Some(next(state?).await)
+        })
     }
 }
 

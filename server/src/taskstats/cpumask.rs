@@ -121,6 +121,18 @@ impl Cpumask {
         Self { words }
     }
 
+    /// Tells whether a CPU is in both sets.
+    #[must_use]
+    pub fn intersects(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).any(|(mine, theirs)| mine & theirs != 0)
+    }
+
+    /// Memory held beside the struct itself, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.words.capacity() * size_of::<u64>()
+    }
+
     /// Tells whether every CPU of this set is in the other.
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {

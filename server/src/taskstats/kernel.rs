@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::{Cpumask, DelayAccounting, Exit, Stats};
@@ -158,6 +159,23 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the system has no descriptors left.
     fn listen(&self) -> Result<Box<dyn Listener>, KernelError>;
+
+    /// Opens a listener that goes on where an earlier one was kept.
+    ///
+    /// # Errors
+    /// When a socket is not one that this kernel's listeners keep.
+    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError>;
+}
+
+/// A socket that still listens while nobody reads it: exits wait in its queue.
+#[derive(Debug)]
+pub struct KeptSocket {
+    /// The CPU whose exits it is told.
+    pub cpu: u32,
+    /// The drop counter when it was last read.
+    pub drops: u32,
+    /// The socket.
+    pub socket: OwnedFd,
 }
 
 /// Takes exits from the kernel, with one bounded queue a CPU. Owned by one thread.
@@ -182,6 +200,9 @@ pub trait Listener: Send {
 
     /// Empties the queues that [`Listener::wait`] found filled.
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained;
+
+    /// Gives up the sockets, which listen on. What they hold was drained before.
+    fn keep(self: Box<Self>) -> Vec<KeptSocket>;
 
     /// Reads the drop counters of all CPUs, also of those that told of no overflow.
     fn check_drops(&mut self, sink: &mut dyn ExitSink);

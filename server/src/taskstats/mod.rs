@@ -13,7 +13,7 @@ pub use cpumask::{Cpumask, CpumaskError};
 pub use decode::{Provenance, decode};
 pub use exit::{Exit, WaitStatus};
 pub use kernel::{
-    Depth, Drained, ExitSink, Kernel, KernelError, Listener, Namespace, TaskId, Wake,
+    Depth, Drained, ExitSink, KeptSocket, Kernel, KernelError, Listener, Namespace, TaskId, Wake,
 };
 pub use linux::LinuxKernel;
 pub use stats::{

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
 use crate::taskstats::wire::{COMMAND_NEW, Command, decode_exit};
-use crate::taskstats::{Depth, Drained, ExitSink, KernelError, Listener, Wake};
+use crate::taskstats::{Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Wake};
 
 const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
 /// Messages taken by one system call; more would only make the memory that they go through larger.
@@ -74,6 +74,26 @@ impl LinuxListener {
         }
     }
 
+    /// Goes on with a socket that an earlier listener kept.
+    pub(super) fn adopt(&mut self, kept: KeptSocket) -> Result<(), KernelError> {
+        let KeptSocket { cpu, drops, socket } = kept;
+        let socket = Socket::adopt(socket).map_err(|source| failed("adopting a socket", source))?;
+        // It may have overflowed while nobody read it; the error that says so may have been taken.
+        self.poll(cpu, CpuSocket { socket, drops, overflowed: true })
+    }
+
+    /// Adds a registered socket to those that are waited for.
+    fn poll(&mut self, cpu: u32, socket: CpuSocket) -> Result<(), KernelError> {
+        if let Err(source) = self.poller.add(&socket.socket, cpu) {
+            self.deregister(cpu, &socket);
+            return Err(failed("epoll_ctl", source));
+        }
+        self.sockets.insert(cpu, socket);
+        // What arrived before the socket was polled gave no edge.
+        self.ready.push(cpu);
+        Ok(())
+    }
+
     /// Registers a socket that is not polled yet, so that the acknowledgement is read here.
     fn register(&self, cpu: u32, socket: &Socket) -> Result<(), KernelError> {
         // A listener that died without deregistering stays in the kernel's lists until the next
@@ -125,15 +145,17 @@ impl Listener for LinuxListener {
             .set_receive_buffer(self.receive_buffer)
             .map_err(|source| failed("SO_RCVBUF", source))?;
         self.register(cpu, &socket)?;
-        let socket = CpuSocket { socket, drops: 0, overflowed: false };
-        if let Err(source) = self.poller.add(&socket.socket, cpu) {
-            self.deregister(cpu, &socket);
-            return Err(failed("epoll_ctl", source));
-        }
-        self.sockets.insert(cpu, socket);
-        // What arrived before the socket was polled gave no edge.
-        self.ready.push(cpu);
-        Ok(())
+        self.poll(cpu, CpuSocket { socket, drops: 0, overflowed: false })
+    }
+
+    fn keep(mut self: Box<Self>) -> Vec<KeptSocket> {
+        let sockets = std::mem::take(&mut self.sockets).into_iter();
+        let kept = sockets.map(|(cpu, CpuSocket { socket, drops, .. })| KeptSocket {
+            cpu,
+            drops,
+            socket: socket.release(),
+        });
+        kept.collect()
     }
 
     fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {

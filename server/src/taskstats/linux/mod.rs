@@ -11,7 +11,7 @@ use self::listener::LinuxListener;
 use self::query::QuerySockets;
 use self::system::System;
 use super::wire::FAMILY;
-use super::{Cpumask, DelayAccounting, Kernel, KernelError, Listener, Stats, TaskId};
+use super::{Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, Listener, Stats, TaskId};
 use crate::netlink::resolve_family;
 
 /// Asks and listens to the running kernel through generic netlink.
@@ -105,6 +105,14 @@ impl Kernel for LinuxKernel {
 
     fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
         Ok(Box::new(self.new_listener()?))
+    }
+
+    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
+        let mut listener = self.new_listener()?;
+        for socket in sockets {
+            listener.adopt(socket)?;
+        }
+        Ok(Box::new(listener))
     }
 }
 

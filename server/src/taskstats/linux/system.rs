@@ -55,12 +55,11 @@ pub(super) fn online_cpus() -> Result<Cpumask, KernelError> {
 
 /// The live threads of a group, ascending.
 pub(super) fn threads(tgid: u32) -> Result<Vec<u32>, KernelError> {
-    let entries = fs::read_dir(format!("/proc/{tgid}/task")).map_err(|source| {
-        match source.kind() {
+    let entries =
+        fs::read_dir(format!("/proc/{tgid}/task")).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => KernelError::NoSuchTask(TaskId::Tgid(tgid)),
             _ => failed("reading /proc/<tgid>/task", source),
-        }
-    })?;
+        })?;
     // A group that ends while its folder is read leaves no entry, or an error in its place.
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut threads: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();

@@ -1,0 +1,169 @@
+//! What a run of the agent leaves to the next one under a service manager: sockets in the manager's
+//! descriptor store, and the history in a file.
+//!
+//! The file is worth something only with the sockets: without them, nobody knows what exited between
+//! the runs, and the next run begins anew under another instance id.
+
+mod file;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use sd_notify::NotifyState;
+
+pub use file::{FileError, SavedSocket, State};
+
+use crate::exits::Kept;
+use crate::inherit::Inherited;
+use crate::taskstats::KeptSocket;
+
+/// Names of stored descriptors begin with this; the CPU follows.
+const STORED_PREFIX: &str = "exits-cpu-";
+/// The file's name in the state folder.
+const FILE_NAME: &str = "handover";
+
+/// Where runs hand over to each other.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    path: PathBuf,
+    boot_id: String,
+}
+
+/// A socket out of the manager's store.
+#[derive(Debug)]
+pub struct StoredSocket {
+    cpu: u32,
+    socket: OwnedFd,
+}
+
+/// What an earlier run left.
+#[derive(Debug)]
+pub struct Predecessor {
+    /// Its instance id, which the next run goes on with.
+    pub instance_id: String,
+    /// Its exits.
+    pub kept: Kept,
+}
+
+/// Why nothing was handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// The file could not be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The sockets do not belong to the file.
+    #[error("the stored sockets are of other CPUs than the file says")]
+    Sockets,
+    /// The file is of another boot.
+    #[error("the file is of another boot")]
+    OtherBoot,
+    /// The service manager did not take the sockets.
+    #[error("the service manager did not take a socket: {0}")]
+    Store(#[source] io::Error),
+}
+
+impl Handover {
+    /// Hands over through `folder`.
+    #[must_use]
+    pub fn new(folder: &Path, boot_id: String) -> Self {
+        Self { path: folder.join(FILE_NAME), boot_id }
+    }
+
+    /// Takes up what an earlier run left, and removes the file, so that it is taken up once. `None`
+    /// when there is nothing.
+    ///
+    /// # Errors
+    /// Why what is there cannot be used. The sockets are closed then.
+    pub fn take(&self, stored: Vec<StoredSocket>) -> Result<Option<Predecessor>, HandoverError> {
+        let state = State::read(&self.path);
+        forget(stored.iter().map(|socket| socket.cpu));
+        // Nothing can be done about a failure: what is read next is checked against its sockets.
+        drop(fs::remove_file(&self.path));
+        let Some(state) = state? else {
+            return if stored.is_empty() { Ok(None) } else { Err(HandoverError::Sockets) };
+        };
+        if state.boot_id != self.boot_id {
+            return Err(HandoverError::OtherBoot);
+        }
+        let sockets = match_sockets(stored, &state).ok_or(HandoverError::Sockets)?;
+        let kept = Kept {
+            sockets,
+            history: state.history.unwrap_or_default(),
+            read_at: Duration::from_nanos(state.read_at_ns),
+        };
+        Ok(Some(Predecessor { instance_id: state.instance_id, kept }))
+    }
+
+    /// Writes the file and gives the sockets to the service manager.
+    ///
+    /// # Errors
+    /// When one of both failed. Nothing is left behind then, and the sockets are closed.
+    pub fn leave(&self, instance_id: &str, kept: Kept) -> Result<(), HandoverError> {
+        let Kept { sockets, history, read_at } = kept;
+        let state = State {
+            boot_id: self.boot_id.clone(),
+            instance_id: instance_id.to_owned(),
+            read_at_ns: u64::try_from(read_at.as_nanos()).unwrap_or(u64::MAX),
+            sockets: sockets.iter().map(SavedSocket::from).collect(),
+            history: Some(history),
+        };
+        state.write(&self.path)?;
+        sockets.iter().try_for_each(store).map_err(|error| {
+            forget(sockets.iter().map(|socket| socket.cpu));
+            drop(fs::remove_file(&self.path));
+            HandoverError::Store(error)
+        })
+    }
+}
+
+impl StoredSocket {
+    /// Takes a descriptor that was stored by [`Handover::leave`]; gives back any other.
+    ///
+    /// # Errors
+    /// The descriptor, if its name is not that of a stored socket.
+    pub fn try_from_inherited(inherited: Inherited) -> Result<Self, Inherited> {
+        let cpu = inherited.name.strip_prefix(STORED_PREFIX).and_then(|cpu| cpu.parse().ok());
+        match cpu {
+            Some(cpu) => Ok(Self { cpu, socket: inherited.descriptor }),
+            None => Err(inherited),
+        }
+    }
+}
+
+impl From<&KeptSocket> for SavedSocket {
+    fn from(kept: &KeptSocket) -> Self {
+        Self { cpu: kept.cpu, drops: kept.drops }
+    }
+}
+
+/// Joins each stored socket with what the file says of it; `None` unless each has its own.
+fn match_sockets(stored: Vec<StoredSocket>, state: &State) -> Option<Vec<KeptSocket>> {
+    if stored.len() != state.sockets.len() {
+        return None;
+    }
+    let join = |stored: StoredSocket| {
+        let saved = state.sockets.iter().find(|saved| saved.cpu == stored.cpu)?;
+        Some(KeptSocket { cpu: stored.cpu, drops: saved.drops, socket: stored.socket })
+    };
+    stored.into_iter().map(join).collect()
+}
+
+fn store(kept: &KeptSocket) -> io::Result<()> {
+    let name = format!("{STORED_PREFIX}{}", kept.cpu);
+    let state = [NotifyState::FdStore, NotifyState::FdName(&name)];
+    sd_notify::notify_with_fds(&state, &[kept.socket.as_fd()])
+}
+
+/// Takes sockets out of the manager's store. One that stays there is refused at the next start,
+/// because no file speaks of it.
+fn forget(cpus: impl Iterator<Item = u32>) {
+    for cpu in cpus {
+        let name = format!("{STORED_PREFIX}{cpu}");
+        let state = [NotifyState::FdStoreRemove, NotifyState::FdName(&name)];
+        if let Err(error) = sd_notify::notify(&state) {
+            tracing::warn!(%error, cpu, "the service manager still stores a socket");
+        }
+    }
+}

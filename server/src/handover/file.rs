@@ -1,0 +1,184 @@
+//! The file that goes with the stored sockets.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+use crate::exits::SavedHistory;
+
+/// What the file begins with; the digit counts versions of what follows.
+const MAGIC: [u8; 8] = *b"TSKHIST1";
+/// Bytes of the checksum behind that.
+const CHECKSUM_BYTES: usize = 4;
+/// The longest file that is read. A history is smaller; a foreign file may be anything.
+const MAX_BYTES: u64 = 4 << 30;
+/// The accounts of all users' processes: for the agent alone.
+const MODE: u32 = 0o600;
+
+/// What the next run needs to know.
+#[derive(Clone, PartialEq, Message)]
+pub struct State {
+    /// The boot that the sequences belong to.
+    #[prost(string, tag = "1")]
+    pub boot_id: String,
+    /// The run that the cursors belong to.
+    #[prost(string, tag = "2")]
+    pub instance_id: String,
+    /// When the sockets were last read, ns since 1970.
+    #[prost(uint64, tag = "3")]
+    pub read_at_ns: u64,
+    /// The sockets that were stored.
+    #[prost(message, repeated, tag = "4")]
+    pub sockets: Vec<SavedSocket>,
+    /// What was remembered.
+    #[prost(message, optional, tag = "5")]
+    pub history: Option<SavedHistory>,
+}
+
+/// A stored socket.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct SavedSocket {
+    /// The CPU whose exits it is told.
+    #[prost(uint32, tag = "1")]
+    pub cpu: u32,
+    /// Its drop counter when it was last read.
+    #[prost(uint32, tag = "2")]
+    pub drops: u32,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system refused.
+    #[error("{operation} {path} failed: {source}", path = path.display())]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Someone else wrote it.
+    #[error("{path} belongs to user {owner}, not to the agent", path = .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// It is not what was written.
+    #[error("{path} is damaged", path = .0.display())]
+    Damaged(PathBuf),
+}
+
+impl State {
+    /// Reads a file; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it is foreign, damaged, or cannot be read.
+    pub fn read(path: &Path) -> Result<Option<Self>, FileError> {
+        let failed = |operation, source| system(operation, path, source);
+        let mut file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|source| failed("opening", source))?,
+        };
+        check_owner(path, &file)?;
+        let mut bytes = Vec::new();
+        let read = (&mut file).take(MAX_BYTES).read_to_end(&mut bytes);
+        read.map_err(|source| failed("reading", source))?;
+        let state = unwrap(&bytes).and_then(|body| Self::decode(body).ok());
+        state.map(Some).ok_or_else(|| FileError::Damaged(path.to_owned()))
+    }
+
+    /// Writes the file, whole or not at all.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn write(&self, path: &Path) -> Result<(), FileError> {
+        let new = path.with_extension("new");
+        // One that was left by a crash may be anybody's.
+        drop(fs::remove_file(&new));
+        let written = write_new(&new, &self.encode_to_vec());
+        written.and_then(|()| fs::rename(&new, path)).map_err(|source| {
+            drop(fs::remove_file(&new));
+            system("writing", path, source)
+        })
+    }
+}
+
+fn write_new(path: &Path, body: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
+    file.write_all(&MAGIC)?;
+    file.write_all(&crc32fast::hash(body).to_le_bytes())?;
+    file.write_all(body)
+}
+
+/// The part behind magic and checksum, if both are right.
+fn unwrap(bytes: &[u8]) -> Option<&[u8]> {
+    let (checksum, body) = bytes.strip_prefix(&MAGIC)?.split_at_checked(CHECKSUM_BYTES)?;
+    (checksum == crc32fast::hash(body).to_le_bytes()).then_some(body)
+}
+
+/// A file that another user could have written says nothing.
+fn check_owner(path: &Path, file: &File) -> Result<(), FileError> {
+    let metadata = file.metadata().map_err(|source| system("looking at", path, source))?;
+    let own = fs::metadata("/proc/self").map_err(|source| system("looking at", path, source))?;
+    if metadata.uid() != own.uid() {
+        return Err(FileError::Foreign { path: path.to_owned(), owner: metadata.uid() });
+    }
+    Ok(())
+}
+
+fn system(operation: &'static str, path: &Path, source: io::Error) -> FileError {
+    FileError::System { operation, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        let socket = SavedSocket { cpu: 3, drops: 7 };
+        State { boot_id: "b".to_owned(), sockets: vec![socket], ..State::default() }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover");
+        assert!(State::read(&path).unwrap().is_none());
+        state().write(&path).unwrap();
+        assert_eq!(State::read(&path).unwrap(), Some(state()));
+    }
+
+    /// Each changed or missing byte is noticed.
+    #[test]
+    fn a_damaged_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("handover");
+        state().write(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for position in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[position] ^= 1;
+            fs::write(&path, &changed).unwrap();
+            assert!(matches!(State::read(&path), Err(FileError::Damaged(_))), "byte {position}");
+            fs::write(&path, &whole[..position]).unwrap();
+            assert!(matches!(State::read(&path), Err(FileError::Damaged(_))), "cut at {position}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (folder.path().join("handover"), folder.path().join("elsewhere"));
+        state().write(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert!(matches!(State::read(&path), Err(FileError::System { .. })));
+    }
+}
