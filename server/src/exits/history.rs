@@ -8,20 +8,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::chunk::Chunk;
-use super::saved::{DamagedHistory, SavedHistory, SavedItem, to_ns};
+use super::item::{Item, KernelLoss};
+use super::position::{Position, Reading};
+use super::saved::{DamagedHistory, SavedHistory, to_ns};
 use super::selection::Selection;
 use super::tombstones::Tombstones;
-use super::totals::{Selected, Tally, Totals};
+use super::totals::{Selected, Totals};
 use crate::taskstats::Cpumask;
 
 /// Sequence of the first exit.
 pub(super) const FIRST_SEQUENCE: u64 = 1;
-/// Exits in one batch for a reader, but for the last chunk that goes over it. Larger batches are
-/// slower to decode, smaller ones cost more frames.
-const BATCH_EVENTS: u64 = 256;
 /// The part of the history's memory, one in ..., that goes to counts of what was evicted.
 const TOMBSTONE_SHARE: usize = 32;
 /// Items looked at under the lock at once, which the writer may be waiting for.
@@ -49,46 +46,6 @@ struct Inner {
     evicted_at: Duration,
     /// How many exits of which kind were evicted lately.
     tombstones: Tombstones,
-}
-
-#[derive(Clone, Debug)]
-enum Item {
-    Exits(Arc<Chunk>),
-    Lost {
-        first: u64,
-        loss: KernelLoss,
-    },
-    /// Listening on these CPUs began here, after a time in which nobody did. It takes one sequence
-    /// number, so that a cursor from before that time is told from one after it.
-    Unwatched {
-        first: u64,
-        cpus: Arc<Cpumask>,
-        until: Duration,
-    },
-}
-
-/// Exits of one CPU that the kernel dropped, in place of their sequence numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelLoss {
-    /// The CPU.
-    pub cpu: u32,
-    /// How many.
-    pub count: u64,
-    /// They exited after this moment, since 1970,
-    pub first_at: Duration,
-    /// and before this one.
-    pub last_at: Duration,
-}
-
-/// Where a reader is. It belongs to one selection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Position {
-    /// The sequence that it wants next.
-    next: u64,
-    /// What its selection takes of all before that.
-    passed: Selected,
-    /// When the newest exit before that was received, since 1970.
-    at: Duration,
 }
 
 /// Where a reader begins.
@@ -127,21 +84,6 @@ pub(super) struct MissedStart {
     pub(super) count: Option<u64>,
     /// All of them exited before this moment, since 1970.
     pub(super) last_at: Duration,
-}
-
-/// What a reader finds at its position.
-#[derive(Debug)]
-pub(super) enum Reading {
-    /// Encoded exits: entries of `ExitEvents.events`.
-    Exits { slices: Vec<Bytes>, count: u64 },
-    /// The kernel dropped exits here.
-    Lost(KernelLoss),
-    /// Nobody listened before this moment, since 1970.
-    Unwatched { until: Duration },
-    /// What stood here was evicted.
-    Evicted { missed: Selected, first_at: Duration, last_at: Duration },
-    /// The end.
-    Nothing,
 }
 
 /// The state of the history, for people.
@@ -187,6 +129,7 @@ impl History {
         inner.evicted = Totals::restore(&saved.evicted, cpus)?;
         inner.appended = inner.evicted.clone();
         inner.evicted_at = Duration::from_nanos(saved.evicted_at_ns);
+        inner.tombstones.set_forgot_unknown(saved.forgot_unknown);
         inner.next = saved.items.first().map_or(saved.next, |item| item.first);
         for item in saved.items {
             let item = Item::restore(item, cpus)?;
@@ -211,6 +154,7 @@ impl History {
             evicted: inner.evicted.save(),
             evicted_at_ns: to_ns(inner.evicted_at),
             items: inner.items.iter().map(Item::save).collect(),
+            forgot_unknown: inner.tombstones.any_unknown(),
         }
     }
 
@@ -390,161 +334,5 @@ impl Inner {
     }
 }
 
-impl Item {
-    fn save(&self) -> SavedItem {
-        match self {
-            Self::Exits(chunk) => chunk.save(),
-            Self::Lost { first, loss } => SavedItem {
-                first: *first,
-                last_at_ns: to_ns(loss.last_at),
-                cpus: vec![loss.cpu],
-                lost: loss.count,
-                first_at_ns: to_ns(loss.first_at),
-                ..SavedItem::default()
-            },
-            Self::Unwatched { first, cpus, until } => SavedItem {
-                first: *first,
-                last_at_ns: to_ns(*until),
-                cpus: cpus.iter().collect(),
-                ..SavedItem::default()
-            },
-        }
-    }
-
-    fn restore(saved: SavedItem, cpus: usize) -> Result<Self, DamagedHistory> {
-        if saved.cpus.iter().any(|cpu| *cpu as usize >= cpus) {
-            return Err(DamagedHistory("a CPU is not possible here"));
-        }
-        if saved.lost == 0 && saved.ends.is_empty() {
-            let until = Duration::from_nanos(saved.last_at_ns);
-            let cpus = Arc::new(saved.cpus.into_iter().collect());
-            return Ok(Self::Unwatched { first: saved.first, cpus, until });
-        }
-        if saved.lost == 0 {
-            return Chunk::restore(saved).map(|chunk| Self::Exits(Arc::new(chunk)));
-        }
-        let [cpu] = saved.cpus[..] else {
-            return Err(DamagedHistory("a loss has no CPU"));
-        };
-        let next = saved.first.checked_add(saved.lost);
-        next.ok_or(DamagedHistory("a loss is too large"))?;
-        let loss = KernelLoss {
-            cpu,
-            count: saved.lost,
-            first_at: Duration::from_nanos(saved.first_at_ns),
-            last_at: Duration::from_nanos(saved.last_at_ns),
-        };
-        Ok(Self::Lost { first: saved.first, loss })
-    }
-
-    fn first(&self) -> u64 {
-        match self {
-            Self::Exits(chunk) => chunk.first(),
-            Self::Lost { first, .. } | Self::Unwatched { first, .. } => *first,
-        }
-    }
-
-    /// The sequence after the item.
-    fn next(&self) -> u64 {
-        match self {
-            Self::Exits(chunk) => chunk.next(),
-            Self::Lost { first, loss } => first + loss.count,
-            Self::Unwatched { first, .. } => first + 1,
-        }
-    }
-
-    /// When the last of its exits was received or lost, since 1970.
-    fn last_at(&self) -> Duration {
-        match self {
-            Self::Exits(chunk) => chunk.received_at(),
-            Self::Lost { loss, .. } => loss.last_at,
-            Self::Unwatched { until, .. } => *until,
-        }
-    }
-
-    fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
-        match self {
-            Self::Exits(chunk) => {
-                chunk.exits().for_each(|(cpu, fate)| tally.add_exit(cpu, fate));
-            }
-            Self::Lost { loss, .. } => tally.add_lost(loss.cpu, loss.count),
-            Self::Unwatched { .. } => tally.add_unknown(),
-        }
-        tally
-    }
-
-    fn memory(&self) -> usize {
-        let outside = match self {
-            Self::Exits(chunk) => chunk.memory(),
-            Self::Lost { .. } => 0,
-            Self::Unwatched { cpus, .. } => size_of_val(&**cpus) + cpus.memory(),
-        };
-        size_of::<Self>() + outside
-    }
-}
-
-impl Position {
-    /// The sequence of the last exit before the position.
-    pub(super) fn cursor(&self) -> u64 {
-        self.next - FIRST_SEQUENCE
-    }
-
-    /// Takes a batch of exits, or a loss, from the front of `items` and moves behind it; `None` when
-    /// the selection takes nothing of them.
-    fn take(&mut self, items: &[Item], selection: &Selection) -> Option<Reading> {
-        let mut slices = Vec::new();
-        let mut count = 0;
-        for item in items {
-            match item {
-                Item::Exits(chunk) if count > 0 && count + chunk.len() > BATCH_EVENTS => break,
-                Item::Exits(chunk) => {
-                    count += chunk.select(self.next, selection, &mut slices);
-                    self.at = chunk.received_at();
-                }
-                Item::Lost { loss, .. } if selection.cpus().contains(loss.cpu) => {
-                    if count > 0 {
-                        break;
-                    }
-                    return Some(self.take_lost(item.next(), *loss));
-                }
-                Item::Unwatched { cpus, until, .. } if cpus.intersects(selection.cpus()) => {
-                    if count > 0 {
-                        break;
-                    }
-                    self.next = item.next();
-                    self.at = *until;
-                    return Some(Reading::Unwatched { until: *until });
-                }
-                Item::Lost { .. } | Item::Unwatched { .. } => {}
-            }
-            self.next = item.next();
-        }
-        self.passed.exits += count;
-        (count > 0).then_some(Reading::Exits { slices, count })
-    }
-
-    /// Moves forward to the exit with sequence `next`, counting what the selection takes on the way.
-    fn pass(&mut self, items: &VecDeque<Item>, next: u64, selection: &Selection) {
-        for item in items.iter().take_while(|item| item.first() < next) {
-            match item {
-                Item::Exits(chunk) => self.passed.exits += chunk.count_before(next, selection),
-                Item::Lost { first, loss } if selection.cpus().contains(loss.cpu) => {
-                    self.passed.lost += loss.count.min(next - first);
-                }
-                Item::Lost { .. } | Item::Unwatched { .. } => {}
-            }
-            self.at = item.last_at();
-        }
-        self.next = next;
-    }
-
-    /// Moves behind a loss. A position inside it is told of the rest.
-    fn take_lost(&mut self, next: u64, loss: KernelLoss) -> Reading {
-        let count = next - self.next;
-        self.next = next;
-        self.passed.lost += count;
-        self.at = loss.last_at;
-        Reading::Lost(KernelLoss { count, ..loss })
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::chunk::ChunkBuilder;
 use super::counters::Counters;
-use super::history::{History, KernelLoss};
+use super::history::History;
+use super::item::KernelLoss;
 use super::sequence::SequenceCheck;
 use crate::taskstats::{Cpumask, DelayAccounting, Exit, ExitSink};
 

@@ -19,6 +19,9 @@ pub struct SavedHistory {
     /// What is remembered, oldest first.
     #[prost(message, repeated, tag = "4")]
     pub items: Vec<SavedItem>,
+    /// Whether exits that nobody counted are among what was evicted.
+    #[prost(bool, tag = "5")]
+    pub forgot_unknown: bool,
 }
 
 /// Exits and losses of one CPU.

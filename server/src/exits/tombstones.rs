@@ -38,6 +38,16 @@ impl Tombstones {
         self.memory
     }
 
+    /// Whether exits that nobody counted are among what was evicted.
+    pub(super) fn any_unknown(&self) -> bool {
+        self.forgot_unknown || self.graves.iter().any(|grave| grave.tally.is_unknown())
+    }
+
+    /// Says whether they are among what an earlier run evicted, all of which is forgotten.
+    pub(super) fn set_forgot_unknown(&mut self, forgot_unknown: bool) {
+        self.forgot_unknown = forgot_unknown;
+    }
+
     /// Remembers what an item counted that took the sequences from `first` on.
     pub(super) fn bury(&mut self, first: u64, tally: Tally) {
         let tombstone = Tombstone { first, tally };

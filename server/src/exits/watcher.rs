@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counters::Counters;
-use super::history::{FutureSequence, History, KernelLoss, MissedStart, Position, Reading, Start};
+use super::history::{FutureSequence, History, MissedStart, Start};
 use super::intake::wall_clock;
+use super::item::KernelLoss;
+use super::position::{Position, Reading};
 use super::reader::Claim;
 use super::selection::Selection;
 
