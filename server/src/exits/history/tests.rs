@@ -218,7 +218,7 @@ proptest! {
     fn the_last_ones_are_the_newest_of_the_selection(
         exits in proptest::collection::vec((0..CPUS, any::<bool>()), 1..200),
         selections in selections(),
-        count in 0..100_u64,
+        count in 0..100_usize,
     ) {
         let history = History::new(1 << 20, CPUS as usize);
         let mut sent = Vec::new();
@@ -226,9 +226,9 @@ proptest! {
         for selection in selections {
             let taken = |it: &&Sent| selection.takes(it.cpu, it.fate);
             let all: Vec<u64> = sent.iter().filter(taken).map(|it| it.sequence).collect();
-            let expected = &all[all.len().saturating_sub(count as usize)..];
+            let expected = &all[all.len().saturating_sub(count)..];
             let mut reader = Reader::new(&history, selection.clone());
-            let begin = history.begin(Start::Last(count), &selection, Duration::ZERO).unwrap();
+            let begin = history.begin(Start::Last(count as u64), &selection, Duration::ZERO).unwrap();
             reader.position = begin.position;
             while reader.read(&history) {}
             prop_assert_eq!(&reader.received[..], expected);
