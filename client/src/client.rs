@@ -9,6 +9,9 @@ use taskstats_proto::v1::{
 };
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::error::Error;
 use crate::status::{self, Call};
@@ -53,6 +56,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct Client {
     service: TaskstatsServiceClient<Channel>,
+    health: HealthClient<Channel>,
     target: Target,
     deadline: Duration,
 }
@@ -184,12 +188,30 @@ impl Client {
         self.finish(service.get_node(self.request(GetNodeRequest {}))).await
     }
 
+    /// Returns whether the agent serves a service, by the standard health check. The empty name
+    /// stands for the whole agent.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchService`] when the agent has no service of this name, and what any call can
+    /// end with.
+    pub async fn health(&self, service: &str) -> Result<ServingStatus, Error> {
+        let request = self.request(HealthCheckRequest { service: service.to_owned() });
+        let mut health = self.health.clone();
+        match self.finish(health.check(request)).await {
+            Ok(answer) => Ok(answer.status()),
+            Err(Error::NoSuchTask { .. }) => {
+                Err(Error::NoSuchService { service: service.to_owned() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Opens a stream of exits. The deadline holds for opening it alone; the stream has no end of
     /// its own.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a cpumask that does not parse or names a CPU that the node
-    /// cannot have, or a delay out of bounds; [`Error::FailedPrecondition`] when the kernel does
+    /// cannot have, a delay out of bounds, or a cursor that lies in the future; [`Error::FailedPrecondition`] when the kernel does
     /// not let the agent listen; and what any call can end with.
     pub async fn watch(&self, request: WatchRequest) -> Result<ExitStream, Error> {
         let mut service = self.service.clone();
@@ -244,9 +266,10 @@ impl ClientBuilder {
         }
         match endpoint.connect().await {
             Ok(channel) => {
+                let health = HealthClient::new(channel.clone());
                 let service = TaskstatsServiceClient::new(channel)
                     .max_decoding_message_size(MAX_MESSAGE_BYTES);
-                Ok(Client { service, target, deadline: self.deadline })
+                Ok(Client { service, health, target, deadline: self.deadline })
             }
             Err(error) => Err(Error::Unreachable { target, source: Box::new(error) }),
         }

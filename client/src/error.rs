@@ -58,6 +58,12 @@ pub enum Error {
         /// The agent's sentence.
         message: String,
     },
+    /// The agent has no service of this name to be healthy.
+    #[error("the agent has no service {service:?}")]
+    NoSuchService {
+        /// The name that was asked for.
+        service: String,
+    },
     /// The request is not one that the agent can serve.
     #[error("{message}")]
     InvalidArgument {

@@ -45,7 +45,8 @@ pub use target::{DEFAULT_PORT, InvalidTarget, Target};
 pub use taskstats_proto::v1 as proto;
 pub use taskstats_proto::v1::{
     Cursor, DelayAccounting, ExitEvent, ExitEvents, GetNodeResponse, Heartbeat, Lost, LostStage,
-    Scope, TaskStats, WatchStarted,
+    OnLag, Scope, TaskStats, WatchStarted,
 };
 pub use tonic::Code;
+pub use tonic_health::pb::health_check_response::ServingStatus;
 pub use watch::{Event, ExitStream, WatchRequest};

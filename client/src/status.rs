@@ -178,6 +178,7 @@ mod tests {
             Error::Disconnected { .. } => format!("Disconnected {}", error.root_cause().unwrap()),
             Error::DeadlineExceeded { deadline } => format!("DeadlineExceeded {deadline:?}"),
             Error::NoSuchTask { message } => format!("NoSuchTask {message}"),
+            Error::NoSuchService { service } => format!("NoSuchService {service}"),
             Error::InvalidArgument { field, description, message } => {
                 format!("InvalidArgument {field} {description} {message}")
             }

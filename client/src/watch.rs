@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_core::Stream;
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{
-    ExitEvents, Heartbeat, Lost, Scope, WatchExitsRequest, WatchExitsResponse, WatchStarted,
+    Cursor, ExitEvents, Heartbeat, Lost, OnLag, Scope, WatchExitsRequest, WatchExitsResponse,
+    WatchStarted,
 };
 use tokio_stream::StreamExt;
 use tonic::Streaming;
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::status::Call;
 use crate::target::Target;
 
-/// Which exits to stream, and how promptly.
+/// Which exits to stream, from where on, and how promptly.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,7 +33,18 @@ use crate::target::Target;
 pub struct WatchRequest {
     cpus: String,
     scope: Scope,
+    begin: Begin,
     max_batch_delay: Option<Duration>,
+    on_lag: OnLag,
+}
+
+/// Where a stream begins.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Begin {
+    #[default]
+    Now,
+    After(Cursor),
+    Last(u32),
 }
 
 /// One message of a stream of exits.
@@ -98,6 +110,27 @@ impl WatchRequest {
         self
     }
 
+    /// Continues after a cursor that an earlier stream told: nothing that the agent remembers is
+    /// repeated or left out, and the rest is told as lost. Takes the place of
+    /// [`replay_last`](Self::replay_last).
+    pub fn resume_after(mut self, cursor: Cursor) -> Self {
+        self.begin = Begin::After(cursor);
+        self
+    }
+
+    /// Begins with so many of the newest exits that the agent remembers, as far as they belong to
+    /// the stream. Takes the place of [`resume_after`](Self::resume_after).
+    pub fn replay_last(mut self, exits: u32) -> Self {
+        self.begin = Begin::Last(exits);
+        self
+    }
+
+    /// Sets what the agent does when it forgets exits before this stream took them.
+    pub fn on_lag(mut self, on_lag: OnLag) -> Self {
+        self.on_lag = on_lag;
+        self
+    }
+
     /// Sets how long the agent may hold an exit back to send more of them at once; at most 10 s.
     pub fn max_batch_delay(mut self, delay: Duration) -> Self {
         self.max_batch_delay = Some(delay);
@@ -109,7 +142,38 @@ impl WatchRequest {
             Some(delay) => Some(delay.try_into().map_err(|_| too_long(delay))?),
             None => None,
         };
-        Ok(WatchExitsRequest { cpumask: self.cpus, scope: self.scope.into(), max_batch_delay })
+        let (resume_after, replay_last) = match self.begin {
+            Begin::Now => (None, 0),
+            Begin::After(cursor) => (Some(cursor), 0),
+            Begin::Last(exits) => (None, exits),
+        };
+        Ok(WatchExitsRequest {
+            cpumask: self.cpus,
+            scope: self.scope.into(),
+            resume_after,
+            replay_last,
+            max_batch_delay,
+            on_lag: self.on_lag.into(),
+        })
+    }
+}
+
+impl Event {
+    /// Returns the place after this message, to continue from with
+    /// [`WatchRequest::resume_after`]; `None` for a message that has none.
+    ///
+    /// Of a stream that itself continued, `Started` tells where this one begins: a client that loses
+    /// it before any other message continues from the cursor it had, so that what was lost between
+    /// the two is told again.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&Cursor> {
+        match self {
+            Self::Started(started) => started.cursor.as_ref(),
+            Self::Exits(exits) => exits.cursor.as_ref(),
+            Self::Lost(lost) => lost.cursor.as_ref(),
+            Self::Heartbeat(heartbeat) => heartbeat.cursor.as_ref(),
+            Self::Unknown => None,
+        }
     }
 }
 
@@ -170,11 +234,42 @@ mod tests {
         let request = WatchRequest::new()
             .cpus("0-1")
             .scope(Scope::Threads)
+            .replay_last(5)
+            .on_lag(OnLag::Close)
             .max_batch_delay(Duration::from_millis(10));
         let message = request.into_message().unwrap();
         assert_eq!(message.cpumask, "0-1");
         assert_eq!(message.scope(), Scope::Threads);
+        assert_eq!((message.replay_last, message.on_lag()), (5, OnLag::Close));
         assert_eq!(message.max_batch_delay.unwrap().nanos, 10_000_000);
+    }
+
+    /// The agent refuses a request with both.
+    #[test]
+    fn a_stream_begins_in_one_place() {
+        let cursor = || Cursor { instance_id: "run1".to_owned(), sequence: 7 };
+        let message = WatchRequest::new().replay_last(5).resume_after(cursor()).into_message();
+        let expected =
+            WatchExitsRequest { resume_after: Some(cursor()), ..WatchExitsRequest::default() };
+        assert_eq!(message.unwrap(), expected);
+        let message = WatchRequest::new().resume_after(cursor()).replay_last(5).into_message();
+        assert_eq!(message.unwrap(), WatchExitsRequest { replay_last: 5, ..Default::default() });
+    }
+
+    #[test]
+    fn every_message_tells_its_place() {
+        let cursor = Some(Cursor { instance_id: "run1".to_owned(), sequence: 7 });
+        let kinds = [
+            Kind::Started(WatchStarted { cursor: cursor.clone(), ..Default::default() }),
+            Kind::Events(ExitEvents { cursor: cursor.clone(), ..Default::default() }),
+            Kind::Lost(Lost { cursor: cursor.clone(), ..Default::default() }),
+            Kind::Heartbeat(Heartbeat { cursor: cursor.clone() }),
+        ];
+        for kind in kinds {
+            let event = Event::from(WatchExitsResponse { kind: Some(kind) });
+            assert_eq!(event.cursor(), cursor.as_ref(), "{event:?}");
+        }
+        assert_eq!(Event::Unknown.cursor(), None);
     }
 
     #[test]

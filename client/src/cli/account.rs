@@ -20,7 +20,7 @@ pub(super) enum DelayClass {
 /// The class that a task waited longest for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum LongestDelay {
-    /// Delays are not accounted, so the longest cannot be known.
+    /// Delays are not accounted, and not even that for a CPU was reported.
     Off,
     /// Nothing was waited for, or nothing was reported.
     None,
@@ -29,6 +29,15 @@ pub(super) enum LongestDelay {
 }
 
 impl DelayClass {
+    /// For reading, in the middle of a line: `cpu`.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Irq => "irq",
+            other => other.title(),
+        }
+    }
+
     /// For reading: `block I/O`.
     pub(super) fn title(self) -> &'static str {
         match self {
@@ -74,10 +83,13 @@ pub(super) fn delay_classes(delays: &Delays) -> impl Iterator<Item = (DelayClass
     .filter_map(|(class, delay)| Some((class, delay.as_ref()?)))
 }
 
-/// The class with the largest total.
+/// The class with the largest total. Without delay accounting only the wait for a CPU is known,
+/// which the scheduler keeps in any case, and it is told even when it is 0.
 pub(super) fn longest_delay(stats: &TaskStats) -> LongestDelay {
     if stats.delay_accounting() == DelayAccounting::Off {
-        return LongestDelay::Off;
+        let cpu = stats.delays.as_ref().and_then(|delays| delays.cpu.as_ref());
+        return cpu
+            .map_or(LongestDelay::Off, |cpu| LongestDelay::Of(DelayClass::Cpu, cpu.total_ns));
     }
     let Some(delays) = &stats.delays else { return LongestDelay::None };
     let waited = delay_classes(delays).filter(|(_, delay)| delay.total_ns > 0);
@@ -132,8 +144,13 @@ mod tests {
     }
 
     #[test]
-    fn without_delay_accounting_no_delay_is_the_longest() {
-        assert_eq!(longest_delay(&waiting(DelayAccounting::Off, 5, 0)), LongestDelay::Off);
+    fn without_delay_accounting_the_wait_for_a_cpu_is_still_known() {
+        let cpu = |total| LongestDelay::Of(DelayClass::Cpu, total);
+        assert_eq!(longest_delay(&waiting(DelayAccounting::Off, 5, 9)), cpu(5));
+        assert_eq!(longest_delay(&waiting(DelayAccounting::Off, 0, 9)), cpu(0));
+        let delay_accounting = DelayAccounting::Off.into();
+        let unreported = TaskStats { delay_accounting, ..Default::default() };
+        assert_eq!(longest_delay(&unreported), LongestDelay::Off);
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::place::parse_place;
 use super::time::parse_duration;
-use crate::{Scope, Target};
+use crate::{Cursor, OnLag, Scope, Target};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  it worked; also when the reader of the output went away, and when watch was interrupted
-  1  the call failed: no such task, the agent refused, could not be reached or went away
+  1  the call failed: no such task, the agent refused, could not be reached or went away;
+     or health: it is not serving
   2  the arguments are wrong";
 
 /// Ask taskstatsd for the kernel's accounts of tasks, live or as they exit.
@@ -59,6 +61,12 @@ pub(super) enum Command {
     Watch(Watch),
     /// Print what the node and the agent are and can do
     Node,
+    /// Print whether the agent is serving
+    Health {
+        /// The service, such as taskstats.v1.TaskstatsService [default: the whole agent]
+        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+        service: String,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -98,6 +106,23 @@ pub(super) struct Watch {
     /// Which exits: all, those that end a process, or those that do not
     #[arg(long, value_enum, default_value_t = ScopeChoice::All)]
     pub(super) scope: ScopeChoice,
+
+    /// Begin with this many of the newest exits that the agent remembers
+    #[arg(long, value_name = "N", conflicts_with = "after",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) last: Option<u32>,
+
+    /// Continue after this place, which an earlier watch told at its end
+    #[arg(long, value_name = "INSTANCE:SEQUENCE", value_parser = parse_place)]
+    pub(super) after: Option<Cursor>,
+
+    /// What the agent is to do when this watch is too slow: tell the loss, or end it
+    #[arg(long, value_enum, default_value_t = OnLagChoice::Skip)]
+    pub(super) on_lag: OnLagChoice,
+
+    /// Once connected, connect again whenever the agent goes away, and continue where it ended
+    #[arg(long)]
+    pub(super) reconnect: bool,
 
     /// Stop after this many exits
     #[arg(short = 'n', long = "number", value_name = "N",
@@ -142,6 +167,24 @@ pub(super) enum ScopeChoice {
     Processes,
     /// Exits that do not
     Threads,
+}
+
+/// What becomes of a watch that is too slow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum OnLagChoice {
+    /// The loss is told
+    Skip,
+    /// The watch ends
+    Close,
+}
+
+impl From<OnLagChoice> for OnLag {
+    fn from(choice: OnLagChoice) -> Self {
+        match choice {
+            OnLagChoice::Skip => Self::Skip,
+            OnLagChoice::Close => Self::Close,
+        }
+    }
 }
 
 impl From<ScopeChoice> for Scope {

@@ -84,17 +84,23 @@ pub(super) fn lost_row(lost: &Lost, look: &Look) -> String {
         None => "an unknown number of exits".to_owned(),
     };
     let cpu = lost.cpu.map(|cpu| format!(" on CPU {cpu}")).unwrap_or_default();
-    let moment = |moment: &Option<prost_types::Timestamp>| {
-        moment.as_ref().map_or_else(|| ABSENT.to_owned(), |moment| look.clock.time_of_day(moment))
-    };
-    let text = format!(
-        "-- lost {count}{cpu}: {} (from {} to {}; {} in all at this stage)",
-        cause(lost.stage()),
-        moment(&lost.first_at),
-        moment(&lost.last_at),
-        lost.total,
-    );
+    let text = format!("-- lost {count}{cpu}: {}{}", cause(lost.stage()), known(lost, look));
     look.palette.paint(Tone::Alarming, &text) + "\n"
+}
+
+/// What is known of a loss beside its count: ` (from 14:07:09.120 until 14:07:09.250; …)`.
+fn known(lost: &Lost, look: &Look) -> String {
+    let moment = |word, moment: &Option<prost_types::Timestamp>| {
+        moment.as_ref().map(|moment| format!("{word} {}", look.clock.time_of_day(moment)))
+    };
+    let span: Vec<_> = [moment("from", &lost.first_at), moment("until", &lost.last_at)]
+        .into_iter()
+        .flatten()
+        .collect();
+    let span = Some(span.join(" ")).filter(|span| !span.is_empty());
+    let total = lost.count.map(|_| format!("{} in all at this stage", lost.total));
+    let parts: Vec<_> = span.into_iter().chain(total).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join("; ")) }
 }
 
 /// A loss as a line of `key=value`.
@@ -122,7 +128,7 @@ pub(super) fn delay(stats: &TaskStats) -> String {
         LongestDelay::Off => "off".to_owned(),
         LongestDelay::None => ABSENT.to_owned(),
         LongestDelay::Of(class, total) => {
-            format!("{} {}", class.title(), units::nanoseconds(total))
+            format!("{} {}", class.label(), units::nanoseconds(total))
         }
     }
 }
@@ -212,7 +218,7 @@ fn cause(stage: LostStage) -> &'static str {
     match stage {
         LostStage::Unspecified => "the agent does not say where",
         LostStage::KernelSocket => "the agent's socket was full, and the kernel dropped them",
-        LostStage::History => "the agent had to forget them: this reader is too slow",
-        LostStage::AgentRestart => "the agent was restarted",
+        LostStage::History => "the agent had to forget them before this watch took them",
+        LostStage::AgentRestart => "the agent was restarted, and nobody saw what ended meanwhile",
     }
 }

@@ -3,11 +3,13 @@
 use std::error::Error as StdError;
 use std::io::{self, Write};
 
+use super::place::show_place;
 use super::text::escaped;
 use crate::{Cursor, Error};
 
 const START: &str =
     "start it (taskstatsd, or systemctl start taskstatsd), or name another with --target";
+const STREAM_ENDED: &str = "the agent ended the stream";
 const NOT_ALLOWED: &str = "this user may not open the socket";
 
 /// Why a command did not do what it was asked for.
@@ -17,7 +19,8 @@ pub(super) enum Failure {
     Call(Error),
     /// A stream ended, with an error or without one.
     Watch { error: Option<Error>, cursor: Option<Cursor> },
-    /// Some ids have no account, which was told already.
+    /// The answer was printed, or told, and is not a good one: some ids have no account, or the
+    /// service does not serve.
     Refused,
     /// Standard output does not take what is written, or a signal cannot be awaited.
     Io(io::Error),
@@ -33,7 +36,7 @@ impl Failure {
         match self {
             Self::Call(error) => Some(sentence(error)),
             Self::Watch { error, cursor } => {
-                let what = error.as_ref().map_or("the agent ended the stream".to_owned(), sentence);
+                let what = error.as_ref().map_or_else(|| STREAM_ENDED.to_owned(), sentence);
                 Some(what + &place(cursor.as_ref()))
             }
             Self::Refused => None,
@@ -59,15 +62,24 @@ pub(super) fn tell(sentence: &str) {
     let _ = writeln!(io::stderr(), "taskstatsctl: {}", escaped(sentence));
 }
 
+/// Why a stream ended, without advice.
+pub(super) fn reason(error: Option<&Error>) -> String {
+    error.map_or_else(|| STREAM_ENDED.to_owned(), what)
+}
+
 /// What happened and, where it is known, what to do.
 pub(super) fn sentence(error: &Error) -> String {
-    let what = match error.root_cause() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    };
+    let what = what(error);
     match advice(error, &what) {
         Some(advice) => format!("{what}; {advice}"),
         None => what,
+    }
+}
+
+fn what(error: &Error) -> String {
+    match error.root_cause() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 
@@ -103,9 +115,7 @@ fn is_denied(error: &(dyn StdError + 'static)) -> bool {
 
 fn place(cursor: Option<&Cursor>) -> String {
     match cursor {
-        Some(cursor) => {
-            format!("; the last exit was {} of agent run {}", cursor.sequence, cursor.instance_id)
-        }
+        Some(cursor) => format!("; continue with --after {}", show_place(cursor)),
         None => String::new(),
     }
 }
@@ -162,7 +172,7 @@ mod tests {
         let failure = Failure::Watch { error: None, cursor: Some(cursor) };
         assert_eq!(
             failure.sentence().unwrap(),
-            "the agent ended the stream; the last exit was 7 of agent run run1"
+            "the agent ended the stream; continue with --after run1:7"
         );
     }
 }

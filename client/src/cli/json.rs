@@ -6,10 +6,11 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use taskstats_proto::FILE_DESCRIPTOR_SET;
 use taskstats_proto::v1::{GetNodeResponse, GetPidResponse, GetTgidResponse, WatchExitsResponse};
+use tonic_health::pb::HealthCheckResponse;
 
 /// A message that is printed on its own.
 pub(super) trait Document: Message {
-    /// Its full name in the contract.
+    /// Its full name in the contract, or in that of the health check.
     const NAME: &'static str;
 }
 
@@ -33,6 +34,10 @@ impl Document for GetNodeResponse {
 
 impl Document for WatchExitsResponse {
     const NAME: &'static str = "taskstats.v1.WatchExitsResponse";
+}
+
+impl Document for HealthCheckResponse {
+    const NAME: &'static str = "grpc.health.v1.HealthCheckResponse";
 }
 
 impl Json {
@@ -70,14 +75,19 @@ fn reflected<D: Document>(document: &D) -> io::Result<DynamicMessage> {
 /// The pool is parsed once, however many documents are written.
 fn descriptor(name: &str) -> io::Result<MessageDescriptor> {
     thread_local! {
-        static POOL: Result<DescriptorPool, prost_reflect::DescriptorError> =
-            DescriptorPool::decode(FILE_DESCRIPTOR_SET);
+        static POOL: Result<DescriptorPool, prost_reflect::DescriptorError> = pool();
     }
     POOL.with(|pool| {
         let pool = pool.as_ref().map_err(|error| io::Error::other(error.to_string()))?;
         let missing = || io::Error::other(format!("{name} is not in the descriptor set"));
         pool.get_message_by_name(name).ok_or_else(missing)
     })
+}
+
+fn pool() -> Result<DescriptorPool, prost_reflect::DescriptorError> {
+    let mut pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET)?;
+    pool.decode_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)?;
+    Ok(pool)
 }
 
 #[cfg(test)]
@@ -100,6 +110,7 @@ mod tests {
             GetTgidResponse::NAME,
             GetNodeResponse::NAME,
             WatchExitsResponse::NAME,
+            HealthCheckResponse::NAME,
         ] {
             assert_eq!(descriptor(name).unwrap().full_name(), name);
         }

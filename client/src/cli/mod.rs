@@ -6,10 +6,14 @@ mod columns;
 mod exits;
 mod failure;
 mod get;
+mod health;
 mod json;
 mod node;
 mod output;
 mod palette;
+mod place;
+mod printer;
+mod reconnect;
 mod signals;
 mod stats;
 mod text;
@@ -51,6 +55,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Man => print_manual(),
         Command::Get(get) => get::run(&connect(&args).await?, get, &mut out).await,
         Command::Watch(watch) => watch::run(&connect(&args).await?, watch, &mut out).await,
+        Command::Health { service } => health::run(&connect(&args).await?, service, &mut out).await,
         Command::Node => node::run(&connect(&args).await?, &mut out).await,
     }
 }

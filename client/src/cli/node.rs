@@ -37,7 +37,7 @@ fn compact(node: &GetNodeResponse) -> String {
     format!(
         "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
          delay_accounting={} agent={} instance_id={} started_at={} watchable={} received={} \
-         delivered={} lost={lost} watchers={}\n",
+         delivered={} lost={lost} unexplained_gaps={} watchers={}\n",
         word(&node.node_name),
         word(&node.boot_id),
         word(&node.kernel_release),
@@ -51,6 +51,7 @@ fn compact(node: &GetNodeResponse) -> String {
         node.exits.as_ref().is_some_and(|exits| exits.watchable),
         counters.received,
         counters.delivered,
+        counters.unexplained_gaps,
         counters.watchers,
     )
 }
@@ -103,6 +104,7 @@ fn counters(counters: &Counters) -> Section {
     });
     let watched = Some(&counters.watched_cpus).filter(|cpus| !cpus.is_empty());
     section
+        .row("unexplained gaps", counters.unexplained_gaps)
         .row("watchers now", counters.watchers)
         .known("watched CPUs now", watched.map(|cpus| escaped(cpus)))
 }

@@ -21,6 +21,9 @@ pub(super) struct Section {
 /// The longest key, `write-protect copy`, and a gap.
 const KEY_WIDTH: usize = 20;
 
+/// Numbers of calls are known to so many.
+const CALLS_STEP: u64 = 1024;
+
 const THREAD_COLUMNS: [Column; 6] = [
     Column { title: "TID", width: 9, side: Side::Right },
     Column { title: "COMM", width: 15, side: Side::Left },
@@ -159,13 +162,22 @@ fn memory(memory: &Memory) -> Section {
 }
 
 fn io(io: &Io) -> Section {
-    let calls = |bytes, calls| format!("{} in {calls} calls", units::bytes(bytes));
+    let calls = |bytes, calls| format!("{} in {}", units::bytes(bytes), counted(calls));
     Section::new("I/O")
         .row("read by calls", calls(io.read_chars_bytes, io.read_syscalls))
         .row("written by calls", calls(io.write_chars_bytes, io.write_syscalls))
         .row("read from storage", units::bytes(io.read_bytes))
         .row("written to storage", units::bytes(io.write_bytes))
         .row("write cancelled", units::bytes(io.cancelled_write_bytes))
+}
+
+/// How many calls there were. The kernel sends their number with the low ten bits cleared, as if it
+/// were bytes: see `KB_MASK` in its `kernel/tsacct.c`.
+fn counted(calls: u64) -> String {
+    match calls {
+        0 => format!("under {CALLS_STEP} calls"),
+        calls => format!("{calls} to {} calls", calls.saturating_add(CALLS_STEP - 1)),
+    }
 }
 
 fn waiting(stats: &TaskStats, delays: &Delays, look: &Look) -> Section {
@@ -246,6 +258,12 @@ mod tests {
         assert_eq!(flags(0x40), "64");
         assert_eq!(policy(3), "batch");
         assert_eq!(policy(99), "99");
+    }
+
+    #[test]
+    fn calls_are_as_exact_as_the_kernel_tells_them() {
+        assert_eq!(counted(0), "under 1024 calls");
+        assert_eq!(counted(2048), "2048 to 3071 calls");
     }
 
     #[test]

@@ -1,45 +1,59 @@
 //! `taskstatsctl watch`.
 
+use std::time::Instant;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::Watch;
-use super::exits::{compact, compact_lost, lost_row, row, titles};
-use super::failure::{Failure, tell};
-use super::output::{Mode, Output};
-use crate::proto::WatchExitsResponse;
-use crate::proto::watch_exits_response::Kind;
-use crate::{
-    Client, Cursor, DelayAccounting, Event, ExitEvent, ExitEvents, ExitStream, Heartbeat, Lost,
-    WatchRequest, WatchStarted,
-};
+use super::failure::{Failure, reason, tell};
+use super::output::Output;
+use super::place::show_place;
+use super::printer::Printer;
+use super::reconnect::{Backoff, may_pass};
+use crate::{Client, Error, WatchRequest};
 
-const DELAYS_ARE_OFF: &str = "note: delay accounting is off, so delays are not known; \
-     sysctl kernel.task_delayacct=1 turns it on for tasks that start later";
-
-const TOO_OLD: &str = "note: the agent sent a message that this client is too old for";
-
-/// Prints a stream until enough was printed.
-struct Printer<'a> {
-    out: &'a mut Output,
-    /// How many exits are still to be printed; `None` for no limit.
-    remaining: Option<u64>,
-    cursor: Option<Cursor>,
+/// One watch, over as many streams as it takes.
+struct Session<'a> {
+    client: &'a Client,
+    request: WatchRequest,
+    printer: Printer<'a>,
+    backoff: Backoff,
+    /// Whether the last stream ended, which was told, and none began since.
+    away: bool,
 }
 
+/// How one stream ended.
+enum End {
+    /// Enough was printed.
+    Enough,
+    /// It could not be opened.
+    Refused(Error),
+    /// It was open, and ended, with an error or without one.
+    Broken(Option<Error>),
+}
+
+/// Prints exits until there were enough, or until an interrupt.
 pub(super) async fn run(client: &Client, watch: &Watch, out: &mut Output) -> Result<(), Failure> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut printer = Printer { out, remaining: watch.number, cursor: None };
-    let opened = tokio::select! {
-        _ = interrupt.recv() => return Ok(()),
-        opened = client.watch(request(watch)) => opened,
-    };
-    printer.print_all(opened?, &mut interrupt).await
+    let mut interrupt: Signal = signal(SignalKind::interrupt())?;
+    let printer = Printer::new(out, watch.number);
+    let request = request(watch);
+    let mut session = Session { client, request, printer, backoff: Backoff::new(), away: false };
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        ended = session.run(watch.reconnect) => ended,
+    }
 }
 
 fn request(watch: &Watch) -> WatchRequest {
-    let mut request = WatchRequest::new().scope(watch.scope.into());
+    let mut request = WatchRequest::new().scope(watch.scope.into()).on_lag(watch.on_lag.into());
     if let Some(list) = &watch.cpus {
         request = request.cpus(list);
+    }
+    if let Some(exits) = watch.last {
+        request = request.replay_last(exits);
+    }
+    if let Some(cursor) = &watch.after {
+        request = request.resume_after(cursor.clone());
     }
     if let Some(delay) = watch.max_batch_delay {
         request = request.max_batch_delay(delay);
@@ -47,108 +61,66 @@ fn request(watch: &Watch) -> WatchRequest {
     request
 }
 
-impl Printer<'_> {
-    async fn print_all(
-        &mut self,
-        mut exits: ExitStream,
-        interrupt: &mut Signal,
-    ) -> Result<(), Failure> {
-        while self.remaining != Some(0) {
-            let event = tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                event = exits.next() => event,
+impl Session<'_> {
+    async fn run(&mut self, reconnect: bool) -> Result<(), Failure> {
+        let mut connected = false;
+        loop {
+            let opened_at = Instant::now();
+            let error = match self.stream().await? {
+                End::Enough => return Ok(()),
+                End::Refused(error) if !connected => return Err(error.into()),
+                End::Refused(error) => Some(error),
+                End::Broken(error) => error,
             };
-            match event {
-                Some(Ok(event)) => self.event(event)?,
-                Some(Err(error)) => return Err(self.ended(Some(error))),
-                None => return Err(self.ended(None)),
+            connected = true;
+            if !reconnect || !error.as_ref().is_none_or(may_pass) {
+                let cursor = self.printer.cursor().cloned();
+                return Err(Failure::Watch { error, cursor });
             }
+            self.went_away(error.as_ref());
+            self.backoff.lived(opened_at);
+            tokio::time::sleep(self.backoff.delay(error.as_ref())).await;
         }
-        Ok(())
     }
 
-    fn ended(&mut self, error: Option<crate::Error>) -> Failure {
-        Failure::Watch { error, cursor: self.cursor.take() }
-    }
-
-    fn event(&mut self, event: Event) -> Result<(), Failure> {
-        match event {
-            Event::Started(started) => self.started(started)?,
-            Event::Exits(batch) => self.exits(batch)?,
-            Event::Lost(lost) => self.lost(lost)?,
-            Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat)?,
-            Event::Unknown => tell(TOO_OLD),
+    /// Prints one stream, which begins after what was printed already.
+    async fn stream(&mut self) -> Result<End, Failure> {
+        let mut request = self.request.clone();
+        if let Some(cursor) = self.printer.cursor() {
+            request = request.resume_after(cursor.clone());
         }
-        Ok(self.out.flush()?)
-    }
-
-    fn started(&mut self, started: WatchStarted) -> Result<(), Failure> {
-        self.cursor.clone_from(&started.cursor);
-        if let Mode::Json(_) = self.out.mode {
-            return self.document(Kind::Started(started));
-        }
-        tell(&format!(
-            "watching CPUs {} of node {} (taskstats version {})",
-            started.cpumask, started.node_name, started.taskstats_version
-        ));
-        if started.delay_accounting() == DelayAccounting::Off {
-            tell(DELAYS_ARE_OFF);
-        }
-        if let Mode::Table(look) = &self.out.mode {
-            let text = titles(look);
-            self.out.text(&text)?;
-        }
-        Ok(())
-    }
-
-    /// Prints exits one by one, in JSON too, so that a line is an exit whatever the batch.
-    fn exits(&mut self, batch: ExitEvents) -> Result<(), Failure> {
-        let ExitEvents { events, cursor } = batch;
-        let last = events.len().saturating_sub(1);
-        for (at, exit) in events.into_iter().enumerate() {
-            if self.remaining == Some(0) {
-                return Ok(());
-            }
-            let here = if at == last { cursor.clone() } else { place_of(&exit, cursor.as_ref()) };
-            self.cursor.clone_from(&here);
-            self.exit(exit, here)?;
-            self.remaining = self.remaining.map(|remaining| remaining - 1);
-        }
-        Ok(())
-    }
-
-    fn exit(&mut self, exit: ExitEvent, cursor: Option<Cursor>) -> Result<(), Failure> {
-        let text = match &self.out.mode {
-            Mode::Table(look) => row(&exit, look),
-            Mode::Compact => compact(&exit),
-            Mode::Json(_) => {
-                return self.document(Kind::Events(ExitEvents { events: vec![exit], cursor }));
-            }
+        let mut exits = match self.client.watch(request).await {
+            Ok(exits) => exits,
+            Err(error) => return Ok(End::Refused(error)),
         };
-        Ok(self.out.text(&text)?)
+        while !self.printer.is_done() {
+            match exits.next().await {
+                Some(Ok(event)) => {
+                    self.is_back();
+                    self.printer.event(event)?;
+                }
+                Some(Err(error)) => return Ok(End::Broken(Some(error))),
+                None => return Ok(End::Broken(None)),
+            }
+        }
+        Ok(End::Enough)
     }
 
-    fn lost(&mut self, lost: Lost) -> Result<(), Failure> {
-        self.cursor.clone_from(&lost.cursor);
-        let text = match &self.out.mode {
-            Mode::Table(look) => lost_row(&lost, look),
-            Mode::Compact => compact_lost(&lost),
-            Mode::Json(_) => return self.document(Kind::Lost(lost)),
-        };
-        Ok(self.out.text(&text)?)
+    /// Tells that the watch waits, once however many attempts it takes.
+    fn went_away(&mut self, error: Option<&Error>) {
+        if !std::mem::replace(&mut self.away, true) {
+            tell(&format!("waiting for the agent: {}", reason(error)));
+        }
     }
 
-    fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<(), Failure> {
-        self.cursor.clone_from(&heartbeat.cursor);
-        self.document(Kind::Heartbeat(heartbeat))
+    /// Tells that the watch goes on.
+    fn is_back(&mut self) {
+        if !std::mem::replace(&mut self.away, false) {
+            return;
+        }
+        match self.printer.cursor() {
+            Some(cursor) => tell(&format!("connected again, after {}", show_place(cursor))),
+            None => tell("connected again"),
+        }
     }
-
-    fn document(&mut self, kind: Kind) -> Result<(), Failure> {
-        Ok(self.out.document(&WatchExitsResponse { kind: Some(kind) })?)
-    }
-}
-
-/// The place after an exit inside a batch.
-fn place_of(exit: &ExitEvent, end: Option<&Cursor>) -> Option<Cursor> {
-    Some(Cursor { sequence: exit.sequence, ..end?.clone() })
 }

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
 
 /// The id that the agent knows, as a task and as a process.
 pub(crate) const KNOWN: u32 = 42;
@@ -39,6 +40,10 @@ pub(crate) struct Script {
     pub(crate) node: v1::GetNodeResponse,
     pub(crate) exits: Vec<Kind>,
     pub(crate) end: End,
+    /// The streams after the first; the last of them again and again.
+    pub(crate) later: Vec<(Vec<Kind>, End)>,
+    /// What the health of the agent is, under the empty name.
+    pub(crate) health: ServingStatus,
     /// What every call but those for an id ends with, if anything.
     pub(crate) refusal: Option<Status>,
 }
@@ -46,7 +51,7 @@ pub(crate) struct Script {
 /// What the agent was asked.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    pub(crate) watch: Option<v1::WatchExitsRequest>,
+    pub(crate) watches: Vec<v1::WatchExitsRequest>,
     pub(crate) metadata: Option<MetadataMap>,
 }
 
@@ -70,6 +75,8 @@ impl Default for Script {
             node: v1::GetNodeResponse::default(),
             exits: Vec::new(),
             end: End::Never,
+            later: Vec::new(),
+            health: ServingStatus::Serving,
             refusal: None,
         }
     }
@@ -79,11 +86,15 @@ impl Agent {
     pub(crate) fn start(script: Script) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let heard = Arc::default();
+        let status = script.health;
         let service = Service { script, heard: Arc::clone(&heard) };
         let listener = UnixListener::bind(folder.path().join("agent.sock")).unwrap();
         let server = tokio::spawn(async move {
+            let (reporter, health) = tonic_health::server::health_reporter();
+            reporter.set_service_status("", status).await;
             tonic::transport::Server::builder()
                 .add_service(TaskstatsServiceServer::new(service))
+                .add_service(health)
                 .serve_with_incoming(UnixListenerStream::new(listener))
                 .await
                 .unwrap();
@@ -114,6 +125,15 @@ impl Service {
     fn listen<T>(&self, request: &Request<T>) -> Result<(), Status> {
         self.heard.lock().unwrap().metadata = Some(request.metadata().clone());
         self.script.refusal.clone().map_or(Ok(()), Err)
+    }
+
+    /// What the next stream is, of which the first `before` were asked for already.
+    fn stream(&self, before: usize) -> (Vec<Kind>, End) {
+        let later = &self.script.later;
+        match before.checked_sub(1).map(|at| later.get(at).or(later.last())) {
+            Some(Some(stream)) => stream.clone(),
+            Some(None) | None => (self.script.exits.clone(), self.script.end.clone()),
+        }
     }
 
     async fn account(&self, id: u32) -> Result<v1::TaskStats, Status> {
@@ -183,13 +203,18 @@ impl TaskstatsService for Service {
         request: Request<v1::WatchExitsRequest>,
     ) -> Result<Response<Self::WatchExitsStream>, Status> {
         self.listen(&request)?;
-        self.heard.lock().unwrap().watch = Some(request.into_inner());
-        let messages = self.script.exits.clone().into_iter().map(|kind| {
+        let before = {
+            let mut heard = self.heard.lock().unwrap();
+            heard.watches.push(request.into_inner());
+            heard.watches.len() - 1
+        };
+        let (exits, end) = self.stream(before);
+        let messages = exits.into_iter().map(|kind| {
             let message = v1::WatchExitsResponse { kind: Some(kind) };
             Ok(EncodedWatchExitsResponse::from(&message))
         });
         let messages = tokio_stream::iter(messages);
-        Ok(Response::new(match self.script.end.clone() {
+        Ok(Response::new(match end {
             End::Never => Box::pin(messages.chain(tokio_stream::pending())),
             End::Cleanly => Box::pin(messages),
             End::With(status) => Box::pin(messages.chain(tokio_stream::once(Err(status)))),

@@ -61,8 +61,8 @@ Memory
   RSS integral        0 MB·µs
   virtual integral    0 MB·µs
 I/O
-  read by calls       0 B in 0 calls
-  written by calls    0 B in 0 calls
+  read by calls       0 B in under 1024 calls
+  written by calls    0 B in under 1024 calls
   read from storage   4.0 KiB
   written to storage  8.0 KiB
   write cancelled     0 B
@@ -136,7 +136,7 @@ Delays (delay accounting is off: only those for a CPU are known)
 ";
     assert!(text(&output.stdout).ends_with(expected), "{}", text(&output.stdout));
     let output = run(&agent, &["get", "pid", "42", "-o", "compact"]).await;
-    assert!(text(&output.stdout).ends_with(" max_delay=off\n"));
+    assert!(text(&output.stdout).ends_with(" max_delay=cpu:40µs\n"));
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn an_agent_that_is_not_there_is_to_be_started() {
 
 #[tokio::test]
 async fn wrong_arguments_are_code_2() {
-    let wrong: [&[&str]; 9] = [
+    let wrong: [&[&str]; 13] = [
         &[],
         &["get"],
         &["get", "pid"],
@@ -213,6 +213,10 @@ async fn wrong_arguments_are_code_2() {
         &["watch", "-n", "0"],
         &["watch", "--scope", "some"],
         &["watch", "--max-batch-delay", "10"],
+        &["watch", "--last", "0"],
+        &["watch", "--after", "run1"],
+        &["watch", "--after", "run1:7", "--last", "5"],
+        &["watch", "--on-lag", "wait"],
         &["node", "--target", "nowhere"],
         &["node", "-o", "xml"],
     ];

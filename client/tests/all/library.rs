@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use taskstats_client::proto::GetNodeResponse;
 use taskstats_client::{
-    Client, DelayAccounting, Error, Event, Scope, TaskId, Threads, WatchRequest,
+    Client, DelayAccounting, Error, Event, Scope, ServingStatus, TaskId, Threads, WatchRequest,
 };
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -82,7 +82,7 @@ async fn a_stream_yields_every_kind_in_its_place() {
     assert!(matches!(stream.next().await, Some(Ok(Event::Heartbeat(h))) if h.cursor == cursor(14)));
     assert!(stream.next().await.is_none());
     let heard = agent.heard();
-    let request = heard.watch.as_ref().unwrap();
+    let request = &heard.watches[0];
     assert_eq!((request.cpumask.as_str(), request.scope()), ("0-1", Scope::Processes));
 }
 
@@ -124,6 +124,15 @@ async fn nobody_at_the_target_is_unreachable() {
         );
     }
     assert!(matches!(Client::connect("nowhere").await, Err(Error::InvalidTarget(_))));
+}
+
+#[tokio::test]
+async fn health_is_asked_for_by_name() {
+    let agent = Agent::start(Script::default());
+    let client = connected(&agent).await;
+    assert_eq!(client.health("").await.unwrap(), ServingStatus::Serving);
+    let error = client.health("other").await.unwrap_err();
+    assert!(matches!(error, Error::NoSuchService { service } if service == "other"));
 }
 
 /// A connection that broke is told apart from an agent that says no, and from one that is gone.

@@ -5,6 +5,8 @@
 mod agent;
 mod command;
 mod exits;
+mod health;
 mod library;
 mod node;
+mod resuming;
 mod watching;

@@ -31,6 +31,7 @@ fn node() -> GetNodeResponse {
             lost: vec![lost],
             watchers: 2,
             watched_cpus: "0-1".to_owned(),
+            unexplained_gaps: 4,
         }),
         history: Some(History {
             first_sequence: 1,
@@ -65,6 +66,7 @@ Since it started
   received            100
   delivered           200
   lost in the kernel  3
+  unexplained gaps    4
   watchers now        2
   watched CPUs now    0-1
 History

@@ -3,14 +3,14 @@
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use taskstats_client::DelayAccounting;
 use taskstats_client::proto::watch_exits_response::Kind;
+use taskstats_client::{DelayAccounting, OnLag};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tonic::Status;
 
 use crate::agent::{Agent, End, Script};
 use crate::command::{run, soon, taskstatsctl, text};
-use crate::exits::{batch, code, exit, lost, signal, started};
+use crate::exits::{batch, code, cursor, exit, lost, signal, started};
 
 fn sending(exits: Vec<Kind>, end: End) -> Agent {
     Agent::start(Script { exits, end, ..Script::default() })
@@ -32,7 +32,7 @@ const TABLE: &str = "\
 TIME         CPU     PID    PPID COMM            OF      END             ELAPSED CPU TIME PEAK RSS      I/O MAX DELAY
 14:07:09.120   1      42       1 sh              process exit 0           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
 14:07:09.120   1      42       1 sh              process exit 7           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
--- lost 12 exits on CPU 1: the agent's socket was full, and the kernel dropped them (from 14:07:09.120 to 14:07:09.250; 40 in all at this stage)
+-- lost 12 exits on CPU 1: the agent's socket was full, and the kernel dropped them (from 14:07:09.120 until 14:07:09.250; 40 in all at this stage)
 14:07:09.120   1      42       1 sh              thread  SIGSEGV (core)   1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
 ";
 
@@ -98,13 +98,15 @@ async fn an_unknown_count_is_not_a_zero() {
 }
 
 #[tokio::test]
-async fn delays_that_are_not_accounted_are_said_to_be_off() {
+async fn without_delay_accounting_the_wait_for_a_cpu_is_shown() {
     let mut event = exit(1, code(0));
     event.task.as_mut().unwrap().delay_accounting = DelayAccounting::Off.into();
     let exits = vec![started(DelayAccounting::Off), batch(vec![event], 1)];
     let output = run(&sending(exits, End::Never), &["watch", "-n", "1"]).await;
-    assert!(text(&output.stdout).ends_with("  12 KiB off\n"), "{}", text(&output.stdout));
-    assert!(text(&output.stderr).contains("delay accounting is off"));
+    assert!(text(&output.stdout).ends_with("  12 KiB cpu 40 µs\n"), "{}", text(&output.stdout));
+    let note = "note: delay accounting is off: MAX DELAY is the wait for a CPU, which the scheduler \
+                keeps, and other delays are not known;";
+    assert!(text(&output.stderr).contains(note), "{}", text(&output.stderr));
 }
 
 #[tokio::test]
@@ -127,9 +129,13 @@ async fn colour_is_asked_for_or_not_there() {
 async fn what_was_asked_reaches_the_agent() {
     let agent = sending(usual(), End::Never);
     let arguments = ["watch", "-n", "1", "--cpus", "0-3", "--scope", "threads"];
-    run(&agent, &[&arguments[..], &["--max-batch-delay", "10ms"]].concat()).await;
+    let more = ["--max-batch-delay", "10ms", "--last", "5", "--on-lag", "close"];
+    run(&agent, &[&arguments[..], &more].concat()).await;
+    run(&agent, &["watch", "-n", "1", "--after", "run1:7"]).await;
     let heard = agent.heard();
-    let request = heard.watch.as_ref().unwrap();
+    assert_eq!(heard.watches[1].resume_after, cursor(7));
+    let request = &heard.watches[0];
+    assert_eq!((request.replay_last, request.on_lag()), (5, OnLag::Close));
     assert_eq!(request.cpumask, "0-3");
     assert_eq!(request.scope(), taskstats_client::Scope::Threads);
     assert_eq!(request.max_batch_delay.unwrap().nanos, 10_000_000);
@@ -137,7 +143,7 @@ async fn what_was_asked_reaches_the_agent() {
 
 #[tokio::test]
 async fn an_agent_that_goes_away_is_code_1_with_the_last_place() {
-    let place = "; the last exit was 20 of agent run run1\n";
+    let place = "; continue with --after run1:20\n";
     let ends = [
         (End::Cleanly, "the agent ended the stream"),
         (End::With(Status::unavailable("the agent is draining")), "the agent is draining"),
