@@ -62,7 +62,10 @@ impl prost::Message for EncodedWatchExitsResponse {
         _buf: &mut impl Buf,
         _ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
-        Err(DecodeError::new_unexpected_type_url("WatchExitsResponse", "an already encoded message"))
+        Err(DecodeError::new_unexpected_type_url(
+            "WatchExitsResponse",
+            "an already encoded message",
+        ))
     }
 
     fn clear(&mut self) {

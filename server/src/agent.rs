@@ -16,7 +16,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::config::{Config, ConfigError};
 use crate::exits::{self, Claim, Exits, WatchError};
-use crate::handover::{Handover, Predecessor, StoredSocket};
+use crate::handover::{self, Handover, Predecessor, StoredSocket};
 use crate::inherit::Inherited;
 use crate::listen::{BindError, Incoming, Listener};
 use crate::rpc::{Node, NodeError, Service};
@@ -295,8 +295,11 @@ async fn bind_listeners(
 
 /// What an earlier run left, or `None` with a word why it cannot be used.
 fn predecessor(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<Predecessor> {
-    let taken = handover?.take(stored);
-    taken.unwrap_or_else(|error| {
+    let Some(handover) = handover else {
+        handover::discard(stored);
+        return None;
+    };
+    handover.take(stored).unwrap_or_else(|error| {
         tracing::warn!(%error, "what an earlier run left is not taken up; cursors of it are void");
         None
     })

@@ -21,6 +21,9 @@ use crate::taskstats::KeptSocket;
 
 /// Names of stored descriptors begin with this; the CPU follows.
 const STORED_PREFIX: &str = "exits-cpu-";
+/// Keeps the manager from watching what it stores: an overflow is an error of the socket, at which it
+/// would throw the socket away, and with it what the socket still holds.
+const UNPOLLED: NotifyState<'static> = NotifyState::Custom("FDPOLL=0");
 /// The file's name in the state folder.
 const FILE_NAME: &str = "handover";
 
@@ -138,6 +141,14 @@ impl From<&KeptSocket> for SavedSocket {
     }
 }
 
+/// Closes sockets that nobody goes on with, and takes them out of the manager's store.
+pub fn discard(stored: Vec<StoredSocket>) {
+    if !stored.is_empty() {
+        tracing::warn!("an earlier run left sockets, and no --state-dir says what for");
+    }
+    forget(stored.iter().map(|socket| socket.cpu));
+}
+
 /// Joins each stored socket with what the file says of it; `None` unless each has its own.
 fn match_sockets(stored: Vec<StoredSocket>, state: &State) -> Option<Vec<KeptSocket>> {
     if stored.len() != state.sockets.len() {
@@ -152,7 +163,7 @@ fn match_sockets(stored: Vec<StoredSocket>, state: &State) -> Option<Vec<KeptSoc
 
 fn store(kept: &KeptSocket) -> io::Result<()> {
     let name = format!("{STORED_PREFIX}{}", kept.cpu);
-    let state = [NotifyState::FdStore, NotifyState::FdName(&name)];
+    let state = [NotifyState::FdStore, NotifyState::FdName(&name), UNPOLLED];
     sd_notify::notify_with_fds(&state, &[kept.socket.as_fd()])
 }
 

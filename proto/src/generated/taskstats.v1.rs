@@ -411,7 +411,9 @@ pub struct Memory {
     #[prost(uint64, tag = "4")]
     pub peak_vm_kib: u64,
 }
-/// Input and output of a task.
+/// Input and output of a task. The kernel clears the low ten bits of each number
+/// (`xacct_add_tsk` in kernel/tsacct.c), so each is a multiple of 1,024, up to 1,023 too small: the
+/// numbers of system calls, too.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Io {
     /// Bytes passed to the task by read(2) and its kin, whatever they came from.

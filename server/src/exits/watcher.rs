@@ -18,6 +18,8 @@ use super::selection::Selection;
 
 /// A watcher that heard nothing for so long is told that it missed nothing.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// The place before the first exit of a run.
+const BEFORE_FIRST: u64 = 0;
 
 /// Reads the history at its own pace. Dropping it ends its interest in its CPUs.
 #[derive(Debug)]
@@ -31,7 +33,8 @@ pub struct Watcher {
     told_at: Instant,
     /// Exits whose loss was told, by stage.
     lost: [u64; Stage::COUNT],
-    /// Losses at the watcher's place, to be told before anything else.
+    /// Losses before the watcher's place, to be told before anything else. Two only after a restart,
+    /// and then they begin with the run.
     pending: VecDeque<Span>,
 }
 
@@ -197,7 +200,9 @@ impl Watcher {
 
     fn read(&mut self) -> Option<Told> {
         if let Some(span) = self.pending.pop_front() {
-            return Some(self.tell_lost(span));
+            // A stream that breaks between two losses must be told the second one again.
+            let cursor = if self.pending.is_empty() { self.cursor() } else { BEFORE_FIRST };
+            return Some(self.tell_lost(span, cursor));
         }
         let before = self.cursor();
         match self.shared.history.read(&mut self.position, &self.selection) {
@@ -206,33 +211,33 @@ impl Watcher {
                 self.shared.counters.delivered.add(count);
                 Some(Told::Exits { slices, cursor: self.cursor() })
             }
-            Reading::Lost(loss) => Some(self.tell_lost(loss.into())),
-            Reading::Unwatched { until } => Some(self.tell_lost(Span::unknown_before(until))),
+            Reading::Lost(loss) => Some(self.tell_lost(loss.into(), self.cursor())),
+            Reading::Unwatched { until } => {
+                Some(self.tell_lost(Span::unknown_before(until), self.cursor()))
+            }
             Reading::Evicted { .. } if self.on_lag == OnLag::Close => {
                 Some(Told::Lagged { cursor: before })
             }
             Reading::Evicted { missed, first_at, last_at } => {
                 self.shared.counters.lost_in_history.add(missed.exits);
-                let span = |stage, count| Span {
-                    stage,
+                // Kernel losses of the range were forgotten with it, and are told with it.
+                let span = Span {
+                    stage: Stage::History,
                     cpu: None,
-                    count: Some(count),
+                    count: Some(missed.exits + missed.lost),
                     first_at: Some(first_at),
                     last_at: Some(last_at),
                 };
-                let spans =
-                    [span(Stage::History, missed.exits), span(Stage::KernelSocket, missed.lost)];
-                self.pending.extend(spans.into_iter().filter(|span| span.count != Some(0)));
-                self.pending.pop_front().map(|span| self.tell_lost(span))
+                Some(self.tell_lost(span, self.cursor()))
             }
         }
     }
 
-    fn tell_lost(&mut self, span: Span) -> Told {
+    fn tell_lost(&mut self, span: Span, cursor: u64) -> Told {
         let Span { stage, cpu, count, first_at, last_at } = span;
         let total = &mut self.lost[stage as usize];
         *total += count.unwrap_or(0);
-        let (total, cursor) = (*total, self.cursor());
+        let total = *total;
         Told::Lost(Loss { stage, cpu, count, first_at, last_at, total, cursor })
     }
 }
