@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::chunk::Chunk;
-use super::item::{Item, KernelLoss};
+use super::item::{FIRST_SEQUENCE, Item, KernelLoss};
 use super::position::{Position, Reading};
 use super::saved::{DamagedHistory, SavedHistory, to_ns};
 use super::selection::Selection;
@@ -17,8 +17,6 @@ use super::tombstones::Tombstones;
 use super::totals::{Selected, Totals};
 use crate::taskstats::Cpumask;
 
-/// Sequence of the first exit.
-pub(super) const FIRST_SEQUENCE: u64 = 1;
 /// The part of the history's memory, one in ..., that goes to counts of what was evicted.
 const TOMBSTONE_SHARE: usize = 32;
 /// Items looked at under the lock at once, which the writer may be waiting for.

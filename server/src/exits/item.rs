@@ -8,6 +8,9 @@ use super::saved::{DamagedHistory, SavedItem, to_ns};
 use super::totals::Tally;
 use crate::taskstats::Cpumask;
 
+/// Sequence of a run's first exit.
+pub(super) const FIRST_SEQUENCE: u64 = 1;
+
 /// What takes sequence numbers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) enum Item {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::history::FIRST_SEQUENCE;
-use super::item::{Item, KernelLoss};
+use super::item::{FIRST_SEQUENCE, Item, KernelLoss};
 use super::selection::Selection;
 use super::totals::Selected;
 
