@@ -1,20 +1,29 @@
 //! Accepted connections of all listeners in one stream.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use super::Listener;
+
+/// How long nothing is accepted after a failure. With no descriptors left, each try would fail at
+/// once, and trying without end would take a whole CPU.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections of several listeners, as they come.
 #[derive(Debug)]
 pub struct Incoming {
     listeners: Vec<Listener>,
+    /// Runs after a failure.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// A connection of either kind.
@@ -30,18 +39,26 @@ impl Incoming {
     /// Accepts from all of them.
     #[must_use]
     pub fn new(listeners: Vec<Listener>) -> Self {
-        Self { listeners }
+        Self { listeners, pause: None }
     }
 }
 
 impl Stream for Incoming {
     type Item = io::Result<Connection>;
 
+    /// An error is given once, and then nothing is accepted for a while.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        for listener in &mut self.listeners {
-            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
-                return Poll::Ready(Some(accepted));
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        for listener in &self.listeners {
+            let Poll::Ready(accepted) = listener.poll_accept(cx) else { continue };
+            if let Err(error) = &accepted {
+                tracing::warn!(%error, "accepting a connection failed");
+                self.pause = Some(Box::pin(sleep(PAUSE)));
             }
+            return Poll::Ready(Some(accepted));
         }
         Poll::Pending
     }
