@@ -14,7 +14,7 @@ use super::position::{Position, Reading};
 use super::saved::{DamagedHistory, SavedHistory, to_ns};
 use super::selection::Selection;
 use super::tombstones::Tombstones;
-use super::totals::{Selected, Totals};
+use super::totals::{Selected, Tallier, Totals};
 use crate::taskstats::Cpumask;
 
 /// The part of the history's memory, one in ..., that goes to counts of what was evicted.
@@ -44,6 +44,7 @@ struct Inner {
     evicted_at: Duration,
     /// How many exits of which kind were evicted lately.
     tombstones: Tombstones,
+    tallier: Tallier,
 }
 
 /// Where a reader begins.
@@ -109,6 +110,7 @@ impl History {
             evicted: Totals::new(cpus),
             evicted_at: Duration::ZERO,
             tombstones: Tombstones::new(capacity / TOMBSTONE_SHARE),
+            tallier: Tallier::new(cpus),
         };
         Self { inner: Mutex::new(inner), capacity }
     }
@@ -314,7 +316,7 @@ impl Inner {
 
     /// Appends an item and takes out those that no longer fit. The newest item always stays.
     fn append(&mut self, item: Item, capacity: usize) -> Vec<Item> {
-        self.appended.add(&item.tally());
+        item.add_to(&mut self.appended);
         self.next = item.next();
         self.bytes += item.memory();
         self.items.push_back(item);
@@ -323,7 +325,7 @@ impl Inner {
             let Some(item) = self.items.pop_front() else { break };
             self.bytes -= item.memory();
             self.evicted_at = item.last_at();
-            let tally = item.tally();
+            let tally = item.tally(&mut self.tallier);
             self.evicted.add(&tally);
             self.tombstones.bury(item.first(), tally);
             evicted.push(item);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::chunk::Chunk;
 use super::saved::{DamagedHistory, SavedItem, to_ns};
-use super::totals::Tally;
+use super::totals::{Tallier, Tally, Totals};
 use crate::taskstats::Cpumask;
 
 /// Sequence of a run's first exit.
@@ -108,16 +108,22 @@ impl Item {
         }
     }
 
-    pub(super) fn tally(&self) -> Tally {
-        let mut tally = Tally::default();
+    /// Adds what it counts.
+    pub(super) fn add_to(&self, totals: &mut Totals) {
         match self {
-            Self::Exits(chunk) => {
-                chunk.exits().for_each(|(cpu, fate)| tally.add_exit(cpu, fate));
-            }
-            Self::Lost { loss, .. } => tally.add_lost(loss.cpu, loss.count),
-            Self::Unwatched { .. } => tally.add_unknown(),
+            Self::Exits(chunk) => chunk.exits().for_each(|(cpu, fate)| totals.add_exit(cpu, fate)),
+            Self::Lost { loss, .. } => totals.add_lost(loss.cpu, loss.count),
+            Self::Unwatched { .. } => {}
         }
-        tally
+    }
+
+    /// What it counts, to be remembered after it is forgotten.
+    pub(super) fn tally(&self, tallier: &mut Tallier) -> Tally {
+        match self {
+            Self::Exits(chunk) => tallier.tally(chunk.exits()),
+            Self::Lost { loss, .. } => Tally::of_lost(loss.cpu, loss.count),
+            Self::Unwatched { .. } => Tally::of_unknown(),
+        }
     }
 
     pub(super) fn memory(&self) -> usize {

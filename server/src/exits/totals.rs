@@ -18,6 +18,16 @@ pub(super) struct Tally {
     unknown: bool,
 }
 
+/// Makes tallies. Between two of them, no CPU has an entry.
+#[derive(Debug)]
+pub(super) struct Tallier {
+    /// For each CPU, where it stands in the tally that is made.
+    entries: Vec<usize>,
+}
+
+/// A CPU that does not stand in the tally yet.
+const NO_ENTRY: usize = usize::MAX;
+
 /// Exits and kernel losses of all CPUs, up to some place.
 #[derive(Clone, Debug)]
 pub(super) struct Totals {
@@ -47,16 +57,15 @@ impl CpuTotals {
 }
 
 impl Tally {
-    pub(super) fn add_exit(&mut self, cpu: u32, fate: Fate) {
-        self.of(cpu).exits[fate as usize] += 1;
+    /// Counts one loss.
+    pub(super) fn of_lost(cpu: u32, count: u64) -> Self {
+        let totals = CpuTotals { lost: count, ..CpuTotals::default() };
+        Self { by_cpu: vec![(cpu, totals)], unknown: false }
     }
 
-    pub(super) fn add_lost(&mut self, cpu: u32, count: u64) {
-        self.of(cpu).lost += count;
-    }
-
-    pub(super) fn add_unknown(&mut self) {
-        self.unknown = true;
+    /// Counts exits that nobody counted.
+    pub(super) fn of_unknown() -> Self {
+        Self { by_cpu: Vec::new(), unknown: true }
     }
 
     pub(super) fn is_unknown(&self) -> bool {
@@ -73,15 +82,30 @@ impl Tally {
     pub(super) fn memory(&self) -> usize {
         self.by_cpu.capacity() * size_of::<(u32, CpuTotals)>()
     }
+}
 
-    /// Exits come in runs of one CPU, so the last entry is the likely one.
-    fn of(&mut self, cpu: u32) -> &mut CpuTotals {
-        let found = self.by_cpu.iter().rposition(|(known, _)| *known == cpu);
-        let index = found.unwrap_or(self.by_cpu.len());
-        if found.is_none() {
-            self.by_cpu.push((cpu, CpuTotals::default()));
+impl Tallier {
+    /// Tallies exits of CPUs with numbers below `cpus`.
+    pub(super) fn new(cpus: usize) -> Self {
+        Self { entries: vec![NO_ENTRY; cpus] }
+    }
+
+    /// Counts a chunk's exits by CPU, in one step each however many CPUs there are.
+    pub(super) fn tally(&mut self, exits: impl Iterator<Item = (u32, Fate)>) -> Tally {
+        let mut tally = Tally::default();
+        for (cpu, fate) in exits {
+            let Some(entry) = self.entries.get_mut(cpu as usize) else { continue };
+            if *entry == NO_ENTRY {
+                *entry = tally.by_cpu.len();
+                tally.by_cpu.push((cpu, CpuTotals::default()));
+            }
+            tally.by_cpu[*entry].1.exits[fate as usize] += 1;
         }
-        &mut self.by_cpu[index].1
+        for (cpu, _) in &tally.by_cpu {
+            self.entries[*cpu as usize] = NO_ENTRY;
+        }
+        tally.by_cpu.shrink_to_fit();
+        tally
     }
 }
 
@@ -89,6 +113,18 @@ impl Totals {
     /// Room for `cpus` CPUs; others are not counted.
     pub(super) fn new(cpus: usize) -> Self {
         Self { by_cpu: vec![CpuTotals::default(); cpus] }
+    }
+
+    pub(super) fn add_exit(&mut self, cpu: u32, fate: Fate) {
+        if let Some(sum) = self.by_cpu.get_mut(cpu as usize) {
+            sum.exits[fate as usize] += 1;
+        }
+    }
+
+    pub(super) fn add_lost(&mut self, cpu: u32, count: u64) {
+        if let Some(sum) = self.by_cpu.get_mut(cpu as usize) {
+            sum.lost += count;
+        }
     }
 
     pub(super) fn add(&mut self, tally: &Tally) {

@@ -174,7 +174,7 @@ fn run(steps: Vec<Step>, selections: Vec<Selection>) {
             Step::Exits(exits) => append(&history, &exits, &mut sent),
             Step::Lost(cpu, count) => append_lost(&history, cpu, count, &mut sent),
             Step::Read(reader, times) => {
-                (0..times).for_each(|_| drop(readers[reader].read(&history)));
+                (0..times).for_each(|_| _ = readers[reader].read(&history));
             }
             Step::Reconnect(reader) => readers[reader].reconnect(&history),
             Step::Restart => {
