@@ -1,16 +1,18 @@
-//! A message of the exit stream that is already encoded.
+//! Messages that are already encoded.
+
+use std::marker::PhantomData;
 
 use bytes::{Buf, BufMut, Bytes};
-use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType};
+use prost::{DecodeError, Message};
 
 use crate::v1;
 
-/// A [`v1::WatchExitsResponse`] in its wire form.
+/// A message `M` in its wire form: byte slices that make it up when put together.
 ///
-/// An exit is encoded once, however many watchers there are, so what the server sends is a list of
-/// byte slices that make up one message when put together. The generated server trait takes this
-/// type where the client sees [`v1::WatchExitsResponse`].
+/// An exit is encoded once, however many watchers there are, and the answer to the most frequent
+/// question is encoded without a detour over the generated types. The generated server trait takes
+/// this type where the client sees `M`.
 ///
 /// ```
 /// use prost::Message;
@@ -22,28 +24,41 @@ use crate::v1;
 /// let encoded = EncodedWatchExitsResponse::from(&message);
 /// assert_eq!(v1::WatchExitsResponse::decode(&*encoded.encode_to_vec()).unwrap(), message);
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct EncodedWatchExitsResponse {
+#[derive(Clone, Debug)]
+pub struct Encoded<M> {
     parts: Vec<Bytes>,
     length: usize,
+    message: PhantomData<fn() -> M>,
 }
 
-impl EncodedWatchExitsResponse {
-    /// Takes slices that together are one encoded [`v1::WatchExitsResponse`].
+/// An encoded [`v1::WatchExitsResponse`].
+pub type EncodedWatchExitsResponse = Encoded<v1::WatchExitsResponse>;
+
+/// An encoded [`v1::GetPidResponse`].
+pub type EncodedGetPidResponse = Encoded<v1::GetPidResponse>;
+
+impl<M> Encoded<M> {
+    /// Takes slices that together are one encoded `M`.
     #[must_use]
     pub fn from_parts(parts: Vec<Bytes>) -> Self {
         let length = parts.iter().map(Bytes::len).sum();
-        Self { parts, length }
+        Self { parts, length, message: PhantomData }
     }
 }
 
-impl From<&v1::WatchExitsResponse> for EncodedWatchExitsResponse {
-    fn from(message: &v1::WatchExitsResponse) -> Self {
-        Self::from_parts(vec![prost::Message::encode_to_vec(message).into()])
+impl<M> Default for Encoded<M> {
+    fn default() -> Self {
+        Self::from_parts(Vec::new())
     }
 }
 
-impl prost::Message for EncodedWatchExitsResponse {
+impl<M: Message> From<&M> for Encoded<M> {
+    fn from(message: &M) -> Self {
+        Self::from_parts(vec![message.encode_to_vec().into()])
+    }
+}
+
+impl<M> Message for Encoded<M> {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         for part in &self.parts {
             buf.put_slice(part);
@@ -62,10 +77,7 @@ impl prost::Message for EncodedWatchExitsResponse {
         _buf: &mut impl Buf,
         _ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
-        Err(DecodeError::new_unexpected_type_url(
-            "WatchExitsResponse",
-            "an already encoded message",
-        ))
+        Err(DecodeError::new_unexpected_type_url("a message", "an already encoded message"))
     }
 
     fn clear(&mut self) {

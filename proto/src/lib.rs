@@ -8,7 +8,7 @@ mod codec;
 mod encoded;
 
 pub use codec::{ReservingCodec, ReservingEncoder};
-pub use encoded::EncodedWatchExitsResponse;
+pub use encoded::{Encoded, EncodedGetPidResponse, EncodedWatchExitsResponse};
 
 /// The messages and the client of package `taskstats.v1`.
 #[allow(missing_docs, clippy::all, clippy::doc_markdown, rustdoc::all, reason = "generated")]
@@ -16,7 +16,7 @@ pub mod v1 {
     include!("generated/taskstats.v1.rs");
 }
 
-/// The server trait of package `taskstats.v1`, which streams [`EncodedWatchExitsResponse`].
+/// The server trait of package `taskstats.v1`, which sends some messages [`Encoded`].
 #[allow(missing_docs, clippy::all, clippy::doc_markdown, rustdoc::all, reason = "generated")]
 pub mod server {
     include!("generated/taskstats.v1.server.rs");

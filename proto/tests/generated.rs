@@ -30,11 +30,12 @@ fn generate(folder: &Path) {
         .compile_fds(with_comments.clone())
         .expect("messages and client are generated");
 
-    // The agent encodes an exit once for all watchers, so its trait streams encoded messages.
+    // The agent encodes an exit once for all watchers, so its trait sends encoded messages.
     let server = tempfile::tempdir().expect("a temporary folder");
     tonic_prost_build::configure()
         .out_dir(server.path())
         .extern_path(".taskstats.v1.WatchExitsResponse", "crate::EncodedWatchExitsResponse")
+        .extern_path(".taskstats.v1.GetPidResponse", "crate::EncodedGetPidResponse")
         .extern_path(".taskstats.v1", "crate::v1")
         .codec_path("crate::ReservingCodec")
         .build_client(false)

@@ -37,6 +37,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Set by a service manager that speaks `sd_notify(3)`.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// The longest drain while sockets wait for a successor: nobody reads them meanwhile.
+const HANDOVER_DRAIN: Duration = Duration::from_secs(1);
 /// Threads beside the event loop, for calls whose kernel time grows with what they ask for.
 const BLOCKING_THREADS: usize = 4;
 
@@ -206,8 +208,9 @@ impl Agent {
 
     fn log_start(&self) {
         for listener in &self.listeners {
-            if let Ok(address) = listener.address() {
-                tracing::info!("listening on {address}");
+            match listener.address() {
+                Ok(address) => tracing::info!("listening on {address}"),
+                Err(error) => tracing::warn!(%error, "listening, but where is not known"),
             }
         }
         let cpus = self.kernel.possible_cpus().len();
@@ -226,36 +229,63 @@ impl Running {
     pub async fn drain(mut self) -> Drained {
         self.health.set_service_status(WHOLE_AGENT, ServingStatus::NotServing).await;
         self.health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
+        // Ends the streams of those who watch the health: else they would last to the deadline.
+        self.health.clear_service_status(WHOLE_AGENT).await;
+        self.health.clear_service_status(SERVICE_NAME).await;
         self.stop.cancel();
-        self.end_exits();
-        match tokio::time::timeout(self.drain_timeout, &mut self.serving).await {
-            Ok(_) => Drained::Complete,
-            Err(_) => {
-                self.serving.abort();
-                Drained::CutOff
-            }
+        let end = Ending {
+            exits: Arc::clone(&self.exits),
+            node: Arc::clone(&self.node),
+            handover: self.handover.take().filter(|_| std::env::var_os(NOTIFY_SOCKET).is_some()),
+        };
+        let timeout = match end.handover {
+            Some(_) => self.drain_timeout.min(HANDOVER_DRAIN),
+            None => self.drain_timeout,
+        };
+        // Beside the event loop, because it waits for the reader and writes a file.
+        let ended = tokio::task::spawn_blocking(move || end.run());
+        let drained = tokio::time::timeout(timeout, async {
+            let ended = ended.await.is_ok();
+            ended && matches!((&mut self.serving).await, Ok(Ok(())))
+        });
+        if drained.await.unwrap_or(false) {
+            return Drained::Complete;
         }
+        self.serving.abort();
+        Drained::CutOff
     }
 
-    /// Ends the reader; under a service manager, leaves its sockets and the history to a successor.
-    fn end_exits(&self) {
-        let managed = std::env::var_os(NOTIFY_SOCKET).is_some();
-        let Some(handover) = self.handover.as_ref().filter(|_| managed) else {
+    /// Waits for serving to end by itself, which it does only if it fails.
+    pub async fn failed(&mut self) -> String {
+        tokio::select! {
+            served = &mut self.serving => match served {
+                Ok(Ok(())) => "the server ended".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            },
+            () = self.exits.ended() => "the exit reader ended".to_owned(),
+        }
+    }
+}
+
+/// The end of the exits, which may wait.
+struct Ending {
+    exits: Arc<Exits>,
+    node: Arc<Node>,
+    /// Only under a service manager.
+    handover: Option<Handover>,
+}
+
+impl Ending {
+    /// Ends the reader; leaves its sockets and the history to a successor, if there is a way.
+    fn run(self) {
+        let Some(handover) = self.handover else {
             self.exits.stop();
             return;
         };
         match handover.leave(&self.node.instance_id, self.exits.stop_and_keep()) {
             Ok(()) => tracing::info!("left sockets and history to the next run"),
             Err(error) => tracing::warn!(%error, "nothing is left to the next run"),
-        }
-    }
-
-    /// Waits for serving to end by itself, which it does only if it fails.
-    pub async fn failed(&mut self) -> String {
-        match (&mut self.serving).await {
-            Ok(Ok(())) => "the server ended".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
         }
     }
 }
@@ -283,11 +313,10 @@ async fn bind_listeners(
         }
         return Ok(listeners);
     }
+    tracing::info!("the service manager passed sockets, which stand for --listen");
     for inherited in passed {
         let listener = Listener::adopt(inherited)?;
-        if let Ok(address) = listener.address() {
-            config.check_plaintext(&address)?;
-        }
+        config.check_plaintext(&listener.address()?)?;
         listeners.push(listener);
     }
     Ok(listeners)

@@ -18,6 +18,10 @@ const MIN_RECEIVE_BUFFER: ByteSize = ByteSize::kib(4);
 const MAX_RECEIVE_BUFFER: ByteSize = ByteSize::mib(1023);
 /// Longer sleeps between drains would be felt by every watcher.
 const MAX_PACE: Duration = Duration::from_secs(1);
+/// The longest grace: beyond it, `--always-watch` is meant.
+const MAX_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest drain: a service manager kills much earlier.
+const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
 /// Calls beside the event loop at once. More would only wait for the same cores.
 const SLOW_CALLS: usize = 64;
 
@@ -216,10 +220,15 @@ fn check_ranges(args: &Args) -> Result<(), ConfigError> {
         let range = format!("{MIN_HISTORY} or more");
         return out_of_range("--history-bytes", args.history_bytes.to_string(), range);
     }
-    if args.pace > MAX_PACE {
-        let value = humantime::format_duration(args.pace).to_string();
-        let range = format!("0s to {}", humantime::format_duration(MAX_PACE));
-        return out_of_range("--pace", value, range);
+    for (flag, value, longest) in [
+        ("--pace", args.pace, MAX_PACE),
+        ("--grace-period", args.grace_period, MAX_GRACE),
+        ("--drain-timeout", args.drain_timeout, MAX_DRAIN),
+    ] {
+        if value > longest {
+            let range = format!("0s to {}", humantime::format_duration(longest));
+            return out_of_range(flag, humantime::format_duration(value).to_string(), range);
+        }
     }
     if args.max_watchers == 0 {
         return out_of_range("--max-watchers", "0".to_owned(), "1 or more".to_owned());

@@ -146,7 +146,7 @@ pub fn discard(stored: Vec<StoredSocket>) {
     if !stored.is_empty() {
         tracing::warn!("an earlier run left sockets, and no --state-dir says what for");
     }
-    forget(stored.iter().map(|socket| socket.cpu));
+    forget(stored.into_iter().map(|socket| socket.cpu));
 }
 
 /// Joins each stored socket with what the file says of it; `None` unless each has its own.

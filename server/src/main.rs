@@ -12,7 +12,7 @@ use taskstatsd::inherit::{self, Inherited};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// What a shell sees of a process that a second signal ended.
+/// What a shell sees when the deadline or a second signal cut something off.
 const CUT_OFF: u8 = 1;
 
 fn main() -> ExitCode {
@@ -34,7 +34,11 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         .with_writer(io::stderr)
         .init();
     let config = Config::try_from(args)?;
-    agent::runtime().context("starting the runtime failed")?.block_on(serve(config, inherited))
+    let runtime = agent::runtime().context("starting the runtime failed")?;
+    let outcome = runtime.block_on(serve(config, inherited));
+    // Calls that still run in the kernel do not hold up the end.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<ExitCode> {

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use taskstats_client::Target;
-use taskstats_proto::EncodedWatchExitsResponse;
 use taskstats_proto::server::{TaskstatsService, TaskstatsServiceServer};
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{self, batch_get_result};
+use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
@@ -162,10 +162,11 @@ impl TaskstatsService for Service {
     async fn get_pid(
         &self,
         request: Request<v1::GetPidRequest>,
-    ) -> Result<Response<v1::GetPidResponse>, Status> {
+    ) -> Result<Response<EncodedGetPidResponse>, Status> {
         self.listen(&request)?;
         let stats = self.account(request.get_ref().pid).await?;
-        Ok(Response::new(v1::GetPidResponse { stats: Some(stats) }))
+        let response = v1::GetPidResponse { stats: Some(stats) };
+        Ok(Response::new(EncodedGetPidResponse::from(&response)))
     }
 
     async fn get_tgid(

@@ -158,7 +158,7 @@ pub struct WatchStarted {
     /// Which run of the agent this is; part of every cursor.
     #[prost(string, tag = "2")]
     pub instance_id: ::prost::alloc::string::String,
-    /// Where the stream begins.
+    /// Where the stream begins. Where a `lost` follows at once, this is the cursor that was asked for.
     #[prost(message, optional, tag = "3")]
     pub cursor: ::core::option::Option<Cursor>,
     /// The version of `struct taskstats` that this kernel speaks.

@@ -22,7 +22,7 @@ pub mod taskstats_service_server {
             &self,
             request: tonic::Request<crate::v1::GetPidRequest>,
         ) -> std::result::Result<
-            tonic::Response<crate::v1::GetPidResponse>,
+            tonic::Response<crate::EncodedGetPidResponse>,
             tonic::Status,
         >;
         /// Returns the account of one live process (thread group) as the kernel sums it, and, if asked,
@@ -172,7 +172,7 @@ pub mod taskstats_service_server {
                         T: TaskstatsService,
                     > tonic::server::UnaryService<crate::v1::GetPidRequest>
                     for GetPidSvc<T> {
-                        type Response = crate::v1::GetPidResponse;
+                        type Response = crate::EncodedGetPidResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,

@@ -62,6 +62,15 @@ pub fn encode_event(
     });
 }
 
+/// Encodes a `GetPidResponse`: the answer to the most frequent question.
+#[must_use]
+pub fn encode_pid_response(account: &Stats, delay_accounting: DelayAccounting) -> Vec<u8> {
+    use number::get_pid_response::STATS;
+    let mut out = Vec::with_capacity(USUAL_EVENT);
+    Writer::new(&mut out).message(STATS, |writer| stats(writer, account, delay_accounting));
+    out
+}
+
 #[inline(always)]
 fn moment(writer: &mut Writer<'_>, since_1970: Duration) {
     use number::timestamp::{NANOS, SECONDS};

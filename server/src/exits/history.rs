@@ -129,7 +129,6 @@ impl History {
         inner.evicted = Totals::restore(&saved.evicted, cpus)?;
         inner.appended = inner.evicted.clone();
         inner.evicted_at = Duration::from_nanos(saved.evicted_at_ns);
-        inner.tombstones.set_forgot_unknown(saved.forgot_unknown);
         inner.next = saved.items.first().map_or(saved.next, |item| item.first);
         for item in saved.items {
             let item = Item::restore(item, cpus)?;
@@ -154,7 +153,6 @@ impl History {
             evicted: inner.evicted.save(),
             evicted_at_ns: to_ns(inner.evicted_at),
             items: inner.items.iter().map(Item::save).collect(),
-            forgot_unknown: inner.tombstones.any_unknown(),
         }
     }
 
@@ -251,10 +249,12 @@ impl History {
         if position.next < inner.first() {
             let passed = inner.evicted.selected(selection);
             let missed = passed.since(position.passed);
+            let exact = !inner.evicted.unwatched_since(position.next, selection);
             let (first_at, last_at) = (position.at, inner.evicted_at);
             *position = Position { next: inner.first(), passed, at: last_at };
-            if missed != Selected::default() {
-                return Snapshot::Evicted(Reading::Evicted { missed, first_at, last_at });
+            if !exact || missed != Selected::default() {
+                let count = exact.then_some(missed.exits + missed.lost);
+                return Snapshot::Evicted(Reading::Evicted { count, first_at, last_at });
             }
         }
         let start = inner.items.partition_point(|item| item.next() <= position.next);
@@ -285,7 +285,8 @@ impl Inner {
             at: self.evicted_at,
         };
         if next < oldest {
-            let count = self.tombstones.selected(next, oldest, selection);
+            let exact = !self.evicted.unwatched_since(next, selection);
+            let count = self.tombstones.selected(next, oldest, selection).filter(|_| exact);
             let missed = MissedStart { count, last_at: self.evicted_at };
             return Begin { position, missed: (count != Some(0)).then_some(missed) };
         }

@@ -122,7 +122,7 @@ impl Item {
         match self {
             Self::Exits(chunk) => tallier.tally(chunk.exits()),
             Self::Lost { loss, .. } => Tally::of_lost(loss.cpu, loss.count),
-            Self::Unwatched { .. } => Tally::of_unknown(),
+            Self::Unwatched { first, cpus, .. } => Tally::of_unwatched(cpus, *first),
         }
     }
 

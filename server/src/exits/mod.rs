@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use counters::{Counter, Counters};
-pub use encode::encode_event;
+pub use encode::{encode_event, encode_pid_response};
 pub use history::{FutureSequence, History, HistoryReport, Start};
 pub use item::KernelLoss;
 pub use reader::{Claim, ReaderConfig};
@@ -168,6 +168,12 @@ impl Exits {
     /// When the kernel refuses, or [`Exits::stop`] was called.
     pub async fn claim(&self, cpus: Cpumask) -> Result<Claim, WatchError> {
         Ok(self.reader.watch(cpus).await.ok_or(WatchError::Ended)??)
+    }
+
+    /// Waits for the reader's end, whatever its cause.
+    pub async fn ended(&self) {
+        let mut newest = self.newest.clone();
+        while newest.changed().await.is_ok() {}
     }
 
     /// The CPUs that are listened to.

@@ -33,8 +33,8 @@ pub(super) enum Reading {
     Lost(KernelLoss),
     /// Nobody listened before this moment, since 1970.
     Unwatched { until: Duration },
-    /// What stood here was evicted.
-    Evicted { missed: Selected, first_at: Duration, last_at: Duration },
+    /// What stood here was evicted: so many exits, or an unknown number.
+    Evicted { count: Option<u64>, first_at: Duration, last_at: Duration },
     /// The end.
     Nothing,
 }

@@ -319,6 +319,7 @@ impl Reader {
         let mut opened = Vec::new();
         for cpu in self.registry.missing(cpus) {
             if let Err(error) = self.open(cpu) {
+                self.intake.begin();
                 for cpu in opened {
                     self.close(cpu);
                 }
@@ -356,6 +357,9 @@ impl Reader {
     /// Closes the CPUs whose grace is over, and with the last of them the listener.
     fn expire(&mut self) {
         let expired = self.registry.expire(Instant::now());
+        if !expired.is_empty() {
+            self.intake.begin();
+        }
         for cpu in &expired {
             self.close(*cpu);
         }

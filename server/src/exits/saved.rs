@@ -19,9 +19,6 @@ pub struct SavedHistory {
     /// What is remembered, oldest first.
     #[prost(message, repeated, tag = "4")]
     pub items: Vec<SavedItem>,
-    /// Whether exits that nobody counted are among what was evicted.
-    #[prost(bool, tag = "5")]
-    pub forgot_unknown: bool,
 }
 
 /// Exits and losses of one CPU.
@@ -36,6 +33,9 @@ pub struct SavedTotals {
     /// Exits that the kernel dropped.
     #[prost(uint64, tag = "3")]
     pub lost: u64,
+    /// The last sequence that stands for a time in which nobody listened; 0 for none.
+    #[prost(uint64, tag = "4")]
+    pub unwatched: u64,
 }
 
 /// A chunk of exits, or a loss.

@@ -12,8 +12,6 @@ pub(super) struct Tombstones {
     graves: VecDeque<Tombstone>,
     memory: usize,
     capacity: usize,
-    /// Whether sequences that no exit took are among those forgotten.
-    forgot_unknown: bool,
 }
 
 #[derive(Debug)]
@@ -30,22 +28,12 @@ impl Tombstone {
 
 impl Tombstones {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { graves: VecDeque::new(), memory: 0, capacity, forgot_unknown: false }
+        Self { graves: VecDeque::new(), memory: 0, capacity }
     }
 
     /// Memory held, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.memory
-    }
-
-    /// Whether exits that nobody counted are among what was evicted.
-    pub(super) fn any_unknown(&self) -> bool {
-        self.forgot_unknown || self.graves.iter().any(|grave| grave.tally.is_unknown())
-    }
-
-    /// Says whether they are among what an earlier run evicted, all of which is forgotten.
-    pub(super) fn set_forgot_unknown(&mut self, forgot_unknown: bool) {
-        self.forgot_unknown = forgot_unknown;
     }
 
     /// Remembers what an item counted that took the sequences from `first` on.
@@ -56,19 +44,15 @@ impl Tombstones {
         while self.memory > self.capacity {
             let Some(oldest) = self.graves.pop_front() else { break };
             self.memory -= oldest.memory();
-            self.forgot_unknown |= oldest.tally.is_unknown();
         }
     }
 
     /// How many exits a selection took of the sequences from `from` to before `to`, lost ones
-    /// included; `None` when that is forgotten or was never known, or `from` lies inside an item.
+    /// included; `None` when that is forgotten, or `from` lies inside an item.
     pub(super) fn selected(&self, from: u64, to: u64, selection: &Selection) -> Option<u64> {
         let start = self.graves.partition_point(|grave| grave.first < from);
         let graves = self.graves.range(start..);
-        if graves.clone().any(|grave| grave.tally.is_unknown()) {
-            return None;
-        }
-        if selection.everything() && !self.forgot_unknown {
+        if selection.everything() {
             return Some(to - from);
         }
         if graves.clone().next()?.first != from {

@@ -2,20 +2,21 @@
 
 use super::saved::{DamagedHistory, SavedTotals};
 use super::selection::{Fate, Selection};
+use crate::taskstats::Cpumask;
 
 /// Exits and kernel losses of one CPU.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct CpuTotals {
     exits: [u64; Fate::COUNT],
     lost: u64,
+    /// The last sequence that stands for a time in which nobody listened; 0 for none.
+    unwatched: u64,
 }
 
 /// Exits and kernel losses of a few CPUs: those of a chunk.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     by_cpu: Vec<(u32, CpuTotals)>,
-    /// Whether there were exits beside these that nobody counted.
-    unknown: bool,
 }
 
 /// Makes tallies. Between two of them, no CPU has an entry.
@@ -47,6 +48,7 @@ impl CpuTotals {
             *sum += count;
         }
         self.lost += other.lost;
+        self.unwatched = self.unwatched.max(other.unwatched);
     }
 
     fn selected(&self, selection: &Selection) -> Selected {
@@ -60,16 +62,13 @@ impl Tally {
     /// Counts one loss.
     pub(super) fn of_lost(cpu: u32, count: u64) -> Self {
         let totals = CpuTotals { lost: count, ..CpuTotals::default() };
-        Self { by_cpu: vec![(cpu, totals)], unknown: false }
+        Self { by_cpu: vec![(cpu, totals)] }
     }
 
-    /// Counts exits that nobody counted.
-    pub(super) fn of_unknown() -> Self {
-        Self { by_cpu: Vec::new(), unknown: true }
-    }
-
-    pub(super) fn is_unknown(&self) -> bool {
-        self.unknown
+    /// Marks CPUs that nobody listened to before `sequence`.
+    pub(super) fn of_unwatched(cpus: &Cpumask, sequence: u64) -> Self {
+        let totals = CpuTotals { unwatched: sequence, ..CpuTotals::default() };
+        Self { by_cpu: cpus.iter().map(|cpu| (cpu, totals)).collect() }
     }
 
     /// What `selection` takes of it.
@@ -136,12 +135,12 @@ impl Totals {
     }
 
     pub(super) fn save(&self) -> Vec<SavedTotals> {
-        let used = |totals: &CpuTotals| totals.lost > 0 || totals.exits.iter().any(|it| *it > 0);
-        let by_cpu = (0..).zip(&self.by_cpu).filter(|(_, totals)| used(totals));
+        let by_cpu = (0..).zip(&self.by_cpu).filter(|(_, totals)| **totals != CpuTotals::default());
         let saved = by_cpu.map(|(cpu, totals)| SavedTotals {
             cpu,
             exits: totals.exits.to_vec(),
             lost: totals.lost,
+            unwatched: totals.unwatched,
         });
         saved.collect()
     }
@@ -155,8 +154,16 @@ impl Totals {
             let exits = saved.exits.as_slice().try_into();
             cpu.exits = exits.map_err(|_| DamagedHistory("a CPU's totals are cut short"))?;
             cpu.lost = saved.lost;
+            cpu.unwatched = saved.unwatched;
         }
         Ok(totals)
+    }
+
+    /// Whether a time in which nobody listened to a selected CPU is among what was added with
+    /// sequences from `from` on.
+    pub(super) fn unwatched_since(&self, from: u64, selection: &Selection) -> bool {
+        let mut cpus = selection.cpus().iter().filter_map(|cpu| self.by_cpu.get(cpu as usize));
+        cpus.any(|totals| totals.unwatched >= from)
     }
 
     /// What `selection` takes of all that was added.

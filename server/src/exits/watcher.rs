@@ -176,6 +176,13 @@ impl Watcher {
         self.position.cursor()
     }
 
+    /// Whether the watcher has to tell a loss before anything else, so that it is not yet at its
+    /// place.
+    #[must_use]
+    pub fn begins_with_loss(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Waits for the next thing to tell. Nothing is lost when the wait is given up.
     pub async fn next(&mut self) -> Told {
         loop {
@@ -186,7 +193,7 @@ impl Watcher {
             tokio::select! {
                 changed = self.shared.newest.changed() => match changed {
                     Ok(()) if self.max_batch_delay.is_zero() => {}
-                    Ok(()) => sleep(self.max_batch_delay).await,
+                    Ok(()) => self.hold_back().await,
                     // What the reader appended last may have come after the read above.
                     Err(_) => return self.read().unwrap_or(Told::Ended { cursor: self.cursor() }),
                 },
@@ -195,6 +202,16 @@ impl Watcher {
                     return Told::Heartbeat { cursor: self.cursor() };
                 }
             }
+        }
+    }
+
+    /// Lets exits gather, but not beyond the reader's end.
+    async fn hold_back(&mut self) {
+        let mut newest = self.shared.newest.clone();
+        let ended = async { while newest.changed().await.is_ok() {} };
+        tokio::select! {
+            () = sleep(self.max_batch_delay) => {}
+            () = ended => {}
         }
     }
 
@@ -218,13 +235,13 @@ impl Watcher {
             Reading::Evicted { .. } if self.on_lag == OnLag::Close => {
                 Some(Told::Lagged { cursor: before })
             }
-            Reading::Evicted { missed, first_at, last_at } => {
-                self.shared.counters.lost_in_history.add(missed.exits);
+            Reading::Evicted { count, first_at, last_at } => {
+                self.shared.counters.lost_in_history.add(count.unwrap_or(0));
                 // Kernel losses of the range were forgotten with it, and are told with it.
                 let span = Span {
                     stage: Stage::History,
                     cpu: None,
-                    count: Some(missed.exits + missed.lost),
+                    count,
                     first_at: Some(first_at),
                     last_at: Some(last_at),
                 };

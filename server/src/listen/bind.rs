@@ -1,9 +1,9 @@
 //! Binding listeners.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ const DEFAULT_FOLDER: &str = "/run/taskstatsd";
 const FOLDER_MODE: u32 = 0o755;
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
+/// The agent alone.
+const LOCK_MODE: u32 = 0o600;
 
 /// A bound listener.
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub enum BindError {
 pub struct SocketFile {
     path: PathBuf,
     inode: u64,
+    /// Held as long as the socket is ours, so that no other agent takes it for stale.
+    _lock: File,
 }
 
 impl Drop for SocketFile {
@@ -109,7 +113,12 @@ impl Listener {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn address(&self) -> io::Result<ListenAddress> {
+    pub fn address(&self) -> Result<ListenAddress, BindError> {
+        let unknown = |source| BindError::Inherited { name: "?".to_owned(), source };
+        self.local_address().map_err(unknown)
+    }
+
+    fn local_address(&self) -> io::Result<ListenAddress> {
         Ok(match self {
             Self::Unix(listener, _) => {
                 let address = listener.local_addr()?;
@@ -129,18 +138,20 @@ fn adopt(descriptor: OwnedFd) -> io::Result<Listener> {
     if !socket.is_listener()? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
     }
-    if socket.domain()? == Domain::UNIX {
-        return Ok(Listener::Unix(UnixListener::from_std(descriptor.into())?, None));
+    match socket.domain()? {
+        Domain::UNIX => Ok(Listener::Unix(UnixListener::from_std(descriptor.into())?, None)),
+        Domain::IPV4 | Domain::IPV6 => Ok(Listener::Tcp(TcpListener::from_std(descriptor.into())?)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither unix nor TCP")),
     }
-    Ok(Listener::Tcp(TcpListener::from_std(descriptor.into())?))
 }
 
 fn bind_unix(address: &ListenAddress, path: &Path) -> Result<Listener, BindError> {
     prepare_folder(address, path)?;
+    let lock = lock(address, path)?;
     remove_stale(address, path)?;
     let listener = UnixListener::bind(path).map_err(|source| system(address, "bind", source))?;
     let inode = fs::symlink_metadata(path).map_err(|source| system(address, "stat", source))?.ino();
-    let file = SocketFile { path: path.to_owned(), inode };
+    let file = SocketFile { path: path.to_owned(), inode, _lock: lock };
     fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
         .map_err(|source| system(address, "chmod", source))?;
     Ok(Listener::Unix(listener, Some(file)))
@@ -156,6 +167,20 @@ fn prepare_folder(address: &ListenAddress, path: &Path) -> Result<(), BindError>
     }
     let made = DirBuilder::new().mode(FOLDER_MODE).create(folder);
     made.map_err(|source| system(address, "mkdir", source))
+}
+
+/// Locks the file beside the socket, which stays there: removing it would make two locks of one.
+fn lock(address: &ListenAddress, path: &Path) -> Result<File, BindError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let opened =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(LOCK_MODE).open(name);
+    let file = opened.map_err(|source| system(address, "opening its lock", source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BindError::Alive(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(system(address, "locking", source)),
+    }
 }
 
 /// Removes a socket that refuses connections, which is what one without a listener does.

@@ -1,6 +1,6 @@
 //! Generic netlink on the wire: messages, attributes, sockets.
 //!
-//! The only module with `unsafe` code and file descriptors. It knows nothing of tasks.
+//! The only module that makes raw system calls. It knows nothing of tasks.
 
 mod family;
 mod message;

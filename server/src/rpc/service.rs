@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::Stream;
 use taskstats_proto::server::TaskstatsService;
 use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
-use taskstats_proto::{EncodedWatchExitsResponse, v1};
+use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse, v1};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
 use tonic::{Request, Response, Status};
@@ -15,7 +15,7 @@ use super::convert::{accounting, task_stats};
 use super::frame::Framer;
 use super::stream::WatchStream;
 use super::{Node, RpcError, request};
-use crate::exits::{Exits, Watcher};
+use crate::exits::{Exits, Watcher, encode_pid_response};
 use crate::taskstats::{DelayAccounting, Kernel, KernelError, Stats, TaskId};
 
 /// How much runs at once.
@@ -74,12 +74,16 @@ impl Service {
         &self,
         watcher: &Watcher,
         cpumask: String,
+        resume_after: Option<v1::Cursor>,
         framer: &Framer,
     ) -> Result<EncodedWatchExitsResponse, RpcError> {
+        // A stream that breaks before the loss was told must be told it again.
+        let cursor = resume_after.filter(|_| watcher.begins_with_loss());
+        let cursor = cursor.unwrap_or_else(|| framer.cursor(watcher.cursor()));
         Ok(framer.started(v1::WatchStarted {
             cpumask,
             instance_id: self.node.instance_id.clone(),
-            cursor: Some(framer.cursor(watcher.cursor())),
+            cursor: Some(cursor),
             taskstats_version: self.node.version(&*self.kernel)?.into(),
             delay_accounting: accounting(self.kernel.delay_accounting()).into(),
             node_name: self.node.name.clone(),
@@ -96,11 +100,11 @@ impl TaskstatsService for Service {
     async fn get_pid(
         &self,
         request: Request<v1::GetPidRequest>,
-    ) -> Result<Response<v1::GetPidResponse>, Status> {
+    ) -> Result<Response<EncodedGetPidResponse>, Status> {
         let id = request::pid(request.get_ref().pid)?;
         let stats = self.kernel.query(id).map_err(RpcError::from)?;
-        let stats = task_stats(&stats, self.kernel.delay_accounting());
-        Ok(Response::new(v1::GetPidResponse { stats: Some(stats) }))
+        let encoded = encode_pid_response(&stats, self.kernel.delay_accounting());
+        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded.into()])))
     }
 
     async fn get_tgid(
@@ -139,13 +143,14 @@ impl TaskstatsService for Service {
     ) -> Result<Response<Self::WatchExitsStream>, Status> {
         let possible = self.kernel.possible_cpus();
         let watch = request::watch(request.get_ref(), &self.node.instance_id, possible)?;
+        let resume_after = request.into_inner().resume_after;
         let limit = self.limits.watchers;
         let permit = acquire(&self.watchers).ok_or(RpcError::TooManyWatchers { limit })?;
         let cpumask = watch.selection.cpus().to_string();
         let watcher = self.exits.watch(watch.selection, watch.options).await;
         let watcher = watcher.map_err(RpcError::from)?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
-        let started = self.started(&watcher, cpumask, &framer)?;
+        let started = self.started(&watcher, cpumask, resume_after, &framer)?;
         let stream = WatchStream { watcher, framer, _permit: permit };
         Ok(Response::new(Box::pin(stream.messages(started))))
     }

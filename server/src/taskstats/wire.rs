@@ -44,15 +44,15 @@ pub(super) enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// Makes the request. Registrations are acknowledged; queries are answered anyway.
-    pub(super) fn request(self, family: u16, sequence: u32) -> Request<'a> {
+    /// Makes the request. Registrations are acknowledged, if `acknowledge` says so; queries are
+    /// answered anyway.
+    pub(super) fn request(self, family: u16, sequence: u32, acknowledge: bool) -> Request<'a> {
         let attribute = match self {
             Self::Query(TaskId::Pid(pid)) => RequestAttribute::U32(REQUEST_PID, pid),
             Self::Query(TaskId::Tgid(tgid)) => RequestAttribute::U32(REQUEST_TGID, tgid),
             Self::Register(list) => RequestAttribute::Text(REQUEST_REGISTER, list),
             Self::Deregister(list) => RequestAttribute::Text(REQUEST_DEREGISTER, list),
         };
-        let acknowledge = !matches!(self, Self::Query(_));
         Request { family, command: COMMAND_GET, version: VERSION, sequence, acknowledge, attribute }
     }
 }

@@ -7,6 +7,10 @@ pub(super) mod exit_events {
     pub(crate) const EVENTS: u8 = 1;
 }
 
+pub(super) mod get_pid_response {
+    pub(crate) const STATS: u8 = 1;
+}
+
 pub(super) mod exit_event {
     pub(crate) const SEQUENCE: u8 = 1;
     pub(crate) const CPU: u8 = 2;

@@ -106,7 +106,9 @@ impl Reader {
                 self.received.extend(events.iter().map(|event| event.sequence));
             }
             Reading::Lost(loss) => self.told_lost += loss.count,
-            Reading::Evicted { missed, .. } => self.told_lost += missed.exits + missed.lost,
+            Reading::Evicted { count, .. } => {
+                self.told_lost += count.expect("everything was watched");
+            }
             Reading::Unwatched { .. } => panic!("everything was watched"),
         }
         true
@@ -254,6 +256,29 @@ fn an_unwatched_time_is_told_to_those_who_were_there_before() {
     assert!(matches!(first(before, &selection(&[0])), Reading::Unwatched { .. }));
     assert!(matches!(first(before, &selection(&[2])), Reading::Nothing));
     assert!(matches!(first(after, &selection(&[0])), Reading::Nothing));
+}
+
+/// It is told even when it was evicted before the reader came to it, live or from the start.
+#[test]
+fn an_unwatched_time_that_was_evicted_is_told() {
+    let history = History::new(CAPACITY, CPUS as usize);
+    let mut sent = Vec::new();
+    append(&history, &[(0, true)], &mut sent);
+    let selection = Selection::new([0].into_iter().collect(), Scope::AllTasks, &possible());
+    let other = Selection::new([2].into_iter().collect(), Scope::AllTasks, &possible());
+    let mut connected =
+        history.begin(Start::After(1), &selection, Duration::ZERO).unwrap().position;
+    let mut elsewhere = history.begin(Start::After(1), &other, Duration::ZERO).unwrap().position;
+    history.append_unwatched([0, 1].into_iter().collect(), Duration::ZERO);
+    while history.report().first_sequence < 4 {
+        append(&history, &[(1, true), (2, true)], &mut sent);
+    }
+    let told = history.read(&mut connected, &selection);
+    assert!(matches!(told, Reading::Evicted { count: None, .. }), "{told:?}");
+    let told = history.read(&mut elsewhere, &other);
+    assert!(matches!(told, Reading::Evicted { count: Some(_), .. }), "{told:?}");
+    let resumed = history.begin(Start::After(1), &selection, Duration::ZERO).unwrap();
+    assert_eq!(resumed.missed.map(|missed| missed.count), Some(None));
 }
 
 /// What contradicts itself is refused, not taken for a history.

@@ -78,8 +78,20 @@ impl LinuxListener {
     pub(super) fn adopt(&mut self, kept: KeptSocket) -> Result<(), KernelError> {
         let KeptSocket { cpu, drops, socket } = kept;
         let socket = Socket::adopt(socket).map_err(|source| failed("adopting a socket", source))?;
+        self.set_receive_buffer(&socket)?;
         // It may have overflowed while nobody read it; the error that says so may have been taken.
         self.poll(cpu, CpuSocket { socket, drops, overflowed: true })
+    }
+
+    fn set_receive_buffer(&self, socket: &Socket) -> Result<(), KernelError> {
+        let granted = socket
+            .set_receive_buffer(self.receive_buffer)
+            .map_err(|source| failed("SO_RCVBUF", source))?;
+        if granted < self.receive_buffer {
+            let asked = self.receive_buffer;
+            tracing::warn!(asked, granted, "the kernel grants a smaller receive buffer");
+        }
+        Ok(())
     }
 
     /// Adds a registered socket to those that are waited for.
@@ -108,7 +120,7 @@ impl LinuxListener {
     fn command(&self, socket: &Socket, command: Command<'_>) -> Result<(), KernelError> {
         const SEQUENCE: u32 = 1;
         let io_failed = |source| failed(REGISTER, source);
-        let request = command.request(self.family, SEQUENCE).encode().map_err(io_failed)?;
+        let request = command.request(self.family, SEQUENCE, true).encode().map_err(io_failed)?;
         socket.send(&request).map_err(io_failed)?;
         let mut reply = vec![0; REPLY_BYTES];
         loop {
@@ -126,7 +138,10 @@ impl LinuxListener {
     /// Ends the registration. It cannot fail in a way that matters: the kernel forgets a closed
     /// socket at the next exit.
     fn deregister(&self, cpu: u32, socket: &CpuSocket) {
-        let request = Command::Deregister(&cpu.to_string()).request(self.family, 1).encode();
+        // Not acknowledged: the queue may be full, and then the kernel would drop the acknowledgement
+        // and count it among the exits that it dropped.
+        let list = cpu.to_string();
+        let request = Command::Deregister(&list).request(self.family, 1, false).encode();
         let outcome = request.and_then(|request| socket.socket.send(&request));
         if let Err(error) = outcome.and_then(|()| self.poller.remove(&socket.socket)) {
             tracing::warn!(cpu, %error, "deregistering failed");
@@ -141,9 +156,7 @@ impl Listener for LinuxListener {
 
     fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
         let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
-        socket
-            .set_receive_buffer(self.receive_buffer)
-            .map_err(|source| failed("SO_RCVBUF", source))?;
+        self.set_receive_buffer(&socket)?;
         self.register(cpu, &socket)?;
         self.poll(cpu, CpuSocket { socket, drops: 0, overflowed: false })
     }
@@ -226,9 +239,13 @@ impl CpuSocket {
                     messages += count;
                     let all = count < inbox.slots();
                     deliver(cpu, inbox, count, sink);
-                    // What arrived since waits for the next drain. Drops are told of when the queue
-                    // was empty, so that they stand in their place.
-                    if all && depth == Depth::Shallow && !self.overflowed {
+                    // The queue was empty, so all that was dropped came after what it gave and before
+                    // what it will give.
+                    if all && std::mem::take(&mut self.overflowed) {
+                        self.check_drops(cpu, sink);
+                    }
+                    // What arrived since waits for the next drain.
+                    if all && depth == Depth::Shallow {
                         break;
                     }
                 }
@@ -289,7 +306,6 @@ fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
 
 fn deliver_datagram(cpu: u32, datagram: &[u8], sink: &mut dyn ExitSink) {
     for message in Messages::new(datagram) {
-        // Anything else is the late acknowledgement of a deregistration.
         let MessageKind::Generic { command: COMMAND_NEW, attributes } = message.kind() else {
             continue;
         };

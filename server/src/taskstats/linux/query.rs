@@ -54,7 +54,12 @@ impl QuerySockets {
                 socket.ask(ids)?;
                 for id in ids {
                     let length = socket.receive()?;
-                    accounts.push(socket.account(length, *id));
+                    accounts.push(match socket.account(length, *id) {
+                        Err(error) if !matches!(error, KernelError::NoSuchTask(_)) => {
+                            return Err(error);
+                        }
+                        account => account,
+                    });
                 }
             }
             Ok(accounts)
@@ -91,7 +96,7 @@ impl QuerySockets {
 impl QuerySocket {
     fn open(family: u16) -> Result<Self, KernelError> {
         let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
-        let template = |id| NumberRequest::new(&Command::Query(id).request(family, 0));
+        let template = |id| NumberRequest::new(&Command::Query(id).request(family, 0, false));
         let invalid = |source| failed(OPERATION, source);
         Ok(Self {
             socket,
