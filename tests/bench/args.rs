@@ -23,12 +23,21 @@ pub(crate) struct SuiteArgs {
     /// Which measurements to take.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Measurement::ALL)]
     pub(crate) only: Vec<Measurement>,
-    /// Rounds; each runs every variant once.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rounds: u32,
-    /// How long each variant runs in a round, in seconds.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) seconds: u32,
+    /// Take about a minute, to see that everything works; no figure of it is worth much.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Rounds; each runs every variant once [default: 5].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: Option<u32>,
+    /// How long each variant runs in a round, in seconds [default: 2].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: Option<u32>,
+    /// How long losses are looked for at full speed, in seconds [default: 60].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) lost_seconds: Option<u32>,
+    /// How much silence is looked at for wake-ups, in seconds [default: 60].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) idle_seconds: Option<u32>,
     /// Where to write the figures of every round as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -46,6 +55,8 @@ pub(crate) enum Role {
     Load(LoadArgs),
     /// Listens to the kernel and only counts, until its input ends.
     Listen(ListenArgs),
+    /// Reads the whole history of an agent, then prints how fast that was.
+    Replay(ReplayArgs),
     /// Subscribes to an agent and only counts, until its input ends.
     Watch(WatchArgs),
 }
@@ -116,4 +127,48 @@ pub(crate) struct WatchArgs {
     /// Decode the events, read the stamps of exited threads and report how old they were.
     #[arg(long)]
     pub(crate) stamp: bool,
+}
+
+/// A reader of an agent's history.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReplayArgs {
+    /// The agent's address, `unix:///path`.
+    #[arg(long)]
+    pub(crate) address: String,
+    /// The sequence to read to.
+    #[arg(long)]
+    pub(crate) until: u64,
+    /// What to do with the events.
+    #[arg(long, value_enum)]
+    pub(crate) reading: Reading,
+}
+
+/// What a reader does with events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reading {
+    /// Counts them, without a look inside.
+    Count,
+    /// Has the client library decode every field.
+    Decode,
+}
+
+impl Reading {
+    /// Each way to read.
+    pub(crate) const ALL: [Self; 2] = [Self::Count, Self::Decode];
+
+    /// The value on the command line.
+    pub(crate) const fn argument(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Decode => "decode",
+        }
+    }
+
+    /// The name in figures.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Count => "only counted",
+            Self::Decode => "decoded by the client library",
+        }
+    }
 }

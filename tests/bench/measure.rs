@@ -1,9 +1,11 @@
 //! The measurements.
 
 mod exits;
+mod growth;
 mod history;
 mod idle;
 mod latency;
+mod lost;
 mod query;
 mod stall;
 mod watchers;
@@ -15,12 +17,17 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::args::SuiteArgs;
+use crate::effort::Effort;
 use crate::report::Report;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Measurement {
-    /// Cost of an exit, speed of the workload, and losses, at full speed.
+    /// Losses at full speed, once for longer than a round.
+    Lost,
+    /// Wake-ups with nothing to do, once for longer than a round.
+    Idle,
+    /// Cost of an exit, and speed of the workload, at full speed.
     Exits,
     /// Time from an exit to the client.
     Latency,
@@ -30,17 +37,17 @@ pub(crate) enum Measurement {
     Watchers,
     /// `GetPid` beside a health check.
     Query,
-    /// Memory and wake-ups with nothing to do.
-    Idle,
-    /// Memory with a full history.
+    /// Memory at rest and with a full history, and how fast that is replayed.
     History,
+    /// Cost of an exit with many CPUs.
+    Growth,
 }
 
 /// What all measurements need to know.
 #[derive(Debug)]
 pub(crate) struct Bench {
     agent: PathBuf,
-    seconds: u32,
+    effort: Effort,
 }
 
 impl Bench {
@@ -48,13 +55,13 @@ impl Bench {
     ///
     /// # Errors
     /// There is no agent to measure.
-    pub(crate) fn new(args: &SuiteArgs) -> Result<Self> {
+    pub(crate) fn new(args: &SuiteArgs, effort: Effort) -> Result<Self> {
         let agent = match &args.agent {
             Some(agent) => agent.clone(),
             None => env::current_exe().context("find this binary")?.with_file_name("taskstatsd"),
         };
         ensure!(agent.is_file(), "no agent at {}: build it, or name it", agent.display());
-        Ok(Self { agent, seconds: args.seconds })
+        Ok(Self { agent, effort })
     }
 
     /// The agent's binary.
@@ -64,45 +71,66 @@ impl Bench {
 
     /// How long a variant runs in a round, in seconds.
     pub(crate) const fn seconds(&self) -> u32 {
-        self.seconds
+        self.effort.seconds
+    }
+
+    /// How long losses are looked for, in seconds.
+    pub(crate) const fn lost_seconds(&self) -> u32 {
+        self.effort.lost_seconds
+    }
+
+    /// How much silence is looked at, in seconds.
+    pub(crate) const fn idle_seconds(&self) -> u32 {
+        self.effort.idle_seconds
     }
 }
 
 impl Measurement {
     /// Everything, in the order in which it is run.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Lost,
+        Self::Idle,
         Self::Exits,
         Self::Latency,
         Self::Stall,
         Self::Watchers,
         Self::Query,
-        Self::Idle,
         Self::History,
+        Self::Growth,
     ];
 
     /// The name in figures and on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Lost => lost::NAME,
+            Self::Idle => idle::NAME,
             Self::Exits => exits::NAME,
             Self::Latency => latency::NAME,
             Self::Stall => stall::NAME,
             Self::Watchers => watchers::NAME,
             Self::Query => query::NAME,
-            Self::Idle => idle::NAME,
             Self::History => history::NAME,
+            Self::Growth => growth::NAME,
         }
+    }
+
+    /// Tells whether it takes part in a round: those whose length is their point run once.
+    pub(crate) fn runs_in(self, round: u32) -> bool {
+        round == 0 || !matches!(self, Self::Lost | Self::Idle)
     }
 
     /// Runs every variant once.
     pub(crate) fn round(self, bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
         match self {
+            Self::Lost => lost::once(bench, report),
+            Self::Idle => idle::once(bench, report),
             Self::Exits => exits::round(bench, round, report),
             Self::Latency => latency::round(bench, round, report),
             Self::Stall => stall::round(bench, round, report),
             Self::Watchers => watchers::round(bench, round, report),
             Self::Query => query::round(bench, report),
-            Self::Idle => idle::round(bench, report),
-            Self::History => history::round(bench, report),
+            Self::History => history::round(bench, round, report),
+            Self::Growth => growth::round(bench, round, report),
         }
         .with_context(|| format!("measure {}", self.name()))
     }
@@ -112,11 +140,11 @@ impl Measurement {
         match self {
             Self::Exits => exits::relate(report),
             Self::Latency => latency::relate(report),
-            Self::Stall => Ok(()),
+            Self::Lost | Self::Idle | Self::Stall => Ok(()),
             Self::Watchers => watchers::relate(report),
             Self::Query => query::relate(report),
-            Self::Idle => idle::relate(report),
             Self::History => history::relate(report),
+            Self::Growth => growth::relate(report),
         }
     }
 }

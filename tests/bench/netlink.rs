@@ -26,7 +26,7 @@ pub(crate) struct Message<'a> {
 }
 
 /// Twice this is what the kernel grants; the agent's default is the same.
-const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
+const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 /// Answers to requests are far shorter.
 const ANSWER_BYTES: usize = 16 << 10;
 

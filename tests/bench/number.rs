@@ -27,6 +27,21 @@ pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 
+/// Tells whether two values that came in other ways are meant to be the same.
+pub(crate) fn same(one: f64, other: f64) -> bool {
+    (one - other).abs() < f64::EPSILON
+}
+
+/// Shows three digits of small values, and no fraction of large ones and of counts.
+pub(crate) fn digits(value: f64) -> String {
+    const LARGE: f64 = 100.0;
+    if value.abs() >= LARGE || same(value, 0.0) {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.3}")
+    }
+}
+
 /// A time in microseconds.
 pub(crate) fn microseconds(time: Duration) -> f64 {
     const PER_SECOND: f64 = 1e6;

@@ -1,4 +1,4 @@
-//! What the kernel knows of a process: CPU time, memory, context switches.
+//! What the kernel knows of a process: CPU time, memory, wake-ups.
 
 use std::fs;
 use std::time::Duration;
@@ -20,16 +20,15 @@ pub(crate) fn resident_kib(pid: Pid) -> Result<u64> {
     field(&read(&format!("/proc/{pid}/status"))?, "VmRSS:")
 }
 
-/// Returns the voluntary and involuntary context switches of a process's present threads.
-pub(crate) fn context_switches(pid: Pid) -> Result<u64> {
-    let mut switches = 0;
+/// Returns how often a process's present threads woke: each wake-up ends in a voluntary switch.
+pub(crate) fn wake_ups(pid: Pid) -> Result<u64> {
+    let mut wake_ups = 0;
     let tasks = format!("/proc/{pid}/task");
     for task in fs::read_dir(&tasks).with_context(|| format!("list {tasks}"))? {
         let status = read(&task?.path().join("status").to_string_lossy())?;
-        switches += field(&status, "voluntary_ctxt_switches:")?;
-        switches += field(&status, "nonvoluntary_ctxt_switches:")?;
+        wake_ups += field(&status, "voluntary_ctxt_switches:")?;
     }
-    Ok(switches)
+    Ok(wake_ups)
 }
 
 fn read(path: &str) -> Result<String> {

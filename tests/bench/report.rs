@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::number::median;
+use crate::effort::Effort;
+use crate::number::{digits, median};
+use crate::summary::Summary;
 
 /// All figures of a run, in the order in which they were first recorded.
 #[derive(Debug, Default, Serialize)]
@@ -19,8 +21,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// The CPUs that run, in list form.
     pub(crate) cpus: String,
-    /// How long each variant ran in a round, in seconds.
-    pub(crate) seconds: u32,
+    /// How long the run took.
+    pub(crate) effort: Effort,
 }
 
 /// One figure over the rounds.
@@ -66,6 +68,16 @@ impl Report {
         figure.median = median(&figure.rounds);
     }
 
+    /// Takes in the figures of a round that came to its end. One that did not is left out as a
+    /// whole, so that the rounds of all figures stay the same.
+    pub(crate) fn absorb(&mut self, round: Self) {
+        for figure in round.figures {
+            for value in figure.rounds {
+                self.record(figure.measurement, figure.name.clone(), figure.unit, value);
+            }
+        }
+    }
+
     /// Sets a figure beside another one, round by round.
     pub(crate) fn relate(&mut self, measurement: &str, name: &str, to: &str) -> Result<()> {
         let peer = self.figure(measurement, to)?.rounds.clone();
@@ -89,9 +101,36 @@ impl Report {
         table
     }
 
-    /// The figures of every round, for programs.
-    pub(crate) fn json(&self) -> Result<String> {
-        serde_json::to_string_pretty(self).context("write the figures")
+    /// The figures of every round and the summary, for programs.
+    pub(crate) fn json(&self, summary: &Summary) -> Result<String> {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            #[serde(flatten)]
+            report: &'a Report,
+            summary: &'a Summary,
+        }
+        let document = Document { report: self, summary };
+        serde_json::to_string_pretty(&document).context("write the figures")
+    }
+
+    /// The median of a figure; `None` if it was not measured.
+    pub(crate) fn median(&self, measurement: &str, name: &str) -> Option<f64> {
+        Some(self.find(measurement, name)?.median)
+    }
+
+    /// The largest value of a figure in any round.
+    pub(crate) fn most(&self, measurement: &str, name: &str) -> Option<f64> {
+        Some(range(&self.find(measurement, name)?.rounds).1)
+    }
+
+    /// The median ratio of a figure to another one that it was set beside.
+    pub(crate) fn ratio(&self, measurement: &str, name: &str, to: &str) -> Option<f64> {
+        let beside = &self.find(measurement, name)?.beside;
+        beside.iter().find(|ratio| ratio.to == to).map(|ratio| ratio.median)
+    }
+
+    fn find(&self, measurement: &str, name: &str) -> Option<&Figure> {
+        self.figures.iter().find(|figure| figure.is(measurement, name))
     }
 
     fn figure(&mut self, measurement: &str, name: &str) -> Result<&mut Figure> {
@@ -133,12 +172,6 @@ fn range(values: &[f64]) -> (f64, f64) {
     })
 }
 
-/// Shows three digits of small values, and no fraction of large ones.
-fn digits(value: f64) -> String {
-    const LARGE: f64 = 100.0;
-    if value.abs() < LARGE { format!("{value:.3}") } else { format!("{value:.0}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +191,18 @@ mod tests {
                 .markdown()
                 .contains("| exits | agent | 8.000 | 2.000 – 9.000 | µs | 2.00 × peer |")
         );
+    }
+
+    /// The rounds of a figure come together.
+    #[test]
+    fn rounds_are_absorbed_in_order() {
+        let mut report = Report::default();
+        for value in [2.0, 9.0, 4.0] {
+            let mut round = Report::default();
+            round.record("exits", "agent", "µs", value);
+            report.absorb(round);
+        }
+        assert_eq!(report.find("exits", "agent").unwrap().rounds, [2.0, 9.0, 4.0]);
     }
 
     /// A misspelt name is told, not left out.

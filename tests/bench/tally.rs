@@ -54,6 +54,11 @@ impl Count {
         made.saturating_sub(self.events)
     }
 
+    /// How many a load lost: what the agent said, or what is missing, whichever is more.
+    pub(crate) fn lost_of(self, made: u64) -> u64 {
+        self.lost.max(self.missed(made))
+    }
+
     /// How many of those the agent did not tell of either: each is an error of the agent.
     pub(crate) const fn untold(self, made: u64) -> u64 {
         self.missed(made).saturating_sub(self.lost)

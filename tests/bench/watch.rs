@@ -8,13 +8,13 @@ use bytes::{Buf, Bytes};
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use taskstats_proto::v1::watch_exits_response::Kind;
-use taskstats_proto::v1::{ExitEvents, WatchExitsRequest, WatchExitsResponse};
+use taskstats_proto::v1::{Cursor, ExitEvents, WatchExitsRequest, WatchExitsResponse};
 use tokio::runtime;
 use tokio::task::JoinSet;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, Streaming};
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
@@ -30,6 +30,15 @@ struct RawCodec;
 #[derive(Clone, Copy, Debug)]
 struct RawDecoder;
 
+/// What a message of events holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// How many events.
+    pub(crate) events: u64,
+    /// The sequence of the last one.
+    pub(crate) last: u64,
+}
+
 /// The rpc that streams exits.
 const WATCH_EXITS: &str = "/taskstats.v1.TaskstatsService/WatchExits";
 
@@ -39,6 +48,7 @@ const EVENTS: u32 = 2;
 const LOST: u32 = 3;
 const HEARTBEAT: u32 = 4;
 const EVENTS_EVENT: u32 = 1;
+const EVENTS_CURSOR: u32 = 2;
 
 /// Counts until the input ends.
 pub(crate) fn run(args: &WatchArgs) -> Result<()> {
@@ -50,7 +60,7 @@ async fn watch(args: &WatchArgs) -> Result<Infallible> {
     let tally = Arc::new(Tally::default());
     let mut watchers = JoinSet::new();
     for _ in 0..args.watchers {
-        let stream = subscribe(&args.address).await?;
+        let stream = subscribe(&mut connect(&args.address).await?, all()).await?;
         watchers.spawn(count(stream, Arc::clone(&tally), args.stamp));
     }
     control::count_until_told(tally, || Ok(()))?;
@@ -60,14 +70,26 @@ async fn watch(args: &WatchArgs) -> Result<Infallible> {
     }
 }
 
-/// Opens a stream of all exits, and waits until the agent listens.
-async fn subscribe(address: &str) -> Result<Streaming<Bytes>> {
+/// Connects to an agent.
+pub(crate) async fn connect(address: &str) -> Result<Grpc<Channel>> {
     let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
     let mut client = Grpc::new(channel);
     client.ready().await?;
+    Ok(client)
+}
+
+/// Asks for all exits from now on.
+pub(crate) fn all() -> WatchExitsRequest {
+    WatchExitsRequest::default()
+}
+
+/// Opens a stream, and waits until the agent listens.
+pub(crate) async fn subscribe(
+    client: &mut Grpc<Channel>,
+    request: WatchExitsRequest,
+) -> Result<Streaming<Bytes>> {
     let path = PathAndQuery::from_static(WATCH_EXITS);
-    let request = Request::new(WatchExitsRequest::default());
-    let answer = client.server_streaming(request, path, RawCodec).await;
+    let answer = client.server_streaming(Request::new(request), path, RawCodec).await;
     let mut stream = answer.context("watch exits")?.into_inner();
     let first = stream.message().await?.context("an empty stream")?;
     let (kind, _) = field(&mut first.as_ref())?;
@@ -91,7 +113,7 @@ async fn count(
 
 fn take(frame: &Bytes, tally: &Tally) -> Result<()> {
     match field(&mut frame.as_ref())? {
-        (EVENTS, events) => tally.add_events(count_events(events)?, frame.len()),
+        (EVENTS, events) => tally.add_events(read_batch(events)?.events, frame.len()),
         (LOST, _) => tally.add_lost(lost_in(frame.clone())?),
         (HEARTBEAT, _) => tally.add_heartbeat(),
         (kind, _) => bail!("a message with field {kind}"),
@@ -99,13 +121,24 @@ fn take(frame: &Bytes, tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-fn count_events(mut events: &[u8]) -> Result<u64> {
-    let mut count = 0;
-    while !events.is_empty() {
-        let (number, _) = field(&mut events)?;
-        count += u64::from(number == EVENTS_EVENT);
+/// Looks at a message; `None` if it holds no events.
+pub(crate) fn batch_in(frame: &Bytes) -> Result<Option<Batch>> {
+    match field(&mut frame.as_ref())? {
+        (EVENTS, events) => read_batch(events).map(Some),
+        _ => Ok(None),
     }
-    Ok(count)
+}
+
+fn read_batch(mut events: &[u8]) -> Result<Batch> {
+    let mut batch = Batch::default();
+    while !events.is_empty() {
+        match field(&mut events)? {
+            (EVENTS_EVENT, _) => batch.events += 1,
+            (EVENTS_CURSOR, cursor) => batch.last = Cursor::decode(cursor)?.sequence,
+            (number, _) => bail!("events with field {number}"),
+        }
+    }
+    Ok(batch)
 }
 
 /// Takes one length-delimited field off the front: its number and its bytes.
@@ -162,7 +195,7 @@ impl Decoder for RawDecoder {
 
 #[cfg(test)]
 mod tests {
-    use taskstats_proto::v1::{Cursor, ExitEvent, Lost};
+    use taskstats_proto::v1::{ExitEvent, Lost};
 
     use super::*;
 
@@ -177,8 +210,10 @@ mod tests {
         let cursor = Cursor { instance_id: "a".to_owned(), sequence: 9 };
         let events = ExitEvents { events: vec![event; 3], cursor: Some(cursor) };
         let tally = Tally::default();
-        take(&frame(Kind::Events(events)), &tally).unwrap();
+        let frame = frame(Kind::Events(events));
+        take(&frame, &tally).unwrap();
         assert_eq!(tally.count().events, 3);
+        assert_eq!(batch_in(&frame).unwrap(), Some(Batch { events: 3, last: 9 }));
     }
 
     /// A loss counts by what it says, not as one message.

@@ -38,6 +38,15 @@ pub fn workload() -> Result<PathBuf> {
     Ok(folder()?.join("workload"))
 }
 
+/// Returns the binary that watches and writes down what it sees, which cargo builds with the tests.
+///
+/// # Errors
+///
+/// As in [`workload`].
+pub fn follower() -> Result<PathBuf> {
+    Ok(folder()?.join("follower"))
+}
+
 /// Returns the folder of the profile that the tests were built with, such as `target/debug`.
 ///
 /// # Errors

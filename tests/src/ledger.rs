@@ -12,6 +12,9 @@ use taskstats_proto::v1::{Cursor, ExitEvents, Heartbeat, Lost, LostStage, WatchS
 pub struct Ledger {
     instance: String,
     position: u64,
+    /// The place that the last message told. Of several losses of one interval, each tells the place
+    /// after all of them.
+    told: u64,
     received: u64,
     lost: BTreeMap<LostStage, u64>,
 }
@@ -25,8 +28,25 @@ impl Ledger {
     pub fn open(started: &WatchStarted) -> Result<Self> {
         let cursor = started.cursor.as_ref().context("stream begins nowhere")?;
         ensure!(cursor.instance_id == started.instance_id, "cursor of another run");
-        let instance = started.instance_id.clone();
-        Ok(Self { instance, position: cursor.sequence, received: 0, lost: BTreeMap::new() })
+        Ok(Self::at(&started.instance_id, cursor.sequence))
+    }
+
+    /// Begins after the cursor that the stream was to continue after: what is no longer remembered is
+    /// told as a loss. A cursor of another run is one before all exits of this run.
+    ///
+    /// # Errors
+    ///
+    /// The stream begins elsewhere, so that who stops before the first loss would not hear of it.
+    pub fn resume(started: &WatchStarted, after: &Cursor) -> Result<Self> {
+        let begin = started.cursor.as_ref();
+        ensure!(begin == Some(after), "wanted {after:?}, the stream begins at {begin:?}");
+        let same_run = after.instance_id == started.instance_id;
+        Ok(Self::at(&started.instance_id, if same_run { after.sequence } else { 0 }))
+    }
+
+    fn at(instance: &str, position: u64) -> Self {
+        let instance = instance.to_owned();
+        Self { instance, position, told: position, received: 0, lost: BTreeMap::new() }
     }
 
     /// Books one message.
@@ -41,6 +61,17 @@ impl Ledger {
             Kind::Lost(lost) => self.book_lost(lost),
             Kind::Heartbeat(heartbeat) => self.book_heartbeat(heartbeat),
         }
+    }
+
+    /// Checks that the losses told last add up to the place that they told.
+    ///
+    /// # Errors
+    ///
+    /// They do not.
+    pub fn ensure_settled(&self) -> Result<()> {
+        let (told, counted) = (self.told, self.position);
+        ensure!(told == counted, "the losses say {told}, their counts {counted}");
+        Ok(())
     }
 
     /// Returns the sequence of the last exit that was booked.
@@ -69,6 +100,7 @@ impl Ledger {
 
     fn book_events(&mut self, events: &ExitEvents) -> Result<()> {
         ensure!(!events.events.is_empty(), "a batch of nothing");
+        self.ensure_settled()?;
         for event in &events.events {
             let (position, sequence) = (self.position, event.sequence);
             ensure!(sequence == position + 1, "exit {sequence} follows exit {position}");
@@ -79,25 +111,43 @@ impl Ledger {
     }
 
     fn book_lost(&mut self, lost: &Lost) -> Result<()> {
+        if lost.stage() == LostStage::AgentRestart {
+            ensure!(lost.count.is_none() && lost.total == 0, "a restart loses an unknown number");
+        } else {
+            self.book_count(lost)?;
+        }
+        let cursor = lost.cursor.as_ref().context("a message without its place")?;
+        ensure!(cursor.instance_id == self.instance, "a cursor of another run");
+        self.told = cursor.sequence;
+        ensure!(self.told >= self.position, "{} exits before {}", self.position, self.told);
+        Ok(())
+    }
+
+    fn book_count(&mut self, lost: &Lost) -> Result<()> {
+        let stage = lost.stage();
         let count = lost.count.context("a loss of unknown size")?;
         ensure!(count > 0, "a loss of nothing");
-        ensure!(lost.first_at.is_some() && lost.last_at.is_some(), "a loss at no time");
-        let total = self.lost.entry(lost.stage()).or_default();
+        // When the oldest of them happened that were forgotten before the stream began is not known.
+        ensure!(lost.first_at.is_some() || stage == LostStage::History, "a loss at no time");
+        ensure!(lost.last_at.is_some(), "a loss at no time");
+        let total = self.lost.entry(stage).or_default();
         *total += count;
         ensure!(*total == lost.total, "losses sum up to {total}, the stream says {}", lost.total);
         self.position += count;
-        self.book_cursor(lost.cursor.as_ref())
+        Ok(())
     }
 
-    fn book_heartbeat(&self, heartbeat: &Heartbeat) -> Result<()> {
+    fn book_heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<()> {
+        self.ensure_settled()?;
         self.book_cursor(heartbeat.cursor.as_ref())
     }
 
-    fn book_cursor(&self, cursor: Option<&Cursor>) -> Result<()> {
+    fn book_cursor(&mut self, cursor: Option<&Cursor>) -> Result<()> {
         let cursor = cursor.context("a message without its place")?;
         ensure!(cursor.instance_id == self.instance, "a cursor of another run");
         let (said, counted) = (cursor.sequence, self.position);
         ensure!(said == counted, "the cursor says {said}, the exits {counted}");
+        self.told = said;
         Ok(())
     }
 }
@@ -159,12 +209,24 @@ mod tests {
             ("a cursor beyond the events", events(&[6], 7)),
             ("a batch of nothing", events(&[], 5)),
             ("a wrong total", lost(3, 4, 8)),
-            ("a loss that leaves its place open", lost(3, 3, 9)),
+            ("a loss beyond its place", lost(3, 3, 7)),
             ("a loss of nothing", lost(0, 0, 5)),
             ("a heartbeat elsewhere", Kind::Heartbeat(Heartbeat { cursor: cursor(4) })),
             ("a second beginning", Kind::Started(WatchStarted::default())),
         ] {
             assert!(ledger_at(5).book(&kind).is_err(), "{contradiction} was not noticed");
         }
+    }
+
+    #[test]
+    fn losses_of_one_interval_must_add_up_to_its_end() {
+        let mut ledger = ledger_at(5);
+        for kind in [lost(3, 3, 10), lost(2, 5, 10), events(&[11], 11)] {
+            ledger.book(&kind).unwrap();
+        }
+        ledger.ensure_settled().unwrap();
+        ledger.book(&lost(3, 8, 15)).unwrap();
+        assert!(ledger.ensure_settled().is_err());
+        assert!(ledger.book(&events(&[15], 15)).is_err(), "a loss that leaves its place open");
     }
 }

@@ -5,16 +5,24 @@
 
 pub mod agent;
 pub mod binaries;
+pub mod chance;
 pub mod client;
 pub mod cpus;
 pub mod deadline;
+pub mod follow;
+pub mod journal;
 pub mod kernel;
 pub mod ledger;
 pub mod load;
+pub mod manager;
 pub mod notify;
 pub mod peer;
+pub mod process;
 pub mod refusal;
+pub mod selection;
+pub mod slim;
 pub mod span;
 pub mod tools;
+pub mod trail;
 pub mod watch;
 pub mod workload;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::deadline::within;
 
@@ -14,6 +14,7 @@ use crate::deadline::within;
 #[derive(Debug)]
 pub struct Peer {
     child: Child,
+    stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
 
@@ -38,9 +39,41 @@ impl Peer {
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self> {
-        let mut child = command(program, arguments).stdout(Stdio::piped()).spawn()?;
+        let mut command = command(program, arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdout = BufReader::new(child.stdout.take().context("no standard output")?);
-        Ok(Self { child, stdout })
+        let stdin = child.stdin.take();
+        Ok(Self { child, stdin, stdout })
+    }
+
+    /// Returns its process id.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().context("the program has ended")
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Errors
+    ///
+    /// It does not read any more.
+    pub async fn say(&mut self, line: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("no standard input")?;
+        Ok(stdin.write_all(format!("{line}\n").as_bytes()).await?)
+    }
+
+    /// Ends it by SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub async fn kill(mut self) -> Result<()> {
+        self.child.start_kill()?;
+        within("the program's end", self.child.wait()).await??;
+        Ok(())
     }
 
     /// Runs a program to its end.
@@ -89,7 +122,7 @@ impl Peer {
     ///
     /// It does not end.
     pub async fn stop_reading(self) -> Result<Option<i32>> {
-        let Self { mut child, stdout } = self;
+        let Self { mut child, stdout, .. } = self;
         drop(stdout);
         Ok(within("the program's end", child.wait()).await??.code())
     }

@@ -42,6 +42,7 @@ impl Watch {
     pub async fn open(channel: &Channel, request: WatchExitsRequest) -> Result<Self> {
         let complete = request.cpumask.is_empty()
             && matches!(request.scope(), Scope::Unspecified | Scope::AllTasks);
+        let resume_after = request.resume_after.clone();
         let mut client = Client::new(channel.clone());
         let call = within("an answer to WatchExits", client.watch_exits(request)).await?;
         let mut stream = call?.into_inner();
@@ -50,7 +51,11 @@ impl Watch {
             Some(Kind::Started(started)) => started,
             other => bail!("the stream began with {other:?}"),
         };
-        let ledger = complete.then(|| Ledger::open(&started)).transpose()?;
+        let open = || match &resume_after {
+            None => Ledger::open(&started),
+            Some(cursor) => Ledger::resume(&started, cursor),
+        };
+        let ledger = complete.then(open).transpose()?;
         Ok(Self { stream, started, ledger, seen: Vec::new(), losses: Vec::new(), end: None })
     }
 

@@ -10,7 +10,7 @@ use taskstats_tests::workload::Workload;
 
 use crate::support::NO_SUCH_TASK;
 
-async fn taskstatsctl(url: &str, arguments: &[&str]) -> Result<Said> {
+pub(crate) async fn taskstatsctl(url: &str, arguments: &[&str]) -> Result<Said> {
     let all = ["--target", url].into_iter().chain(arguments.iter().copied());
     Peer::run(&binaries::taskstatsctl()?, all).await
 }

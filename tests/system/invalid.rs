@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use taskstats_proto::v1::{
-    GetNodeRequest, GetPidRequest, GetTgidRequest, Scope, WatchExitsRequest,
+    Cursor, GetNodeRequest, GetPidRequest, GetTgidRequest, Scope, WatchExitsRequest,
 };
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{connect, service};
@@ -18,7 +18,7 @@ use crate::support::{NO_SUCH_TASK, of_scope, on_cpus, refusal_in, refused};
 const LONG_MASK: usize = 10_000;
 /// More than the agent holds events back for.
 const TOO_LONG_S: i64 = 11;
-/// A number that is no scope.
+/// A number that is no scope, and no way to lag.
 const NO_SCOPE: i32 = 77;
 
 /// Task 0 is no task: the caller is told which field is wrong.
@@ -113,6 +113,45 @@ async fn impossible_batch_delays_are_refused() -> Result<()> {
         let refusal = refusal_in(Watch::open(&channel, request).await)?;
         assert_violation(&refusal, "max_batch_delay", "");
     }
+    Ok(())
+}
+
+/// A number that is no way to lag is refused, and not taken for the default.
+#[tokio::test]
+async fn an_unknown_way_to_lag_is_refused() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let channel = connect(&agent.url()).await?;
+    let request = WatchExitsRequest { on_lag: NO_SCOPE, ..WatchExitsRequest::default() };
+    let refusal = refusal_in(Watch::open(&channel, request).await)?;
+    assert_violation(&refusal, "on_lag", "77");
+    Ok(())
+}
+
+/// A cursor that cannot be, or stands beside a wish for something else, is refused with its field.
+#[tokio::test]
+async fn impossible_beginnings_are_refused() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let channel = connect(&agent.url()).await?;
+    let watch = Watch::everything(&channel).await?;
+    let now = watch.started().cursor.clone().unwrap_or_default();
+    let beyond = Cursor { sequence: u64::MAX, ..now.clone() };
+    let nobody = Cursor { instance_id: String::new(), ..now.clone() };
+    let request = |resume_after: Cursor, replay_last| WatchExitsRequest {
+        resume_after: Some(resume_after),
+        replay_last,
+        ..WatchExitsRequest::default()
+    };
+    for (request, field, offending) in [
+        (request(beyond, 0), "resume_after.sequence", u64::MAX.to_string()),
+        (request(nobody, 0), "resume_after.instance_id", "empty".to_owned()),
+        (request(now.clone(), 5), "replay_last", "5".to_owned()),
+    ] {
+        let refusal = refusal_in(Watch::open(&channel, request).await)?;
+        assert_violation(&refusal, field, &offending);
+    }
+    Watch::open(&channel, request(now, 0)).await?;
     Ok(())
 }
 

@@ -25,8 +25,8 @@ pub(super) struct Intake {
     first: u64,
     /// The time of the drain that runs, since 1970.
     now: Duration,
-    /// The time of the drain before. What is found dropped now was dropped since.
-    before: Duration,
+    /// The time of the last drain that left nothing behind. What is found dropped was dropped since.
+    clean_at: Duration,
     delay_accounting: DelayAccounting,
     losses: BTreeMap<u32, Losses>,
     /// Whether this run, or the one before it, listened already, so that there may be cursors.
@@ -55,7 +55,7 @@ impl Intake {
             counters,
             builder: ChunkBuilder::default(),
             now,
-            before: now,
+            clean_at: now,
             delay_accounting: DelayAccounting::default(),
             losses: BTreeMap::new(),
             listened: false,
@@ -70,14 +70,18 @@ impl Intake {
 
     /// Goes on after an earlier run, which read the sockets last at `read_at`, since 1970.
     pub(super) fn resume(&mut self, read_at: Duration) {
-        self.now = read_at;
+        self.clean_at = read_at;
         self.listened = true;
     }
 
     /// Begins a drain.
     pub(super) fn begin(&mut self) {
-        self.before = self.now;
         self.now = wall_clock();
+    }
+
+    /// Says that the drain which runs has left nothing behind.
+    pub(super) fn left_nothing(&mut self) {
+        self.clean_at = self.now;
     }
 
     /// Ends a drain: appends what it brought, and the losses that are due.
@@ -163,7 +167,7 @@ impl ExitSink for Intake {
     fn dropped(&mut self, cpu: u32, count: u64) {
         self.check.dropped(cpu, count);
         self.counters.lost_in_kernel.add(count);
-        let new = KernelLoss { cpu, count: 0, first_at: self.before, last_at: self.now };
+        let new = KernelLoss { cpu, count: 0, first_at: self.clean_at, last_at: self.now };
         let losses = self.losses.entry(cpu).or_default();
         let pending = losses.pending.get_or_insert(new);
         pending.count += count;

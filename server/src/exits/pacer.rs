@@ -145,7 +145,7 @@ mod tests {
     const AT_ONCE: Step = Step { announce: true, sleep: None };
 
     fn found(messages: usize) -> Drained {
-        Drained { messages, fullest: messages }
+        Drained { messages, fullest: messages, cut_short: false }
     }
 
     /// Drains of one message each, `every` so often, until `count` are over.

@@ -19,6 +19,10 @@ use crate::taskstats::{Cpumask, Depth, KeptSocket, Kernel, KernelError, Listener
 /// Drop counters and the sysctl are read this often while exits flow.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Watchers of an earlier run have at least this long to find the next one, whatever the grace: what
+/// they left was kept for them.
+const INHERITED_GRACE: Duration = Duration::from_secs(10);
+
 /// How exits are taken.
 #[derive(Clone, Copy, Debug)]
 pub struct ReaderConfig {
@@ -225,8 +229,7 @@ impl Reader {
 
     /// Goes on with the listener of an earlier run, whose watchers have the grace to come back.
     fn inherit(&mut self, inherited: Inherited) {
-        self.registry.add(&inherited.cpus);
-        self.registry.remove(&inherited.cpus, Instant::now());
+        self.registry.inherit(&inherited.cpus, Instant::now(), INHERITED_GRACE);
         self.intake.resume(inherited.read_at);
         self.set_listener(inherited.listener);
         self.publish_watched();
@@ -283,6 +286,9 @@ impl Reader {
         let drained = listener.drain(depth, &mut self.intake);
         if check {
             listener.check_drops(&mut self.intake);
+        }
+        if !drained.cut_short {
+            self.intake.left_nothing();
         }
         self.intake.end(now);
         let step = self.pacer.after_drain(drained, now);

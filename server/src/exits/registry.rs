@@ -55,6 +55,13 @@ impl Registry {
         }
     }
 
+    /// Counts CPUs that an earlier run listened to. Their watchers have this long to come back, or the
+    /// usual grace if that is longer.
+    pub(super) fn inherit(&mut self, cpus: &Cpumask, now: Instant, at_least: Duration) {
+        let until = now + self.grace.max(at_least);
+        self.cpus.extend(cpus.iter().map(|cpu| (cpu, Interest::Unwatched { until })));
+    }
+
     /// Takes out the CPUs whose grace is over.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<u32> {
         let over = |interest: &Interest| matches!(interest, Interest::Unwatched { until } if *until <= now);

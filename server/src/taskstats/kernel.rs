@@ -225,6 +225,8 @@ pub struct Drained {
     pub messages: usize,
     /// Messages taken from the queue that held most.
     pub fullest: usize,
+    /// Whether a queue was left with messages, so that others get their turn.
+    pub cut_short: bool,
 }
 
 /// Ends a wait.

@@ -1,44 +1,57 @@
-//! The memory that a full history takes, beside what was allowed.
+//! The memory that the agent takes at rest and with a full history, and how fast that is replayed.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use taskstats_proto::v1::taskstats_service_client::TaskstatsServiceClient;
 use taskstats_proto::v1::{GetNodeRequest, History};
 use tokio::runtime;
 use tonic::transport::Endpoint;
 
-use super::Bench;
+use super::{Bench, rotated};
+use crate::args::Reading;
+use crate::goals::HISTORY_MIB;
 use crate::host::Host;
-use crate::number::float;
+use crate::number::{float, same};
 use crate::procfs;
+use crate::replay;
 use crate::report::Report;
 use crate::session::{Load, Session};
 
 /// The name in figures.
 pub(super) const NAME: &str = "history";
 
-/// Small enough to be full after a second or two of full speed.
-const SETTINGS: [&str; 2] = ["--history-bytes", "8MiB"];
 /// A history that so many loads do not fill is not going to be full.
-const MOST_LOADS: u32 = 20;
-const KIB: f64 = 1024.0;
-const GROWTH: &str = "memory grown until full";
-const CAPACITY: &str = "memory allowed";
+const MOST_LOADS: u32 = 60;
+const KIB_PER_MIB: f64 = 1024.0;
+const BYTES_PER_MIB: f64 = 1024.0 * 1024.0;
+const MILLION: f64 = 1e6;
+const FULL: &str = "resident memory, history full";
+const CAPACITY: &str = "memory allowed to the history";
 
-pub(super) fn round(bench: &Bench, report: &mut Report) -> Result<()> {
-    let agent = Host::start(bench.agent(), &SETTINGS)?;
+pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
+    let agent = Host::start(bench.agent(), &[])?;
     let address = agent.address().to_owned();
     let session = Session::watching(agent, 1, false)?;
-    let before = procfs::resident_kib(session.pid()?)?;
+    report.record(NAME, "resident memory, idle", "MiB", resident(&session)?);
     let full = fill(bench, &address)?;
-    let after = procfs::resident_kib(session.pid()?)?;
-    report.record(NAME, GROWTH, "KiB", float(after.saturating_sub(before)));
-    report.record(NAME, CAPACITY, "KiB", float(full.capacity_bytes) / KIB);
-    report.record(NAME, "memory held by its own count", "KiB", float(full.bytes) / KIB);
+    report.record(NAME, FULL, "MiB", resident(&session)?);
+    report.record(NAME, CAPACITY, "MiB", float(full.capacity_bytes) / BYTES_PER_MIB);
+    report.record(NAME, "memory held by its own count", "MiB", float(full.bytes) / BYTES_PER_MIB);
+    for reading in rotated(&Reading::ALL, round) {
+        let replayed = replay::of(&address, reading, full.last_sequence)?;
+        let per_second = replayed.per_second / MILLION;
+        report.record(NAME, format!("replay, {}", reading.name()), "million events/s", per_second);
+        let events = format!("exits of a replay, {}", reading.name());
+        report.record(NAME, events, "exits", float(replayed.events));
+    }
     session.finish().map(drop)
 }
 
 pub(super) fn relate(report: &mut Report) -> Result<()> {
-    report.relate(NAME, GROWTH, CAPACITY)
+    report.relate(NAME, FULL, CAPACITY)
+}
+
+fn resident(session: &Session) -> Result<f64> {
+    Ok(float(procfs::resident_kib(session.pid()?)?) / KIB_PER_MIB)
 }
 
 /// Has threads exit until the agent begins to forget them.
@@ -47,6 +60,8 @@ fn fill(bench: &Bench, address: &str) -> Result<History> {
     for _ in 0..MOST_LOADS {
         load.run()?;
         let history = history(address)?;
+        let capacity = float(history.capacity_bytes) / BYTES_PER_MIB;
+        ensure!(same(capacity, HISTORY_MIB), "the goals hold for another history by default");
         if history.first_sequence > 1 {
             return Ok(history);
         }

@@ -1,65 +1,125 @@
-//! What the agent takes while nothing happens.
+//! How often the agent wakes while nothing happens.
 //!
-//! Other tasks of the machine exit now and then, and wake whoever listens. A plain listener, which
-//! wakes once for each, runs beside the agent in the same seconds and tells how many that were.
+//! Other tasks of the machine exit now and then, and their exits wake the agent as they should. So
+//! the watcher of this measurement notes when it is told of something, and only the time between
+//! counts as silence: slices of time that brought no message, and neither did their neighbours.
+//! Heartbeats are messages too, and so are left out with what they cost.
 
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::unistd::Pid;
+use tokio::runtime;
+use tokio::time::{self, MissedTickBehavior};
 
 use super::Bench;
-use crate::args::Pace;
+use crate::host::Host;
 use crate::number::float;
 use crate::procfs;
 use crate::report::Report;
-use crate::session::{Observer, Session};
+use crate::watch;
 
 /// The name in figures.
 pub(super) const NAME: &str = "idle";
 
-/// After the start, until connections and allocations are done with.
-const SETTLING: Duration = Duration::from_millis(500);
-const OBSERVERS: [Observer; 2] = [Observer::Peer(Pace::Plain), Observer::Agent { watchers: 1 }];
+/// What one slice of time brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slice {
+    length: Duration,
+    messages: u64,
+    wake_ups: u64,
+}
 
-pub(super) fn round(bench: &Bench, report: &mut Report) -> Result<()> {
-    let start = |observer| Session::start(bench, observer, false);
-    let [plain, agent] = OBSERVERS;
-    let sessions = [start(plain)?, start(agent)?];
-    thread::sleep(SETTLING);
-    let before = switches(&sessions)?;
-    thread::sleep(Duration::from_secs(u64::from(bench.seconds())));
-    let after = switches(&sessions)?;
-    for (index, (observer, session)) in OBSERVERS.into_iter().zip(sessions).enumerate() {
-        let switches = after[index].saturating_sub(before[index]);
-        let per_second = float(switches) / f64::from(bench.seconds());
-        report.record(NAME, wake_ups(observer), "switches/s", per_second);
-        report.record(NAME, memory(observer), "KiB", float(procfs::resident_kib(session.pid()?)?));
-        let count = session.finish()?;
-        report.record(NAME, seen("exits", observer), "exits", float(count.events));
-        report.record(NAME, seen("heartbeats", observer), "messages", float(count.heartbeats));
+/// The silence of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Silence {
+    length: Duration,
+    wake_ups: u64,
+}
+
+/// Longer than the agent is at work on an exit after its message came, and short enough to find
+/// silence between the exits of a busy machine.
+const SLICE: Duration = Duration::from_millis(50);
+/// A machine that is silent for less than one part in so many is waited for no longer.
+const PATIENCE: u32 = 2;
+/// Less silence than one part in so many of what was asked for says nothing.
+const LEAST_SHARE: u32 = 4;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Runs once: what recurs seldom would not show in short rounds.
+pub(super) fn once(bench: &Bench, report: &mut Report) -> Result<()> {
+    let agent = Host::start(bench.agent(), &[])?;
+    let wanted = Duration::from_secs(u64::from(bench.idle_seconds()));
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let slices = runtime.block_on(listen(agent.address(), agent.pid(), wanted))?;
+    let silence = silence_in(&slices);
+    let messages = slices.iter().map(|slice| slice.messages).sum();
+    let wake_ups = slices.iter().map(|slice| slice.wake_ups).sum();
+    report.record(NAME, "messages", "messages", float(messages));
+    report.record(NAME, "wake-ups in all", "wake-ups", float(wake_ups));
+    report.record(NAME, "silence", "s", silence.length.as_secs_f64());
+    report.record(NAME, "wake-ups in silence", "wake-ups", float(silence.wake_ups));
+    if silence.length * LEAST_SHARE < wanted {
+        eprintln!("too many tasks exit on this machine to find silence");
+        return Ok(());
     }
+    let a_minute = float(silence.wake_ups) * MINUTE.div_duration_f64(silence.length);
+    report.record(NAME, "wake-ups in 60 s of silence", "wake-ups", a_minute);
     Ok(())
 }
 
-pub(super) fn relate(report: &mut Report) -> Result<()> {
-    let [plain, agent] = OBSERVERS;
-    report.relate(NAME, &memory(agent), &memory(plain))
+/// Watches all exits until there was as much silence as wanted, or not enough of it in a multiple
+/// of that time.
+async fn listen(address: &str, agent: Pid, wanted: Duration) -> Result<Vec<Slice>> {
+    let mut stream = watch::subscribe(&mut watch::connect(address).await?, watch::all()).await?;
+    let mut ticks = time::interval(SLICE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let begin = Instant::now();
+    let mut before = (begin, procfs::wake_ups(agent)?);
+    let mut slices = Vec::new();
+    let mut messages = 0;
+    while begin.elapsed() < wanted * PATIENCE && silence_in(&slices).length < wanted {
+        tokio::select! {
+            message = stream.message() => {
+                message?.context("the agent ended a stream")?;
+                messages += 1;
+            }
+            _ = ticks.tick() => {
+                let now = (Instant::now(), procfs::wake_ups(agent)?);
+                let length = now.0 - before.0;
+                let wake_ups = now.1.saturating_sub(before.1);
+                slices.push(Slice { length, messages, wake_ups });
+                (before, messages) = (now, 0);
+            }
+        }
+    }
+    Ok(slices)
 }
 
-fn switches(sessions: &[Session; 2]) -> Result<[u64; 2]> {
-    let [first, second] = sessions;
-    Ok([procfs::context_switches(first.pid()?)?, procfs::context_switches(second.pid()?)?])
+fn silence_in(slices: &[Slice]) -> Silence {
+    let silent = |slice: &Slice| slice.messages == 0;
+    let silent = slices.array_windows().filter(|[a, b, c]| silent(a) && silent(b) && silent(c));
+    silent.fold(Silence::default(), |sum, [_, slice, _]| Silence {
+        length: sum.length + slice.length,
+        wake_ups: sum.wake_ups + slice.wake_ups,
+    })
 }
 
-fn wake_ups(observer: Observer) -> String {
-    format!("context switches, {}", observer.name())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn seen(what: &str, observer: Observer) -> String {
-    format!("{what} seen meanwhile, {}", observer.name())
-}
+    fn slices(messages: &[u64]) -> Vec<Slice> {
+        let slice = |&messages| Slice { length: SLICE, messages, wake_ups: 1 };
+        messages.iter().map(slice).collect()
+    }
 
-fn memory(observer: Observer) -> String {
-    format!("resident memory, {}", observer.name())
+    /// An exit just before a slice may still be at work in it, and one just after it may have woken
+    /// the agent in it already.
+    #[test]
+    fn the_neighbours_of_a_message_are_not_silent() {
+        assert_eq!(silence_in(&slices(&[0, 0, 2, 0, 0])), Silence::default());
+        let expected = Silence { length: SLICE * 2, wake_ups: 2 };
+        assert_eq!(silence_in(&slices(&[0, 0, 0, 0, 1, 0, 0])), expected);
+    }
 }

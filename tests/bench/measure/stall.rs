@@ -1,4 +1,4 @@
-//! Whether an observer that is stopped for 300 ms misses anything.
+//! Whether an observer that is stopped for a while misses anything.
 
 use std::thread;
 use std::time::Duration;
@@ -16,34 +16,58 @@ use crate::session::{Load, Observer, Session, name_of};
 /// The name in figures.
 pub(super) const NAME: &str = "stall";
 
+/// Who is stopped, how long, under which load.
+#[derive(Clone, Copy, Debug)]
+struct Variant {
+    observer: Observer,
+    stall: Duration,
+    rate: Option<u32>,
+}
+
 /// Longer than a busy machine keeps a process from running.
-const STALL: Duration = Duration::from_millis(300);
-/// When it begins: the load runs at full speed by then, in the shortest of runs too.
+const SHORT: Duration = Duration::from_millis(300);
+/// As long as a machine out of memory may.
+const LONG: Duration = Duration::from_secs(1);
+/// When a stall begins: the load runs at full speed by then.
 const BEFORE: Duration = Duration::from_millis(400);
-/// What default receive buffers must outlast a stall at; at full speed they need not.
-const BUSY: u32 = 20_000;
-const RATES: [Option<u32>; 2] = [Some(BUSY), None];
-const OBSERVERS: [Observer; 2] = [Observer::Peer(Pace::Paced), Observer::Agent { watchers: 1 }];
+/// The load must outlast the longest stall.
+const LEAST_SECONDS: u32 = 2;
+/// What a busy node may see.
+const BUSY: Option<u32> = Some(20_000);
+const AGENT: Observer = Observer::Agent { watchers: 1 };
+const VARIANTS: [Variant; 4] = [
+    Variant { observer: Observer::Peer(Pace::Paced), stall: SHORT, rate: None },
+    Variant { observer: AGENT, stall: SHORT, rate: None },
+    Variant { observer: AGENT, stall: LONG, rate: None },
+    Variant { observer: AGENT, stall: LONG, rate: BUSY },
+];
 
 pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
-    for rate in RATES {
-        let load = Load { seconds: bench.seconds(), rate, stamp: false };
-        for observer in rotated(&OBSERVERS, round) {
-            let observed = Session::observe_while(bench, observer, load, stop_for_a_while)?;
-            let (made, count) = (observed.made.exits, observed.count);
-            let figure = |what: &str| format!("{what} at {}, {}", name_of(rate), observer.name());
-            report.record(NAME, figure("missed"), "exits", float(count.missed(made)));
-            if let Observer::Agent { .. } = observer {
-                report.record(NAME, figure("not told of"), "exits", float(count.untold(made)));
-            }
+    for variant in rotated(&VARIANTS, round) {
+        let Variant { observer, stall, rate } = variant;
+        let load = Load { seconds: bench.seconds().max(LEAST_SECONDS), rate, stamp: false };
+        let stop = |observer| stop_for(stall, observer);
+        let observed = Session::observe_while(bench, observer, load, stop)?;
+        let (made, count) = (observed.made.exits, observed.count);
+        report.record(NAME, variant.figure("lost"), "exits", float(count.lost_of(made)));
+        if let Observer::Agent { .. } = observer {
+            report.record(NAME, variant.figure("not told of"), "exits", float(count.untold(made)));
         }
     }
     Ok(())
 }
 
-fn stop_for_a_while(observer: Pid) -> Result<()> {
+impl Variant {
+    fn figure(self, what: &str) -> String {
+        let milliseconds = self.stall.as_millis();
+        let (rate, observer) = (name_of(self.rate), self.observer.name());
+        format!("{what} in a stall of {milliseconds} ms at {rate}, {observer}")
+    }
+}
+
+fn stop_for(stall: Duration, observer: Pid) -> Result<()> {
     thread::sleep(BEFORE);
     kill(observer, Signal::SIGSTOP).context("stop the observer")?;
-    thread::sleep(STALL);
+    thread::sleep(stall);
     kill(observer, Signal::SIGCONT).context("let the observer go on")
 }

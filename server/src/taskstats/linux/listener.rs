@@ -192,6 +192,7 @@ impl Listener for LinuxListener {
             let taken = socket.take(cpu, depth, &mut self.inbox, sink);
             drained.messages += taken.messages;
             drained.fullest = drained.fullest.max(taken.messages);
+            drained.cut_short |= taken.cut_short;
             taken.more
         });
         self.ready = ready;
@@ -221,6 +222,8 @@ struct Taken {
     messages: usize,
     /// Whether the socket may hold more.
     more: bool,
+    /// Whether it does, because its turn was over.
+    cut_short: bool,
 }
 
 impl CpuSocket {
@@ -246,7 +249,7 @@ impl CpuSocket {
                     }
                     // What arrived since waits for the next drain.
                     if all && depth == Depth::Shallow {
-                        break;
+                        return Taken { messages, more: true, cut_short: false };
                     }
                 }
                 // Told once; the kernel goes on dropping until the queue is empty.
@@ -254,11 +257,11 @@ impl CpuSocket {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.emptied(cpu, &error, sink);
-                    return Taken { messages, more: false };
+                    return Taken { messages, more: false, cut_short: false };
                 }
             }
         }
-        Taken { messages, more: true }
+        Taken { messages, more: true, cut_short: true }
     }
 
     /// Tells what was dropped: all of it came after all that the queue held.

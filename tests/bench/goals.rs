@@ -1,0 +1,272 @@
+//! What the agent is meant to reach.
+
+use crate::measure::Measurement;
+
+/// One row of the summary.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Goal {
+    /// What is judged.
+    pub(crate) what: &'static str,
+    /// The figures that it is judged by.
+    pub(crate) parts: &'static [Part],
+}
+
+/// One figure, and what it should be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// What tells it from the row's other parts; empty where there are none.
+    pub(crate) label: &'static str,
+    /// The measurement that the figure belongs to.
+    pub(crate) measurement: Measurement,
+    /// The figure's name.
+    pub(crate) figure: &'static str,
+    /// How one value comes of the rounds.
+    pub(crate) value: Value,
+    /// The least that is accepted; `None` where only the aim counts.
+    pub(crate) goal: Option<Bound>,
+    /// What is aimed at.
+    pub(crate) aim: Bound,
+}
+
+/// How one value comes of the rounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Value {
+    /// The median.
+    Median,
+    /// The largest: what may never happen must not happen in any round.
+    Most,
+    /// The median ratio to another figure of the same round.
+    Beside(&'static str),
+}
+
+/// What a value should be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bound {
+    /// This or less.
+    AtMost(f64),
+    /// This or more.
+    AtLeast(f64),
+}
+
+use Bound::{AtLeast, AtMost};
+use Value::{Beside, Median, Most};
+
+/// The agent's default, in MiB.
+pub(crate) const HISTORY_MIB: f64 = 32.0;
+/// What still counts as flat: less is noise.
+const FLAT: f64 = 1.1;
+
+/// Everything that the agent is meant to reach.
+pub(crate) const GOALS: [Goal; 12] = [
+    Goal {
+        what: "CPU of the agent per exit, full speed, one watcher of every field, unix socket, \
+               relative to the plain listener",
+        parts: &[Part {
+            label: "",
+            measurement: Measurement::Exits,
+            figure: "CPU an exit, taskstatsd",
+            value: Beside("CPU an exit, plain"),
+            goal: Some(AtMost(0.5)),
+            aim: AtMost(0.33),
+        }],
+    },
+    Goal {
+        what: "the same relative to the paced floor",
+        parts: &[Part {
+            label: "",
+            measurement: Measurement::Exits,
+            figure: "CPU an exit, taskstatsd",
+            value: Beside("CPU an exit, paced"),
+            goal: Some(AtMost(1.8)),
+            aim: AtMost(1.3),
+        }],
+    },
+    Goal {
+        what: "workload speed under the whole chain relative to under the paced floor",
+        parts: &[Part {
+            label: "",
+            measurement: Measurement::Exits,
+            figure: "workload, taskstatsd",
+            value: Beside("workload, paced"),
+            goal: Some(AtLeast(0.85)),
+            aim: AtLeast(0.95),
+        }],
+    },
+    Goal {
+        what: "exits lost, default settings",
+        parts: &[
+            Part {
+                label: "full speed",
+                measurement: Measurement::Lost,
+                figure: "lost at full speed",
+                value: Most,
+                goal: Some(AtMost(0.0)),
+                aim: AtMost(0.0),
+            },
+            Part {
+                label: "300 ms stall",
+                measurement: Measurement::Stall,
+                figure: "lost in a stall of 300 ms at full speed, taskstatsd",
+                value: Most,
+                goal: Some(AtMost(0.0)),
+                aim: AtMost(0.0),
+            },
+            Part {
+                label: "1 s stall",
+                measurement: Measurement::Stall,
+                figure: "lost in a stall of 1000 ms at full speed, taskstatsd",
+                value: Most,
+                goal: None,
+                aim: AtMost(0.0),
+            },
+        ],
+    },
+    Goal {
+        what: "exit → client at 1,000 exits/s",
+        parts: &[
+            Part {
+                label: "median µs",
+                measurement: Measurement::Latency,
+                figure: "median at 1000 exits/s, taskstatsd",
+                value: Median,
+                goal: Some(AtMost(300.0)),
+                aim: AtMost(120.0),
+            },
+            Part {
+                label: "p99 µs",
+                measurement: Measurement::Latency,
+                figure: "p99 at 1000 exits/s, taskstatsd",
+                value: Median,
+                goal: Some(AtMost(1000.0)),
+                aim: AtMost(300.0),
+            },
+        ],
+    },
+    Goal {
+        what: "exit → client at full speed",
+        parts: &[Part {
+            label: "p99 µs",
+            measurement: Measurement::Latency,
+            figure: "p99 at full speed, taskstatsd",
+            value: Median,
+            goal: Some(AtMost(15_000.0)),
+            aim: AtMost(3000.0),
+        }],
+    },
+    Goal {
+        what: "100 watchers: added CPU per exit and watcher relative to the cost of the first",
+        parts: &[Part {
+            label: "",
+            measurement: Measurement::Watchers,
+            figure: "CPU an exit of each further of 100 watchers",
+            value: Beside("CPU an exit of the first watcher"),
+            goal: Some(AtMost(0.08)),
+            aim: AtMost(0.03),
+        }],
+    },
+    Goal {
+        what: "GetPid relative to a health check",
+        parts: &[
+            Part {
+                label: "lone caller's median",
+                measurement: Measurement::Query,
+                figure: "median of a lone caller, GetPid",
+                value: Beside("median of a lone caller, health check"),
+                goal: Some(AtMost(1.4)),
+                aim: AtMost(1.2),
+            },
+            Part {
+                label: "32 callers' throughput",
+                measurement: Measurement::Query,
+                figure: "32 callers, GetPid",
+                value: Beside("32 callers, health check"),
+                goal: Some(AtLeast(0.8)),
+                aim: AtLeast(0.95),
+            },
+        ],
+    },
+    Goal {
+        what: "replay of a full history, million events/s",
+        parts: &[
+            Part {
+                label: "decoded by the client library",
+                measurement: Measurement::History,
+                figure: "replay, decoded by the client library",
+                value: Median,
+                goal: Some(AtLeast(1.0)),
+                aim: AtLeast(2.0),
+            },
+            Part {
+                label: "only counted",
+                measurement: Measurement::History,
+                figure: "replay, only counted",
+                value: Median,
+                goal: Some(AtLeast(8.0)),
+                aim: AtLeast(20.0),
+            },
+        ],
+    },
+    Goal {
+        what: "resident memory with a watcher, MiB",
+        parts: &[
+            Part {
+                label: "idle",
+                measurement: Measurement::History,
+                figure: "resident memory, idle",
+                value: Median,
+                goal: Some(AtMost(12.0)),
+                aim: AtMost(6.0),
+            },
+            Part {
+                label: "history full",
+                measurement: Measurement::History,
+                figure: "resident memory, history full",
+                value: Median,
+                goal: Some(AtMost(HISTORY_MIB * 1.15 + 12.0)),
+                aim: AtMost(HISTORY_MIB * 1.05 + 6.0),
+            },
+        ],
+    },
+    Goal {
+        what: "wake-ups of the whole process in 60 s of silence, one watcher, heartbeats aside",
+        parts: &[Part {
+            label: "",
+            measurement: Measurement::Idle,
+            figure: "wake-ups in 60 s of silence",
+            value: Median,
+            goal: Some(AtMost(10.0)),
+            aim: AtMost(0.0),
+        }],
+    },
+    Goal {
+        what: "cost of an exit relative to a machine of one CPU",
+        parts: &[
+            Part {
+                label: "16 CPUs",
+                measurement: Measurement::Growth,
+                figure: "CPU an exit, 16 CPUs",
+                value: Beside("CPU an exit, 1 CPUs"),
+                goal: Some(AtMost(1.5)),
+                aim: AtMost(FLAT),
+            },
+            Part {
+                label: "256 CPUs",
+                measurement: Measurement::Growth,
+                figure: "CPU an exit, 256 CPUs",
+                value: Beside("CPU an exit, 1 CPUs"),
+                goal: Some(AtMost(1.5)),
+                aim: AtMost(FLAT),
+            },
+        ],
+    },
+];
+
+impl Bound {
+    /// Tells whether a value is what it should be.
+    pub(crate) fn holds(self, value: f64) -> bool {
+        match self {
+            AtMost(bound) => value <= bound,
+            AtLeast(bound) => value >= bound,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Watches everything and writes it down, exit by exit; started again, it goes on after the last exit
+//! that it wrote. It is there to be killed and stopped.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use taskstats_tests::client::connect;
+use taskstats_tests::follow::{Follower, Left};
+use taskstats_tests::journal::Journal;
+use taskstats_tests::selection::Selection;
+use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+
+/// Exits between two lines of standard output.
+const REPORT: u64 = 1000;
+
+/// Watches everything and writes it down.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The agent.
+    url: String,
+    /// Where to write.
+    journal: PathBuf,
+}
+
+/// Prints `ready` when it watches, and a line for each thousand exits. Ends after the exit whose
+/// number standard input brings.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let mut journal = Journal::open(&arguments.journal)?;
+    let mut follower = open(&arguments.url, &mut journal).await?;
+    say("ready")?;
+    let mut orders = BufReader::new(stdin()).lines();
+    let mut last = None;
+    let mut written = 0;
+    while last.is_none_or(|last| follower.trail().position() < last) {
+        tokio::select! {
+            order = orders.next_line(), if last.is_none() => match order? {
+                Some(order) => last = Some(order.parse::<u64>()?),
+                None => return Ok(()),
+            },
+            more = follower.next() => {
+                ensure!(more?, "the agent ended the stream");
+                let before = written;
+                written += write(&mut journal, &mut follower)?;
+                for _ in before / REPORT..written / REPORT {
+                    say("more")?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn open(url: &str, journal: &mut Journal) -> Result<Follower> {
+    let channel = connect(url).await?;
+    let selection = Selection::EVERYTHING;
+    if let Some(trail) = journal.trail() {
+        let mut trail = trail.clone();
+        trail.forget(u64::MAX);
+        return Left { selection, trail }.resume(&channel).await;
+    }
+    let follower = Follower::open(&channel, selection).await?;
+    journal.begin(follower.trail().cursor())?;
+    Ok(follower)
+}
+
+/// Writes the last message, and returns how many exits it brought.
+fn write(journal: &mut Journal, follower: &mut Follower) -> Result<u64> {
+    let trail = follower.trail_mut();
+    for gap in trail.gaps() {
+        journal.gap(gap)?;
+    }
+    for exit in trail.exits() {
+        journal.exit(exit)?;
+    }
+    let written = u64::try_from(trail.exits().len())?;
+    trail.forget(u64::MAX);
+    Ok(written)
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}

@@ -1,0 +1,90 @@
+//! Descriptors that a service manager keeps for a service (`sd_notify(3)`, `FDSTORE=1`).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The store of one service.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    entries: Vec<Entry>,
+}
+
+/// A descriptor and its name.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) descriptor: OwnedFd,
+    /// Whether the manager watches it and throws it away when it has an error.
+    polled: bool,
+}
+
+/// A message of a service, and what came with it.
+#[derive(Debug)]
+pub(super) struct Notification {
+    pub(super) text: String,
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+impl Notification {
+    /// Tells whether the message has this line.
+    pub(super) fn says(&self, line: &str) -> bool {
+        self.text.lines().any(|other| other == line)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.text.lines().find_map(|line| line.strip_prefix("FDNAME="))
+    }
+}
+
+impl Store {
+    /// Does what a message asks for.
+    ///
+    /// # Errors
+    ///
+    /// It makes no sense.
+    pub(super) fn obey(&mut self, mut notification: Notification) -> Result<()> {
+        let descriptors = std::mem::take(&mut notification.descriptors);
+        if notification.says("FDSTOREREMOVE=1") {
+            let name = notification.name().context("remove what?")?;
+            self.entries.retain(|entry| entry.name != name);
+        } else if notification.says("FDSTORE=1") {
+            ensure!(!descriptors.is_empty(), "store what?");
+            let name = notification.name().context("under which name?")?;
+            let polled = !notification.says("FDPOLL=0");
+            let entry = |descriptor| Entry { name: name.to_owned(), descriptor, polled };
+            self.entries.extend(descriptors.into_iter().map(entry));
+        }
+        Ok(())
+    }
+
+    /// Returns what is stored.
+    ///
+    /// # Errors
+    ///
+    /// The descriptors cannot be looked at.
+    pub(super) fn entries(&mut self) -> Result<&[Entry]> {
+        let mut kept = Vec::new();
+        for entry in self.entries.drain(..) {
+            if !entry.polled || !has_failed(&entry.descriptor)? {
+                kept.push(entry);
+            }
+        }
+        self.entries = kept;
+        Ok(&self.entries)
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+}
+
+/// What makes systemd throw a descriptor away (`on_fd_store_io` in `src/core/service.c`).
+fn has_failed(descriptor: &OwnedFd) -> Result<bool> {
+    let mut polled = [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::empty())];
+    poll(&mut polled, Some(&Timespec::default()))?;
+    let [polled] = polled;
+    Ok(polled.revents().intersects(PollFlags::ERR | PollFlags::HUP))
+}

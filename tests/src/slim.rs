@@ -1,0 +1,76 @@
+//! The exit stream without what the accounts say, so that a test process can read many streams at
+//! full speed. Field numbers are the contract's.
+
+use taskstats_proto::v1::{Cursor, Heartbeat, Lost, WatchStarted};
+
+/// `WatchExitsResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Response {
+    /// What the message is.
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+    pub kind: Option<Kind>,
+}
+
+/// `WatchExitsResponse.kind`.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Kind {
+    /// The first message.
+    #[prost(message, tag = "1")]
+    Started(WatchStarted),
+    /// Exits.
+    #[prost(message, tag = "2")]
+    Events(Events),
+    /// A loss.
+    #[prost(message, tag = "3")]
+    Lost(Lost),
+    /// A sign of life.
+    #[prost(message, tag = "4")]
+    Heartbeat(Heartbeat),
+}
+
+/// `ExitEvents`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Events {
+    /// The exits.
+    #[prost(message, repeated, tag = "1")]
+    pub events: Vec<Event>,
+    /// The place after them.
+    #[prost(message, optional, tag = "2")]
+    pub cursor: Option<Cursor>,
+}
+
+/// `ExitEvent`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Event {
+    /// Number of the exit.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// Where it happened.
+    #[prost(uint32, tag = "2")]
+    pub cpu: u32,
+    /// The task.
+    #[prost(message, optional, tag = "5")]
+    pub task: Option<Task>,
+    /// Whether the process ended with it.
+    #[prost(bool, optional, tag = "7")]
+    pub last_in_process: Option<bool>,
+}
+
+/// `TaskStats`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Task {
+    /// Who it was.
+    #[prost(message, optional, tag = "2")]
+    pub identity: Option<Identity>,
+}
+
+/// `Identity`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Identity {
+    /// The task's id.
+    #[prost(uint32, optional, tag = "1")]
+    pub pid: Option<u32>,
+    /// Its process' id.
+    #[prost(uint32, optional, tag = "2")]
+    pub tgid: Option<u32>,
+}

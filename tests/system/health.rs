@@ -1,0 +1,35 @@
+//! `taskstatsctl health` against the real agent.
+
+use anyhow::Result;
+use taskstats_tests::agent::Agent;
+use taskstats_tests::load::Load;
+
+use crate::command::taskstatsctl;
+
+/// An agent that serves is healthy, as a whole and by its service.
+#[tokio::test]
+async fn an_agent_that_serves_is_healthy() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    for arguments in [&["health"][..], &["health", "--service", "taskstats.v1.TaskstatsService"]] {
+        let said = taskstatsctl(&agent.url(), arguments).await?;
+        assert_eq!((said.code, said.stdout.as_str()), (Some(0), "SERVING\n"), "{said:?}");
+        assert_eq!(said.stderr, "");
+    }
+    Ok(())
+}
+
+/// What does not serve is not: a service that the agent does not have, an agent that has ended.
+#[tokio::test]
+async fn what_does_not_serve_is_not_healthy() -> Result<()> {
+    let _load = Load::light()?;
+    let mut agent = Agent::start().await?;
+    let said = taskstatsctl(&agent.url(), &["health", "--service", "no.such.Service"]).await?;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("no.such.Service"), "{said:?}");
+    assert!(agent.stop().await?.success());
+    let said = taskstatsctl(&agent.url(), &["health"]).await?;
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""), "{said:?}");
+    assert!(said.stderr.contains(&agent.url()), "{said:?}");
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! The texts of the README that are the binaries' own.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use taskstats_tests::binaries::{self, WORKSPACE};
+use taskstats_tests::peer::Peer;
+
+/// What the README shows as the help of a program is what the program prints.
+#[tokio::test]
+async fn the_readme_shows_the_help_of_the_binaries() -> Result<()> {
+    let readme = std::fs::read_to_string(format!("{WORKSPACE}/README.md"))?;
+    let programs: [(&str, PathBuf); 2] =
+        [("taskstatsd", binaries::taskstatsd()?), ("taskstatsctl", binaries::taskstatsctl()?)];
+    for (name, program) in programs {
+        let said = Peer::run(&program, ["--help"]).await?;
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{name}");
+        assert_eq!(shown(&readme, name)?, said.stdout, "the README's help of {name} is old");
+    }
+    Ok(())
+}
+
+/// The fenced text between the marks of a program.
+fn shown<'a>(readme: &'a str, name: &str) -> Result<&'a str> {
+    let between = |text: &'a str, begin: &str, end: &str| {
+        let (_, rest) = text.split_once(begin)?;
+        Some(rest.split_once(end)?.0)
+    };
+    let (begin, end) = (format!("<!-- help:{name}:begin -->"), format!("<!-- help:{name}:end -->"));
+    let block = between(readme, &begin, &end).with_context(|| format!("no help of {name}"))?;
+    between(block, "```text\n", "```\n").with_context(|| format!("no text of {name}"))
+}

@@ -1,0 +1,181 @@
+//! Watchers of every kind and speed, for as long as one likes.
+
+use std::env;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use taskstats_tests::agent::Agent;
+use taskstats_tests::chance::Chance;
+use taskstats_tests::client::{connect, connect_narrowly};
+use taskstats_tests::follow::Follower;
+use taskstats_tests::load::Load;
+use taskstats_tests::process;
+use taskstats_tests::selection::Selection;
+use tokio::spawn;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use crate::crowd;
+
+/// Says how many seconds the soak lasts at least.
+const SECONDS: &str = "TASKSTATS_SOAK_SECONDS";
+/// How many if it does not.
+const DEFAULT_SECONDS: u64 = 20;
+/// Exits of a round; after each round everything is reconciled and then forgotten, so that the test's
+/// own memory does not grow with the time.
+const EXITS: usize = 160_000;
+/// Holds about 120,000 events: less than a round, so that who does not read in it is overtaken.
+const HISTORY: &str = "16MiB";
+/// Drops of the kernel are for other tests.
+const RECEIVE_BUFFER: &str = "64MiB";
+/// A watcher that comes and goes stays for so many messages at most.
+const STAY: usize = 8;
+/// Any seed does.
+const SEED: u64 = 8;
+/// Of so many exits one may have a number of the kernel's that nothing explains: a task that moves
+/// to another CPU while it exits can cause it.
+const EXITS_PER_GAP: u64 = 1000;
+/// After the first round the history is full and every watcher has been served: what comes later is
+/// the allocator's.
+const SLACK_KIB: u64 = 6 * 1024;
+
+/// Who watches, beside the witness.
+struct Watchers {
+    /// Read all the time.
+    steady: Vec<Follower>,
+    /// Read nothing during a round.
+    slow: Vec<Follower>,
+    /// Go away and come back all the time.
+    restless: Follower,
+}
+
+/// Every watcher accounts for every exit, and the agent's memory does not grow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everyone_accounts_for_everything_all_the_time() -> Result<()> {
+    let _load = Load::heavy()?;
+    let until = Instant::now() + duration()?;
+    let arguments = ["--history-bytes", HISTORY, "--receive-buffer", RECEIVE_BUFFER];
+    let agent = Agent::start_with(arguments).await?;
+    let mut witness = Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
+    let mut watchers = Watchers::open(&agent).await?;
+    let mut chance = Chance::new(SEED);
+    let (mut rounds, mut warm, mut overtaken) = (0, 0, 0);
+    while rounds < 2 || Instant::now() < until {
+        watchers = round(&agent, &mut witness, watchers, &mut chance).await?;
+        overtaken += watchers.settle(&mut witness).await?;
+        if rounds == 0 {
+            warm = process::resident_kib(agent.pid()?)?;
+        }
+        rounds += 1;
+    }
+    let (held, counters) =
+        (process::resident_kib(agent.pid()?)?, crowd::counters(&agent.url()).await?);
+    println!("{rounds} rounds, {overtaken} gaps, {warm} KiB, then {held} KiB, {counters:?}");
+    assert!(overtaken > 0, "nobody was ever overtaken");
+    assert!(held <= warm + SLACK_KIB, "{warm} KiB became {held} KiB");
+    let tolerated = counters.received / EXITS_PER_GAP;
+    assert!(counters.unexplained_gaps <= tolerated, "{counters:?}");
+    Ok(())
+}
+
+fn duration() -> Result<Duration> {
+    let seconds = match env::var(SECONDS) {
+        Ok(text) => text.parse().with_context(|| format!("{SECONDS} is {text:?}"))?,
+        Err(_) => DEFAULT_SECONDS,
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+impl Watchers {
+    async fn open(agent: &Agent) -> Result<Self> {
+        let mut slow = Vec::new();
+        for selection in [Selection::EVERYTHING, Selection::THREADS, Selection::of_cpu(0)] {
+            slow.push(Follower::open(&connect_narrowly(&agent.url()).await?, selection).await?);
+        }
+        Ok(Self {
+            steady: crowd::open(&agent.url()).await?,
+            slow,
+            restless: Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?,
+        })
+    }
+
+    /// Has all of them read to the same place, compares them, and forgets what they were told;
+    /// returns how many gaps there were.
+    async fn settle(&mut self, witness: &mut Follower) -> Result<usize> {
+        let mut gaps = 0;
+        for followers in self.groups() {
+            crowd::catch_up(witness, followers).await?;
+            let uncounted = crowd::reconcile(witness.trail(), followers)?;
+            ensure!(uncounted == 0, "{uncounted} losses without a count");
+        }
+        let mut done = u64::MAX;
+        for follower in self.groups().into_iter().flatten() {
+            gaps += follower.trail().gaps().len();
+            follower.trail_mut().forget(u64::MAX);
+            done = done.min(follower.trail().position());
+        }
+        witness.trail_mut().forget(done);
+        Ok(gaps)
+    }
+
+    fn groups(&mut self) -> [&mut [Follower]; 3] {
+        [&mut self.steady, &mut self.slow, std::slice::from_mut(&mut self.restless)]
+    }
+}
+
+/// Makes exits at full speed while everyone does what is theirs; returns the watchers.
+async fn round(
+    agent: &Agent,
+    witness: &mut Follower,
+    watchers: Watchers,
+    chance: &mut Chance,
+) -> Result<Watchers> {
+    let channel = connect(&agent.url()).await?;
+    let (enough, over) = watch::channel(false);
+    let Watchers { steady, slow, restless } = watchers;
+    let readers: Vec<_> =
+        steady.into_iter().map(|follower| spawn(read(follower, over.clone()))).collect();
+    let wanderer = spawn(come_and_go(channel, restless, over, Chance::new(chance.seed())));
+
+    crowd::churn_watched(witness, EXITS).await?;
+    enough.send_replace(true);
+
+    let mut steady = Vec::new();
+    for reader in readers {
+        steady.push(reader.await??);
+    }
+    Ok(Watchers { steady, slow, restless: wanderer.await?? })
+}
+
+/// Reads until it is over.
+async fn read(mut follower: Follower, mut over: watch::Receiver<bool>) -> Result<Follower> {
+    loop {
+        tokio::select! {
+            _ = over.wait_for(|over| *over) => return Ok(follower),
+            more = follower.next() => ensure!(more?, "a steady stream ended"),
+        }
+    }
+}
+
+/// Goes away after some messages, sometimes amid a batch, and comes back at once, until it is over.
+async fn come_and_go(
+    channel: Channel,
+    mut follower: Follower,
+    mut over: watch::Receiver<bool>,
+    mut chance: Chance,
+) -> Result<Follower> {
+    loop {
+        for _ in 0..=chance.below(STAY) {
+            tokio::select! {
+                _ = over.wait_for(|over| *over) => return Ok(follower),
+                more = follower.next() => ensure!(more?, "a restless stream ended"),
+            }
+        }
+        let mut left = follower.leave();
+        let last = left.trail.exits().len().saturating_sub(1 + chance.below(STAY));
+        if let Some(exit) = left.trail.exits().get(last).copied() {
+            left.trail.cut(exit.sequence);
+        }
+        follower = left.resume(&channel).await?;
+    }
+}
