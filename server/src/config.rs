@@ -32,7 +32,7 @@ const SLOW_CALLS: usize = 64;
 #[command(name = "taskstatsd", version, max_term_width = 100)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct Args {
-    /// Where to listen: unix:///path or tcp://host[:8275]; may be given more than once.
+    /// Where to listen: unix:///path or tcp://host:port (8275 without one); may be given more than once.
     #[arg(
         long,
         value_name = "URL",
