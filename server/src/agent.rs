@@ -147,6 +147,9 @@ impl Agent {
         let mut node = Node::read(config.node_name.clone())?;
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
+        if handover.is_some() && std::env::var_os(NOTIFY_SOCKET).is_none() {
+            tracing::warn!("--state-dir has no effect without a service manager");
+        }
         let predecessor = predecessor(handover.as_ref(), stored);
         let exits = start_exits(&config, &kernel, &mut node, predecessor)?;
         let always_watch = match always_watch {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Parser;
+use tracing::level_filters::LevelFilter;
 
 use crate::exits::ReaderConfig;
 use crate::listen::{AddressError, ListenAddress};
@@ -149,6 +150,19 @@ pub enum ConfigError {
         /// What is possible.
         range: String,
     },
+    /// The log filter is none.
+    #[error(
+        "--log `{filter}` is no filter ({reason}); use error, warn, info, debug or trace, or MODULE=LEVEL"
+    )]
+    Log {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The state folder is none.
+    #[error("--state-dir {path} is no folder; make it first: mkdir -m 700 -p {path}", path = .0.display())]
+    StateDir(PathBuf),
     /// Two listeners are the same.
     #[error("{0} is given twice as a listener")]
     Twice(ListenAddress),
@@ -173,6 +187,10 @@ impl TryFrom<Args> for Config {
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         check_listeners(&args)?;
         check_ranges(&args)?;
+        check_log(&args.log)?;
+        if let Some(folder) = args.state_dir.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(ConfigError::StateDir(folder.clone()));
+        }
         Ok(Self {
             listen: args.listen,
             reader: ReaderConfig {
@@ -207,6 +225,20 @@ fn check_plaintext(address: &ListenAddress, insecure: bool) -> Result<(), Config
         return Err(ConfigError::Plaintext(address.clone()));
     }
     Ok(())
+}
+
+/// A bare word is taken for the name of a module, of which nothing would then be logged: it is a level
+/// that was mistyped.
+fn check_log(filter: &str) -> Result<(), ConfigError> {
+    let bare =
+        |part: &&str| !part.contains(['=', ':', '[']) && part.parse::<LevelFilter>().is_err();
+    match filter.split(',').map(str::trim).find(bare) {
+        None => Ok(()),
+        Some(part) => Err(ConfigError::Log {
+            filter: filter.to_owned(),
+            reason: format!("`{part}` is no level"),
+        }),
+    }
 }
 
 fn check_ranges(args: &Args) -> Result<(), ConfigError> {

@@ -6,28 +6,35 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use sd_notify::NotifyState;
-use taskstatsd::agent::{self, Agent, Drained};
-use taskstatsd::config::{Args, Config};
+use taskstatsd::agent::{self, Agent, Drained, StartError};
+use taskstatsd::config::{Args, Config, ConfigError};
 use taskstatsd::inherit::{self, Inherited};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// What a shell sees when the deadline or a second signal cut something off.
 const CUT_OFF: u8 = 1;
+/// What a shell sees of a setting that cannot be used, as of an unknown flag.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("taskstatsd: {error:#}");
-            ExitCode::FAILURE
+            eprintln!("taskstatsd: {}", explain(&error));
+            let usage = error.downcast_ref::<ConfigError>().is_some()
+                || matches!(error.downcast_ref(), Some(StartError::AlwaysWatch(_)));
+            if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
     let inherited = inherit::take().context("the service manager's LISTEN_FDS is malformed")?;
-    let filter = EnvFilter::try_new(&args.log).context("--log is no filter")?;
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| ConfigError::Log {
+        filter: args.log.clone(),
+        reason: error.to_string(),
+    })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
@@ -39,6 +46,13 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Calls that still run in the kernel do not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+/// The error and its causes, but for those that it has told already.
+fn explain(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<ExitCode> {
