@@ -694,7 +694,10 @@ pub enum LostStage {
     Unspecified = 0,
     /// The agent's socket was full, so the kernel dropped the message.
     KernelSocket = 1,
-    /// The agent had the event, but forgot it before this watcher took it: the watcher is too slow.
+    /// The agent forgot them before this watcher took them: it is too slow, or came back too late. What
+    /// the kernel had dropped among them is part of the count. Without a count: among them is a time in
+    /// which nobody watched, so that the agent did not listen, or it is no longer known how many there
+    /// were of this stream's scope and CPUs.
     History = 2,
     /// The agent was restarted, and its successor does not know what happened meanwhile.
     AgentRestart = 3,
