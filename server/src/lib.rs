@@ -1,5 +1,5 @@
-//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`], [`rpc`],
-//! [`listen`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager.
+//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`], [`security`],
+//! [`rpc`], [`listen`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager.
 
 pub mod agent;
 pub mod config;
@@ -9,4 +9,5 @@ pub mod inherit;
 pub mod listen;
 pub mod netlink;
 pub mod rpc;
+pub mod security;
 pub mod taskstats;

@@ -2,17 +2,19 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use super::Listener;
+use crate::security::Principal;
 
 /// How long nothing is accepted after a failure. With no descriptors left, each try would fail at
 /// once, and trying without end would take a whole CPU.
@@ -26,12 +28,17 @@ pub struct Incoming {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// A connection of either kind.
+/// A connection, and who made it.
 #[derive(Debug)]
-pub enum Connection {
-    /// From a unix socket.
+pub struct Connection {
+    stream: Stream,
+    principal: Arc<Principal>,
+}
+
+/// The bytes of a connection of either kind.
+#[derive(Debug)]
+enum Stream {
     Unix(UnixStream),
-    /// From a TCP port.
     Tcp(TcpStream),
 }
 
@@ -43,7 +50,7 @@ impl Incoming {
     }
 }
 
-impl Stream for Incoming {
+impl futures_util::Stream for Incoming {
     type Item = io::Result<Connection>;
 
     /// An error is given once, and then nothing is accepted for a while.
@@ -68,22 +75,37 @@ impl Listener {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Connection>> {
         match self {
             Self::Unix(listener, _) => {
-                listener.poll_accept(cx).map_ok(|(stream, _)| Connection::Unix(stream))
+                let accepted = ready!(listener.poll_accept(cx));
+                Poll::Ready(accepted.and_then(|(stream, _)| Connection::local(stream)))
             }
-            Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| {
-                // Without it, small answers wait for acknowledgements of earlier ones. A connection
-                // that is already gone refuses, and fails at its first use.
-                drop(stream.set_nodelay(true));
-                Connection::Tcp(stream)
-            }),
+            Self::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, peer)| Connection::remote(stream, peer))
+            }
         }
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = ();
+impl Connection {
+    fn local(stream: UnixStream) -> io::Result<Self> {
+        let peer = stream.peer_cred()?;
+        let principal = Arc::new(Principal::Local { uid: peer.uid(), gid: peer.gid() });
+        Ok(Self { stream: Stream::Unix(stream), principal })
+    }
 
-    fn connect_info(&self) {}
+    fn remote(stream: TcpStream, peer: SocketAddr) -> Self {
+        // Without it, small answers wait for acknowledgements of earlier ones. A connection that is
+        // already gone refuses, and fails at its first use.
+        drop(stream.set_nodelay(true));
+        Self { stream: Stream::Tcp(stream), principal: Arc::new(Principal::Anonymous(peer)) }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Arc<Principal>;
+
+    fn connect_info(&self) -> Arc<Principal> {
+        Arc::clone(&self.principal)
+    }
 }
 
 impl AsyncRead for Connection {
@@ -92,9 +114,9 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+        match &mut self.get_mut().stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -105,23 +127,23 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+        match &mut self.get_mut().stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -130,9 +152,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        match &mut self.get_mut().stream {
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 

@@ -1,14 +1,19 @@
 //! From the command line and the environment to a configuration that was checked.
 
+mod args;
+mod error;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
+pub use self::args::Args;
+pub use self::error::ConfigError;
+
 use crate::exits::ReaderConfig;
-use crate::listen::{AddressError, ListenAddress};
+use crate::listen::ListenAddress;
 use crate::rpc::Limits;
 
 /// The least history: some chunks must fit.
@@ -25,87 +30,6 @@ const MAX_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
 /// Calls beside the event loop at once. More would only wait for the same cores.
 const SLOW_CALLS: usize = 64;
-
-/// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
-///
-/// It needs CAP_NET_ADMIN and the host's pid, network and user namespaces, and nothing else.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "taskstatsd", version, max_term_width = 100)]
-#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
-pub struct Args {
-    /// Where to listen: unix:///path or tcp://host:port (8275 without one); may be given more than once.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "TASKSTATSD_LISTEN",
-        value_delimiter = ',',
-        default_value = "unix:///run/taskstatsd/taskstatsd.sock"
-    )]
-    pub listen: Vec<ListenAddress>,
-
-    /// Allow tcp:// listeners, which have neither encryption nor authentication.
-    #[arg(long, env = "TASKSTATSD_INSECURE")]
-    pub insecure: bool,
-
-    /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
-    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_RECEIVE_BUFFER", default_value = "16MiB")]
-    pub receive_buffer: ByteSize,
-
-    /// Memory for past exits; what it cannot hold is lost to slow watchers, and counted.
-    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_HISTORY_BYTES", default_value = "32MiB")]
-    pub history_bytes: ByteSize,
-
-    /// How long CPUs are listened to after their last watcher left.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "TASKSTATSD_GRACE_PERIOD",
-        default_value = "60s",
-        value_parser = humantime::parse_duration
-    )]
-    pub grace_period: Duration,
-
-    /// Sleep between drains of the receive buffers while exits are many; 0s to never sleep.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "TASKSTATSD_PACE",
-        default_value = "2ms",
-        value_parser = humantime::parse_duration
-    )]
-    pub pace: Duration,
-
-    /// Exit streams at once.
-    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_WATCHERS", default_value_t = 256)]
-    pub max_watchers: usize,
-
-    /// How long calls and streams may take to end after SIGTERM.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "TASKSTATSD_DRAIN_TIMEOUT",
-        default_value = "10s",
-        value_parser = humantime::parse_duration
-    )]
-    pub drain_timeout: Duration,
-
-    /// Folder through which a restart under a service manager loses no exits: at the end, the history
-    /// goes there and the sockets to the manager's descriptor store.
-    #[arg(long, value_name = "FOLDER", env = "TASKSTATSD_STATE_DIR")]
-    pub state_dir: Option<PathBuf>,
-
-    /// CPUs to listen to even while nobody watches, in the kernel's list syntax, such as all.
-    #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH")]
-    pub always_watch: Option<String>,
-
-    /// Name of this node in answers; the host name by default.
-    #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
-    pub node_name: Option<String>,
-
-    /// What to log to stderr: error, warn, info, debug, trace, or a filter by module.
-    #[arg(long, value_name = "FILTER", env = "TASKSTATSD_LOG", default_value = "info")]
-    pub log: String,
-}
 
 /// A configuration that the agent can run with.
 #[derive(Clone, Debug)]
@@ -128,47 +52,6 @@ pub struct Config {
     pub insecure: bool,
     /// Overrides the host name.
     pub node_name: Option<String>,
-}
-
-/// A setting that the agent cannot run with.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Plaintext TCP was not allowed.
-    #[error(
-        "{0} has neither encryption nor authentication, and whoever reads the accounts of all \
-         processes can learn secrets from them (CVE-2011-2494); use a unix:// listener, or add \
-         --insecure if the network is trusted"
-    )]
-    Plaintext(ListenAddress),
-    /// A number is out of its range.
-    #[error("{flag} {value} is out of range; use {range}")]
-    OutOfRange {
-        /// The flag.
-        flag: &'static str,
-        /// What was given.
-        value: String,
-        /// What is possible.
-        range: String,
-    },
-    /// The log filter is none.
-    #[error(
-        "--log `{filter}` is no filter ({reason}); use error, warn, info, debug or trace, or MODULE=LEVEL"
-    )]
-    Log {
-        /// What was given.
-        filter: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The state folder is none.
-    #[error("--state-dir {path} is no folder; make it first: mkdir -m 700 -p {path}", path = .0.display())]
-    StateDir(PathBuf),
-    /// Two listeners are the same.
-    #[error("{0} is given twice as a listener")]
-    Twice(ListenAddress),
-    /// An address cannot be used.
-    #[error(transparent)]
-    Address(#[from] AddressError),
 }
 
 impl Config {

@@ -1,0 +1,90 @@
+//! What stands on the command line and in the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Parser;
+
+use crate::listen::ListenAddress;
+
+/// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
+///
+/// It needs CAP_NET_ADMIN and the host's pid, network and user namespaces, and nothing else.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "taskstatsd", version, max_term_width = 100)]
+#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
+pub struct Args {
+    /// Where to listen: unix:///path or tcp://host:port (8275 without one); may be given more than once.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TASKSTATSD_LISTEN",
+        value_delimiter = ',',
+        default_value = "unix:///run/taskstatsd/taskstatsd.sock"
+    )]
+    pub listen: Vec<ListenAddress>,
+
+    /// Allow tcp:// listeners, which have neither encryption nor authentication.
+    #[arg(long, env = "TASKSTATSD_INSECURE")]
+    pub insecure: bool,
+
+    /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
+    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_RECEIVE_BUFFER", default_value = "16MiB")]
+    pub receive_buffer: ByteSize,
+
+    /// Memory for past exits; what it cannot hold is lost to slow watchers, and counted.
+    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_HISTORY_BYTES", default_value = "32MiB")]
+    pub history_bytes: ByteSize,
+
+    /// How long CPUs are listened to after their last watcher left.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TASKSTATSD_GRACE_PERIOD",
+        default_value = "60s",
+        value_parser = humantime::parse_duration
+    )]
+    pub grace_period: Duration,
+
+    /// Sleep between drains of the receive buffers while exits are many; 0s to never sleep.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TASKSTATSD_PACE",
+        default_value = "2ms",
+        value_parser = humantime::parse_duration
+    )]
+    pub pace: Duration,
+
+    /// Exit streams at once.
+    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_WATCHERS", default_value_t = 256)]
+    pub max_watchers: usize,
+
+    /// How long calls and streams may take to end after SIGTERM.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TASKSTATSD_DRAIN_TIMEOUT",
+        default_value = "10s",
+        value_parser = humantime::parse_duration
+    )]
+    pub drain_timeout: Duration,
+
+    /// Folder through which a restart under a service manager loses no exits: at the end, the history
+    /// goes there and the sockets to the manager's descriptor store.
+    #[arg(long, value_name = "FOLDER", env = "TASKSTATSD_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// CPUs to listen to even while nobody watches, in the kernel's list syntax, such as all.
+    #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH")]
+    pub always_watch: Option<String>,
+
+    /// Name of this node in answers; the host name by default.
+    #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
+    pub node_name: Option<String>,
+
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter by module.
+    #[arg(long, value_name = "FILTER", env = "TASKSTATSD_LOG", default_value = "info")]
+    pub log: String,
+}

@@ -1,0 +1,46 @@
+//! Why a configuration cannot be used.
+
+use std::path::PathBuf;
+
+use crate::listen::{AddressError, ListenAddress};
+
+/// A setting that the agent cannot run with.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Plaintext TCP was not allowed.
+    #[error(
+        "{0} has neither encryption nor authentication, and whoever reads the accounts of all \
+         processes can learn secrets from them (CVE-2011-2494); use a unix:// listener, or add \
+         --insecure if the network is trusted"
+    )]
+    Plaintext(ListenAddress),
+    /// A number is out of its range.
+    #[error("{flag} {value} is out of range; use {range}")]
+    OutOfRange {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// What is possible.
+        range: String,
+    },
+    /// The log filter is none.
+    #[error(
+        "--log `{filter}` is no filter ({reason}); use error, warn, info, debug or trace, or MODULE=LEVEL"
+    )]
+    Log {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The state folder is none.
+    #[error("--state-dir {path} is no folder; make it first: mkdir -m 700 -p {path}", path = .0.display())]
+    StateDir(PathBuf),
+    /// Two listeners are the same.
+    #[error("{0} is given twice as a listener")]
+    Twice(ListenAddress),
+    /// An address cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+}

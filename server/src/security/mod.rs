@@ -1,0 +1,5 @@
+//! Who calls.
+
+mod principal;
+
+pub use principal::Principal;
