@@ -5,11 +5,13 @@
 
 pub mod agent;
 pub mod binaries;
+pub mod caller;
 pub mod chance;
 pub mod client;
 pub mod cpus;
 pub mod deadline;
 pub mod follow;
+pub mod http2;
 pub mod journal;
 pub mod kernel;
 pub mod ledger;

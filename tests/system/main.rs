@@ -2,6 +2,7 @@
 //!
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
+mod attacks;
 mod broken_peers;
 mod command;
 mod cpus;
