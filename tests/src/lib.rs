@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod binaries;
 pub mod caller;
+pub mod cgroup;
 pub mod chance;
 pub mod client;
 pub mod cpus;
@@ -17,6 +18,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod load;
 pub mod manager;
+pub mod mount;
 pub mod notify;
 pub mod peer;
 pub mod process;
