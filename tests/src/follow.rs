@@ -183,7 +183,17 @@ impl Left {
         WatchExitsRequest { resume_after, ..self.selection.request() }
     }
 
-    /// Goes on after what was told.
+    /// Opens a stream that goes on after what was told; nothing is lost of that if it cannot be opened.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Follower::open`].
+    pub async fn reopen(&self, channel: &Channel) -> Result<Reopened> {
+        let (started, stream) = open(channel, self.request()).await?;
+        Ok(Reopened { started, stream })
+    }
+
+    /// Goes on after what was told, in the same run of the agent.
     ///
     /// # Errors
     ///
@@ -194,6 +204,29 @@ impl Left {
         let (started, stream) = open(channel, request).await?;
         trail.continued();
         Ok(Follower { selection, stream, started, trail, end: None })
+    }
+}
+
+/// A stream that goes on after what was told, in the same run of the agent or in another one.
+#[derive(Debug)]
+pub struct Reopened {
+    started: WatchStarted,
+    stream: Streaming<Response>,
+}
+
+impl Reopened {
+    /// Follows it; returns with it what was told by another run, if it was one.
+    #[must_use]
+    pub fn follow(self, left: Left) -> (Follower, Option<Trail>) {
+        let Self { started, stream } = self;
+        let Left { selection, mut trail } = left;
+        let instance_id = started.instance_id.clone();
+        let earlier = (trail.instance() != instance_id).then(|| {
+            let begin = Trail::begin(Cursor { instance_id, sequence: 0 });
+            std::mem::replace(&mut trail, begin)
+        });
+        trail.continued();
+        (Follower { selection, stream, started, trail, end: None }, earlier)
     }
 }
 

@@ -91,21 +91,3 @@ async fn nobody_who_is_stuck_holds_the_agent() -> Result<()> {
     drop((peers, stalled));
     Ok(())
 }
-
-/// A handshake that stays half-open is no call: it does not make the agent wait for anything.
-#[tokio::test]
-async fn a_half_open_handshake_is_not_waited_for() -> Result<()> {
-    let _load = Load::light()?;
-    let mut agent = Agent::start_with(["--drain-timeout", "1h"]).await?;
-    let mut peers = Vec::new();
-    for beginning in [&[], &PREFACE[..7]] {
-        let mut raw = Raw::connect(&agent.url()).await?;
-        raw.write(beginning).await?;
-        peers.push(raw);
-    }
-    // So that all of them were accepted before.
-    drop(connect(&agent.url()).await?);
-    assert_eq!(agent.stop().await?.code(), Some(0), "{}", agent.stderr()?);
-    drop(peers);
-    Ok(())
-}
