@@ -2,8 +2,10 @@
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::{GetNodeRequest, WatchExitsRequest};
-use taskstats_tests::agent::Agent;
+use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::client::{Client, connect};
+use taskstats_tests::cpus;
+use taskstats_tests::deadline::within;
 use taskstats_tests::health::{AGENT, Health, SERVICE, health_of};
 use taskstats_tests::load::Load;
 use taskstats_tests::process::{descriptors, limit_descriptors};
@@ -53,6 +55,33 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
         assert_eq!(lines, 1, "{told}: {stderr}");
     }
     Ok(())
+}
+
+/// What to always listen to is listened to as soon as it can be.
+#[tokio::test]
+async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
+    let _load = Load::light()?;
+    let needed = descriptors(Agent::start().await?.pid()?)?;
+    // One for the connection of the test, and none to listen with.
+    let few = format!("--nofile={}:", needed + 1);
+    let launch = Launch::new()?.listen_privately().arguments(["--always-watch", "all"]);
+    let agent = launch.wrapped(["prlimit", &few]).start().await?;
+    let channel = connect(&agent.url()).await?;
+    assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
+    let mut client = Client::new(channel.clone());
+    assert_eq!(watched_cpus(&mut client).await?, "");
+    limit_descriptors(agent.pid()?, PLENTY).await?;
+    within("all CPUs to be watched", async {
+        while watched_cpus(&mut client).await? != cpus::possible_list()? {}
+        anyhow::Ok(())
+    })
+    .await??;
+    Health::watch(&channel).await?.becomes(ServingStatus::Serving).await
+}
+
+async fn watched_cpus(client: &mut Client) -> Result<String> {
+    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
+    Ok(node.counters.context("no counters")?.watched_cpus)
 }
 
 /// Whoever prefers an end to a wait gets it when it turns bad later, too.
