@@ -33,6 +33,16 @@ pub fn descriptors(pid: u32) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
+/// Returns the number that the next descriptor of a process will have: a limit of this leaves none.
+///
+/// # Errors
+///
+/// The process has ended.
+pub fn next_descriptor(pid: u32) -> Result<usize> {
+    let taken = |number: &usize| fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok();
+    (0..descriptors(pid)? + 1).find(|number| !taken(number)).context("no end of descriptors")
+}
+
 /// Limits the descriptors that a process can have open, by prlimit(1).
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use taskstats_tests::cpus;
 use taskstats_tests::deadline::within;
 use taskstats_tests::health::{AGENT, Health, SERVICE, health_of};
 use taskstats_tests::load::Load;
-use taskstats_tests::process::{descriptors, limit_descriptors};
+use taskstats_tests::process::{limit_descriptors, next_descriptor};
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tonic::Code;
@@ -31,7 +31,7 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     let mut health = Health::watch(&channel).await?;
     health.becomes(ServingStatus::Serving).await?;
 
-    limit_descriptors(agent.pid()?, descriptors(agent.pid()?)?).await?;
+    limit_descriptors(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
     let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
     assert_eq!(refusal.code, Code::Internal, "{refusal:?}");
     health.becomes(ServingStatus::NotServing).await?;
@@ -61,7 +61,7 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
 #[tokio::test]
 async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
     let _load = Load::light()?;
-    let needed = descriptors(Agent::start().await?.pid()?)?;
+    let needed = next_descriptor(Agent::start().await?.pid()?)?;
     // One for the connection of the test, and none to listen with.
     let few = format!("--nofile={}:", needed + 1);
     let launch = Launch::new()?.listen_privately().arguments(["--always-watch", "all"]);
@@ -90,7 +90,7 @@ async fn an_agent_that_fails_fast_ends_when_it_turns_bad() -> Result<()> {
     let _load = Load::light()?;
     let mut agent = Agent::start_with(["--fail-fast"]).await?;
     let channel = connect(&agent.url()).await?;
-    limit_descriptors(agent.pid()?, descriptors(agent.pid()?)?).await?;
+    limit_descriptors(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
     let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
     assert_eq!(refusal.code, Code::Internal, "{refusal:?}");
     assert_eq!(agent.ended().await?.code(), Some(1));
