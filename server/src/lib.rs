@@ -1,5 +1,6 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`], [`security`],
-//! [`rpc`], [`listen`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager.
+//! [`rpc`], [`listen`], [`serve`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service
+//! manager, and [`telemetry`].
 
 pub mod agent;
 pub mod config;
@@ -10,4 +11,6 @@ pub mod listen;
 pub mod netlink;
 pub mod rpc;
 pub mod security;
+pub mod serve;
 pub mod taskstats;
+pub mod telemetry;
