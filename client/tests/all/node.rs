@@ -67,8 +67,8 @@ Since it started
   received            100
   delivered           200
   lost in the kernel  3
-  unexplained gaps    4
   too frequent calls  3
+  unexplained gaps    4
   watchers now        2
   watched CPUs now    0-1
 History
