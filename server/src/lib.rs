@@ -1,14 +1,16 @@
-//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`], [`security`],
-//! [`rpc`], [`listen`], [`serve`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service
-//! manager, and [`telemetry`].
+//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
+//! [`readiness`], [`security`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`], [`agent`].
+//! Beside them: [`inherit`] and [`handover`], for a service manager, and [`telemetry`].
 
 pub mod agent;
 pub mod config;
+pub mod doctor;
 pub mod exits;
 pub mod handover;
 pub mod inherit;
 pub mod listen;
 pub mod netlink;
+pub mod readiness;
 pub mod rpc;
 pub mod security;
 pub mod serve;

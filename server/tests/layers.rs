@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 13] = [
     "telemetry",
     "netlink",
     "taskstats",
     "exits",
+    "readiness",
     "security",
     "rpc",
     "inherit",
@@ -16,6 +17,7 @@ const LAYERS: [&str; 11] = [
     "listen",
     "serve",
     "config",
+    "doctor",
 ];
 
 /// The only files with `unsafe`: system calls that no crate in use wraps.

@@ -3,21 +3,22 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::Stream;
 use taskstats_proto::server::TaskstatsService;
-use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
 use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse, v1};
 use tokio::task;
 use tonic::{Request, Response, Status};
 
-use super::convert::{accounting, task_stats};
+use super::accounts;
+use super::convert::accounting;
 use super::frame::Framer;
-use super::redact::strip;
 use super::stream::WatchStream;
-use super::{Node, RpcError, request};
-use crate::exits::{Exits, Watcher, encode_pid_response};
-use crate::security::{Caller, Callers, Redaction, Resource};
-use crate::taskstats::{DelayAccounting, Kernel, KernelError, Stats, TaskId};
+use super::{Node, RpcError, redact, request};
+use crate::exits::{Exits, WatchError, Watcher, encode_pid_response};
+use crate::readiness::Readiness;
+use crate::security::{Caller, Callers, Resource};
+use crate::taskstats::{Kernel, KernelError};
 
 /// Answers the calls of the contract.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Service {
     kernel: Arc<dyn Kernel>,
     exits: Arc<Exits>,
     node: Arc<Node>,
+    readiness: Readiness,
     callers: Arc<Callers>,
 }
 
@@ -36,9 +38,10 @@ impl Service {
         kernel: Arc<dyn Kernel>,
         exits: Arc<Exits>,
         node: Arc<Node>,
+        readiness: Readiness,
         callers: Arc<Callers>,
     ) -> Self {
-        Self { kernel, exits, node, callers }
+        Self { kernel, exits, node, readiness, callers }
     }
 
     /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
@@ -56,7 +59,30 @@ impl Service {
             call(&*kernel)
         };
         let outcome = task::spawn_blocking(run).await;
-        Ok(outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))??)
+        let answer = outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))?;
+        answer.map_err(|error| self.failed(error))
+    }
+
+    /// A failure of the kernel can mean that it cannot be asked any more.
+    fn failed(&self, error: KernelError) -> RpcError {
+        self.readiness.learn(&error);
+        error.into()
+    }
+
+    /// Begins to watch, unless it is known that this cannot be. Where what is known need not be so
+    /// any more, as when descriptors had run out, the kernel itself is asked.
+    async fn watcher(&self, watch: request::Watch) -> Result<Watcher, RpcError> {
+        if let Err(error) = self.readiness.verdict() {
+            self.readiness.doubt();
+            if error.is_precondition() {
+                return Err(RpcError::Unwatchable(error));
+            }
+        }
+        let watcher = self.exits.watch(watch.selection, watch.options).await;
+        watcher.map_err(|error| match error {
+            WatchError::Kernel(error) => self.failed(error),
+            WatchError::Future(_) | WatchError::Ended => error.into(),
+        })
     }
 
     fn started(
@@ -92,14 +118,12 @@ impl TaskstatsService for Service {
     ) -> Result<Response<EncodedGetPidResponse>, Status> {
         let redaction = caller(&request)?.redaction();
         let id = request::pid(request.get_ref().pid)?;
-        let stats = self.kernel.query(id).map_err(RpcError::from)?;
-        let accounting = self.kernel.delay_accounting();
-        let Some(redaction) = redaction else {
-            let encoded = encode_pid_response(&stats, accounting);
-            return Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded.into()])));
-        };
-        let stats = Some(shown(&stats, accounting, Some(redaction)));
-        Ok(Response::new(EncodedGetPidResponse::from(&v1::GetPidResponse { stats })))
+        let stats = self.kernel.query(id).map_err(|error| self.failed(error))?;
+        let mut encoded = Bytes::from(encode_pid_response(&stats, self.kernel.delay_accounting()));
+        if let Some(redaction) = redaction {
+            encoded = redact::strip_task(encoded, redaction)?;
+        }
+        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded])))
     }
 
     async fn get_tgid(
@@ -109,13 +133,13 @@ impl TaskstatsService for Service {
         let caller = caller(&request)?;
         let redaction = caller.redaction();
         let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
-        let id = request::tgid(tgid)?;
+        request::tgid(tgid)?;
         let answer = self.slow(&caller, move |kernel| {
-            let accounting = kernel.delay_accounting();
-            let stats = Some(shown(&kernel.query(id)?, accounting, redaction));
-            let threads = if include_threads { threads(kernel, tgid)? } else { Vec::new() };
-            let threads = threads.iter().map(|stats| shown(stats, accounting, redaction));
-            Ok(v1::GetTgidResponse { stats, threads: threads.collect() })
+            let mut answer = accounts::process(kernel, tgid, include_threads)?;
+            if let Some(redaction) = redaction {
+                redact::strip_process(&mut answer, redaction);
+            }
+            Ok(answer)
         });
         Ok(Response::new(answer.await?))
     }
@@ -128,12 +152,11 @@ impl TaskstatsService for Service {
         let redaction = caller.redaction();
         let ids = request::batch(request.get_ref())?;
         let answer = self.slow(&caller, move |kernel| {
-            let accounting = kernel.delay_accounting();
-            let accounts = kernel.query_many(&ids)?;
-            let results = ids.iter().zip(accounts).map(|(id, account)| {
-                batch_result(*id, account.map(|stats| shown(&stats, accounting, redaction)))
-            });
-            Ok(results.collect())
+            let mut results = accounts::batch(kernel, &ids)?;
+            if let Some(redaction) = redaction {
+                redact::strip_batch(&mut results, redaction);
+            }
+            Ok(results)
         });
         Ok(Response::new(v1::BatchGetResponse { results: answer.await? }))
     }
@@ -148,8 +171,7 @@ impl TaskstatsService for Service {
         let resume_after = request.into_inner().resume_after;
         let slot = caller.take(Resource::Watcher).map_err(RpcError::Full)?;
         let cpumask = watch.selection.cpus().to_string();
-        let watcher = self.exits.watch(watch.selection, watch.options).await;
-        let watcher = watcher.map_err(RpcError::from)?;
+        let watcher = self.watcher(watch).await?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
         let started = self.started(&watcher, cpumask, resume_after, &framer)?;
         let redaction = caller.redaction();
@@ -164,7 +186,12 @@ impl TaskstatsService for Service {
         let caller = caller(&request)?;
         let (node, exits) = (Arc::clone(&self.node), Arc::clone(&self.exits));
         let (kernel, callers) = (Arc::clone(&self.kernel), Arc::clone(&self.callers));
-        let answer = self.slow(&caller, move |_| Ok(node.describe(&kernel, &exits, &callers)));
+        let verdict = self.readiness.verdict();
+        if verdict.is_err() {
+            self.readiness.doubt();
+        }
+        let answer =
+            self.slow(&caller, move |_| Ok(node.describe(&kernel, &exits, &verdict, &callers)));
         Ok(Response::new(answer.await?))
     }
 }
@@ -173,45 +200,4 @@ impl TaskstatsService for Service {
 fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, RpcError> {
     let caller = request.extensions().get::<Arc<Caller>>();
     caller.cloned().ok_or(RpcError::Defect("a call came by no gate"))
-}
-
-/// An account as a caller may see it.
-fn shown(
-    stats: &Stats,
-    accounting: DelayAccounting,
-    redaction: Option<Redaction>,
-) -> v1::TaskStats {
-    let mut shown = task_stats(stats, accounting);
-    if let Some(redaction) = redaction {
-        strip(&mut shown, redaction);
-    }
-    shown
-}
-
-/// The accounts of a group's threads. Those that end meanwhile are left out.
-fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, KernelError> {
-    let ids: Vec<TaskId> = kernel.threads(tgid)?.into_iter().map(TaskId::Pid).collect();
-    let accounts = kernel.query_many(&ids)?;
-    let gone =
-        |account: &Result<Stats, KernelError>| matches!(account, Err(KernelError::NoSuchTask(_)));
-    accounts.into_iter().filter(|account| !gone(account)).collect()
-}
-
-fn batch_result(id: TaskId, account: Result<v1::TaskStats, KernelError>) -> v1::BatchGetResult {
-    let (id, checked) = match id {
-        TaskId::Pid(pid) => (Id::Pid(pid), request::pid(pid)),
-        TaskId::Tgid(tgid) => (Id::Tgid(tgid), request::tgid(tgid)),
-    };
-    let outcome = checked.and_then(|_| account.map_err(RpcError::from));
-    let result = match outcome {
-        Ok(stats) => Outcome::Stats(stats),
-        Err(error) => {
-            let status = Status::from(error);
-            Outcome::Error(v1::BatchGetError {
-                code: status.code().into(),
-                message: status.message().to_owned(),
-            })
-        }
-    };
-    v1::BatchGetResult { id: Some(id), result: Some(result) }
 }
