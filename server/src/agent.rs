@@ -217,8 +217,8 @@ impl Agent {
         );
         let longest = connection.size.request;
         let service = TaskstatsServiceServer::new(service).max_decoding_message_size(longest);
-        let health_service = health_service.max_decoding_message_size(longest);
-        let routes = Routes::new(service).add_service(health_service);
+        let routes = Routes::new(service)
+            .add_service(health_service.max_decoding_message_size(longest));
         let routes = add_reflection(routes, longest)?.prepare();
         let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();
