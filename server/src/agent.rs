@@ -175,8 +175,10 @@ impl Agent {
         let mut always_watch = always_watch.map(AlwaysWatch::new);
         if let Some(wanted) = &mut always_watch
             && readiness.verdict().is_ok()
+            && let Err(error) = wanted.claim(&exits).await
+            && config.fail_fast
         {
-            wanted.claim(&exits).await?;
+            return Err(error.into());
         }
         Ok(Self {
             listeners,
@@ -217,8 +219,8 @@ impl Agent {
         );
         let longest = connection.size.request;
         let service = TaskstatsServiceServer::new(service).max_decoding_message_size(longest);
-        let routes = Routes::new(service)
-            .add_service(health_service.max_decoding_message_size(longest));
+        let routes =
+            Routes::new(service).add_service(health_service.max_decoding_message_size(longest));
         let routes = add_reflection(routes, longest)?.prepare();
         let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();

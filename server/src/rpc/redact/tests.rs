@@ -96,7 +96,7 @@ proptest! {
         let exit = Exit { task: secrets.stats(), process, ..Exit::default() };
         let mut encoded = Vec::new();
         for sequence in 1..=2 {
-            encode_event(&mut encoded, &exit, sequence, Duration::ZERO, DelayAccounting::On);
+            encode_event(&mut encoded, &exit, sequence, Duration::ZERO, DelayAccounting::Off);
         }
         let original = Bytes::from(encoded);
         let before = original.clone();
