@@ -111,7 +111,7 @@ pub struct Args {
     pub log: String,
 
     /// Form of the log's lines.
-    #[arg(long, value_enum, env = "TASKSTATSD_LOG_FORMAT", default_value_t)]
+    #[arg(long, value_name = "FORMAT", value_enum, env = "TASKSTATSD_LOG_FORMAT", default_value_t)]
     pub log_format: LogFormat,
 
     #[command(flatten, next_help_heading = "Who may do what")]

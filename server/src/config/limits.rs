@@ -46,8 +46,8 @@ pub struct LimitArgs {
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CALL_RATE", default_value_t = 10_000)]
     pub max_call_rate: u32,
 
-    /// How much of each of the above one caller may hold, in percent: a user of this node, the holder
-    /// of a certificate, or a network address. What is left is for others.
+    /// How many of all connections, exit streams and calls at once one caller may hold, in percent: a
+    /// user of this node, the holder of a certificate, or a network address.
     #[arg(long, value_name = "PERCENT", env = "TASKSTATSD_PRINCIPAL_SHARE", default_value_t = 50)]
     pub principal_share: usize,
 

@@ -17,8 +17,7 @@ pub struct PolicyArgs {
         long,
         value_name = "PRINCIPAL=ROLE,...",
         env = "TASKSTATSD_ALLOW",
-        value_delimiter = ';',
-        hide_env_values = true
+        value_delimiter = ';'
     )]
     pub allow: Vec<Rule>,
 
