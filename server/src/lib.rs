@@ -11,3 +11,6 @@ pub mod netlink;
 pub mod rpc;
 pub mod security;
 pub mod taskstats;
+
+#[cfg(test)]
+mod seeds;

@@ -3,6 +3,8 @@
 mod convert;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod node;
 mod request;
 mod service;

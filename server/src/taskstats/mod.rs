@@ -3,6 +3,8 @@
 mod cpumask;
 mod decode;
 mod exit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod kernel;
 mod layout;
 mod linux;

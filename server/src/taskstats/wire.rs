@@ -2,8 +2,8 @@
 //!
 //! Numbers: `include/uapi/linux/taskstats.h`.
 
-use super::{Exit, Provenance, Stats, TaskId, decode};
-use crate::netlink::{Request, RequestAttribute, attributes};
+use super::{Exit, ExitSink, Provenance, Stats, TaskId, decode};
+use crate::netlink::{MessageKind, Messages, Request, RequestAttribute, attributes};
 
 /// `TASKSTATS_GENL_NAME`.
 pub(super) const FAMILY: &str = "TASKSTATS";
@@ -13,7 +13,7 @@ const VERSION: u8 = 1;
 /// `TASKSTATS_CMD_GET`.
 const COMMAND_GET: u8 = 1;
 /// `TASKSTATS_CMD_NEW`: replies and exits.
-pub(super) const COMMAND_NEW: u8 = 2;
+const COMMAND_NEW: u8 = 2;
 
 /// `TASKSTATS_CMD_ATTR_PID`.
 const REQUEST_PID: u16 = 1;
@@ -92,8 +92,22 @@ pub(super) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
     }
 }
 
+/// Hands the exits in a datagram to the sink, which is told of each message that is none.
+pub(super) fn deliver(datagram: &[u8], cpu: u32, sink: &mut dyn ExitSink) {
+    for message in Messages::new(datagram) {
+        let MessageKind::Generic { command: COMMAND_NEW, attributes } = message.kind() else {
+            continue;
+        };
+        match decode_exit(attributes, cpu, message.header.sequence) {
+            Some(exit) => sink.exit(&exit),
+            // Counted, so that nothing is lost silently.
+            None => sink.dropped(cpu, 1),
+        }
+    }
+}
+
 /// Decodes an exit message; `None` if it holds no task's record.
-pub(super) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
+fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
     let records = Records::find(message);
     let task = decode(records.task?, Provenance::ExitedTask);
     let process = records.group.map(|(tgid, bytes)| {

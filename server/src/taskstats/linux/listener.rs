@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
-use crate::taskstats::wire::{COMMAND_NEW, Command, decode_exit};
+use crate::taskstats::wire::{Command, deliver};
 use crate::taskstats::{Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Wake};
 
 const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
@@ -241,7 +241,7 @@ impl CpuSocket {
                 Ok(count) => {
                     messages += count;
                     let all = count < inbox.slots();
-                    deliver(cpu, inbox, count, sink);
+                    deliver_all(cpu, inbox, count, sink);
                     // The queue was empty, so all that was dropped came after what it gave and before
                     // what it will give.
                     if all && std::mem::take(&mut self.overflowed) {
@@ -291,11 +291,11 @@ impl CpuSocket {
 }
 
 /// Hands the first `count` datagrams of the inbox to the sink.
-fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
+fn deliver_all(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
     let mut truncated = 0;
     for received in inbox.received(count) {
         match received {
-            Received::Datagram(datagram) => deliver_datagram(cpu, datagram, sink),
+            Received::Datagram(datagram) => deliver(datagram, cpu, sink),
             Received::Truncated => truncated += 1,
         }
     }
@@ -304,19 +304,6 @@ fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
         tracing::warn!(cpu, truncated, slot_bytes, "exit messages did not fit; enlarging the room");
         *inbox = Inbox::new(inbox.slots(), slot_bytes);
         sink.dropped(cpu, truncated);
-    }
-}
-
-fn deliver_datagram(cpu: u32, datagram: &[u8], sink: &mut dyn ExitSink) {
-    for message in Messages::new(datagram) {
-        let MessageKind::Generic { command: COMMAND_NEW, attributes } = message.kind() else {
-            continue;
-        };
-        match decode_exit(attributes, cpu, message.header.sequence) {
-            Some(exit) => sink.exit(&exit),
-            // Counted, so that nothing is lost silently.
-            None => sink.dropped(cpu, 1),
-        }
     }
 }
 

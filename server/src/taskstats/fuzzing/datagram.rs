@@ -1,0 +1,129 @@
+//! Any bytes in place of what a netlink socket gives.
+
+use crate::netlink::{Attribute, MessageKind, Messages, attributes};
+use crate::taskstats::wire::{decode_reply, deliver};
+use crate::taskstats::{Exit, ExitSink, TaskId};
+
+/// Where the datagram is said to come from.
+const CPU: u32 = 3;
+/// Whom the reply is said to be about.
+const ID: u32 = 77;
+
+/// Counts what it is given.
+#[derive(Default)]
+struct Count {
+    exits: Vec<u32>,
+    undecoded: u64,
+}
+
+impl ExitSink for Count {
+    fn exit(&mut self, exit: &Exit) {
+        assert_eq!(exit.cpu, CPU);
+        if let Some(process) = &exit.process {
+            assert!(process.identity.tgid.is_some(), "a group without its id");
+        }
+        self.exits.push(exit.kernel_sequence);
+    }
+
+    fn dropped(&mut self, cpu: u32, count: u64) {
+        assert_eq!(cpu, CPU);
+        self.undecoded += count;
+    }
+}
+
+/// Takes `datagram` as a listener and a query do.
+///
+/// # Panics
+/// When a message is neither told nor counted, or something beyond the datagram is.
+pub fn datagram(datagram: &[u8]) {
+    let mut count = Count::default();
+    deliver(datagram, CPU, &mut count);
+    let expected = news(datagram);
+    assert_eq!(count.exits.len() as u64 + count.undecoded, expected.len() as u64);
+    assert!(count.exits.iter().all(|sequence| expected.contains(sequence)));
+    for message in Messages::new(datagram) {
+        if let MessageKind::Generic { attributes, .. } = message.kind() {
+            check_inside(attributes, datagram);
+            check_attributes(attributes, datagram);
+            check_replies(attributes);
+        }
+    }
+}
+
+/// The sequences of all messages with `TASKSTATS_CMD_NEW`, by a walk of its own.
+fn news(datagram: &[u8]) -> Vec<u32> {
+    let number = |at: usize| u32::from_ne_bytes(std::array::from_fn(|i| datagram[at + i]));
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at + 16 <= datagram.len() {
+        let length = number(at) as usize;
+        if length < 16 || length > datagram.len() - at {
+            break;
+        }
+        let kind = u16::from_ne_bytes([datagram[at + 4], datagram[at + 5]]);
+        if kind != 2 && length >= 20 && datagram[at + 16] == 2 {
+            found.push(number(at + 8));
+        }
+        at += length.div_ceil(4) * 4;
+    }
+    found
+}
+
+/// Each attribute lies inside the datagram, and so does what is nested in it.
+fn check_attributes(bytes: &[u8], datagram: &[u8]) {
+    for Attribute { payload, .. } in attributes(bytes) {
+        check_inside(payload, datagram);
+        for nested in attributes(payload) {
+            check_inside(nested.payload, datagram);
+        }
+    }
+}
+
+fn check_inside(part: &[u8], whole: &[u8]) {
+    let (part, whole) = (part.as_ptr_range(), whole.as_ptr_range());
+    assert!(whole.start <= part.start && part.end <= whole.end, "bytes beyond the datagram");
+}
+
+fn check_replies(attributes: &[u8]) {
+    if let Some(group) = decode_reply(attributes, TaskId::Tgid(ID)) {
+        assert_eq!((group.identity.tgid, group.identity.pid), (Some(ID), None));
+    }
+    if let Some(task) = decode_reply(attributes, TaskId::Pid(ID)) {
+        assert!(task.unknown_tail.len() <= attributes.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+    use crate::seeds::seeds;
+
+    #[test]
+    fn every_seed_is_dealt_with() {
+        seeds("netlink").iter().for_each(|seed| datagram(seed));
+    }
+
+    proptest! {
+        /// Messages of the kernel, some bytes of them changed, cut anywhere, one after the other.
+        #[test]
+        fn a_changed_datagram_is_told_or_counted_and_never_left(
+            chosen in vec(any::<Index>(), 1..4),
+            changes in vec((any::<Index>(), any::<u8>()), 0..8),
+            cut in any::<Index>(),
+        ) {
+            let seeds = seeds("netlink");
+            let mut bytes: Vec<u8> =
+                chosen.iter().flat_map(|chosen| chosen.get(&seeds).clone()).collect();
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            bytes.truncate(cut.index(bytes.len() + 1));
+            datagram(&bytes);
+        }
+    }
+}
