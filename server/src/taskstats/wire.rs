@@ -57,7 +57,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// The two records that a message can carry. Unknown attributes are skipped.
+/// The two records that a message can carry, the first of each. Unknown attributes are skipped.
 #[derive(Clone, Copy, Debug, Default)]
 struct Records<'a> {
     task: Option<&'a [u8]>,
@@ -69,8 +69,10 @@ impl<'a> Records<'a> {
         let mut records = Self::default();
         for nest in attributes(message) {
             match nest.kind {
-                TYPE_AGGREGATE_PID => records.task = stats_in(nest.payload),
-                TYPE_AGGREGATE_TGID => {
+                TYPE_AGGREGATE_PID if records.task.is_none() => {
+                    records.task = stats_in(nest.payload);
+                }
+                TYPE_AGGREGATE_TGID if records.group.is_none() => {
                     records.group = tgid_in(nest.payload).zip(stats_in(nest.payload));
                 }
                 _ => {}
@@ -107,7 +109,7 @@ pub(super) fn deliver(datagram: &[u8], cpu: u32, sink: &mut dyn ExitSink) {
 }
 
 /// Decodes an exit message; `None` if it holds no task's record.
-fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
+pub(super) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
     let records = Records::find(message);
     let task = decode(records.task?, Provenance::ExitedTask);
     let process = records.group.map(|(tgid, bytes)| {

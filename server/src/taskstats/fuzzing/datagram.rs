@@ -1,7 +1,7 @@
 //! Any bytes in place of what a netlink socket gives.
 
 use crate::netlink::{Attribute, MessageKind, Messages, attributes};
-use crate::taskstats::wire::{decode_reply, deliver};
+use crate::taskstats::wire::{decode_exit, decode_reply, deliver};
 use crate::taskstats::{Exit, ExitSink, TaskId};
 
 /// Where the datagram is said to come from.
@@ -46,6 +46,7 @@ pub fn datagram(datagram: &[u8]) {
             check_inside(attributes, datagram);
             check_attributes(attributes, datagram);
             check_replies(attributes);
+            check_part(attributes, message.header.sequence as usize % (attributes.len() + 1));
         }
     }
 }
@@ -84,6 +85,14 @@ fn check_inside(part: &[u8], whole: &[u8]) {
     assert!(whole.start <= part.start && part.end <= whole.end, "bytes beyond the datagram");
 }
 
+/// A message that is cut has the same records, or lacks one.
+fn check_part(attributes: &[u8], cut: usize) {
+    let Some(part) = decode_exit(&attributes[..cut], CPU, 0) else { return };
+    let whole = decode_exit(attributes, CPU, 0).expect("the part has a task's record");
+    assert_eq!(part.task, whole.task);
+    assert!(part.process.is_none() || part.process == whole.process, "another group's record");
+}
+
 fn check_replies(attributes: &[u8]) {
     if let Some(group) = decode_reply(attributes, TaskId::Tgid(ID)) {
         assert_eq!((group.identity.tgid, group.identity.pid), (Some(ID), None));
@@ -105,6 +114,17 @@ mod tests {
     #[test]
     fn every_seed_is_dealt_with() {
         seeds("netlink").iter().for_each(|seed| datagram(seed));
+    }
+
+    #[test]
+    fn a_message_cut_anywhere_only_loses_records() {
+        for seed in seeds("netlink") {
+            for message in Messages::new(&seed) {
+                if let MessageKind::Generic { attributes, .. } = message.kind() {
+                    (0..=attributes.len()).for_each(|cut| check_part(attributes, cut));
+                }
+            }
+        }
     }
 
     proptest! {
