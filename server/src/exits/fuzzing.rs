@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use prost::Message;
+use taskstats_proto::v1;
+
 use super::history::{Begin, History, Start};
 use super::item::KernelLoss;
 use super::position::{Position, Reading};
-use super::{SavedHistory, Scope, Selection};
-use crate::taskstats::Cpumask;
+use super::{SavedHistory, Scope, Selection, encode_event, encode_pid_response};
+use crate::taskstats::{
+    Cpumask, DelayAccounting, TaskId, decode_exit_message, decode_reply_message, fuzzing,
+};
 
 /// Possible CPUs.
 const CPUS: u32 = 4;
@@ -14,6 +19,36 @@ const CPUS: u32 = 4;
 const CAPACITY: usize = 4 * 1024;
 /// Exits lost after the restart, in two parts.
 const LOST: u64 = 5;
+
+/// Where a sequence begins.
+const SEQUENCE: u64 = 7;
+
+/// Takes a datagram as [`fuzzing::datagram`] does, and encodes what it brings.
+///
+/// # Panics
+/// When what is encoded is no message of the contract, or of another exit.
+pub fn datagram(datagram: &[u8]) {
+    fuzzing::datagram(datagram);
+    let accounting = DelayAccounting::default();
+    if let Some(exit) = decode_exit_message(datagram, CPUS - 1) {
+        let mut encoded = Vec::new();
+        encode_event(&mut encoded, &exit, SEQUENCE, Duration::MAX, accounting);
+        let events = v1::ExitEvents::decode(&*encoded).map(|exits| exits.events);
+        let [event] = &events.expect("an exit of the contract")[..] else {
+            unreachable!("not one exit");
+        };
+        let number = (event.sequence, event.kernel_sequence, event.cpu);
+        assert_eq!(number, (SEQUENCE, exit.kernel_sequence, CPUS - 1));
+        assert_eq!(event.process.is_some(), exit.process.is_some());
+    }
+    for id in [TaskId::Pid(1), TaskId::Tgid(1)] {
+        let Some(stats) = decode_reply_message(datagram, id) else { continue };
+        let encoded = encode_pid_response(&stats, accounting);
+        let response = v1::GetPidResponse::decode(&*encoded).expect("an answer of the contract");
+        let version = response.stats.map(|stats| stats.taskstats_version);
+        assert_eq!(version, Some(stats.version.into()));
+    }
+}
 
 /// Restores a history, reads it from many places, and goes on with it.
 ///
@@ -93,4 +128,15 @@ fn go_on(history: &History, newest: u64) {
         told += count;
     }
     assert_eq!(told, LOST);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeds::seeds;
+
+    #[test]
+    fn every_message_is_encoded() {
+        seeds("netlink").iter().for_each(|seed| datagram(seed));
+    }
 }

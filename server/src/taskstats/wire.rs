@@ -2,7 +2,7 @@
 //!
 //! Numbers: `include/uapi/linux/taskstats.h`.
 
-use super::{Exit, ExitSink, Provenance, Stats, TaskId, decode};
+use super::{Exit, Provenance, Stats, TaskId, decode};
 use crate::netlink::{MessageKind, Messages, Request, RequestAttribute, attributes};
 
 /// `TASKSTATS_GENL_NAME`.
@@ -94,18 +94,35 @@ pub(super) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
     }
 }
 
-/// Hands the exits in a datagram to the sink, which is told of each message that is none.
-pub(super) fn deliver(datagram: &[u8], cpu: u32, sink: &mut dyn ExitSink) {
-    for message in Messages::new(datagram) {
-        let MessageKind::Generic { command: COMMAND_NEW, attributes } = message.kind() else {
-            continue;
-        };
-        match decode_exit(attributes, cpu, message.header.sequence) {
-            Some(exit) => sink.exit(&exit),
-            // Counted, so that nothing is lost silently.
-            None => sink.dropped(cpu, 1),
+/// Decodes the first exit of a datagram of the kernel, headers included.
+///
+/// `None` when it is none, or holds no task's record.
+#[must_use]
+pub fn decode_exit_message(datagram: &[u8], cpu: u32) -> Option<Exit> {
+    exits_in(datagram, cpu).next().flatten()
+}
+
+/// Decodes the kernel's answer to a question for `id`, headers included.
+///
+/// `None` when it is none, such as a refusal, or holds no such record.
+#[must_use]
+pub fn decode_reply_message(datagram: &[u8], id: TaskId) -> Option<Stats> {
+    accounts_in(datagram).next().and_then(|(_, attributes)| decode_reply(attributes, id))
+}
+
+/// Decodes each exit of a datagram; `None` stands for one that holds no task's record.
+pub(super) fn exits_in(datagram: &[u8], cpu: u32) -> impl Iterator<Item = Option<Exit>> + '_ {
+    accounts_in(datagram).map(move |(sequence, attributes)| decode_exit(attributes, cpu, sequence))
+}
+
+/// The sequence and the attributes of each message that brings accounts.
+fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    Messages::new(datagram).filter_map(|message| match message.kind() {
+        MessageKind::Generic { command: COMMAND_NEW, attributes } => {
+            Some((message.header.sequence, attributes))
         }
-    }
+        _ => None,
+    })
 }
 
 /// Decodes an exit message; `None` if it holds no task's record.

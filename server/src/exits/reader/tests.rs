@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
 use crate::exits::Exits;
-use crate::taskstats::{DelayAccounting, Drained, ExitSink, Stats, TaskId};
+use crate::taskstats::{DelayAccounting, Drained, ExitSink, SelfTest, Stats, TaskId};
 
 /// A wait that takes longer is one that nothing ends.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -87,7 +87,15 @@ impl Kernel for QuietKernel {
     }
 
     fn delay_accounting(&self) -> DelayAccounting {
-        DelayAccounting::Off
+        DelayAccounting::default()
+    }
+
+    fn enable_delay_accounting(&self) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    fn self_test(&self, _cpus: &Cpumask) -> Result<SelfTest, KernelError> {
+        Ok(SelfTest::default())
     }
 
     fn check_exits(&self) -> Result<(), KernelError> {

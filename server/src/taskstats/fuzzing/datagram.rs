@@ -1,46 +1,25 @@
 //! Any bytes in place of what a netlink socket gives.
 
 use crate::netlink::{Attribute, MessageKind, Messages, attributes};
-use crate::taskstats::wire::{decode_exit, decode_reply, deliver};
-use crate::taskstats::{Exit, ExitSink, TaskId};
+use crate::taskstats::wire::{decode_exit, decode_reply, exits_in};
+use crate::taskstats::{Exit, TaskId};
 
 /// Where the datagram is said to come from.
 const CPU: u32 = 3;
 /// Whom the reply is said to be about.
 const ID: u32 = 77;
 
-/// Counts what it is given.
-#[derive(Default)]
-struct Count {
-    exits: Vec<u32>,
-    undecoded: u64,
-}
-
-impl ExitSink for Count {
-    fn exit(&mut self, exit: &Exit) {
-        assert_eq!(exit.cpu, CPU);
-        if let Some(process) = &exit.process {
-            assert!(process.identity.tgid.is_some(), "a group without its id");
-        }
-        self.exits.push(exit.kernel_sequence);
-    }
-
-    fn dropped(&mut self, cpu: u32, count: u64) {
-        assert_eq!(cpu, CPU);
-        self.undecoded += count;
-    }
-}
-
 /// Takes `datagram` as a listener and a query do.
 ///
 /// # Panics
 /// When a message is neither told nor counted, or something beyond the datagram is.
 pub fn datagram(datagram: &[u8]) {
-    let mut count = Count::default();
-    deliver(datagram, CPU, &mut count);
-    let expected = news(datagram);
-    assert_eq!(count.exits.len() as u64 + count.undecoded, expected.len() as u64);
-    assert!(count.exits.iter().all(|sequence| expected.contains(sequence)));
+    let sequences = news(datagram);
+    let exits: Vec<_> = exits_in(datagram, CPU).collect();
+    assert_eq!(exits.len(), sequences.len(), "each message is an exit, or one that cannot be read");
+    for (exit, sequence) in exits.iter().zip(sequences) {
+        exit.iter().for_each(|exit| check_exit(exit, sequence));
+    }
     for message in Messages::new(datagram) {
         if let MessageKind::Generic { attributes, .. } = message.kind() {
             check_inside(attributes, datagram);
@@ -48,6 +27,13 @@ pub fn datagram(datagram: &[u8]) {
             check_replies(attributes);
             check_part(attributes, message.header.sequence as usize % (attributes.len() + 1));
         }
+    }
+}
+
+fn check_exit(exit: &Exit, sequence: u32) {
+    assert_eq!((exit.cpu, exit.kernel_sequence), (CPU, sequence));
+    if let Some(process) = &exit.process {
+        assert!(process.identity.tgid.is_some(), "a group without its id");
     }
 }
 

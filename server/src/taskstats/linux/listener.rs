@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
-use crate::taskstats::wire::{Command, deliver};
-use crate::taskstats::{Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Wake};
+use crate::taskstats::wire::{Command, exits_in};
+use crate::taskstats::{
+    Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Namespace, Wake,
+};
 
 const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
 /// Messages taken by one system call; more would only make the memory that they go through larger.
@@ -68,7 +70,7 @@ impl LinuxListener {
     }
 
     /// Stops to listen on a CPU and forgets what its socket holds.
-    pub(super) fn abandon(&mut self, cpu: u32) {
+    fn abandon(&mut self, cpu: u32) {
         if let Some(socket) = self.sockets.remove(&cpu) {
             self.deregister(cpu, &socket);
         }
@@ -128,6 +130,11 @@ impl LinuxListener {
             for message in Messages::new(&reply[..length]) {
                 match message.kind() {
                     MessageKind::Acknowledgement => return Ok(()),
+                    // Its list is right, so what is invalid is the place that it comes from
+                    // (`add_del_listener` in `kernel/taskstats.c`).
+                    MessageKind::Error(libc::EINVAL) => {
+                        return Err(KernelError::WrongNamespace { namespace: Namespace::Pid });
+                    }
                     MessageKind::Error(errno) => return Err(refused(REGISTER, errno)),
                     MessageKind::Generic { .. } | MessageKind::Malformed => {}
                 }
@@ -241,7 +248,7 @@ impl CpuSocket {
                 Ok(count) => {
                     messages += count;
                     let all = count < inbox.slots();
-                    deliver_all(cpu, inbox, count, sink);
+                    deliver(cpu, inbox, count, sink);
                     // The queue was empty, so all that was dropped came after what it gave and before
                     // what it will give.
                     if all && std::mem::take(&mut self.overflowed) {
@@ -291,11 +298,11 @@ impl CpuSocket {
 }
 
 /// Hands the first `count` datagrams of the inbox to the sink.
-fn deliver_all(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
+fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
     let mut truncated = 0;
     for received in inbox.received(count) {
         match received {
-            Received::Datagram(datagram) => deliver(datagram, cpu, sink),
+            Received::Datagram(datagram) => deliver_datagram(cpu, datagram, sink),
             Received::Truncated => truncated += 1,
         }
     }
@@ -304,6 +311,16 @@ fn deliver_all(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSin
         tracing::warn!(cpu, truncated, slot_bytes, "exit messages did not fit; enlarging the room");
         *inbox = Inbox::new(inbox.slots(), slot_bytes);
         sink.dropped(cpu, truncated);
+    }
+}
+
+fn deliver_datagram(cpu: u32, datagram: &[u8], sink: &mut dyn ExitSink) {
+    for exit in exits_in(datagram, cpu) {
+        match exit {
+            Some(exit) => sink.exit(&exit),
+            // Counted, so that nothing is lost silently.
+            None => sink.dropped(cpu, 1),
+        }
     }
 }
 
