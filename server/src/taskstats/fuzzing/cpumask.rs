@@ -1,6 +1,5 @@
 //! Any bytes in place of a list of CPUs.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use crate::taskstats::Cpumask;
@@ -10,22 +9,28 @@ const MAX_TEXT: usize = 4096;
 /// What the kernel's `isspace` takes for a blank in ASCII, and the comma.
 const SEPARATORS: [char; 7] = [',', ' ', '\t', '\n', '\r', '\x0b', '\x0c'];
 
+/// For each CPU, up to the last possible one, whether it is in a set.
+type Cpus = Vec<bool>;
+
 /// The possible CPUs of a machine, for the parser and for the model.
 struct Machine {
     mask: Cpumask,
-    cpus: BTreeSet<u32>,
+    cpus: Cpus,
 }
 
 /// Usual ones, with holes, with as many as there can be.
 static MACHINES: LazyLock<[Machine; 5]> = LazyLock::new(|| {
-    let machines: [BTreeSet<u32>; 5] = [
-        (0..8).collect(),
-        [0, 2, 3, 130].into(),
-        (0..Cpumask::MAX_CPUS).collect(),
-        [5].into(),
-        (0..200).filter(|cpu| cpu % 3 != 0).collect(),
+    let machines: [Cpus; 5] = [
+        vec![true; 8],
+        (0..=130).map(|cpu| [0, 2, 3, 130].contains(&cpu)).collect(),
+        (0..200).map(|cpu| cpu % 3 != 0).collect(),
+        (0..=5).map(|cpu| cpu == 5).collect(),
+        vec![true; Cpumask::MAX_CPUS as usize],
     ];
-    machines.map(|cpus| Machine { mask: cpus.iter().copied().collect(), cpus })
+    machines.map(|cpus| Machine {
+        mask: (0..).zip(&cpus).filter(|it| *it.1).map(|it| it.0).collect(),
+        cpus,
+    })
 });
 
 /// Parses a list, the first byte choosing among machines, and compares with a slow model.
@@ -42,10 +47,10 @@ pub fn cpumask(bytes: &[u8]) {
     }
 }
 
-fn check(text: &str, parsed: Option<Cpumask>, model: &Option<BTreeSet<u32>>, possible: &Cpumask) {
-    let cpus = parsed.as_ref().map(|mask| mask.iter().collect::<BTreeSet<_>>());
-    assert_eq!(cpus, *model, "{text:?}");
-    let Some(mask) = parsed else { return };
+fn check(text: &str, parsed: Option<Cpumask>, model: &Option<Cpus>, possible: &Cpumask) {
+    assert_eq!(parsed.is_some(), model.is_some(), "{text:?}");
+    let (Some(mask), Some(model)) = (parsed, model) else { return };
+    assert!((0..).zip(model).all(|(cpu, is_in)| mask.contains(cpu) == *is_in), "{text:?}: {mask}");
     assert!(mask.is_subset(possible));
     let printed = mask.to_string();
     if !mask.is_empty() && printed.len() <= MAX_TEXT {
@@ -54,25 +59,29 @@ fn check(text: &str, parsed: Option<Cpumask>, model: &Option<BTreeSet<u32>>, pos
 }
 
 /// The CPUs of a list as a caller writes it; `None` when it is refused.
-fn model(text: &str, possible: &BTreeSet<u32>) -> Option<BTreeSet<u32>> {
+fn model(text: &str, possible: &Cpus) -> Option<Cpus> {
     if text.len() > MAX_TEXT {
         return None;
     }
     if text.chars().all(|letter| letter != ',' && SEPARATORS.contains(&letter)) {
         return Some(possible.clone());
     }
-    items(text, possible).filter(|cpus| !cpus.is_empty())
+    items(text, possible).filter(|cpus| cpus.contains(&true))
 }
 
 /// The CPUs of all items, each looked at by itself.
-fn items(text: &str, possible: &BTreeSet<u32>) -> Option<BTreeSet<u32>> {
-    let items = text.split(SEPARATORS).filter(|item| !item.is_empty());
-    let sets: Option<Vec<_>> = items.map(|text| item(text, possible)).collect();
-    Some(sets?.into_iter().flatten().collect())
+fn items(text: &str, possible: &Cpus) -> Option<Cpus> {
+    let mut cpus = vec![false; possible.len()];
+    for text in text.split(SEPARATORS).filter(|item| !item.is_empty()) {
+        for cpu in item(text, possible)? {
+            cpus[cpu] = true;
+        }
+    }
+    Some(cpus)
 }
 
-fn item(text: &str, possible: &BTreeSet<u32>) -> Option<BTreeSet<u32>> {
-    let last = u64::from(possible.last().copied().unwrap_or(0));
+fn item(text: &str, possible: &Cpus) -> Option<Vec<usize>> {
+    let last = possible.len() - 1;
     let (range, used, group) = match text.split(':').collect::<Vec<_>>()[..] {
         [range] => (range, 1, 1),
         [range, stride] => {
@@ -94,19 +103,21 @@ fn item(text: &str, possible: &BTreeSet<u32>) -> Option<BTreeSet<u32>> {
     if start > end || end > last {
         return None;
     }
-    let taken = (start..=end).filter(|cpu| (cpu - start) % group < used);
-    let taken: BTreeSet<u32> = taken.filter_map(|cpu| cpu.try_into().ok()).collect();
+    let mut taken: Vec<usize> = (start..=end).filter(|cpu| (cpu - start) % group < used).collect();
     if is_all {
-        return Some(taken.intersection(possible).copied().collect());
+        taken.retain(|cpu| possible[*cpu]);
     }
-    taken.is_subset(possible).then_some(taken)
+    taken.iter().all(|cpu| possible[*cpu]).then_some(taken)
 }
 
 /// A number that fits 32 bits, or the last CPU.
-fn number(text: &str, last: u64) -> Option<u64> {
-    let digits = !text.is_empty() && text.chars().all(|letter| letter.is_ascii_digit());
-    let number = if text == "N" { Some(last) } else { text.parse().ok() };
-    number.filter(|number| (digits || text == "N") && u32::try_from(*number).is_ok())
+fn number(text: &str, last: usize) -> Option<usize> {
+    if text == "N" {
+        return Some(last);
+    }
+    let is_number = !text.is_empty() && text.chars().all(|letter| letter.is_ascii_digit());
+    let number: u32 = text.parse().ok().filter(|_| is_number)?;
+    number.try_into().ok()
 }
 
 #[cfg(test)]
