@@ -1,5 +1,6 @@
 //! From a configuration to a running agent, and to its end.
 
+mod switch;
 mod watchdog;
 
 use std::io;
@@ -16,7 +17,8 @@ use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use self::watchdog::{AlwaysWatch, Guard, Watchdog};
+use self::switch::enable_delay_accounting;
+use self::watchdog::{AlwaysWatch, Guard, Watchdog, misplaced};
 use crate::config::{Config, ConfigError};
 use crate::exits::{self, Exits, WatchError};
 use crate::handover::{self, Handover, Predecessor, StoredSocket};
@@ -24,7 +26,7 @@ use crate::inherit::Inherited;
 use crate::listen::{BindError, Incoming, Listener};
 use crate::readiness::{Keeper, Readiness};
 use crate::rpc::{Node, NodeError, Service};
-use crate::taskstats::{Cpumask, CpumaskError, DelayAccounting, Kernel, KernelError, LinuxKernel};
+use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
 const WHOLE_AGENT: &str = "";
@@ -333,33 +335,6 @@ impl Ending {
             Ok(()) => tracing::info!("left sockets and history to the next run"),
             Err(error) => tracing::warn!(%error, "nothing is left to the next run"),
         }
-    }
-}
-
-/// Waits until exits cannot be watched.
-async fn misplaced(mut readiness: Readiness) -> Arc<KernelError> {
-    loop {
-        match readiness.next().await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return error,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Has the kernel account delays, and says so, since it goes on after the agent has ended.
-fn enable_delay_accounting(kernel: &dyn Kernel) {
-    if let DelayAccounting::On(_) = kernel.delay_accounting() {
-        tracing::info!("delay accounting is on already");
-        return;
-    }
-    match kernel.enable_delay_accounting() {
-        Ok(()) => tracing::info!(
-            "turned delay accounting on for tasks that begin from now on; it stays on after the agent has ended (sysctl kernel.task_delayacct=0 turns it off)"
-        ),
-        Err(error) => tracing::warn!(
-            "--enable-delay-accounting has no effect: {error}; set kernel.task_delayacct=1 by sysctl.d, or start the kernel with the parameter delayacct"
-        ),
     }
 }
 

@@ -147,7 +147,7 @@ fn history(exits: &Exits) -> v1::History {
     }
 }
 
-/// The moment of the boot in `/proc/stat` (proc_stat(5)).
+/// The moment of the boot in `/proc/stat`, see `proc_stat(5)`.
 fn booted_at(statistics: &str) -> Option<Duration> {
     let seconds = statistics.lines().find_map(|line| line.strip_prefix("btime "))?;
     Some(Duration::from_secs(seconds.trim().parse().ok()?))
