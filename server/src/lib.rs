@@ -16,3 +16,6 @@ pub mod security;
 pub mod serve;
 pub mod taskstats;
 pub mod telemetry;
+
+#[cfg(test)]
+mod seeds;

@@ -4,6 +4,8 @@ mod accounts;
 mod convert;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate;
 mod node;
 mod redact;
