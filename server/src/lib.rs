@@ -1,7 +1,9 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`], [`security`],
-//! [`rpc`], [`listen`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager.
+//! [`rpc`], [`listen`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager, and
+//! [`capture`], which keeps the kernel's messages in a file.
 
 pub mod agent;
+pub mod capture;
 pub mod config;
 pub mod exits;
 pub mod handover;

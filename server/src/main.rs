@@ -7,7 +7,8 @@ use anyhow::Context;
 use clap::Parser;
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, StartError};
-use taskstatsd::config::{Args, Config, ConfigError};
+use taskstatsd::capture::{self, Plan, RecordError, Recorder};
+use taskstatsd::config::{Args, Command, Config, ConfigError};
 use taskstatsd::inherit::{self, Inherited};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -23,7 +24,8 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("taskstatsd: {}", explain(&error));
             let usage = error.downcast_ref::<ConfigError>().is_some()
-                || matches!(error.downcast_ref(), Some(StartError::AlwaysWatch(_)));
+                || matches!(error.downcast_ref(), Some(StartError::AlwaysWatch(_)))
+                || matches!(error.downcast_ref(), Some(RecordError::Cpus(_)));
             if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -40,6 +42,9 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
+    if let Some(Command::Capture(capture)) = args.command {
+        return record(&Plan::try_from(capture)?);
+    }
     let config = Config::try_from(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
     let outcome = runtime.block_on(serve(config, inherited));
@@ -79,6 +84,22 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
             Ok(ExitCode::from(CUT_OFF))
         }
     }
+}
+
+/// Takes a capture, until its time is over or a signal asks for its end.
+fn record(plan: &Plan) -> anyhow::Result<ExitCode> {
+    let runtime = agent::runtime().context("starting the runtime failed")?;
+    let totals = runtime.block_on(async {
+        let mut signals = Signals::install().context("installing signal handlers failed")?;
+        let recorder = Recorder::prepare(plan)?;
+        eprintln!("taskstatsd: capturing the exits of CPUs {}", recorder.header().cpus);
+        anyhow::Ok(capture::record(recorder, signals.recv()).await?)
+    })?;
+    let capture::Totals { exits, replies, dropped } = totals;
+    eprintln!(
+        "taskstatsd: captured {exits} exits and {replies} replies; {dropped} exits were lost"
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The signals that ask for an end.

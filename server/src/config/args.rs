@@ -6,15 +6,26 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
+use super::Command;
 use crate::listen::ListenAddress;
 
 /// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
 ///
 /// It needs CAP_NET_ADMIN and the host's pid, network and user namespaces, and nothing else.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "taskstatsd", version, max_term_width = 100)]
+#[command(
+    name = "taskstatsd",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct Args {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Where to listen: unix:///path or tcp://host:port (8275 without one); may be given more than once.
     #[arg(
         long,

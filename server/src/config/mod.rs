@@ -1,6 +1,7 @@
 //! From the command line and the environment to a configuration that was checked.
 
 mod args;
+mod command;
 mod error;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use bytesize::ByteSize;
 use tracing::level_filters::LevelFilter;
 
 pub use self::args::Args;
+pub use self::command::{CaptureArgs, Command};
 pub use self::error::ConfigError;
 
 use crate::exits::ReaderConfig;

@@ -15,8 +15,9 @@ pub use exit::{Exit, WaitStatus};
 pub use kernel::{
     Depth, Drained, ExitSink, KeptSocket, Kernel, KernelError, Listener, Namespace, TaskId, Wake,
 };
-pub use linux::LinuxKernel;
+pub use linux::{LinuxKernel, MessageSink, RawListener};
 pub use stats::{
     Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayClass, Executable, Extremes,
     Faults, Identity, Io, Memory, Stats, TaskIdentity,
 };
+pub use wire::{decode_exit_message, decode_reply_message};

@@ -3,7 +3,7 @@
 //! Numbers: `include/uapi/linux/taskstats.h`.
 
 use super::{Exit, Provenance, Stats, TaskId, decode};
-use crate::netlink::{Request, RequestAttribute, attributes};
+use crate::netlink::{MessageKind, Messages, Request, RequestAttribute, attributes};
 
 /// `TASKSTATS_GENL_NAME`.
 pub(super) const FAMILY: &str = "TASKSTATS";
@@ -13,7 +13,7 @@ const VERSION: u8 = 1;
 /// `TASKSTATS_CMD_GET`.
 const COMMAND_GET: u8 = 1;
 /// `TASKSTATS_CMD_NEW`: replies and exits.
-pub(super) const COMMAND_NEW: u8 = 2;
+const COMMAND_NEW: u8 = 2;
 
 /// `TASKSTATS_CMD_ATTR_PID`.
 const REQUEST_PID: u16 = 1;
@@ -92,8 +92,39 @@ pub(super) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
     }
 }
 
+/// Decodes the first exit of a datagram of the kernel, headers included.
+///
+/// `None` when it is none, or holds no task's record.
+#[must_use]
+pub fn decode_exit_message(datagram: &[u8], cpu: u32) -> Option<Exit> {
+    exits_in(datagram, cpu).next().flatten()
+}
+
+/// Decodes the kernel's answer to a question for `id`, headers included.
+///
+/// `None` when it is none, such as a refusal, or holds no such record.
+#[must_use]
+pub fn decode_reply_message(datagram: &[u8], id: TaskId) -> Option<Stats> {
+    accounts_in(datagram).next().and_then(|(_, attributes)| decode_reply(attributes, id))
+}
+
+/// Decodes each exit of a datagram; `None` stands for one that holds no task's record.
+pub(super) fn exits_in(datagram: &[u8], cpu: u32) -> impl Iterator<Item = Option<Exit>> + '_ {
+    accounts_in(datagram).map(move |(sequence, attributes)| decode_exit(attributes, cpu, sequence))
+}
+
+/// The sequence and the attributes of each message that brings accounts.
+fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    Messages::new(datagram).filter_map(|message| match message.kind() {
+        MessageKind::Generic { command: COMMAND_NEW, attributes } => {
+            Some((message.header.sequence, attributes))
+        }
+        _ => None,
+    })
+}
+
 /// Decodes an exit message; `None` if it holds no task's record.
-pub(super) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
+fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
     let records = Records::find(message);
     let task = decode(records.task?, Provenance::ExitedTask);
     let process = records.group.map(|(tgid, bytes)| {

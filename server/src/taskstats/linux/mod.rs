@@ -2,6 +2,7 @@
 
 mod listener;
 mod query;
+mod raw;
 mod system;
 
 use std::io;
@@ -9,6 +10,7 @@ use std::sync::OnceLock;
 
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
+pub use self::raw::{MessageSink, RawListener};
 use self::system::System;
 use super::wire::FAMILY;
 use super::{Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, Listener, Stats, TaskId};
@@ -64,9 +66,25 @@ impl LinuxKernel {
     fn new_listener(&self) -> Result<LinuxListener, KernelError> {
         system::check_namespaces()?;
         let family = self.family()?;
-        let one_record = self.queries.reply_bytes(family, TaskId::Pid(std::process::id()))?;
+        let one_record = self.queries.reply(family, TaskId::Pid(std::process::id()))?.len();
         let possible = self.possible_cpus().to_string();
         LinuxListener::new(family, possible, self.receive_buffer, 2 * one_record)
+    }
+
+    /// The kernel's whole message, headers included, with the account of a live task or group.
+    ///
+    /// # Errors
+    /// As [`Kernel::query`].
+    pub fn reply(&self, id: TaskId) -> Result<Vec<u8>, KernelError> {
+        self.queries.reply(self.family()?, id)
+    }
+
+    /// Opens a listener that hands on the kernel's own bytes, and listens on no CPU yet.
+    ///
+    /// # Errors
+    /// As [`Kernel::listen`].
+    pub fn listen_raw(&self) -> Result<RawListener, KernelError> {
+        self.new_listener().map(RawListener::new)
     }
 }
 
