@@ -11,6 +11,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 /// The folder of the workspace.
 pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
+/// Names a folder that has all binaries already, where nothing can be built: another machine.
+const PREBUILT: &str = "TASKSTATS_TESTS_BINARIES";
+
 /// Returns the agent's binary, current with the sources.
 ///
 /// # Errors
@@ -53,6 +56,9 @@ pub fn follower() -> Result<PathBuf> {
 ///
 /// The test executable is not where cargo puts it.
 pub fn folder() -> Result<PathBuf> {
+    if let Some(folder) = env::var_os(PREBUILT) {
+        return Ok(folder.into());
+    }
     let executable = env::current_exe()?;
     let folder = executable.parent().and_then(Path::parent);
     Ok(folder.context("test executable outside a target folder")?.to_owned())
@@ -60,6 +66,9 @@ pub fn folder() -> Result<PathBuf> {
 
 fn built(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    if env::var_os(PREBUILT).is_some() {
+        return Ok(folder()?.join(name));
+    }
     let outcome = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     outcome.as_ref().map_err(|message| anyhow!("{message}"))?;
     Ok(folder()?.join(name))
