@@ -23,3 +23,6 @@ pub use format::{Entry, Header, Totals};
 pub use reader::Reader;
 pub use recorder::{Plan, Recorder, Stopper, record};
 pub use writer::Writer;
+
+#[cfg(test)]
+mod tests;
