@@ -4,6 +4,7 @@
 //! `BLESS=1` writes that anew. That the decoder is right was compared with an independent reading when
 //! the captures were taken.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ const NANOSECONDS: u64 = 1_000_000_000;
 /// The tasks of a capture begin within this time before and after it began.
 const SECONDS_AROUND: u64 = 600;
 const SIGKILL: u32 = 9;
+/// The workload reads a file of 1 MiB by blocks of 512 bytes; the kernel rounds to multiples of 1,024.
+const IO_CALLS: u64 = 2048;
 
 /// A capture, decoded.
 struct Decoded {
@@ -137,21 +140,22 @@ fn exits_make_sense() {
         assert_eq!(statuses.len(), exits.len());
         assert!(statuses.iter().any(|status| WaitStatus(*status).code() == Some(7)));
         assert!(statuses.iter().any(|status| WaitStatus(*status).signal() == Some(SIGKILL)));
-        let has_io = exits.iter().any(|exit| exit.0.task.io.is_some_and(|io| io.read_syscalls > 0));
-        assert!(has_io, "v{}", capture.version);
+        let calls = exits.iter().filter_map(|exit| exit.0.task.io).map(|io| io.read_syscalls);
+        assert!(calls.max() >= Some(IO_CALLS), "v{}", capture.version);
     }
 }
 
-/// The kernel numbers the messages of each CPU.
+/// The kernel numbers the messages of each CPU. One that is pre-empted between the number and the sending
+/// is overtaken, as v17's capture shows.
 #[test]
 fn each_cpu_counts_its_exits() {
     for capture in captures() {
         for cpu in 0..2 {
             let exits = capture.exits().into_iter().map(|exit| exit.0);
             let numbers = exits.filter(|exit| exit.cpu == cpu).map(|exit| exit.kernel_sequence);
-            let numbers: Vec<_> = numbers.collect();
+            let (numbers, different): (Vec<_>, BTreeSet<_>) = numbers.map(|it| (it, it)).unzip();
             assert!(!numbers.is_empty(), "v{}: no exits on CPU {cpu}", capture.version);
-            assert!(numbers.is_sorted_by(|one, next| one < next), "v{}", capture.version);
+            assert_eq!(numbers.len(), different.len(), "v{}: {numbers:?}", capture.version);
         }
     }
 }
@@ -170,7 +174,8 @@ fn what_the_version_has_is_there_and_what_it_lacks_is_absent() {
             assert!(task.faults.is_some() && task.memory.is_some() && task.io.is_some());
             for (delay, first) in task.delays.iter().zip(CLASSES_SINCE) {
                 assert_eq!(delay.is_some(), since(first), "v{}", capture.version);
-                let Some(delay) = delay.filter(|delay| delay.count > 0) else { continue };
+                // A wait can be shorter than the clock sees.
+                let Some(delay) = delay.filter(|delay| delay.total_ns > 0) else { continue };
                 has_waited = true;
                 assert_eq!(delay.extremes.is_some(), since(EXTREMES_SINCE), "{delay:?}");
                 let max_at = delay.extremes.and_then(|extremes| extremes.max_at);
@@ -204,7 +209,7 @@ fn groups_have_what_the_kernel_sums_and_nothing_else() {
             assert_eq!((stats.identity.pid, stats.identity.task), (None, None));
             assert_eq!((stats.faults, stats.memory, stats.io), (None, None, None));
             assert_eq!((stats.elapsed_us, stats.exit_status, stats.executable), (None, None, None));
-            assert!(stats.context_switches.is_some_and(|switches| switches.voluntary > 0));
+            assert!(stats.context_switches.is_some() && stats.cpu.run_virtual_ns > Some(0));
         }
     }
 }
@@ -213,7 +218,8 @@ fn groups_have_what_the_kernel_sums_and_nothing_else() {
 fn live_tasks_are_those_that_were_asked_for() {
     for capture in captures() {
         let replies = capture.replies();
-        let tasks: Vec<_> = replies.iter().filter(|reply| matches!(reply.0, TaskId::Pid(_))).collect();
+        let tasks: Vec<_> =
+            replies.iter().filter(|reply| matches!(reply.0, TaskId::Pid(_))).collect();
         assert_eq!((replies.len(), tasks.len()), (3, 2));
         for (id, stats, _) in tasks {
             let TaskId::Pid(pid) = *id else { continue };
@@ -236,7 +242,8 @@ fn captures_are_decoded_as_they_were() {
         if std::env::var_os("BLESS").is_some() {
             fs::write(&path, &words).expect("a file");
         }
-        let expected = fs::read_to_string(&path).expect("what it was decoded to; BLESS=1 writes it");
+        let expected =
+            fs::read_to_string(&path).expect("what it was decoded to; BLESS=1 writes it");
         for (line, (expected, found)) in expected.lines().zip(words.lines()).enumerate() {
             assert_eq!(found, expected, "{}:{}", path.display(), line + 1);
         }
@@ -276,9 +283,17 @@ fn append(text: &mut String, title: &str, stats: &Stats) {
         let comm = String::from_utf8_lossy(task.comm.as_bytes());
         let ids = (task.ppid, task.uid, task.gid);
         let rest = (task.nice, task.scheduler, task.flags, task.begin_time_s);
-        line("task", format!("{comm}, parent, user and group {ids:?}, nice, scheduler, flags and begin {rest:?}"));
+        line(
+            "task",
+            format!(
+                "{comm}, parent, user and group {ids:?}, nice, scheduler, flags and begin {rest:?}"
+            ),
+        );
     }
-    line("status, elapsed, of group", format!("{:?}", (stats.exit_status, stats.elapsed_us, stats.group_elapsed_us)));
+    line(
+        "status, elapsed, of group",
+        format!("{:?}", (stats.exit_status, stats.elapsed_us, stats.group_elapsed_us)),
+    );
     line("cpu", format!("{:?}", stats.cpu));
     line("faults", format!("{:?}", stats.faults));
     line("memory", format!("{:?}", stats.memory));

@@ -34,7 +34,8 @@ const NAME: &[u8] = b"workload";
 pub(crate) async fn take(folder: &Path, witness: &mut Witness) -> Result<Vec<u8>> {
     let path = folder.join(format!("capture-{}", std::process::id()));
     let workload = Workload::waiting(&["threads", "2"]).await?;
-    let ids = [format!("--pid={},{KTHREADD}", workload.pid()), format!("--tgid={}", workload.pid())];
+    let ids =
+        [format!("--pid={},{KTHREADD}", workload.pid()), format!("--tgid={}", workload.pid())];
     let mut capture = Command::new(binaries::taskstatsd()?)
         .args(["capture", "--seconds", SECONDS, "--output"])
         .arg(&path)

@@ -29,7 +29,9 @@ pub(crate) async fn compare(channel: &Channel, comparison: &mut Comparison) -> R
         let before = kernel.pid(pid)?;
         let stats = client.get_pid(GetPidRequest { pid }).await?.into_inner().stats;
         let stats = stats.context("a task without account")?;
-        comparison.live(&before, &stats, &kernel.pid(pid)?).with_context(|| format!("{stats:?}"))?;
+        comparison
+            .live(&before, &stats, &kernel.pid(pid)?)
+            .with_context(|| format!("{stats:?}"))?;
         compared += 1;
     }
     compared += process(workload.pid(), &mut client, &mut kernel, comparison).await?;

@@ -165,7 +165,10 @@ impl Comparison {
         let (device, inode) = (executable.device, executable.inode);
         self.same("device", Some(device), record.u64(offset::EXECUTABLE_DEVICE)?)?;
         self.same("inode", Some(inode), record.u64(offset::EXECUTABLE_INODE)?)?;
-        ensure!(stats.executable.is_some() == ((device, inode) != (0, 0)), "an executable of zeros");
+        ensure!(
+            stats.executable.is_some() == ((device, inode) != (0, 0)),
+            "an executable of zeros"
+        );
         Ok(())
     }
 
@@ -214,9 +217,8 @@ impl Comparison {
             return Ok(());
         }
         let place = offset::DELAY_MOMENTS + class * PAIR;
-        let moment = |record: &Record| {
-            anyhow::Ok(moment(record.u64(place)?, record.u64(place + U64)?))
-        };
+        let moment =
+            |record: &Record| anyhow::Ok(moment(record.u64(place)?, record.u64(place + U64)?));
         let (first, last) = (moment(before)?, moment(after)?);
         let served = match delay.max_at {
             Some(at) => self::moment(at.seconds.try_into()?, at.nanos.try_into()?),
