@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use sd_notify::NotifyState;
-use taskstatsd::agent::{self, Agent, Drained, StartError};
-use taskstatsd::capture::{self, Plan, RecordError, Recorder};
-use taskstatsd::config::{Args, Command, Config, ConfigError};
+use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
+use taskstatsd::capture::{self, RecordError, Recorder};
+use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError};
+use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -19,7 +20,16 @@ const CUT_OFF: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let args = Args::parse();
+    match args.command.clone() {
+        None => report(run(args)),
+        Some(Command::Doctor(asked)) => doctor::run(args, asked),
+        Some(Command::Capture(asked)) => report(record(&args, asked)),
+    }
+}
+
+fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("taskstatsd: {}", explain(&error));
@@ -33,6 +43,17 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
     let inherited = inherit::take().context("the service manager's LISTEN_FDS is malformed")?;
+    log(&args)?;
+    let config = Config::try_from(args)?;
+    let runtime = agent::runtime().context("starting the runtime failed")?;
+    let outcome = runtime.block_on(serve(config, inherited));
+    // Calls that still run in the kernel do not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Begins to log to standard error.
+fn log(args: &Args) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| ConfigError::Log {
         filter: args.log.clone(),
         reason: error.to_string(),
@@ -42,15 +63,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
-    if let Some(Command::Capture(capture)) = args.command {
-        return record(&Plan::try_from(capture)?);
-    }
-    let config = Config::try_from(args)?;
-    let runtime = agent::runtime().context("starting the runtime failed")?;
-    let outcome = runtime.block_on(serve(config, inherited));
-    // Calls that still run in the kernel do not hold up the end.
-    runtime.shutdown_background();
-    outcome
+    Ok(())
 }
 
 /// The error and its causes, but for those that it has told already.
@@ -64,16 +77,22 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
     let mut signals = Signals::install().context("installing signal handlers failed")?;
     let mut running = Agent::bind(config, inherited).await?.serve().await?;
     notify(&[NotifyState::Ready]);
-    tokio::select! {
-        () = signals.recv() => {}
-        reason = running.failed() => anyhow::bail!("serving ended: {reason}"),
-    }
+    let misplaced = tokio::select! {
+        () = signals.recv() => None,
+        failure = running.failed() => match failure {
+            Failure::Broken(reason) => anyhow::bail!("serving ended: {reason}"),
+            Failure::Misplaced(error) => Some(error),
+        },
+    };
     notify(&[NotifyState::Stopping]);
     tracing::info!("draining; a second signal ends at once");
     let drained = tokio::select! {
         drained = running.drain() => drained,
         () = signals.recv() => Drained::CutOff,
     };
+    if let Some(error) = misplaced {
+        return Err(StartError::FailFast(error).into());
+    }
     match drained {
         Drained::Complete => {
             tracing::info!("drained");
@@ -87,11 +106,13 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
 }
 
 /// Takes a capture, until its time is over or a signal asks for its end.
-fn record(plan: &Plan) -> anyhow::Result<ExitCode> {
+fn record(args: &Args, asked: CaptureArgs) -> anyhow::Result<ExitCode> {
+    log(args)?;
+    let plan = asked.plan(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
     let totals = runtime.block_on(async {
         let mut signals = Signals::install().context("installing signal handlers failed")?;
-        let recorder = Recorder::prepare(plan)?;
+        let recorder = Recorder::prepare(&plan)?;
         eprintln!("taskstatsd: capturing the exits of CPUs {}", recorder.header().cpus);
         anyhow::Ok(capture::record(recorder, signals.recv()).await?)
     })?;

@@ -4,17 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 10] = [
+const LAYERS: [&str; 12] = [
     "netlink",
     "taskstats",
     "capture",
     "exits",
+    "readiness",
     "security",
     "rpc",
     "inherit",
     "handover",
     "listen",
     "config",
+    "doctor",
 ];
 
 /// The only files with `unsafe`: system calls that no crate in use wraps.

@@ -66,14 +66,6 @@ pub enum RecordError {
         "a capture is no text for a terminal; use --output FILE, or redirect the standard output"
     )]
     Terminal,
-    /// The kernel's release cannot be read.
-    #[error("reading {path} failed: {source}")]
-    Release {
-        /// The file.
-        path: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
     /// A write failed. What was written before can be read up to there.
     #[error("writing the capture failed: {0}")]
     Write(#[source] io::Error),

@@ -16,11 +16,8 @@ use crate::taskstats::{
     Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
 };
 
-/// Receive buffer of each CPU: the agent's own default.
-const RECEIVE_BUFFER: usize = 16 << 20;
 /// Accounts are nobody's business but the owner's.
 const FILE_MODE: u32 = 0o600;
-const RELEASE: &str = "/proc/sys/kernel/osrelease";
 
 /// What to capture.
 #[derive(Clone, Debug)]
@@ -33,6 +30,10 @@ pub struct Plan {
     pub tasks: Vec<TaskId>,
     /// The file to make; standard output if `None`.
     pub output: Option<PathBuf>,
+    /// Receive buffer of each CPU, bytes.
+    pub receive_buffer: usize,
+    /// Whether to ask even a kernel that is known to panic on it.
+    pub ignore_known_bad_kernel: bool,
 }
 
 /// A capture whose kernel listens already, and whose file is still empty.
@@ -67,7 +68,10 @@ impl Recorder {
     /// # Errors
     /// Why the kernel or the file system refused. No file is left behind then.
     pub fn prepare(plan: &Plan) -> Result<Self, RecordError> {
-        let kernel = LinuxKernel::new(RECEIVE_BUFFER)?;
+        let mut kernel = LinuxKernel::new(plan.receive_buffer)?;
+        if plan.ignore_known_bad_kernel {
+            kernel = kernel.ignoring_known_bugs();
+        }
         let cpus = match &plan.cpus {
             Some(list) => {
                 Cpumask::parse(list, kernel.possible_cpus()).map_err(RecordError::Cpus)?
@@ -82,7 +86,7 @@ impl Recorder {
         let header = Header {
             taskstats_version: kernel.query(TaskId::Pid(std::process::id()))?.version,
             begun_at_ns: now_ns(),
-            kernel_release: release()?,
+            kernel_release: kernel.release().to_owned(),
             cpus: cpus.to_string(),
         };
         let waker = Arc::from(listener.waker());
@@ -205,12 +209,6 @@ fn open(path: Option<&Path>) -> Result<Box<dyn Write + Send>, RecordError> {
         _ => RecordError::Output { path: path.to_owned(), source },
     })?;
     Ok(Box::new(BufWriter::new(file)))
-}
-
-fn release() -> Result<String, RecordError> {
-    let release = std::fs::read_to_string(RELEASE)
-        .map_err(|source| RecordError::Release { path: RELEASE, source })?;
-    Ok(release.trim_end().to_owned())
 }
 
 /// Nanoseconds since 1970; 0 for a clock that stands before.

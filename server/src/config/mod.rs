@@ -1,6 +1,7 @@
 //! From the command line and the environment to a configuration that was checked.
 
 mod args;
+mod capture;
 mod command;
 mod error;
 
@@ -11,7 +12,8 @@ use bytesize::ByteSize;
 use tracing::level_filters::LevelFilter;
 
 pub use self::args::Args;
-pub use self::command::{CaptureArgs, Command};
+pub use self::capture::CaptureArgs;
+pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
 
 use crate::exits::ReaderConfig;
@@ -52,6 +54,12 @@ pub struct Config {
     pub always_watch: Option<String>,
     /// Whether plaintext TCP is allowed.
     pub insecure: bool,
+    /// Whether to have the kernel account delays.
+    pub enable_delay_accounting: bool,
+    /// Whether to ask a kernel that may panic.
+    pub ignore_known_bad_kernel: bool,
+    /// Whether to end where exits cannot be watched.
+    pub fail_fast: bool,
     /// Overrides the host name.
     pub node_name: Option<String>,
 }
@@ -89,6 +97,9 @@ impl TryFrom<Args> for Config {
             state_dir: args.state_dir,
             always_watch: args.always_watch,
             insecure: args.insecure,
+            enable_delay_accounting: args.enable_delay_accounting,
+            ignore_known_bad_kernel: args.ignore_known_bad_kernel,
+            fail_fast: args.fail_fast,
             node_name: args.node_name,
         })
     }
@@ -129,10 +140,7 @@ fn check_log(filter: &str) -> Result<(), ConfigError> {
 fn check_ranges(args: &Args) -> Result<(), ConfigError> {
     let out_of_range =
         |flag, value: String, range: String| Err(ConfigError::OutOfRange { flag, value, range });
-    if !(MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&args.receive_buffer) {
-        let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
-        return out_of_range("--receive-buffer", args.receive_buffer.to_string(), range);
-    }
+    check_receive_buffer(args.receive_buffer)?;
     if args.history_bytes < MIN_HISTORY {
         let range = format!("{MIN_HISTORY} or more");
         return out_of_range("--history-bytes", args.history_bytes.to_string(), range);
@@ -151,6 +159,14 @@ fn check_ranges(args: &Args) -> Result<(), ConfigError> {
         return out_of_range("--max-watchers", "0".to_owned(), "1 or more".to_owned());
     }
     Ok(())
+}
+
+fn check_receive_buffer(size: ByteSize) -> Result<(), ConfigError> {
+    if (MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&size) {
+        return Ok(());
+    }
+    let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
+    Err(ConfigError::OutOfRange { flag: "--receive-buffer", value: size.to_string(), range })
 }
 
 fn bytes(size: ByteSize) -> usize {
