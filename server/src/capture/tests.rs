@@ -2,7 +2,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{Entry, Header, ReadError, Reader, Totals, Writer};
-use crate::taskstats::TaskId;
+use crate::netlink::{MessageKind, Messages, attributes};
+use crate::taskstats::{Provenance, TaskId, decode, decode_swapped, swap};
+
+/// `TASKSTATS_TYPE_STATS`.
+const TYPE_STATS: u16 = 3;
+/// `TASKSTATS_TYPE_AGGR_TGID`.
+const TYPE_AGGREGATE_TGID: u16 = 5;
 
 /// Bytes of the magic, behind which the format stands.
 const FORMAT_AT: usize = 8;
@@ -103,6 +109,45 @@ fn a_missing_entry_is_noticed() {
     let header_only = &none[..none.len() - end];
     let forged = [header_only, &all[all.len() - end..]].concat();
     assert!(matches!(read(&forged).unwrap_err(), ReadError::Miscounted));
+}
+
+/// Proves that records of real kernels decode to the same on a machine of the other byte order.
+#[test]
+fn captured_records_decode_the_same_in_the_other_byte_order() {
+    for version in [10, 13, 14, 16, 17] {
+        let path = format!("{}/tests/captures/v{version}.capture", env!("CARGO_MANIFEST_DIR"));
+        let capture = Reader::new(std::fs::File::open(path).unwrap()).unwrap();
+        let mut records = 0;
+        for entry in capture {
+            let (Entry::Exit { message, .. } | Entry::Reply { message, .. }) = entry.unwrap()
+            else {
+                continue;
+            };
+            for (record, provenance) in records_of(&message, version) {
+                let foreign = swap(record, version);
+                assert_ne!(foreign, record);
+                assert_eq!(decode_swapped(&foreign, provenance), decode(record, provenance));
+                records += 1;
+            }
+        }
+        assert!(records > 20, "v{version}: {records} records");
+    }
+}
+
+/// The records of a message, with what they are.
+fn records_of(message: &[u8], version: u16) -> Vec<(&[u8], Provenance)> {
+    let mut records = Vec::new();
+    for message in Messages::new(message) {
+        let MessageKind::Generic { attributes: nests, .. } = message.kind() else { continue };
+        for nest in attributes(nests) {
+            let is_group = nest.kind == TYPE_AGGREGATE_TGID;
+            let group = Provenance::Group { tgid: 1, version_if_unset: version };
+            let provenance = if is_group { group } else { Provenance::ExitedTask };
+            let stats = attributes(nest.payload).find(|inner| inner.kind == TYPE_STATS);
+            records.extend(stats.map(|stats| (stats.payload, provenance)));
+        }
+    }
+    records
 }
 
 proptest! {

@@ -12,6 +12,8 @@ mod stats;
 mod wire;
 
 pub use cpumask::{Cpumask, CpumaskError};
+#[cfg(test)]
+pub(crate) use decode::swapped::{decode_swapped, swap};
 pub use decode::{Provenance, decode};
 pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
 pub use exit::{Exit, WaitStatus};
