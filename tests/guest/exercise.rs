@@ -18,7 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::exits::Tally;
 use crate::report::Report;
-use crate::{captures, exits, live};
+use crate::{captures, doctor, exits, live};
 
 /// Tries the agent on the running kernel. Files that need storage go to `folder`.
 pub(crate) async fn exercise(folder: &Path) -> Result<Report> {
@@ -27,6 +27,7 @@ pub(crate) async fn exercise(folder: &Path) -> Result<Report> {
     let channel = connect(&agent.url()).await?;
     healthy(&channel).await?;
     let node = node(&channel).await?;
+    doctor::consult(&node.kernel_release, node.taskstats_version).await.context("doctor")?;
     let mut watch = Watch::everything(&channel).await?;
     // What ended before the stream began is the witness' alone.
     witness.take()?;

@@ -6,6 +6,7 @@
 //! writes the report to standard output.
 
 mod captures;
+mod doctor;
 mod exercise;
 mod exits;
 mod live;

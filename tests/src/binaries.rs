@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Names a folder that has all binaries already, where nothing can be built: another machine.
-const PREBUILT: &str = "TASKSTATS_TESTS_BINARIES";
+pub const PREBUILT: &str = "TASKSTATS_TESTS_BINARIES";
 
 /// Returns the agent's binary, current with the sources.
 ///
@@ -48,6 +48,15 @@ pub fn workload() -> Result<PathBuf> {
 /// As in [`workload`].
 pub fn follower() -> Result<PathBuf> {
     Ok(folder()?.join("follower"))
+}
+
+/// Returns the binary that tries the agent on whichever kernel runs, which cargo builds with the tests.
+///
+/// # Errors
+///
+/// As in [`workload`].
+pub fn guest() -> Result<PathBuf> {
+    Ok(folder()?.join("guest"))
 }
 
 /// Returns the folder of the profile that the tests were built with, such as `target/debug`.
