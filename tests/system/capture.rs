@@ -16,8 +16,7 @@ const USAGE: i32 = 2;
 /// What a command ends with that the kernel or the system refused.
 const REFUSED: i32 = 1;
 /// Takes the right to ask for accounts away from what it starts.
-const WITHOUT_NET_ADMIN: [&str; 4] =
-    ["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
+const WITHOUT_NET_ADMIN: [&str; 4] = ["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
 
 /// What `tests/kernels` tries on other kernels holds on this one: queries, exits and a capture that a
 /// signal ends agree with another reading of the kernel's messages.
