@@ -1,7 +1,7 @@
 //! The virtual machine around the first program.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
@@ -27,8 +27,8 @@ const FOLDER: &str = "/tmp";
 /// # Errors
 ///
 /// The machine cannot be ended.
-pub(crate) fn run(exercise: impl FnOnce(PathBuf) -> Result<Report>) -> Result<()> {
-    let outcome = mount_all().and_then(|()| exercise(FOLDER.into()));
+pub(crate) fn run(exercise: impl FnOnce(&Path) -> Result<Report>) -> Result<()> {
+    let outcome = mount_all().and_then(|()| exercise(Path::new(FOLDER)));
     if let Err(error) = send(&outcome) {
         eprintln!("guest: sending the report failed: {error:#}");
     }

@@ -14,7 +14,7 @@ mod machine;
 mod report;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -34,10 +34,10 @@ fn main() -> Result<()> {
         return machine::run(exercise_here);
     }
     let folder = Arguments::parse().folder;
-    exercise_here(folder)?.write(&mut io::stdout())
+    exercise_here(&folder)?.write(&mut io::stdout())
 }
 
-fn exercise_here(folder: PathBuf) -> Result<report::Report> {
+fn exercise_here(folder: &Path) -> Result<report::Report> {
     let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
-    runtime.block_on(exercise::exercise(&folder))
+    runtime.block_on(exercise::exercise(folder))
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use taskstats_proto::v1::{Delay, Identity, TaskStats};
 
 use crate::kernel::{Record, offset};
@@ -253,20 +253,26 @@ impl Comparison {
         Ok(())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "most are numbers")]
     fn same<T: PartialEq + Debug>(
         &mut self,
         name: &str,
         served: Option<T>,
         kernels: T,
     ) -> Result<()> {
-        ensure!(served.as_ref() == Some(&kernels), "{name}: {kernels:?}, not {served:?}");
-        self.fields += 1;
+        match served {
+            Some(served) if served == kernels => self.fields += 1,
+            None => bail!("{name}: {kernels:?} is absent"),
+            Some(served) => bail!("{name}: {kernels:?}, not {served:?}"),
+        }
         Ok(())
     }
 
     /// What the kernel's version lacks is absent.
     fn lacks<T: Debug>(&mut self, name: &'static str, served: Option<T>) -> Result<()> {
-        ensure!(served.is_none(), "{name} was made up: {served:?}");
+        if let Some(served) = served {
+            bail!("{name} was made up: {served:?}");
+        }
         self.absent.insert(name);
         Ok(())
     }
