@@ -10,6 +10,7 @@ pub mod chance;
 pub mod client;
 pub mod cpus;
 pub mod deadline;
+pub mod fields;
 pub mod follow;
 pub mod health;
 pub mod http2;

@@ -3,6 +3,7 @@
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
 mod broken_peers;
+mod capture;
 mod command;
 mod cpus;
 mod crowd;

@@ -1,6 +1,7 @@
 //! From the command line and the environment to a configuration that was checked.
 
 mod args;
+mod capture;
 mod command;
 mod error;
 mod limits;
@@ -13,6 +14,7 @@ use bytesize::ByteSize;
 use tracing::level_filters::LevelFilter;
 
 pub use self::args::Args;
+pub use self::capture::CaptureArgs;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
 pub use self::limits::LimitArgs;
@@ -152,10 +154,7 @@ fn check_log(filter: &str) -> Result<(), ConfigError> {
 fn check_ranges(args: &Args) -> Result<(), ConfigError> {
     let out_of_range =
         |flag, value: String, range: String| Err(ConfigError::OutOfRange { flag, value, range });
-    if !(MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&args.receive_buffer) {
-        let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
-        return out_of_range("--receive-buffer", args.receive_buffer.to_string(), range);
-    }
+    check_receive_buffer(args.receive_buffer)?;
     if args.history_bytes < MIN_HISTORY {
         let range = format!("{MIN_HISTORY} or more");
         return out_of_range("--history-bytes", args.history_bytes.to_string(), range);
@@ -171,6 +170,14 @@ fn check_ranges(args: &Args) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn check_receive_buffer(size: ByteSize) -> Result<(), ConfigError> {
+    if (MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&size) {
+        return Ok(());
+    }
+    let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
+    Err(ConfigError::OutOfRange { flag: "--receive-buffer", value: size.to_string(), range })
 }
 
 fn bytes(size: ByteSize) -> usize {
