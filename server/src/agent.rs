@@ -1,5 +1,8 @@
 //! From a configuration to a running agent, and to its end.
 
+mod switch;
+mod watchdog;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,32 +12,25 @@ use taskstats_proto::server::TaskstatsServiceServer;
 use taskstats_proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::Router;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use self::switch::enable_delay_accounting;
+use self::watchdog::{AlwaysWatch, Guard, Watchdog, misplaced};
 use crate::config::{Config, ConfigError};
-use crate::exits::{self, Claim, Exits, WatchError};
+use crate::exits::{self, Exits, WatchError};
 use crate::handover::{self, Handover, Predecessor, StoredSocket};
 use crate::inherit::Inherited;
 use crate::listen::{BindError, Incoming, Listener};
+use crate::readiness::{Keeper, Readiness};
 use crate::rpc::{Node, NodeError, Service};
+use crate::security::Callers;
+use crate::serve::Server;
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
 const WHOLE_AGENT: &str = "";
-/// The longest request: a batch of 1,000 ids, or a cpumask far too long, so that it is refused by
-/// its name.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// The longest list of headers. Tokens take a few KiB.
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// Calls at once on one connection.
-const STREAMS_PER_CONNECTION: u32 = 256;
-/// Peers that vanished are noticed after an interval and a timeout of silence.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a peer may take to answer a ping.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Set by a service manager that speaks `sd_notify(3)`.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// The longest drain while sockets wait for a successor: nobody reads them meanwhile.
@@ -50,22 +46,34 @@ pub struct Agent {
     exits: Arc<Exits>,
     node: Arc<Node>,
     handover: Option<Handover>,
-    always_watch: Option<Claim>,
+    keeper: Keeper,
+    readiness: Readiness,
+    always_watch: Option<AlwaysWatch>,
     config: Config,
 }
 
 /// An agent that serves.
 #[derive(Debug)]
 pub struct Running {
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    serving: JoinHandle<()>,
     stop: CancellationToken,
     exits: Arc<Exits>,
     node: Arc<Node>,
     handover: Option<Handover>,
-    /// Keeps the CPUs of `--always-watch` listened to.
-    _always_watch: Option<Claim>,
+    readiness: Readiness,
+    watchdog: Option<Guard>,
     health: HealthReporter,
+    fail_fast: bool,
     drain_timeout: Duration,
+}
+
+/// Why an agent cannot go on.
+#[derive(Debug)]
+pub enum Failure {
+    /// A part of it ended by itself.
+    Broken(String),
+    /// Exits cannot be watched any more, and `--fail-fast` says to end then.
+    Misplaced(Arc<KernelError>),
 }
 
 /// How an agent ended.
@@ -98,6 +106,9 @@ pub enum StartError {
     /// They cannot be listened to.
     #[error("--always-watch cannot be done: {0}")]
     Claim(#[from] WatchError),
+    /// Exits cannot be watched, and the agent was not to run then.
+    #[error("exits cannot be watched, and --fail-fast says not to wait: {0}")]
+    FailFast(Arc<KernelError>),
     /// Exits cannot be served.
     #[error(transparent)]
     Exits(#[from] exits::StartError),
@@ -126,8 +137,12 @@ impl Agent {
     /// # Errors
     /// [`StartError`], with nothing left behind.
     pub async fn bind(config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
-        let kernel = Arc::new(LinuxKernel::new(config.reader.receive_buffer)?);
-        Self::bind_with(config, inherited, kernel).await
+        let kernel = LinuxKernel::new(config.reader.receive_buffer)?;
+        let kernel = match config.ignore_known_bad_kernel {
+            true => kernel.ignoring_known_bugs(),
+            false => kernel,
+        };
+        Self::bind_with(config, inherited, Arc::new(kernel)).await
     }
 
     /// Binds all listeners, for another kernel than the running one.
@@ -151,17 +166,30 @@ impl Agent {
             tracing::warn!("--state-dir has no effect without a service manager");
         }
         let predecessor = predecessor(handover.as_ref(), stored);
+        if config.enable_delay_accounting {
+            enable_delay_accounting(&*kernel);
+        }
         let exits = start_exits(&config, &kernel, &mut node, predecessor)?;
-        let always_watch = match always_watch {
-            Some(cpus) => Some(exits.claim(cpus).await?),
-            None => None,
-        };
+        let (keeper, readiness) = Keeper::start(Arc::clone(&kernel)).await;
+        if let (true, Err(error)) = (config.fail_fast, readiness.verdict()) {
+            return Err(StartError::FailFast(error));
+        }
+        let mut always_watch = always_watch.map(AlwaysWatch::new);
+        if let Some(wanted) = &mut always_watch
+            && readiness.verdict().is_ok()
+            && let Err(error) = wanted.claim(&exits).await
+            && config.fail_fast
+        {
+            return Err(error.into());
+        }
         Ok(Self {
             listeners,
             kernel,
             exits: Arc::new(exits),
             node: Arc::new(node),
             handover,
+            keeper,
+            readiness,
             always_watch,
             config,
         })
@@ -173,38 +201,42 @@ impl Agent {
     /// When the contract's descriptors cannot be served.
     pub async fn serve(self) -> Result<Running, StartError> {
         self.log_start();
-        let watchable = self.kernel.check_exits();
-        if let Err(error) = &watchable {
-            tracing::warn!("{error}");
-        }
         let (health, health_service) = tonic_health::server::health_reporter();
-        let service_status = match watchable {
-            Ok(()) => ServingStatus::Serving,
-            Err(_) => ServingStatus::NotServing,
-        };
         health.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
-        health.set_service_status(SERVICE_NAME, service_status).await;
+        let watchdog = Watchdog {
+            keeper: self.keeper,
+            readiness: self.readiness.clone(),
+            exits: Arc::clone(&self.exits),
+            health: health.clone(),
+            always_watch: self.always_watch,
+        };
+        let Config { policy, redaction, limits, connection, .. } = self.config;
+        let callers = Arc::new(Callers::new(policy, redaction, limits));
         let service = Service::new(
             self.kernel,
             Arc::clone(&self.exits),
             Arc::clone(&self.node),
-            self.config.limits,
+            self.readiness.clone(),
+            Arc::clone(&callers),
         );
-        let service =
-            TaskstatsServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
-        let router = server().add_service(service).add_service(health_service);
-        let router = add_reflection(router)?;
+        let longest = connection.size.request;
+        let service = TaskstatsServiceServer::new(service).max_decoding_message_size(longest);
+        let routes =
+            Routes::new(service).add_service(health_service.max_decoding_message_size(longest));
+        let routes = add_reflection(routes, longest)?.prepare();
+        let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();
-        let stopped = stop.clone().cancelled_owned();
         let incoming = Incoming::new(self.listeners);
         Ok(Running {
-            serving: tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped)),
+            serving: tokio::spawn(server.run(incoming, stop.clone())),
             stop,
             exits: self.exits,
             node: self.node,
             handover: self.handover,
-            _always_watch: self.always_watch,
+            readiness: self.readiness,
+            watchdog: Some(watchdog.start().await),
             health,
+            fail_fast: self.config.fail_fast,
             drain_timeout: self.config.drain_timeout,
         })
     }
@@ -230,6 +262,10 @@ impl Agent {
 impl Running {
     /// Tells watchers their last cursor, lets calls finish, and ends at the deadline at the latest.
     pub async fn drain(mut self) -> Drained {
+        let _always_watch = match self.watchdog.take() {
+            Some(watchdog) => watchdog.end().await,
+            None => None,
+        };
         self.health.set_service_status(WHOLE_AGENT, ServingStatus::NotServing).await;
         self.health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
         // Ends the streams of those who watch the health: else they would last to the deadline.
@@ -249,7 +285,7 @@ impl Running {
         let ended = tokio::task::spawn_blocking(move || end.run());
         let drained = tokio::time::timeout(timeout, async {
             let ended = ended.await.is_ok();
-            ended && matches!((&mut self.serving).await, Ok(Ok(())))
+            ended && (&mut self.serving).await.is_ok()
         });
         if drained.await.unwrap_or(false) {
             return Drained::Complete;
@@ -258,15 +294,16 @@ impl Running {
         Drained::CutOff
     }
 
-    /// Waits for serving to end by itself, which it does only if it fails.
-    pub async fn failed(&mut self) -> String {
+    /// Waits for a reason to end that nobody asked for.
+    pub async fn failed(&mut self) -> Failure {
+        let misplaced = misplaced(self.readiness.clone());
         tokio::select! {
-            served = &mut self.serving => match served {
-                Ok(Ok(())) => "the server ended".to_owned(),
-                Ok(Err(error)) => error.to_string(),
+            served = &mut self.serving => Failure::Broken(match served {
+                Ok(()) => "the server ended".to_owned(),
                 Err(error) => error.to_string(),
-            },
-            () = self.exits.ended() => "the exit reader ended".to_owned(),
+            }),
+            () = self.exits.ended() => Failure::Broken("the exit reader ended".to_owned()),
+            error = misplaced, if self.fail_fast => Failure::Misplaced(error),
         }
     }
 }
@@ -358,16 +395,8 @@ fn start_exits(
     Exits::start(Arc::clone(kernel), reader, history_bytes)
 }
 
-fn server() -> Server {
-    Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-}
-
 /// Both versions of the protocol: callers in the field still speak only the older one.
-fn add_reflection(router: Router) -> Result<Router, StartError> {
+fn add_reflection(routes: Routes, longest: usize) -> Result<Routes, StartError> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -375,5 +404,7 @@ fn add_reflection(router: Router) -> Result<Router, StartError> {
             // The messages in error details, which callers decode by reflection too.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(router.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+    let newer = builder().build_v1()?.max_decoding_message_size(longest);
+    let older = builder().build_v1alpha()?.max_decoding_message_size(longest);
+    Ok(routes.add_service(newer).add_service(older))
 }

@@ -1,13 +1,23 @@
-//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`], [`security`],
-//! [`rpc`], [`listen`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager.
+//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
+//! [`readiness`], [`security`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`], [`agent`].
+//! Beside them: [`inherit`] and [`handover`], for a service manager; [`capture`], which keeps the kernel's
+//! messages in a file; and [`telemetry`].
 
 pub mod agent;
+pub mod capture;
 pub mod config;
+pub mod doctor;
 pub mod exits;
 pub mod handover;
 pub mod inherit;
 pub mod listen;
 pub mod netlink;
+pub mod readiness;
 pub mod rpc;
 pub mod security;
+pub mod serve;
 pub mod taskstats;
+pub mod telemetry;
+
+#[cfg(test)]
+mod seeds;

@@ -1,7 +1,8 @@
 //! The real agent, as a process of its own.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
@@ -17,6 +18,10 @@ use crate::notify::Notifications;
 
 /// How the agent says where it listens.
 const LISTENING: &str = "listening on ";
+/// Mode of a folder that everybody may enter.
+const ANYONE_MAY_LOOK: u32 = 0o755;
+/// Mode of a socket that everybody may connect to.
+const ANYONE_MAY_CONNECT: u32 = 0o666;
 
 /// An agent that has not been started yet, with a folder of its own.
 #[derive(Debug)]
@@ -74,6 +79,18 @@ impl Launch {
     pub fn wrapped<A: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = A>) -> Self {
         self.wrapper = wrapper.into_iter().map(|word| word.as_ref().to_owned()).collect();
         self
+    }
+
+    /// Lets another user write into the folder, so that the agent can run as that one.
+    ///
+    /// # Errors
+    ///
+    /// This is not root.
+    pub fn owned_by(self, user: u32) -> Result<Self> {
+        for path in [self.folder.path(), self.notifications.path()] {
+            chown(path, Some(user), Some(user))?;
+        }
+        Ok(self)
     }
 
     /// Returns a path for a socket that nobody else uses.
@@ -219,6 +236,27 @@ impl Agent {
     /// It does not say so.
     pub async fn draining(&self) -> Result<()> {
         within("the agent to drain", self.launch.notifications.stopping()).await?
+    }
+
+    /// Waits until the agent says once more that it is alive.
+    ///
+    /// # Errors
+    ///
+    /// It does not say so.
+    pub async fn alive(&self) -> Result<()> {
+        within("a sign of life", self.launch.notifications.alive()).await?
+    }
+
+    /// Lets every user of this machine connect to the private socket.
+    ///
+    /// # Errors
+    ///
+    /// The socket is gone.
+    pub fn let_everybody_connect(&self) -> Result<()> {
+        let socket = self.socket();
+        let folder = socket.parent().context("a socket without folder")?;
+        fs::set_permissions(folder, Permissions::from_mode(ANYONE_MAY_LOOK))?;
+        Ok(fs::set_permissions(&socket, Permissions::from_mode(ANYONE_MAY_CONNECT))?)
     }
 
     /// Waits for the agent's end.

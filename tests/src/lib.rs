@@ -3,6 +3,7 @@
 //!
 //! Everything here returns errors instead of panicking, so that a test can say what it wanted.
 
+pub mod accounting;
 pub mod agent;
 pub mod binaries;
 pub mod caller;
@@ -11,7 +12,9 @@ pub mod chance;
 pub mod client;
 pub mod cpus;
 pub mod deadline;
+pub mod fields;
 pub mod follow;
+pub mod health;
 pub mod http2;
 pub mod journal;
 pub mod kernel;
@@ -21,6 +24,7 @@ pub mod manager;
 pub mod mount;
 pub mod notify;
 pub mod peer;
+pub mod place;
 pub mod process;
 pub mod refusal;
 pub mod selection;
@@ -28,5 +32,6 @@ pub mod slim;
 pub mod span;
 pub mod tools;
 pub mod trail;
+pub mod user;
 pub mod watch;
 pub mod workload;

@@ -6,7 +6,7 @@ use super::stats::Section;
 use super::text::{escaped, word};
 use super::time::rfc3339;
 use super::units;
-use crate::proto::{Counters, ExitsState, History};
+use crate::proto::{Counters, ExitsState, History, Limit};
 use crate::{Client, DelayAccounting, GetNodeResponse, LostStage};
 
 pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure> {
@@ -23,7 +23,7 @@ pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure
 }
 
 fn table(node: &GetNodeResponse, look: &Look) -> String {
-    let mut sections = vec![machine(node), agent(node, look)];
+    let mut sections = vec![machine(node, look), agent(node, look)];
     sections.extend(node.exits.as_ref().map(exits));
     sections.extend(node.counters.as_ref().map(counters));
     sections.extend(node.history.as_ref().map(history));
@@ -33,11 +33,13 @@ fn table(node: &GetNodeResponse, look: &Look) -> String {
 fn compact(node: &GetNodeResponse) -> String {
     let counters = node.counters.clone().unwrap_or_default();
     let lost: u64 = counters.lost.iter().map(|lost| lost.count).sum();
+    let refused: u64 = counters.refused.iter().map(|refused| refused.count).sum();
+    let since = node.delay_accounting_since.as_ref().map_or_else(String::new, rfc3339);
     let started = node.started_at.as_ref().map_or_else(String::new, rfc3339);
     format!(
         "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
-         delay_accounting={} agent={} instance_id={} started_at={} watchable={} received={} \
-         delivered={} lost={lost} unexplained_gaps={} watchers={}\n",
+         delay_accounting={} delay_accounting_since={} agent={} instance_id={} started_at={} watchable={} received={} \
+         delivered={} lost={lost} unexplained_gaps={} watchers={} refused={refused}\n",
         word(&node.node_name),
         word(&node.boot_id),
         word(&node.kernel_release),
@@ -45,6 +47,7 @@ fn compact(node: &GetNodeResponse) -> String {
         word(&node.possible_cpus),
         word(&node.online_cpus),
         accounting(node.delay_accounting()),
+        word(&since),
         word(&node.agent_version),
         word(&node.instance_id),
         word(&started),
@@ -56,10 +59,15 @@ fn compact(node: &GetNodeResponse) -> String {
     )
 }
 
-fn machine(node: &GetNodeResponse) -> Section {
-    let delays = match node.delay_accounting() {
-        DelayAccounting::Off => "off: sysctl kernel.task_delayacct=1 turns it on for new tasks",
-        known => accounting(known),
+fn machine(node: &GetNodeResponse, look: &Look) -> Section {
+    let delays = match (node.delay_accounting(), &node.delay_accounting_since) {
+        (DelayAccounting::Off, _) => {
+            "off: sysctl kernel.task_delayacct=1 turns it on for new tasks".to_owned()
+        }
+        (DelayAccounting::On, Some(since)) => {
+            format!("on, for tasks that began after {}", look.clock.date(since))
+        }
+        (known, _) => accounting(known).to_owned(),
     };
     Section::new("Node")
         .row("name", escaped(&node.node_name))
@@ -102,11 +110,32 @@ fn counters(counters: &Counters) -> Section {
         };
         section.row(key, lost.count)
     });
+    let section = counters
+        .refused
+        .iter()
+        .fold(section, |section, refused| section.row(refusal(refused.limit()), refused.count));
     let watched = Some(&counters.watched_cpus).filter(|cpus| !cpus.is_empty());
     section
         .row("unexplained gaps", counters.unexplained_gaps)
         .row("watchers now", counters.watchers)
         .known("watched CPUs now", watched.map(|cpus| escaped(cpus)))
+}
+
+/// What a limit kept out.
+fn refusal(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Connections => "too many connected",
+        Limit::Watchers => "too many watchers",
+        Limit::Calls => "too many calls",
+        Limit::CallRate => "too frequent calls",
+        Limit::RequestSize => "too long requests",
+        Limit::HeaderSize => "too long headers",
+        Limit::CallTime => "too late calls",
+        Limit::IdleTime => "idle connections",
+        Limit::HandshakeTime => "late handshakes",
+        Limit::Protocol => "misuse of HTTP/2",
+        Limit::Unspecified => "refused otherwise",
+    }
 }
 
 fn history(history: &History) -> Section {
@@ -123,6 +152,7 @@ fn accounting(state: DelayAccounting) -> &'static str {
     match state {
         DelayAccounting::On => "on",
         DelayAccounting::Off => "off",
+        DelayAccounting::Partial => "partial",
         DelayAccounting::Unknown | DelayAccounting::Unspecified => "unknown",
     }
 }

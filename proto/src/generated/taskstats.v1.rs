@@ -297,7 +297,7 @@ pub struct TaskStats {
     /// Time spent waiting, by what was waited for. Never absent; see `delay_accounting`.
     #[prost(message, optional, tag = "11")]
     pub delays: ::core::option::Option<Delays>,
-    /// Whether zero delays mean that nothing was waited for.
+    /// Whether zero delays mean that nothing was waited for. Never absent.
     #[prost(enumeration = "DelayAccounting", tag = "12")]
     pub delay_accounting: i32,
     /// The file that the task executes. Since v12; absent for kernel threads and in a group's record.
@@ -551,6 +551,11 @@ pub struct GetNodeResponse {
     /// What the agent remembers.
     #[prost(message, optional, tag = "13")]
     pub history: ::core::option::Option<History>,
+    /// A task that began at this moment or later has all its delays accounted: when the machine started,
+    /// if accounting was on from then; otherwise when the agent first saw it on, which is when it was
+    /// turned on, or later. Absent unless `delay_accounting` is `DELAY_ACCOUNTING_ON`.
+    #[prost(message, optional, tag = "14")]
+    pub delay_accounting_since: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Whether exits can be watched on this node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -588,6 +593,19 @@ pub struct Counters {
     /// that moves to another CPU while it exits can cause one, rarely; many are a defect.
     #[prost(uint64, tag = "6")]
     pub unexplained_gaps: u64,
+    /// What was refused because of a limit, one entry for each limit that was hit.
+    #[prost(message, repeated, tag = "7")]
+    pub refused: ::prost::alloc::vec::Vec<RefusedCount>,
+}
+/// How often a limit was hit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefusedCount {
+    /// The limit.
+    #[prost(enumeration = "Limit", tag = "1")]
+    pub limit: i32,
+    /// How often. Refusals, not callers: one that tries again counts again.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 /// Exits lost at one stage.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -726,19 +744,27 @@ impl LostStage {
         }
     }
 }
-/// Whether the kernel keeps delay accounts (`kernel.task_delayacct`).
+/// Whether delays are accounted (`kernel.task_delayacct`): by the node now, or in one record. Waits
+/// for a CPU, `Delays.cpu`, are known in any case. A record of an exit within a second of a change can
+/// be told by what was before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum DelayAccounting {
     /// Not used by the agent.
     Unspecified = 0,
-    /// It does: a zero delay means that nothing was waited for, unless the task began before accounting
-    /// was turned on.
+    /// Of the node: the kernel keeps delay accounts of the tasks that begin now. Of a record: the task,
+    /// or each task of the group, was accounted from its begin, so a zero means that nothing was waited
+    /// for.
     On = 1,
-    /// It does not: zero delays mean nothing.
+    /// Delays are not accounted: zeros mean nothing.
     Off = 2,
-    /// It does not say.
+    /// Of the node: the kernel does not say. Of a record: it cannot be known when accounting was turned
+    /// on, or when the task began: the kernel tells it to the second. Zeros may mean nothing.
     Unknown = 3,
+    /// Of a record only: accounting was on during a part of the task's or the group's life at most; it
+    /// began before accounting was turned on, or goes on after it was turned off. Zeros mean nothing,
+    /// other numbers are too small.
+    Partial = 4,
 }
 impl DelayAccounting {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -751,6 +777,7 @@ impl DelayAccounting {
             Self::On => "DELAY_ACCOUNTING_ON",
             Self::Off => "DELAY_ACCOUNTING_OFF",
             Self::Unknown => "DELAY_ACCOUNTING_UNKNOWN",
+            Self::Partial => "DELAY_ACCOUNTING_PARTIAL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -760,6 +787,74 @@ impl DelayAccounting {
             "DELAY_ACCOUNTING_ON" => Some(Self::On),
             "DELAY_ACCOUNTING_OFF" => Some(Self::Off),
             "DELAY_ACCOUNTING_UNKNOWN" => Some(Self::Unknown),
+            "DELAY_ACCOUNTING_PARTIAL" => Some(Self::Partial),
+            _ => None,
+        }
+    }
+}
+/// The limits of an agent. Each but the last four is answered with `RESOURCE_EXHAUSTED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Limit {
+    /// Not used by the agent.
+    Unspecified = 0,
+    /// Connections at once (`--max-connections`): closed as soon as they are accepted.
+    Connections = 1,
+    /// Exit streams at once (`--max-watchers`).
+    Watchers = 2,
+    /// Unanswered calls at once (`--max-calls`, `--max-slow-calls`).
+    Calls = 3,
+    /// Calls a second of one principal (`--max-call-rate`).
+    CallRate = 4,
+    /// Bytes of a request (`--max-request-size`).
+    RequestSize = 5,
+    /// Bytes of a request's headers (`--max-header-size`). Those of twice the size and more are answered
+    /// by HTTP/2 itself, and not counted.
+    HeaderSize = 6,
+    /// Time for an answer, or for the beginning of a stream: ended with `DEADLINE_EXCEEDED`.
+    CallTime = 7,
+    /// Time without a call (`--idle-timeout`): the connection is closed with GOAWAY.
+    IdleTime = 8,
+    /// Time for a TLS handshake (`--handshake-timeout`): the connection is closed.
+    HandshakeTime = 9,
+    /// Misuse of HTTP/2, such as streams that are reset at once or headers without end: the connection
+    /// is closed.
+    Protocol = 10,
+}
+impl Limit {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LIMIT_UNSPECIFIED",
+            Self::Connections => "LIMIT_CONNECTIONS",
+            Self::Watchers => "LIMIT_WATCHERS",
+            Self::Calls => "LIMIT_CALLS",
+            Self::CallRate => "LIMIT_CALL_RATE",
+            Self::RequestSize => "LIMIT_REQUEST_SIZE",
+            Self::HeaderSize => "LIMIT_HEADER_SIZE",
+            Self::CallTime => "LIMIT_CALL_TIME",
+            Self::IdleTime => "LIMIT_IDLE_TIME",
+            Self::HandshakeTime => "LIMIT_HANDSHAKE_TIME",
+            Self::Protocol => "LIMIT_PROTOCOL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LIMIT_UNSPECIFIED" => Some(Self::Unspecified),
+            "LIMIT_CONNECTIONS" => Some(Self::Connections),
+            "LIMIT_WATCHERS" => Some(Self::Watchers),
+            "LIMIT_CALLS" => Some(Self::Calls),
+            "LIMIT_CALL_RATE" => Some(Self::CallRate),
+            "LIMIT_REQUEST_SIZE" => Some(Self::RequestSize),
+            "LIMIT_HEADER_SIZE" => Some(Self::HeaderSize),
+            "LIMIT_CALL_TIME" => Some(Self::CallTime),
+            "LIMIT_IDLE_TIME" => Some(Self::IdleTime),
+            "LIMIT_HANDSHAKE_TIME" => Some(Self::HandshakeTime),
+            "LIMIT_PROTOCOL" => Some(Self::Protocol),
             _ => None,
         }
     }
@@ -777,9 +872,14 @@ pub mod taskstats_service_client {
     use tonic::codegen::http::Uri;
     /// Serves the kernel's per-task accounts of one node.
     ///
-    /// Every rpc can also end with `UNAVAILABLE` (the agent is draining; `RetryInfo` says when to come
-    /// back), `RESOURCE_EXHAUSTED` (too many calls at once; `RetryInfo`) and `INTERNAL` (the cause is in
-    /// the agent's log, under the id that the message gives).
+    /// Every rpc can also end with `UNAUTHENTICATED` (the caller has no identity, and only callers that
+    /// are named may do this), `PERMISSION_DENIED` (the caller is known, and may not do this),
+    /// `UNAVAILABLE` (the agent is draining; `RetryInfo` says when to come back), `RESOURCE_EXHAUSTED` (too
+    /// many calls at once or in a second, with `RetryInfo`; or too large a request, without) and `INTERNAL`
+    /// (the cause is in the agent's log, under the id that the message gives).
+    ///
+    /// An agent can be told to redact (`--redact`): fields that it strips for callers without the role
+    /// `details` are absent, and `unknown_tail` with them.
     #[derive(Debug, Clone)]
     pub struct TaskstatsServiceClient<T> {
         inner: tonic::client::Grpc<T>,

@@ -6,15 +6,27 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
+use super::{Command, LimitArgs, PolicyArgs};
 use crate::listen::ListenAddress;
+use crate::telemetry::LogFormat;
 
 /// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
 ///
 /// It needs CAP_NET_ADMIN and the host's pid, network and user namespaces, and nothing else.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "taskstatsd", version, max_term_width = 100)]
+#[command(
+    name = "taskstatsd",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct Args {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Where to listen: unix:///path or tcp://host:port (8275 without one); may be given more than once.
     #[arg(
         long,
@@ -30,7 +42,13 @@ pub struct Args {
     pub insecure: bool,
 
     /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
-    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_RECEIVE_BUFFER", default_value = "16MiB")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "TASKSTATSD_RECEIVE_BUFFER",
+        default_value = "16MiB"
+    )]
     pub receive_buffer: ByteSize,
 
     /// Memory for past exits; what it cannot hold is lost to slow watchers, and counted.
@@ -57,10 +75,6 @@ pub struct Args {
     )]
     pub pace: Duration,
 
-    /// Exit streams at once.
-    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_WATCHERS", default_value_t = 256)]
-    pub max_watchers: usize,
-
     /// How long calls and streams may take to end after SIGTERM.
     #[arg(
         long,
@@ -80,6 +94,20 @@ pub struct Args {
     #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH")]
     pub always_watch: Option<String>,
 
+    /// Turn kernel.task_delayacct on at the start, so that the kernel accounts delays of the tasks that
+    /// begin from then on. It stays on after the agent has ended.
+    #[arg(long, env = "TASKSTATSD_ENABLE_DELAY_ACCOUNTING")]
+    pub enable_delay_accounting: bool,
+
+    /// Ask the kernel even if it is one that is known to panic on it.
+    #[arg(long, global = true, env = "TASKSTATSD_IGNORE_KNOWN_BAD_KERNEL")]
+    pub ignore_known_bad_kernel: bool,
+
+    /// End with code 1 where exits cannot be watched, instead of serving what can be and waiting for
+    /// the cause to go away.
+    #[arg(long, env = "TASKSTATSD_FAIL_FAST")]
+    pub fail_fast: bool,
+
     /// Name of this node in answers; the host name by default.
     #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
     pub node_name: Option<String>,
@@ -87,4 +115,16 @@ pub struct Args {
     /// What to log to stderr: error, warn, info, debug, trace, or a filter by module.
     #[arg(long, value_name = "FILTER", env = "TASKSTATSD_LOG", default_value = "info")]
     pub log: String,
+
+    /// Form of the log's lines.
+    #[arg(long, value_name = "FORMAT", value_enum, env = "TASKSTATSD_LOG_FORMAT", default_value_t)]
+    pub log_format: LogFormat,
+
+    #[command(flatten, next_help_heading = "Who may do what")]
+    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
+    pub policy: PolicyArgs,
+
+    #[command(flatten, next_help_heading = "Limits")]
+    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
+    pub limits: LimitArgs,
 }

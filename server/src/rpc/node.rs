@@ -8,11 +8,15 @@ use taskstats_proto::v1;
 
 use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
-use crate::taskstats::{Kernel, KernelError, TaskId};
+use crate::readiness::Verdict;
+use crate::security::{Callers, Limit, Refused, Resource};
+use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since, TaskId};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
+/// Has the time of the boot among others.
+const STATISTICS: &str = "/proc/stat";
 /// A new random UUID at each reading.
 const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
 
@@ -29,6 +33,8 @@ pub struct Node {
     pub instance_id: String,
     /// When it began, since 1970.
     pub started_at: Duration,
+    /// When the machine started, since 1970, as far as procfs tells.
+    booted_at: Option<Duration>,
     /// The kernel's struct version, once it was asked.
     version: OnceLock<u16>,
 }
@@ -53,6 +59,7 @@ impl Node {
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default()),
             version: OnceLock::new(),
         })
     }
@@ -66,13 +73,24 @@ impl Node {
         Ok(*self.version.get_or_init(|| version))
     }
 
+    /// From when on tasks are accounted, since 1970.
+    fn accounted_since(&self, delays: DelayAccounting) -> Option<Duration> {
+        match delays {
+            DelayAccounting::On(Since::Boot) => self.booted_at,
+            DelayAccounting::On(Since::Between { on_at, .. }) => Some(on_at),
+            DelayAccounting::Off | DelayAccounting::Unknown => None,
+        }
+    }
+
     /// Puts together what `GetNode` answers.
     pub(super) fn describe(
         &self,
         kernel: &Arc<dyn Kernel>,
         exits: &Exits,
-        watchers: usize,
+        verdict: &Verdict,
+        callers: &Callers,
     ) -> v1::GetNodeResponse {
+        let delays = kernel.delay_accounting();
         v1::GetNodeResponse {
             node_name: self.name.clone(),
             boot_id: self.boot_id.clone(),
@@ -80,19 +98,20 @@ impl Node {
             taskstats_version: self.version(&**kernel).unwrap_or(0).into(),
             possible_cpus: kernel.possible_cpus().to_string(),
             online_cpus: kernel.online_cpus().map(|cpus| cpus.to_string()).unwrap_or_default(),
-            delay_accounting: accounting(kernel.delay_accounting()).into(),
+            delay_accounting: accounting(delays).into(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance_id: self.instance_id.clone(),
             started_at: Some(timestamp(self.started_at)),
-            exits: Some(exits_state(kernel.check_exits())),
-            counters: Some(counters(exits, watchers)),
+            exits: Some(exits_state(verdict)),
+            counters: Some(counters(exits, callers)),
             history: Some(history(exits)),
+            delay_accounting_since: self.accounted_since(delays).map(timestamp),
         }
     }
 }
 
-fn exits_state(checked: Result<(), KernelError>) -> v1::ExitsState {
-    match checked {
+fn exits_state(verdict: &Verdict) -> v1::ExitsState {
+    match verdict {
         Ok(()) => v1::ExitsState { watchable: true, ..v1::ExitsState::default() },
         Err(error) => v1::ExitsState {
             watchable: false,
@@ -102,7 +121,7 @@ fn exits_state(checked: Result<(), KernelError>) -> v1::ExitsState {
     }
 }
 
-fn counters(exits: &Exits, watchers: usize) -> v1::Counters {
+fn counters(exits: &Exits, callers: &Callers) -> v1::Counters {
     let counters = exits.counters();
     let lost = [
         (v1::LostStage::KernelSocket, counters.lost_in_kernel.get()),
@@ -113,9 +132,33 @@ fn counters(exits: &Exits, watchers: usize) -> v1::Counters {
         received: counters.received.get(),
         delivered: counters.delivered.get(),
         lost: lost.map(|(stage, count)| v1::LostCount { stage: stage.into(), count }).collect(),
-        watchers: u32::try_from(watchers).unwrap_or(u32::MAX),
+        watchers: u32::try_from(callers.held(Resource::Watcher)).unwrap_or(u32::MAX),
         watched_cpus: exits.watched_cpus().to_string(),
         unexplained_gaps: counters.unexplained_gaps.get(),
+        refused: refused(callers.refused()),
+    }
+}
+
+fn refused(refused: &Refused) -> Vec<v1::RefusedCount> {
+    let counts = Limit::ALL.into_iter().map(|limit| v1::RefusedCount {
+        limit: limit_number(limit).into(),
+        count: refused.count(limit),
+    });
+    counts.filter(|refused| refused.count > 0).collect()
+}
+
+const fn limit_number(limit: Limit) -> v1::Limit {
+    match limit {
+        Limit::Connections => v1::Limit::Connections,
+        Limit::Watchers => v1::Limit::Watchers,
+        Limit::Calls => v1::Limit::Calls,
+        Limit::CallRate => v1::Limit::CallRate,
+        Limit::RequestSize => v1::Limit::RequestSize,
+        Limit::HeaderSize => v1::Limit::HeaderSize,
+        Limit::CallTime => v1::Limit::CallTime,
+        Limit::IdleTime => v1::Limit::IdleTime,
+        Limit::HandshakeTime => v1::Limit::HandshakeTime,
+        Limit::Protocol => v1::Limit::Protocol,
     }
 }
 
@@ -127,6 +170,12 @@ fn history(exits: &Exits) -> v1::History {
         bytes: report.bytes as u64,
         capacity_bytes: report.capacity as u64,
     }
+}
+
+/// The moment of the boot in `/proc/stat`, see `proc_stat(5)`.
+fn booted_at(statistics: &str) -> Option<Duration> {
+    let seconds = statistics.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Some(Duration::from_secs(seconds.trim().parse().ok()?))
 }
 
 fn read(path: &'static str) -> Result<String, NodeError> {

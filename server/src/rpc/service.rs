@@ -3,29 +3,22 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::Stream;
 use taskstats_proto::server::TaskstatsService;
-use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
 use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse, v1};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
 use tonic::{Request, Response, Status};
 
-use super::convert::{accounting, task_stats};
+use super::accounts;
+use super::convert::accounting;
 use super::frame::Framer;
 use super::stream::WatchStream;
-use super::{Node, RpcError, request};
-use crate::exits::{Exits, Watcher, encode_pid_response};
-use crate::taskstats::{DelayAccounting, Kernel, KernelError, Stats, TaskId};
-
-/// How much runs at once.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Streams.
-    pub watchers: usize,
-    /// Calls whose kernel time grows with what they ask for: `GetTgid`, `BatchGet`, `GetNode`.
-    pub slow_calls: usize,
-}
+use super::{Node, RpcError, redact, request};
+use crate::exits::{Exits, WatchError, Watcher, encode_pid_response};
+use crate::readiness::Readiness;
+use crate::security::{Caller, Callers, Resource};
+use crate::taskstats::{Kernel, KernelError};
 
 /// Answers the calls of the contract.
 #[derive(Debug)]
@@ -33,23 +26,22 @@ pub struct Service {
     kernel: Arc<dyn Kernel>,
     exits: Arc<Exits>,
     node: Arc<Node>,
-    limits: Limits,
-    watchers: Arc<Semaphore>,
-    slow_calls: Arc<Semaphore>,
+    readiness: Readiness,
+    callers: Arc<Callers>,
 }
 
 impl Service {
-    /// Serves what `kernel` and `exits` say.
+    /// Serves what `kernel` and `exits` say. Each request has to come through a [`super::Gate`], which
+    /// says who calls.
     #[must_use]
     pub fn new(
         kernel: Arc<dyn Kernel>,
         exits: Arc<Exits>,
         node: Arc<Node>,
-        limits: Limits,
+        readiness: Readiness,
+        callers: Arc<Callers>,
     ) -> Self {
-        let watchers = Arc::new(Semaphore::new(limits.watchers));
-        let slow_calls = Arc::new(Semaphore::new(limits.slow_calls));
-        Self { kernel, exits, node, limits, watchers, slow_calls }
+        Self { kernel, exits, node, readiness, callers }
     }
 
     /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
@@ -57,17 +49,40 @@ impl Service {
     /// than handing it over would take.
     async fn slow<T: Send + 'static>(
         &self,
+        caller: &Arc<Caller>,
         call: impl FnOnce(&dyn Kernel) -> Result<T, KernelError> + Send + 'static,
     ) -> Result<T, RpcError> {
-        let limit = self.limits.slow_calls;
-        let permit = acquire(&self.slow_calls).ok_or(RpcError::Busy { limit })?;
+        let slot = caller.take(Resource::SlowCall).map_err(RpcError::Full)?;
         let kernel = Arc::clone(&self.kernel);
         let run = move || {
-            let _permit = permit;
+            let _slot = slot;
             call(&*kernel)
         };
         let outcome = task::spawn_blocking(run).await;
-        Ok(outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))??)
+        let answer = outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))?;
+        answer.map_err(|error| self.failed(error))
+    }
+
+    /// A failure of the kernel can mean that it cannot be asked any more.
+    fn failed(&self, error: KernelError) -> RpcError {
+        self.readiness.learn(&error);
+        error.into()
+    }
+
+    /// Begins to watch, unless it is known that this cannot be. Where what is known need not be so
+    /// any more, as when descriptors had run out, the kernel itself is asked.
+    async fn watcher(&self, watch: request::Watch) -> Result<Watcher, RpcError> {
+        if let Err(error) = self.readiness.verdict() {
+            self.readiness.doubt();
+            if error.is_precondition() {
+                return Err(RpcError::Unwatchable(error));
+            }
+        }
+        let watcher = self.exits.watch(watch.selection, watch.options).await;
+        watcher.map_err(|error| match error {
+            WatchError::Kernel(error) => self.failed(error),
+            WatchError::Future(_) | WatchError::Ended => error.into(),
+        })
     }
 
     fn started(
@@ -101,24 +116,30 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::GetPidRequest>,
     ) -> Result<Response<EncodedGetPidResponse>, Status> {
+        let redaction = caller(&request)?.redaction();
         let id = request::pid(request.get_ref().pid)?;
-        let stats = self.kernel.query(id).map_err(RpcError::from)?;
-        let encoded = encode_pid_response(&stats, self.kernel.delay_accounting());
-        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded.into()])))
+        let stats = self.kernel.query(id).map_err(|error| self.failed(error))?;
+        let mut encoded = Bytes::from(encode_pid_response(&stats, self.kernel.delay_accounting()));
+        if let Some(redaction) = redaction {
+            encoded = redact::strip_task(encoded, redaction)?;
+        }
+        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded])))
     }
 
     async fn get_tgid(
         &self,
         request: Request<v1::GetTgidRequest>,
     ) -> Result<Response<v1::GetTgidResponse>, Status> {
+        let caller = caller(&request)?;
+        let redaction = caller.redaction();
         let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
-        let id = request::tgid(tgid)?;
-        let answer = self.slow(move |kernel| {
-            let accounting = kernel.delay_accounting();
-            let stats = Some(task_stats(&kernel.query(id)?, accounting));
-            let threads = if include_threads { threads(kernel, tgid)? } else { Vec::new() };
-            let threads = threads.iter().map(|stats| task_stats(stats, accounting)).collect();
-            Ok(v1::GetTgidResponse { stats, threads })
+        request::tgid(tgid)?;
+        let answer = self.slow(&caller, move |kernel| {
+            let mut answer = accounts::process(kernel, tgid, include_threads)?;
+            if let Some(redaction) = redaction {
+                redact::strip_process(&mut answer, redaction);
+            }
+            Ok(answer)
         });
         Ok(Response::new(answer.await?))
     }
@@ -127,12 +148,15 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::BatchGetRequest>,
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
+        let caller = caller(&request)?;
+        let redaction = caller.redaction();
         let ids = request::batch(request.get_ref())?;
-        let answer = self.slow(move |kernel| {
-            let accounting = kernel.delay_accounting();
-            let accounts = kernel.query_many(&ids)?;
-            let results = ids.iter().zip(accounts);
-            Ok(results.map(|(id, account)| batch_result(*id, account, accounting)).collect())
+        let answer = self.slow(&caller, move |kernel| {
+            let mut results = accounts::batch(kernel, &ids)?;
+            if let Some(redaction) = redaction {
+                redact::strip_batch(&mut results, redaction);
+            }
+            Ok(results)
         });
         Ok(Response::new(v1::BatchGetResponse { results: answer.await? }))
     }
@@ -141,64 +165,39 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::WatchExitsRequest>,
     ) -> Result<Response<Self::WatchExitsStream>, Status> {
+        let caller = caller(&request)?;
         let possible = self.kernel.possible_cpus();
         let watch = request::watch(request.get_ref(), &self.node.instance_id, possible)?;
         let resume_after = request.into_inner().resume_after;
-        let limit = self.limits.watchers;
-        let permit = acquire(&self.watchers).ok_or(RpcError::TooManyWatchers { limit })?;
+        let slot = caller.take(Resource::Watcher).map_err(RpcError::Full)?;
         let cpumask = watch.selection.cpus().to_string();
-        let watcher = self.exits.watch(watch.selection, watch.options).await;
-        let watcher = watcher.map_err(RpcError::from)?;
+        let watcher = self.watcher(watch).await?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
         let started = self.started(&watcher, cpumask, resume_after, &framer)?;
-        let stream = WatchStream { watcher, framer, _permit: permit };
+        let redaction = caller.redaction();
+        let stream = WatchStream { watcher, framer, redaction, _slot: slot };
         Ok(Response::new(Box::pin(stream.messages(started))))
     }
 
     async fn get_node(
         &self,
-        _request: Request<v1::GetNodeRequest>,
+        request: Request<v1::GetNodeRequest>,
     ) -> Result<Response<v1::GetNodeResponse>, Status> {
+        let caller = caller(&request)?;
         let (node, exits) = (Arc::clone(&self.node), Arc::clone(&self.exits));
-        let watchers = self.limits.watchers - self.watchers.available_permits();
-        let kernel = Arc::clone(&self.kernel);
-        let answer = self.slow(move |_| Ok(node.describe(&kernel, &exits, watchers)));
+        let (kernel, callers) = (Arc::clone(&self.kernel), Arc::clone(&self.callers));
+        let verdict = self.readiness.verdict();
+        if verdict.is_err() {
+            self.readiness.doubt();
+        }
+        let answer =
+            self.slow(&caller, move |_| Ok(node.describe(&kernel, &exits, &verdict, &callers)));
         Ok(Response::new(answer.await?))
     }
 }
 
-fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(semaphore).try_acquire_owned().ok()
-}
-
-/// The accounts of a group's threads. Those that end meanwhile are left out.
-fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, KernelError> {
-    let ids: Vec<TaskId> = kernel.threads(tgid)?.into_iter().map(TaskId::Pid).collect();
-    let accounts = kernel.query_many(&ids)?;
-    let gone =
-        |account: &Result<Stats, KernelError>| matches!(account, Err(KernelError::NoSuchTask(_)));
-    accounts.into_iter().filter(|account| !gone(account)).collect()
-}
-
-fn batch_result(
-    id: TaskId,
-    account: Result<Stats, KernelError>,
-    accounting: DelayAccounting,
-) -> v1::BatchGetResult {
-    let (id, checked) = match id {
-        TaskId::Pid(pid) => (Id::Pid(pid), request::pid(pid)),
-        TaskId::Tgid(tgid) => (Id::Tgid(tgid), request::tgid(tgid)),
-    };
-    let outcome = checked.and_then(|_| account.map_err(RpcError::from));
-    let result = match outcome {
-        Ok(stats) => Outcome::Stats(task_stats(&stats, accounting)),
-        Err(error) => {
-            let status = Status::from(error);
-            Outcome::Error(v1::BatchGetError {
-                code: status.code().into(),
-                message: status.message().to_owned(),
-            })
-        }
-    };
-    v1::BatchGetResult { id: Some(id), result: Some(result) }
+/// Who calls, as the gate said.
+fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, RpcError> {
+    let caller = request.extensions().get::<Arc<Caller>>();
+    caller.cloned().ok_or(RpcError::Defect("a call came by no gate"))
 }

@@ -2,21 +2,31 @@
 
 mod cpumask;
 mod decode;
+mod delay_accounting;
 mod exit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod kernel;
+mod known_bad;
 mod layout;
 mod linux;
 mod stats;
 mod wire;
 
 pub use cpumask::{Cpumask, CpumaskError};
+#[cfg(test)]
+pub(crate) use decode::swapped::{decode_swapped, swap};
 pub use decode::{Provenance, decode};
+pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
 pub use exit::{Exit, WaitStatus};
 pub use kernel::{
-    Depth, Drained, ExitSink, KeptSocket, Kernel, KernelError, Listener, Namespace, TaskId, Wake,
+    Depth, Drained, ExitSink, KeptSocket, Kernel, KernelError, Listener, Namespace, SelfTest,
+    TaskId, Wake,
 };
-pub use linux::LinuxKernel;
+pub use known_bad::{KNOWN_BAD_KERNELS, KnownBad};
+pub use linux::{LinuxKernel, MessageSink, Placement, RawListener};
 pub use stats::{
-    Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayClass, Executable, Extremes,
-    Faults, Identity, Io, Memory, Stats, TaskIdentity,
+    Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
+    Memory, Stats, TaskIdentity,
 };
+pub use wire::{decode_exit_message, decode_reply_message};
