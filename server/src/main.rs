@@ -23,7 +23,10 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("taskstatsd: {}", explain(&error));
             let usage = error.downcast_ref::<ConfigError>().is_some()
-                || matches!(error.downcast_ref(), Some(StartError::AlwaysWatch(_)));
+                || matches!(
+                    error.downcast_ref(),
+                    Some(StartError::AlwaysWatch(_) | StartError::Config(_))
+                );
             if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
+use super::tls::TlsArgs;
 use crate::listen::ListenAddress;
 
 /// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
@@ -25,9 +26,13 @@ pub struct Args {
     )]
     pub listen: Vec<ListenAddress>,
 
-    /// Allow tcp:// listeners, which have neither encryption nor authentication.
+    /// Allow tcp:// listeners without TLS, which have neither encryption nor authentication.
     #[arg(long, env = "TASKSTATSD_INSECURE")]
     pub insecure: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would stand in the help text")]
+    pub tls: TlsArgs,
 
     /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
     #[arg(long, value_name = "SIZE", env = "TASKSTATSD_RECEIVE_BUFFER", default_value = "16MiB")]

@@ -6,8 +6,10 @@ use std::{fs, io};
 
 use taskstats_proto::v1;
 
+use super::certificates;
 use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
+use crate::security::tls::Tls;
 use crate::taskstats::{Kernel, KernelError, TaskId};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -29,6 +31,8 @@ pub struct Node {
     pub instance_id: String,
     /// When it began, since 1970.
     pub started_at: Duration,
+    /// What TCP listeners are secured with.
+    pub tls: Option<Arc<Tls>>,
     /// The kernel's struct version, once it was asked.
     version: OnceLock<u16>,
 }
@@ -53,6 +57,7 @@ impl Node {
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            tls: None,
             version: OnceLock::new(),
         })
     }
@@ -87,6 +92,8 @@ impl Node {
             exits: Some(exits_state(kernel.check_exits())),
             counters: Some(counters(exits, watchers)),
             history: Some(history(exits)),
+            certificates: self.tls.as_deref().map(certificates::in_use).unwrap_or_default(),
+            tls: self.tls.as_deref().map(certificates::counts),
         }
     }
 }

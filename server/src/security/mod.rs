@@ -1,5 +1,6 @@
-//! Who calls.
+//! Who calls, and how a network is kept from listening in.
 
 mod principal;
+pub mod tls;
 
-pub use principal::Principal;
+pub use principal::{CertificateNames, Principal};
