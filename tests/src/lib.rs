@@ -5,11 +5,13 @@
 
 pub mod agent;
 pub mod binaries;
+pub mod certificates;
 pub mod chance;
 pub mod client;
 pub mod cpus;
 pub mod deadline;
 pub mod follow;
+pub mod handshake;
 pub mod journal;
 pub mod kernel;
 pub mod ledger;

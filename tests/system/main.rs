@@ -30,4 +30,5 @@ mod soak;
 mod startup;
 mod stopped;
 mod support;
+mod tls;
 mod witness;

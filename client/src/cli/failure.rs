@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::place::show_place;
 use super::text::escaped;
-use crate::{Cursor, Error};
+use crate::{Cursor, Error, TlsFailure};
 
 const START: &str =
     "start it (taskstatsd, or systemctl start taskstatsd), or name another with --target";
@@ -29,6 +29,11 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Whether other arguments would have been right.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, Self::Call(Error::Tls { .. }))
     }
 
     /// One sentence for a person; `None` when everything was said before.
@@ -84,6 +89,9 @@ fn what(error: &Error) -> String {
 }
 
 fn advice(error: &Error, what: &str) -> Option<String> {
+    if let Some(failure) = error.tls_failure() {
+        return Some(tls_advice(&failure).to_owned());
+    }
     match error {
         Error::Unreachable { source, .. } if is_denied(source.as_ref()) => {
             Some(NOT_ALLOWED.to_owned())
@@ -98,6 +106,30 @@ fn advice(error: &Error, what: &str) -> Option<String> {
             Some(format!("it asks to come back in {wait:?}"))
         }
         _ => None,
+    }
+}
+
+/// Which side refuses, and what would be right.
+fn tls_advice(failure: &TlsFailure) -> &'static str {
+    match failure {
+        TlsFailure::UnknownAuthority => {
+            "its certificate is of no CA in --ca; name the CA that signed it"
+        }
+        TlsFailure::WrongName => {
+            "its certificate has other names; name one of them with --server-name"
+        }
+        TlsFailure::NotValidNow => "its certificate is to be renewed, or a clock to be set",
+        TlsFailure::CertificateRefused => "its certificate is not one to trust",
+        TlsFailure::CertificateWanted => {
+            "the agent wants a certificate; show one with --cert and --key"
+        }
+        TlsFailure::RefusedByAgent => {
+            "the agent refuses the certificate of --cert; its log says why"
+        }
+        TlsFailure::NoCommonVersion => {
+            "the agent speaks no version of TLS that this client does; see its --tls-min-version"
+        }
+        TlsFailure::NoTls => "what answers there speaks no TLS; use tcp:// for a plaintext port",
     }
 }
 

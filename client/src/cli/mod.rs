@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod certificates;
 mod columns;
 mod exits;
 mod failure;
@@ -18,6 +19,7 @@ mod signals;
 mod stats;
 mod text;
 mod time;
+mod tls;
 mod units;
 mod watch;
 
@@ -33,6 +35,9 @@ use output::Output;
 
 use crate::Client;
 
+/// What a shell sees of arguments that are wrong, as clap has it.
+const USAGE: u8 = 2;
+
 /// Does what the arguments ask for, and returns how the process is to end: success also when the
 /// reader of standard output went away.
 pub async fn main(args: Args) -> ExitCode {
@@ -43,7 +48,7 @@ pub async fn main(args: Args) -> ExitCode {
             if let Some(sentence) = failure.sentence() {
                 tell(&sentence);
             }
-            ExitCode::FAILURE
+            if failure.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -62,7 +67,7 @@ async fn run(args: Args) -> Result<(), Failure> {
 
 async fn connect(args: &Args) -> Result<Client, Failure> {
     let builder = Client::builder().connect_timeout(args.timeout).deadline(args.timeout);
-    Ok(builder.connect(args.target.clone()).await?)
+    Ok(args.tls.apply(builder)?.connect(args.target.clone()).await?)
 }
 
 /// Through a buffer, because the generators panic where they cannot write.

@@ -31,7 +31,7 @@ impl Places {
         Ok(places)
     }
 
-    /// Goes to a file as the kernel does (path_resolution(7)).
+    /// Goes to a file as the kernel does (`path_resolution(7)`).
     fn walk(&mut self, path: &Path) -> io::Result<()> {
         let mut ahead = steps(&std::path::absolute(path)?);
         let mut folder = PathBuf::from("/");
