@@ -170,8 +170,7 @@ impl TlsFailure {
 
 /// An I/O error hides what it is made of from those who ask for its source.
 fn rustls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a RustlsError> {
-    let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error.downcast_ref().or_else(|| inside?.downcast_ref())
+    error.downcast_ref().or_else(|| rustls_error(error.downcast_ref::<io::Error>()?.get_ref()?))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod notify;
 pub mod peer;
 pub mod process;
 pub mod refusal;
+pub mod scene;
 pub mod selection;
 pub mod slim;
 pub mod span;

@@ -19,7 +19,8 @@ fn certificate(certificate: &Certificate, look: &Look) -> Section {
         CertificateUse::Unspecified => "Other certificate",
     };
     let names = [&certificate.dns_names, &certificate.uris, &certificate.ip_addresses];
-    let names: Vec<String> = names.into_iter().flatten().map(|name| escaped(name).into_owned()).collect();
+    let names: Vec<String> =
+        names.into_iter().flatten().map(|name| escaped(name).into_owned()).collect();
     let date = |moment| look.clock.date(moment);
     Section::new(title)
         .row("subject", escaped(&certificate.subject))
