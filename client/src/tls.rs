@@ -41,6 +41,20 @@ pub enum TlsFailure {
     NoTls,
 }
 
+/// What a server says to a client whose certificate it does not take.
+const KNOWN_ALERTS: [AlertDescription; 10] = [
+    AlertDescription::CertificateRequired,
+    AlertDescription::ProtocolVersion,
+    AlertDescription::UnknownCA,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::AccessDenied,
+    AlertDescription::DecryptError,
+];
+
 impl fmt::Debug for TlsSettings {
     /// Without the key.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,14 +129,24 @@ fn deepest(error: &(dyn StdError + 'static)) -> String {
 impl TlsFailure {
     /// Finds what was wrong among the causes of an error.
     pub(crate) fn among(error: &(dyn StdError + 'static)) -> Option<Self> {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if let Some(tls) = rustls_error(error) {
+        let mut deepest = error;
+        loop {
+            if let Some(tls) = rustls_error(deepest) {
                 return Self::of(tls);
             }
-            cause = error.source();
+            match deepest.source() {
+                Some(cause) => deepest = cause,
+                None => return Self::of_text(&deepest.to_string()),
+            }
         }
-        None
+    }
+
+    /// In TLS 1.3 a server judges a client when that has finished its handshake and speaks HTTP/2, whose
+    /// library keeps of an error nothing but the words.
+    fn of_text(text: &str) -> Option<Self> {
+        let alert = text.strip_prefix("received fatal alert: ")?;
+        let known = KNOWN_ALERTS.into_iter().find(|known| format!("{known:?}") == alert);
+        Self::of_alert(known?)
     }
 
     fn of(error: &RustlsError) -> Option<Self> {
@@ -227,5 +251,8 @@ mod tests {
         assert_eq!(certificate(CertificateError::Expired), Some(TlsFailure::NotValidNow));
         assert_eq!(certificate(CertificateError::NotValidForName), Some(TlsFailure::WrongName));
         assert_eq!(TlsFailure::among(&io::Error::other("else")), None);
+        let words = RustlsError::AlertReceived(AlertDescription::CertificateExpired).to_string();
+        let words_alone = io::Error::other(words);
+        assert_eq!(TlsFailure::among(&words_alone), Some(TlsFailure::RefusedByAgent));
     }
 }

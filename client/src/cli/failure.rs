@@ -5,11 +5,14 @@ use std::io::{self, Write};
 
 use super::place::show_place;
 use super::text::escaped;
-use crate::{Cursor, Error, TlsFailure};
+use crate::{Cursor, Error, Target, TlsFailure};
 
 const START: &str =
     "start it (taskstatsd, or systemctl start taskstatsd), or name another with --target";
 const STREAM_ENDED: &str = "the agent ended the stream";
+/// What HTTP/2 says of the first bytes of TLS.
+const NO_FRAME: &str = "frame with invalid size";
+const MAYBE_TLS: &str = "if the agent speaks TLS there, use tls:// and --ca";
 const NOT_ALLOWED: &str = "this user may not open the socket";
 
 /// Why a command did not do what it was asked for.
@@ -97,6 +100,9 @@ fn advice(error: &Error, what: &str) -> Option<String> {
             Some(NOT_ALLOWED.to_owned())
         }
         Error::Unreachable { .. } => Some(START.to_owned()),
+        Error::Disconnected { target: Target::Tcp { .. }, .. } if what.ends_with(NO_FRAME) => {
+            Some(MAYBE_TLS.to_owned())
+        }
         Error::InvalidArgument { field, description, .. } => {
             let unsaid = !description.is_empty() && !what.contains(description.as_str());
             unsaid.then(|| format!("{field}: {description}"))

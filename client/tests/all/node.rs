@@ -1,5 +1,6 @@
 //! `taskstatsctl node`, by running the binary.
 
+use prost_types::Timestamp;
 use serde_json::{Value, json};
 use taskstats_client::proto::*;
 
@@ -46,7 +47,7 @@ fn node() -> GetNodeResponse {
             uris: vec!["spiffe://a/b".to_owned()],
             ip_addresses: vec!["10.0.0.7".to_owned()],
             not_before: moment(0),
-            not_after: moment(60_000),
+            not_after: moment(0).map(|moment| Timestamp { seconds: moment.seconds + 60, ..moment }),
         }],
         tls: Some(Tls {
             reloads: 1,
