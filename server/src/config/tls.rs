@@ -18,16 +18,16 @@ const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TlsArgs {
     /// Certificate chain for tcp:// listeners, in PEM; read again when it changes.
-    #[arg(long, value_name = "FILE", env = "TASKSTATSD_TLS_CERT")]
+    #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
 
     /// Private key of the certificate, in PEM; read again when it changes.
-    #[arg(long, value_name = "FILE", env = "TASKSTATSD_TLS_KEY")]
+    #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
 
     /// CAs in PEM that sign clients' certificates, without which no client comes in by TCP; read again
     /// when it changes.
-    #[arg(long, value_name = "FILE", env = "TASKSTATSD_CLIENT_CA")]
+    #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_CLIENT_CA")]
     pub client_ca: Option<PathBuf>,
 
     /// Oldest version of TLS that is spoken: 1.3 or 1.2 [default: 1.3].
