@@ -195,8 +195,10 @@ impl Agent {
         let mut always_watch = always_watch.map(AlwaysWatch::new);
         if let Some(wanted) = &mut always_watch
             && readiness.verdict().is_ok()
+            && let Err(error) = wanted.claim(&exits).await
+            && config.fail_fast
         {
-            wanted.claim(&exits).await?;
+            return Err(error.into());
         }
         Ok(Self {
             listeners,
