@@ -9,7 +9,7 @@ use taskstats_tests::handshake::{H2, Handshake, Version};
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::Peer;
 use taskstats_tests::scene::{NAME, Scene, node};
-use taskstats_tests::tools;
+use taskstats_tests::{binaries, tools};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -196,7 +196,7 @@ async fn a_plaintext_client_is_turned_away() -> Result<()> {
     let agent = Agent::start_with(scene.flags()).await?;
     let url = agent.listening_on("tcp://")?;
     let arguments = ["--target", &url, "node"];
-    let answer = Peer::run(&taskstats_tests::binaries::taskstatsctl()?, arguments).await?;
+    let answer = Peer::run(&binaries::taskstatsctl()?, arguments).await?;
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert!(answer.stderr.contains("tls://"), "{}", answer.stderr);
     scene.failed_handshakes(&agent, 1).await?;
@@ -251,6 +251,29 @@ async fn a_silent_connection_is_closed_in_time() -> Result<()> {
     assert_eq!(read?, 0);
     scene.failed_handshakes(&agent, 1).await?;
     assert!(agent.stderr()?.contains("--handshake-timeout"), "{}", agent.stderr()?);
+    Ok(())
+}
+
+/// The doctor tells what is wrong with certificates, and when they end.
+#[tokio::test]
+async fn the_doctor_looks_at_certificates() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let wanted = Wanted::for_agent().expired();
+    scene.files.write_pair("expired", &scene.authority.sign(&wanted)?)?;
+    for (certificate, key, sign, said) in [
+        ("agent.crt", "agent.key", '✓', "expires at"),
+        ("expired.crt", "expired.key", '✗', "expired at"),
+        ("agent.crt", "expired.key", '✗', "make no pair"),
+        ("missing.crt", "agent.key", '✗', "No such file"),
+    ] {
+        let (certificate, key) = (scene.files.argument(certificate), scene.files.argument(key));
+        let arguments = ["doctor", "--tls-cert", &certificate, "--tls-key", &key];
+        let answer = Peer::run(&binaries::taskstatsd()?, arguments).await?;
+        let line = answer.stdout.lines().find(|line| line.contains("certificates"));
+        let line = line.with_context(|| format!("no line on certificates in {answer:?}"))?;
+        assert!(line.starts_with(sign) && line.contains(said), "{line}");
+    }
     Ok(())
 }
 
