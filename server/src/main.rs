@@ -1,15 +1,18 @@
 //! The taskstatsd agent: arguments, agent, signals, end.
 
-use std::io::{self, IsTerminal};
+use std::convert::Infallible;
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
-use taskstatsd::config::{Args, Command, Config, ConfigError};
+use taskstatsd::capture::{self, RecordError, Recorder};
+use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError};
 use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
+use taskstatsd::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
     match args.command.clone() {
         None => report(run(args)),
         Some(Command::Doctor(asked)) => doctor::run(args, asked),
+        Some(Command::Capture(asked)) => report(record(&args, asked)),
     }
 }
 
@@ -35,7 +39,8 @@ fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
                 || matches!(
                     error.downcast_ref(),
                     Some(StartError::AlwaysWatch(_) | StartError::Config(_))
-                );
+                )
+                || matches!(error.downcast_ref(), Some(RecordError::Cpus(_)));
             if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -43,21 +48,23 @@ fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
     let inherited = inherit::take().context("the service manager's LISTEN_FDS is malformed")?;
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| ConfigError::Log {
-        filter: args.log.clone(),
-        reason: error.to_string(),
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
+    log(&args)?;
     let config = Config::try_from(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
     let outcome = runtime.block_on(serve(config, inherited));
     // Calls that still run in the kernel do not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+/// Begins to log to standard error.
+fn log(args: &Args) -> Result<(), ConfigError> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| ConfigError::Log {
+        filter: args.log.clone(),
+        reason: error.to_string(),
+    })?;
+    telemetry::start_log(filter, args.log_format);
+    Ok(())
 }
 
 /// The error and its causes, but for those that it has told already.
@@ -73,6 +80,7 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
     notify(&[NotifyState::Ready]);
     let misplaced = tokio::select! {
         () = signals.recv() => None,
+        never = keep_watchdog_quiet() => match never {},
         failure = running.failed() => match failure {
             Failure::Broken(reason) => anyhow::bail!("serving ended: {reason}"),
             Failure::Misplaced(error) => Some(error),
@@ -82,6 +90,7 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
     tracing::info!("draining; a second signal ends at once");
     let drained = tokio::select! {
         drained = running.drain() => drained,
+        never = keep_watchdog_quiet() => match never {},
         () = signals.recv() => Drained::CutOff,
     };
     if let Some(error) = misplaced {
@@ -97,6 +106,24 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
             Ok(ExitCode::from(CUT_OFF))
         }
     }
+}
+
+/// Takes a capture, until its time is over or a signal asks for its end.
+fn record(args: &Args, asked: CaptureArgs) -> anyhow::Result<ExitCode> {
+    log(args)?;
+    let plan = asked.plan(args)?;
+    let runtime = agent::runtime().context("starting the runtime failed")?;
+    let totals = runtime.block_on(async {
+        let mut signals = Signals::install().context("installing signal handlers failed")?;
+        let recorder = Recorder::prepare(&plan)?;
+        eprintln!("taskstatsd: capturing the exits of CPUs {}", recorder.header().cpus);
+        anyhow::Ok(capture::record(recorder, signals.recv()).await?)
+    })?;
+    let capture::Totals { exits, replies, dropped } = totals;
+    eprintln!(
+        "taskstatsd: captured {exits} exits and {replies} replies; {dropped} exits were lost"
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The signals that ask for an end.
@@ -118,6 +145,19 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// Tells the service manager that the event loop runs, at half of the time after which it would take
+/// it for dead. Without a watchdog (`WatchdogSec=`), it does nothing and never wakes. It does not end.
+async fn keep_watchdog_quiet() -> Infallible {
+    let Some(longest) = sd_notify::watchdog_enabled().filter(|longest| !longest.is_zero()) else {
+        return std::future::pending().await;
+    };
+    let mut interval = tokio::time::interval(longest / 2);
+    loop {
+        interval.tick().await;
+        notify(&[NotifyState::Watchdog]);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
 mod broken_peers;
+mod capture;
 mod command;
 mod cpus;
 mod crowd;
@@ -18,13 +19,17 @@ mod help;
 mod invalid;
 mod killed;
 mod lagging;
+mod limits;
 mod load;
+mod logs;
 mod loss;
 mod misplaced;
 mod mutual_tls;
+mod policy;
 mod python;
 mod queries;
 mod recovery;
+mod redaction;
 mod registration;
 mod replaying;
 mod restarting;
@@ -37,4 +42,5 @@ mod stopped;
 mod support;
 mod tls;
 mod unprivileged;
+mod watchdog;
 mod witness;

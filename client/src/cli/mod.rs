@@ -35,9 +35,6 @@ use output::Output;
 
 use crate::Client;
 
-/// What a shell sees of arguments that are wrong, as clap has it.
-const USAGE: u8 = 2;
-
 /// Does what the arguments ask for, and returns how the process is to end: success also when the
 /// reader of standard output went away.
 pub async fn main(args: Args) -> ExitCode {
@@ -48,7 +45,7 @@ pub async fn main(args: Args) -> ExitCode {
             if let Some(sentence) = failure.sentence() {
                 tell(&sentence);
             }
-            if failure.is_usage() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+            failure.exit_code()
         }
     }
 }

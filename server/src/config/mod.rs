@@ -1,8 +1,11 @@
 //! From the command line and the environment to a configuration that was checked.
 
 mod args;
+mod capture;
 mod command;
 mod error;
+mod limits;
+mod policy;
 mod tls;
 
 use std::path::PathBuf;
@@ -12,13 +15,17 @@ use bytesize::ByteSize;
 use tracing::level_filters::LevelFilter;
 
 pub use self::args::Args;
+pub use self::capture::CaptureArgs;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
+pub use self::limits::LimitArgs;
+pub use self::policy::PolicyArgs;
 pub use self::tls::{TlsArgs, TlsConfig};
 
 use crate::exits::ReaderConfig;
 use crate::listen::ListenAddress;
-use crate::rpc::Limits;
+use crate::security::{Limits, Policy, Redaction};
+use crate::serve::ConnectionLimits;
 
 /// The least history: some chunks must fit.
 const MIN_HISTORY: ByteSize = ByteSize::kib(64);
@@ -32,8 +39,6 @@ const MAX_PACE: Duration = Duration::from_secs(1);
 const MAX_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest drain: a service manager kills much earlier.
 const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
-/// Calls beside the event loop at once. More would only wait for the same cores.
-const SLOW_CALLS: usize = 64;
 
 /// A configuration that the agent can run with.
 #[derive(Clone, Debug)]
@@ -44,8 +49,14 @@ pub struct Config {
     pub reader: ReaderConfig,
     /// Memory for past exits, bytes.
     pub history_bytes: usize,
-    /// How much runs at once.
+    /// Who may do what.
+    pub policy: Policy,
+    /// What is stripped for those who may not see it.
+    pub redaction: Redaction,
+    /// How much callers may hold.
     pub limits: Limits,
+    /// What one connection may do.
+    pub connection: ConnectionLimits,
     /// How long the end may take.
     pub drain_timeout: Duration,
     /// Where runs hand over to each other.
@@ -98,6 +109,8 @@ impl TryFrom<Args> for Config {
         check_listeners(&args.listen, args.insecure || tls.is_some())?;
         check_ranges(&args)?;
         check_log(&args.log)?;
+        args.policy.check()?;
+        args.limits.check()?;
         if let Some(folder) = args.state_dir.as_ref().filter(|folder| !folder.is_dir()) {
             return Err(ConfigError::StateDir(folder.clone()));
         }
@@ -109,7 +122,10 @@ impl TryFrom<Args> for Config {
                 grace: args.grace_period,
             },
             history_bytes: bytes(args.history_bytes),
-            limits: Limits { watchers: args.max_watchers, slow_calls: SLOW_CALLS },
+            policy: args.policy.policy(),
+            redaction: args.policy.redaction(),
+            limits: args.limits.limits(),
+            connection: args.limits.connection(),
             drain_timeout: args.drain_timeout,
             state_dir: args.state_dir,
             always_watch: args.always_watch,
@@ -158,10 +174,7 @@ fn check_log(filter: &str) -> Result<(), ConfigError> {
 fn check_ranges(args: &Args) -> Result<(), ConfigError> {
     let out_of_range =
         |flag, value: String, range: String| Err(ConfigError::OutOfRange { flag, value, range });
-    if !(MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&args.receive_buffer) {
-        let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
-        return out_of_range("--receive-buffer", args.receive_buffer.to_string(), range);
-    }
+    check_receive_buffer(args.receive_buffer)?;
     if args.history_bytes < MIN_HISTORY {
         let range = format!("{MIN_HISTORY} or more");
         return out_of_range("--history-bytes", args.history_bytes.to_string(), range);
@@ -176,10 +189,15 @@ fn check_ranges(args: &Args) -> Result<(), ConfigError> {
             return out_of_range(flag, humantime::format_duration(value).to_string(), range);
         }
     }
-    if args.max_watchers == 0 {
-        return out_of_range("--max-watchers", "0".to_owned(), "1 or more".to_owned());
-    }
     Ok(())
+}
+
+fn check_receive_buffer(size: ByteSize) -> Result<(), ConfigError> {
+    if (MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&size) {
+        return Ok(());
+    }
+    let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
+    Err(ConfigError::OutOfRange { flag: "--receive-buffer", value: size.to_string(), range })
 }
 
 fn bytes(size: ByteSize) -> usize {

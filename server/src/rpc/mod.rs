@@ -5,11 +5,16 @@ mod certificates;
 mod convert;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod gate;
 mod node;
+mod redact;
 mod request;
 mod service;
 mod stream;
 
 pub use error::RpcError;
+pub use gate::{Activity, Answer, CallSize, Gate};
 pub use node::{Node, NodeError};
-pub use service::{Limits, Service};
+pub use service::Service;
