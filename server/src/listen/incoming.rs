@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -15,10 +15,13 @@ use tonic::transport::server::Connected;
 
 use super::Listener;
 use crate::security::Principal;
+use crate::telemetry::Throttle;
 
 /// How long nothing is accepted after a failure. With no descriptors left, each try would fail at
 /// once, and trying without end would take a whole CPU.
 const PAUSE: Duration = Duration::from_millis(100);
+/// One line for many failures: without descriptors, each pause ends in another one.
+static FAILURES: Throttle = Throttle::new(Duration::from_secs(10));
 
 /// Connections of several listeners, as they come.
 #[derive(Debug)]
@@ -62,7 +65,9 @@ impl futures_util::Stream for Incoming {
         for listener in &self.listeners {
             let Poll::Ready(accepted) = listener.poll_accept(cx) else { continue };
             if let Err(error) = &accepted {
-                tracing::warn!(%error, "accepting a connection failed");
+                if let Some(untold) = FAILURES.pass(Instant::now()) {
+                    tracing::warn!(%error, untold, "accepting a connection failed");
+                }
                 self.pause = Some(Box::pin(sleep(PAUSE)));
             }
             return Poll::Ready(Some(accepted));
