@@ -1,7 +1,7 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
-//! [`readiness`], [`security`], [`rpc`], [`listen`], [`config`], [`doctor`], [`agent`]. Beside them:
-//! [`inherit`] and [`handover`], for a service manager, and [`capture`], which keeps the kernel's messages
-//! in a file.
+//! [`readiness`], [`security`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`], [`agent`].
+//! Beside them: [`inherit`] and [`handover`], for a service manager, [`telemetry`], and [`capture`],
+//! which keeps the kernel's messages in a file.
 
 pub mod agent;
 pub mod capture;
@@ -15,4 +15,6 @@ pub mod netlink;
 pub mod readiness;
 pub mod rpc;
 pub mod security;
+pub mod serve;
 pub mod taskstats;
+pub mod telemetry;

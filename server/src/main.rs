@@ -1,16 +1,18 @@
 //! The taskstatsd agent: arguments, agent, signals, end.
 
-use std::io::{self, IsTerminal};
+use std::convert::Infallible;
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
 use taskstatsd::capture::{self, RecordError, Recorder};
 use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError};
 use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
+use taskstatsd::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -20,11 +22,12 @@ const CUT_OFF: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let matches = Args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match args.command.clone() {
         None => report(run(args)),
         Some(Command::Doctor(asked)) => doctor::run(args, asked),
-        Some(Command::Capture(asked)) => report(record(&args, asked)),
+        Some(Command::Capture(asked)) => report(record(&args, asked, &matches)),
     }
 }
 
@@ -58,11 +61,7 @@ fn log(args: &Args) -> Result<(), ConfigError> {
         filter: args.log.clone(),
         reason: error.to_string(),
     })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
+    telemetry::start_log(filter, args.log_format);
     Ok(())
 }
 
@@ -79,6 +78,7 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
     notify(&[NotifyState::Ready]);
     let misplaced = tokio::select! {
         () = signals.recv() => None,
+        never = keep_watchdog_quiet() => match never {},
         failure = running.failed() => match failure {
             Failure::Broken(reason) => anyhow::bail!("serving ended: {reason}"),
             Failure::Misplaced(error) => Some(error),
@@ -88,6 +88,7 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
     tracing::info!("draining; a second signal ends at once");
     let drained = tokio::select! {
         drained = running.drain() => drained,
+        never = keep_watchdog_quiet() => match never {},
         () = signals.recv() => Drained::CutOff,
     };
     if let Some(error) = misplaced {
@@ -106,7 +107,8 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
 }
 
 /// Takes a capture, until its time is over or a signal asks for its end.
-fn record(args: &Args, asked: CaptureArgs) -> anyhow::Result<ExitCode> {
+fn record(args: &Args, asked: CaptureArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    CaptureArgs::check_flags(matches)?;
     log(args)?;
     let plan = asked.plan(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
@@ -142,6 +144,19 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// Tells the service manager that the event loop runs, at half of the time after which it would take
+/// it for dead. Without a watchdog (`WatchdogSec=`), it does nothing and never wakes. It does not end.
+async fn keep_watchdog_quiet() -> Infallible {
+    let Some(longest) = sd_notify::watchdog_enabled().filter(|longest| !longest.is_zero()) else {
+        return std::future::pending().await;
+    };
+    let mut interval = tokio::time::interval(longest / 2);
+    loop {
+        interval.tick().await;
+        notify(&[NotifyState::Watchdog]);
     }
 }
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 12] = [
+const LAYERS: [&str; 14] = [
+    "telemetry",
     "netlink",
     "taskstats",
     "capture",
@@ -15,6 +16,7 @@ const LAYERS: [&str; 12] = [
     "inherit",
     "handover",
     "listen",
+    "serve",
     "config",
     "doctor",
 ];

@@ -24,6 +24,11 @@ pub enum ConfigError {
         /// What is possible.
         range: String,
     },
+    /// A role for what is not there.
+    #[error(
+        "--allow gives role details, and nothing is redacted; add --redact, or leave the role out"
+    )]
+    NothingRedacted,
     /// The log filter is none.
     #[error(
         "--log `{filter}` is no filter ({reason}); use error, warn, info, debug or trace, or MODULE=LEVEL"
@@ -37,6 +42,9 @@ pub enum ConfigError {
     /// The state folder is none.
     #[error("--state-dir {path} is no folder; make it first: mkdir -m 700 -p {path}", path = .0.display())]
     StateDir(PathBuf),
+    /// A flag says nothing to a capture.
+    #[error("--{0} is a setting of the serving agent, and says nothing to a capture; leave it out")]
+    NotForCapture(String),
     /// Two listeners are the same.
     #[error("{0} is given twice as a listener")]
     Twice(ListenAddress),
