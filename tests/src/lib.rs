@@ -6,8 +6,8 @@
 pub mod accounting;
 pub mod agent;
 pub mod binaries;
-pub mod certificates;
 pub mod caller;
+pub mod certificates;
 pub mod cgroup;
 pub mod chance;
 pub mod client;
