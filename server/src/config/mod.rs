@@ -6,6 +6,7 @@ mod command;
 mod error;
 mod limits;
 mod policy;
+mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
 pub use self::limits::LimitArgs;
 pub use self::policy::PolicyArgs;
+pub use self::tls::{TlsArgs, TlsConfig};
 
 use crate::exits::ReaderConfig;
 use crate::listen::ListenAddress;
@@ -63,6 +65,8 @@ pub struct Config {
     pub always_watch: Option<String>,
     /// Whether plaintext TCP is allowed.
     pub insecure: bool,
+    /// TLS for TCP listeners.
+    pub tls: Option<TlsConfig>,
     /// Whether to have the kernel account delays.
     pub enable_delay_accounting: bool,
     /// Whether to ask a kernel that may panic.
@@ -79,7 +83,21 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Plaintext`].
     pub fn check_plaintext(&self, address: &ListenAddress) -> Result<(), ConfigError> {
-        check_plaintext(address, self.insecure)
+        check_plaintext(address, self.insecure || self.tls.is_some())
+    }
+
+    /// Refuses TLS for which none of the listeners has a use.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnusedTls`].
+    pub fn check_tls_is_used<'a>(
+        &self,
+        mut listeners: impl Iterator<Item = &'a ListenAddress>,
+    ) -> Result<(), ConfigError> {
+        if self.tls.is_none() || listeners.any(ListenAddress::is_tcp) {
+            return Ok(());
+        }
+        Err(ConfigError::UnusedTls)
     }
 }
 
@@ -87,7 +105,8 @@ impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
-        check_listeners(&args)?;
+        let tls = args.tls.clone().check(args.insecure)?;
+        check_listeners(&args.listen, args.insecure || tls.is_some())?;
         check_ranges(&args)?;
         check_log(&args.log)?;
         args.policy.check()?;
@@ -111,6 +130,7 @@ impl TryFrom<Args> for Config {
             state_dir: args.state_dir,
             always_watch: args.always_watch,
             insecure: args.insecure,
+            tls,
             enable_delay_accounting: args.enable_delay_accounting,
             ignore_known_bad_kernel: args.ignore_known_bad_kernel,
             fail_fast: args.fail_fast,
@@ -119,19 +139,19 @@ impl TryFrom<Args> for Config {
     }
 }
 
-fn check_listeners(args: &Args) -> Result<(), ConfigError> {
-    for (index, address) in args.listen.iter().enumerate() {
-        check_plaintext(address, args.insecure)?;
+fn check_listeners(listen: &[ListenAddress], tcp_allowed: bool) -> Result<(), ConfigError> {
+    for (index, address) in listen.iter().enumerate() {
+        check_plaintext(address, tcp_allowed)?;
         // Port 0 is another port each time.
-        if !address.is_any_port() && args.listen[..index].contains(address) {
+        if !address.is_any_port() && listen[..index].contains(address) {
             return Err(ConfigError::Twice(address.clone()));
         }
     }
     Ok(())
 }
 
-fn check_plaintext(address: &ListenAddress, insecure: bool) -> Result<(), ConfigError> {
-    if address.is_plaintext_tcp() && !insecure {
+fn check_plaintext(address: &ListenAddress, tcp_allowed: bool) -> Result<(), ConfigError> {
+    if address.is_tcp() && !tcp_allowed {
         return Err(ConfigError::Plaintext(address.clone()));
     }
     Ok(())
