@@ -14,12 +14,13 @@ use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, KernelChoice};
 use crate::exits::{self, Claim, Exits, WatchError};
 use crate::handover::{self, Handover, Predecessor, StoredSocket};
 use crate::inherit::Inherited;
 use crate::listen::{BindError, Incoming, Listener};
 use crate::rpc::{Node, NodeError, Service};
+use crate::taskstats::sim::SimKernel;
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
@@ -86,6 +87,9 @@ pub enum StartError {
     /// The machine told too little about itself.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The simulated kernel did not start.
+    #[error("starting the simulated kernel failed: {0}")]
+    Simulation(#[source] io::Error),
     /// So did procfs.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -120,17 +124,25 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 impl Agent {
-    /// Binds all listeners and prepares to ask the running kernel. Listeners among `inherited`, which
+    /// Binds all listeners and prepares to ask the kernel that the configuration names. Listeners among `inherited`, which
     /// the service manager passed, stand for those of the configuration.
     ///
     /// # Errors
     /// [`StartError`], with nothing left behind.
-    pub async fn bind(config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
-        let kernel = Arc::new(LinuxKernel::new(config.reader.receive_buffer)?);
+    pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
+        let receive_buffer = &mut config.reader.receive_buffer;
+        let kernel: Arc<dyn Kernel> = match config.kernel {
+            KernelChoice::Linux => Arc::new(LinuxKernel::new(*receive_buffer)?),
+            KernelChoice::Sim(spec) => {
+                let kernel = SimKernel::start(spec, *receive_buffer);
+                *receive_buffer = spec.granted(*receive_buffer);
+                Arc::new(kernel.map_err(StartError::Simulation)?)
+            }
+        };
         Self::bind_with(config, inherited, kernel).await
     }
 
-    /// Binds all listeners, for another kernel than the running one.
+    /// Binds all listeners, for any kernel.
     ///
     /// # Errors
     /// As [`Agent::bind`].
@@ -144,7 +156,7 @@ impl Agent {
         let always_watch = always_watch.transpose().map_err(StartError::AlwaysWatch)?;
         let (stored, passed) = sort_inherited(inherited);
         let listeners = bind_listeners(&config, passed).await?;
-        let mut node = Node::read(config.node_name.clone())?;
+        let mut node = Node::read(config.node_name.clone())?.running_on(&*kernel)?;
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
         if handover.is_some() && std::env::var_os(NOTIFY_SOCKET).is_none() {

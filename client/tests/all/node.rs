@@ -39,6 +39,7 @@ fn node() -> GetNodeResponse {
             bytes: 14 << 10,
             capacity_bytes: 32 << 20,
         }),
+        simulated_kernel: String::new(),
     }
 }
 

@@ -551,6 +551,10 @@ pub struct GetNodeResponse {
     /// What the agent remembers.
     #[prost(message, optional, tag = "13")]
     pub history: ::core::option::Option<History>,
+    /// What is simulated, such as `sim:cpus=4,rate=100,…`, if the agent serves an invented kernel: then
+    /// no task, account or exit is real. Empty for the real kernel.
+    #[prost(string, tag = "15")]
+    pub simulated_kernel: ::prost::alloc::string::String,
 }
 /// Whether exits can be watched on this node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

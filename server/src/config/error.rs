@@ -37,6 +37,12 @@ pub enum ConfigError {
     /// The state folder is none.
     #[error("--state-dir {path} is no folder; make it first: mkdir -m 700 -p {path}", path = .0.display())]
     StateDir(PathBuf),
+    /// What is simulated has no sockets to hand over.
+    #[error(
+        "--state-dir cannot be used with --kernel sim: simulated sockets end with the agent, so that \
+         there is nothing to hand over; leave one of them out"
+    )]
+    SimulatedState,
     /// Two listeners are the same.
     #[error("{0} is given twice as a listener")]
     Twice(ListenAddress),

@@ -2,6 +2,7 @@
 
 mod args;
 mod error;
+mod kernel;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 pub use self::args::Args;
 pub use self::error::ConfigError;
+pub use self::kernel::{KernelChoice, KernelChoiceError};
 
 use crate::exits::ReaderConfig;
 use crate::listen::ListenAddress;
@@ -34,6 +36,8 @@ const SLOW_CALLS: usize = 64;
 /// A configuration that the agent can run with.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which kernel is served.
+    pub kernel: KernelChoice,
     /// Where to listen.
     pub listen: Vec<ListenAddress>,
     /// How exits are taken.
@@ -74,7 +78,11 @@ impl TryFrom<Args> for Config {
         if let Some(folder) = args.state_dir.as_ref().filter(|folder| !folder.is_dir()) {
             return Err(ConfigError::StateDir(folder.clone()));
         }
+        if args.state_dir.is_some() && args.kernel != KernelChoice::Linux {
+            return Err(ConfigError::SimulatedState);
+        }
         Ok(Self {
+            kernel: args.kernel,
             listen: args.listen,
             reader: ReaderConfig {
                 pace: args.pace,

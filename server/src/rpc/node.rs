@@ -8,13 +8,16 @@ use taskstats_proto::v1;
 
 use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
-use crate::taskstats::{Kernel, KernelError, TaskId};
+use crate::taskstats::{Kernel, KernelError};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
 /// A new random UUID at each reading.
 const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
+
+/// What stands for the release of a kernel that has none.
+const SIMULATED_RELEASE: &str = "simulated";
 
 /// Facts that stay the same as long as the agent runs.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Node {
     pub instance_id: String,
     /// When it began, since 1970.
     pub started_at: Duration,
+    /// What is simulated; empty for a real kernel.
+    pub simulated_kernel: String,
     /// The kernel's struct version, once it was asked.
     version: OnceLock<u16>,
 }
@@ -53,8 +58,20 @@ impl Node {
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            simulated_kernel: String::new(),
             version: OnceLock::new(),
         })
+    }
+
+    /// Says so if the kernel is simulated. It is no release, and each run is a boot of its own.
+    ///
+    /// # Errors
+    /// When procfs is not mounted.
+    pub fn running_on(self, kernel: &dyn Kernel) -> Result<Self, NodeError> {
+        let Some(simulated_kernel) = kernel.simulated() else { return Ok(self) };
+        let boot_id = read(RANDOM_UUID)?;
+        let kernel_release = SIMULATED_RELEASE.to_owned();
+        Ok(Self { simulated_kernel, boot_id, kernel_release, ..self })
     }
 
     /// The version of `struct taskstats` that the kernel speaks.
@@ -62,7 +79,7 @@ impl Node {
         if let Some(version) = self.version.get() {
             return Ok(*version);
         }
-        let version = kernel.query(TaskId::Pid(std::process::id()))?.version;
+        let version = kernel.version()?;
         Ok(*self.version.get_or_init(|| version))
     }
 
@@ -87,6 +104,7 @@ impl Node {
             exits: Some(exits_state(kernel.check_exits())),
             counters: Some(counters(exits, watchers)),
             history: Some(history(exits)),
+            simulated_kernel: self.simulated_kernel.clone(),
         }
     }
 }

@@ -88,4 +88,4 @@ fn version_of<Order: ByteOrder>(bytes: &[u8], provenance: Provenance) -> u16 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

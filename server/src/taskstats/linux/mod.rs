@@ -4,12 +4,12 @@ mod listener;
 mod query;
 mod system;
 
-use std::io;
 use std::sync::OnceLock;
 
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
 use self::system::System;
+use super::reply::{failed, refused};
 use super::wire::FAMILY;
 use super::{Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, Listener, Stats, TaskId};
 use crate::netlink::resolve_family;
@@ -114,17 +114,4 @@ impl Kernel for LinuxKernel {
         }
         Ok(Box::new(listener))
     }
-}
-
-/// Says what a failed request means.
-fn refused(operation: &'static str, errno: i32) -> KernelError {
-    match errno {
-        libc::EPERM => KernelError::NotPermitted { operation },
-        _ => failed(operation, io::Error::from_raw_os_error(errno)),
-    }
-}
-
-/// Wraps what a system call said.
-fn failed(operation: &'static str, source: io::Error) -> KernelError {
-    KernelError::System { operation, source }
 }
