@@ -4,6 +4,7 @@
 
 mod broken_peers;
 mod command;
+mod conformance;
 mod cpus;
 mod crowd;
 mod cycles;
@@ -26,6 +27,7 @@ mod replaying;
 mod restarting;
 mod resuming;
 mod shutdown;
+mod simulated;
 mod soak;
 mod startup;
 mod stopped;

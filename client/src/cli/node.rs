@@ -34,7 +34,8 @@ fn compact(node: &GetNodeResponse) -> String {
     let counters = node.counters.clone().unwrap_or_default();
     let lost: u64 = counters.lost.iter().map(|lost| lost.count).sum();
     let started = node.started_at.as_ref().map_or_else(String::new, rfc3339);
-    let simulated = simulated(node).map_or_else(String::new, |spec| format!(" simulated={}", word(spec)));
+    let simulated =
+        simulated(node).map_or_else(String::new, |spec| format!(" simulated={}", word(spec)));
     format!(
         "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
          delay_accounting={} agent={} instance_id={} started_at={} watchable={} received={} \

@@ -98,7 +98,10 @@ impl Life {
             },
             elapsed_us: Some(self.age_us),
             group_elapsed_us: Some(self.group_age_us),
-            faults: Some(Faults { minor: 40 + self.share_of(self.age_us, 3) / 64, major: self.part(4) % 4 }),
+            faults: Some(Faults {
+                minor: 40 + self.share_of(self.age_us, 3) / 64,
+                major: self.part(4) % 4,
+            }),
             memory: Some(self.memory(user_us + system_us)),
             io: Some(self.io()),
             context_switches: Some(self.switches()),
@@ -225,7 +228,9 @@ impl GroupTotals {
             },
             elapsed_us: Some(elapsed_us),
             context_switches: Some(switches),
-            delays: self.delays.map(|(count, total_ns)| Some(Delay { count, total_ns, extremes: None })),
+            delays: self
+                .delays
+                .map(|(count, total_ns)| Some(Delay { count, total_ns, extremes: None })),
             ..Stats::default()
         }
     }

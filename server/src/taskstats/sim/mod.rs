@@ -78,9 +78,15 @@ impl SimKernel {
     pub fn start(spec: Spec, receive_buffer: usize) -> io::Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut kernel = Self::new(World::booted(spec, now), receive_buffer, Time::Real);
-        tracing::warn!("the kernel is simulated: tasks, accounts and exits are invented (sim:{spec})");
+        tracing::warn!(
+            "the kernel is simulated: tasks, accounts and exits are invented (sim:{spec})"
+        );
         let granted = spec.granted(receive_buffer);
-        tracing::info!(asked = receive_buffer, granted, "receive buffers lie in the agent's own memory");
+        tracing::info!(
+            asked = receive_buffer,
+            granted,
+            "receive buffers lie in the agent's own memory"
+        );
         kernel.clock = Some(Clock::start(Arc::clone(&kernel.shared))?);
         Ok(kernel)
     }
@@ -134,9 +140,14 @@ impl SimKernel {
 impl Shared {
     fn world(&self) -> MutexGuard<'_, World> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let world = self.world_for_clock();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         world
+    }
+
+    /// As [`Shared::world`], for the clock, which has nobody wait for itself.
+    fn world_for_clock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets those go first who wait for the world: a lock that is taken again at once is seldom given
@@ -213,9 +224,9 @@ impl Kernel for SimKernel {
 impl Drop for SimKernel {
     fn drop(&mut self) {
         let Some(clock) = self.clock.take() else { return };
-        let skipped = clock.stop();
-        let Report { exits, sent, .. } = self.world().report();
-        tracing::info!(exits, sent, ?skipped, "the simulated kernel ends");
+        clock.stop();
+        let Report { exits, sent, unmade, .. } = self.world().report();
+        tracing::info!(exits, sent, unmade, "the simulated kernel ends");
     }
 }
 

@@ -88,11 +88,22 @@ impl Socket {
         // A message always fits into an empty queue, however small.
         let fits = queue.charged == 0 || queue.charged + truesize <= queue.limit;
         if queue.congested || mishap.no_memory || !fits {
-            queue.overrun();
+            queue.overrun(1);
         } else {
             queue.charged += truesize;
             queue.messages.push_back(Message { bytes: make(), truncated: mishap.truncated });
         }
+        let ring = !std::mem::replace(&mut queue.told, true);
+        drop(queue);
+        if ring {
+            self.bell.ring(self.number);
+        }
+    }
+
+    /// Drops so many messages that nobody had the time to make.
+    pub(super) fn drop_unmade(&self, count: u32) {
+        let mut queue = self.lock();
+        queue.overrun(count);
         let ring = !std::mem::replace(&mut queue.told, true);
         drop(queue);
         if ring {
@@ -106,12 +117,12 @@ impl Socket {
 }
 
 impl Queue {
-    /// Drops a message (`netlink_overrun`).
-    fn overrun(&mut self) {
+    /// Drops messages (`netlink_overrun`).
+    fn overrun(&mut self, count: u32) {
         if !std::mem::replace(&mut self.congested, true) {
             self.overflowed = true;
         }
-        self.drops = self.drops.wrapping_add(1);
+        self.drops = self.drops.wrapping_add(count);
     }
 
     fn receive_many(&mut self, inbox: &mut SimInbox) -> io::Result<usize> {
@@ -212,9 +223,7 @@ impl Bell {
                 let waited = self.changed.wait_timeout_while(rung, timeout, silent);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
-            None => {
-                self.changed.wait_while(rung, silent).unwrap_or_else(PoisonError::into_inner)
-            }
+            None => self.changed.wait_while(rung, silent).unwrap_or_else(PoisonError::into_inner),
         };
         rung.woken = false;
         numbers.append(&mut rung.numbers);

@@ -88,7 +88,9 @@ pub enum SpecError {
     #[error("`{0}` is no key=value; use such as cpus=64,rate=1000,seed=7,version=14")]
     NoPair(String),
     /// Nothing has this name.
-    #[error("`{0}` is no key; use cpus, rate, seed, version, tasks, threads, delayacct, errors, truncate, overflow, migrate or vanish")]
+    #[error(
+        "`{0}` is no key; use cpus, rate, seed, version, tasks, threads, delayacct, errors, truncate, overflow, migrate or vanish"
+    )]
     NoKey(String),
     /// A key stands twice.
     #[error("{0} is given twice")]
@@ -236,8 +238,9 @@ fn share(key: &'static str, value: &str) -> Result<Share, SpecError> {
 }
 
 fn vanish(value: &str) -> Result<Vanish, SpecError> {
-    let refused =
-        || out_of_range("vanish", value, "PERIOD/LENGTH, the length below the period, such as 20s/5s");
+    let refused = || {
+        out_of_range("vanish", value, "PERIOD/LENGTH, the length below the period, such as 20s/5s")
+    };
     let (period, length) = value.split_once('/').ok_or_else(refused)?;
     let read = |text: &str| humantime::parse_duration(text).map_err(|_| refused());
     let (period, length) = (read(period)?, read(length)?);
@@ -287,8 +290,16 @@ mod tests {
     #[test]
     fn shares_and_times_that_cannot_be_are_refused() {
         for text in [
-            "errors=1.1", "errors=-0.5", "errors=0.0000001", "errors=.5", "errors=1e-3",
-            "vanish=5s", "vanish=5s/5s", "vanish=5s/0s", "vanish=0s/0s", "vanish=2days/1s",
+            "errors=1.1",
+            "errors=-0.5",
+            "errors=0.0000001",
+            "errors=.5",
+            "errors=1e-3",
+            "vanish=5s",
+            "vanish=5s/5s",
+            "vanish=5s/0s",
+            "vanish=0s/0s",
+            "vanish=2days/1s",
         ] {
             assert!(read(text).is_err(), "{text}");
         }

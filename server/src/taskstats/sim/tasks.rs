@@ -7,7 +7,7 @@ use super::spec::Spec;
 use crate::taskstats::{Exit, Stats};
 
 /// `PID_MAX_LIMIT` of the kernel's `include/linux/threads.h` on 64 bits.
-pub(super) const PID_LIMIT: u32 = 1 << 22;
+const PID_LIMIT: u32 = 1 << 22;
 /// `RESERVED_PIDS`: where ids begin again after the last one.
 const FIRST_PID_AGAIN: u32 = 300;
 /// `AFORK`: forked, but never executed.
@@ -113,7 +113,13 @@ impl Death {
 impl Tasks {
     pub(super) fn new(expected: usize) -> Self {
         let places = (expected * 4).next_power_of_two();
-        Self { places: vec![None; places], groups: Vec::new(), free: Vec::new(), count: 0, next_pid: 1 }
+        Self {
+            places: vec![None; places],
+            groups: Vec::new(),
+            free: Vec::new(),
+            count: 0,
+            next_pid: 1,
+        }
     }
 
     pub(super) fn count(&self) -> usize {
@@ -329,4 +335,41 @@ fn exit_flags(status: u32, is_leader: bool, group_ended: bool) -> u8 {
         | flag(KILLED, status & SIGNAL != 0)
         | flag(DUMPED_CORE, status & CORE != 0)
         | flag(LAST_OF_GROUP, group_ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BIRTH: Birth = Birth { program: 1, seed: 5, born: Duration::ZERO };
+    const NOW: Moment = Moment { now: Duration::from_secs(9), booted_at: Duration::ZERO };
+
+    /// After the last id come those that are free, and whoever lives keeps his.
+    #[test]
+    fn ids_are_used_again() {
+        let (mut tasks, spec) = (Tasks::new(1), Spec::default());
+        let init = tasks.spawn(BIRTH, None);
+        tasks.next_pid = PID_LIMIT - 2;
+        let pids: Vec<_> = (0..4).map(|_| tasks.spawn(BIRTH, None).unwrap()).collect();
+        assert_eq!(init, Some(1));
+        let expected = [PID_LIMIT - 2, PID_LIMIT - 1, FIRST_PID_AGAIN, FIRST_PID_AGAIN + 1];
+        assert_eq!(pids, expected);
+        for pid in [1, PID_LIMIT - 2, PID_LIMIT - 1, FIRST_PID_AGAIN] {
+            assert_eq!(tasks.task(pid, NOW, &spec).unwrap().identity.pid, Some(pid));
+        }
+        assert_eq!(tasks.task(2, NOW, &spec), None);
+    }
+
+    /// However many live, each is found, and nobody else.
+    #[test]
+    fn places_grow_with_the_tasks() {
+        let (mut tasks, spec) = (Tasks::new(1), Spec::default());
+        let pids: Vec<_> = (0..1000).map(|_| tasks.spawn(BIRTH, None).unwrap()).collect();
+        for pid in pids.iter().filter(|pid| *pid % 3 == 0) {
+            assert!(tasks.exit(*pid, 0, NOW, &spec).is_some());
+        }
+        let found = |pid: &&u32| tasks.task(**pid, NOW, &spec).is_some();
+        assert!(pids.iter().filter(found).all(|pid| pid % 3 != 0));
+        assert_eq!(pids.iter().filter(found).count(), tasks.count());
+    }
 }

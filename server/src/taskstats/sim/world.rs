@@ -15,6 +15,8 @@ use crate::taskstats::{Cpumask, TaskId};
 const EPOCH: Duration = Duration::from_secs(1_700_000_000);
 /// The workload's tasks are this old at most when the machine begins to be looked at.
 const OLDEST: Duration = Duration::from_secs(600);
+/// Nanoseconds in a second.
+const NANOSECONDS: u128 = 1_000_000_000;
 /// One group in ... whose leader ends first.
 const LEADERS_FIRST: usize = 4;
 /// One exit in ... is no success.
@@ -79,6 +81,9 @@ pub struct Report {
     pub workload_exits: u64,
     /// Messages that were sent to sockets, counted for each, whether they then fitted or not.
     pub sent: u64,
+    /// Exits of the workload that came faster than this program can work them out. Their messages are
+    /// dropped on the way, as by a kernel without memory, and counted as sent and dropped.
+    pub unmade: u64,
 }
 
 impl World {
@@ -100,11 +105,7 @@ impl World {
             cpus: vec![Cpu::default(); spec.cpus as usize],
             ports: Vec::new(),
             report: Report::default(),
-            chances: Chances {
-                workload: seeded(0),
-                messages: seeded(1),
-                requests: seeded(2),
-            },
+            chances: Chances { workload: seeded(0), messages: seeded(1), requests: seeded(2) },
         };
         // The first process is init, which stays.
         world.tasks.spawn(Birth { program: 0, seed: spec.seed, born: Duration::ZERO }, None);
@@ -142,6 +143,33 @@ impl World {
             self.end_some_task();
         }
         true
+    }
+
+    /// Lets time pass to `until` without working out what exits: every CPU has as many exits as it has
+    /// on the average, and their messages are dropped.
+    pub(super) fn skip(&mut self, until: Duration) {
+        let nanoseconds = until.saturating_sub(OLDEST).as_nanos() * u128::from(self.spec.rate);
+        let due = u64::try_from(nanoseconds / NANOSECONDS).unwrap_or(u64::MAX);
+        let unmade = due.saturating_sub(self.report.workload_exits);
+        self.now = self.now.max(until);
+        self.report.workload_exits += unmade;
+        self.report.exits += unmade;
+        self.report.unmade += unmade;
+        let cpus = self.cpus.len() as u64;
+        for (index, cpu) in (0_u64..).zip(&mut self.cpus) {
+            // The rest goes to the first ones.
+            let share = unmade / cpus + u64::from(index < unmade % cpus);
+            let share = u32::try_from(share).unwrap_or(u32::MAX);
+            cpu.listeners.retain(|port| self.ports.get(port.0).is_some_and(Option::is_some));
+            if cpu.listeners.is_empty() || share == 0 {
+                continue;
+            }
+            cpu.sequence = cpu.sequence.wrapping_add(share);
+            for socket in cpu.listeners.iter().filter_map(|port| self.ports.get(port.0)?.as_ref()) {
+                socket.drop_unmade(share);
+                self.report.sent += u64::from(share);
+            }
+        }
     }
 
     /// The time.
@@ -191,7 +219,12 @@ impl World {
     }
 
     /// Opens a socket under the lowest port id that is free; one that was just closed, if any.
-    pub(super) fn bind(&mut self, receive_buffer: usize, bell: Arc<Bell>, number: u32) -> (PortId, Arc<Socket>) {
+    pub(super) fn bind(
+        &mut self,
+        receive_buffer: usize,
+        bell: Arc<Bell>,
+        number: u32,
+    ) -> (PortId, Arc<Socket>) {
         let socket = Arc::new(Socket::new(self.spec.granted(receive_buffer) * 2, bell, number));
         let free = self.ports.iter().position(Option::is_none);
         let port = free.unwrap_or_else(|| {
@@ -292,7 +325,9 @@ impl World {
     /// Ends a task of the workload somewhere, and starts others in its place.
     fn end_some_task(&mut self) {
         let chance = &mut self.chances.workload;
-        let Some(tgid) = self.workload.get(chance.below(self.workload.len())).copied() else { return };
+        let Some(tgid) = self.workload.get(chance.below(self.workload.len())).copied() else {
+            return;
+        };
         let living = self.tasks.living(tgid);
         let leader_first = living.len() > 1 && chance.below(LEADERS_FIRST) == 0;
         let Some(pid) = (if leader_first { living.first() } else { living.last() }) else { return };
