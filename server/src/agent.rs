@@ -1,5 +1,7 @@
 //! From a configuration to a running agent, and to its end.
 
+mod watchdog;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +16,16 @@ use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use self::watchdog::{AlwaysWatch, Guard, Watchdog};
 use crate::config::{Config, ConfigError, KernelChoice};
-use crate::exits::{self, Claim, Exits, WatchError};
+use crate::exits::{self, Exits, WatchError};
 use crate::handover::{self, Handover, Predecessor, StoredSocket};
 use crate::inherit::Inherited;
 use crate::listen::{BindError, Incoming, Listener};
+use crate::readiness::{Keeper, Readiness};
 use crate::rpc::{Node, NodeError, Service};
 use crate::taskstats::sim::SimKernel;
-use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
+use crate::taskstats::{Cpumask, CpumaskError, DelayAccounting, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
 const WHOLE_AGENT: &str = "";
@@ -51,7 +55,9 @@ pub struct Agent {
     exits: Arc<Exits>,
     node: Arc<Node>,
     handover: Option<Handover>,
-    always_watch: Option<Claim>,
+    keeper: Keeper,
+    readiness: Readiness,
+    always_watch: Option<AlwaysWatch>,
     config: Config,
 }
 
@@ -63,10 +69,20 @@ pub struct Running {
     exits: Arc<Exits>,
     node: Arc<Node>,
     handover: Option<Handover>,
-    /// Keeps the CPUs of `--always-watch` listened to.
-    _always_watch: Option<Claim>,
+    readiness: Readiness,
+    watchdog: Option<Guard>,
     health: HealthReporter,
+    fail_fast: bool,
     drain_timeout: Duration,
+}
+
+/// Why an agent cannot go on.
+#[derive(Debug)]
+pub enum Failure {
+    /// A part of it ended by itself.
+    Broken(String),
+    /// Exits cannot be watched any more, and `--fail-fast` says to end then.
+    Misplaced(Arc<KernelError>),
 }
 
 /// How an agent ended.
@@ -102,6 +118,9 @@ pub enum StartError {
     /// They cannot be listened to.
     #[error("--always-watch cannot be done: {0}")]
     Claim(#[from] WatchError),
+    /// Exits cannot be watched, and the agent was not to run then.
+    #[error("exits cannot be watched, and --fail-fast says not to wait: {0}")]
+    FailFast(Arc<KernelError>),
     /// Exits cannot be served.
     #[error(transparent)]
     Exits(#[from] exits::StartError),
@@ -130,15 +149,7 @@ impl Agent {
     /// # Errors
     /// [`StartError`], with nothing left behind.
     pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
-        let receive_buffer = &mut config.reader.receive_buffer;
-        let kernel: Arc<dyn Kernel> = match config.kernel {
-            KernelChoice::Linux => Arc::new(LinuxKernel::new(*receive_buffer)?),
-            KernelChoice::Sim(spec) => {
-                let kernel = SimKernel::start(spec, *receive_buffer);
-                *receive_buffer = spec.granted(*receive_buffer);
-                Arc::new(kernel.map_err(StartError::Simulation)?)
-            }
-        };
+        let kernel = open_kernel(&mut config)?;
         Self::bind_with(config, inherited, kernel).await
     }
 
@@ -163,17 +174,30 @@ impl Agent {
             tracing::warn!("--state-dir has no effect without a service manager");
         }
         let predecessor = predecessor(handover.as_ref(), stored);
+        if config.enable_delay_accounting {
+            enable_delay_accounting(&*kernel);
+        }
         let exits = start_exits(&config, &kernel, &mut node, predecessor)?;
-        let always_watch = match always_watch {
-            Some(cpus) => Some(exits.claim(cpus).await?),
-            None => None,
-        };
+        let (keeper, readiness) = Keeper::start(Arc::clone(&kernel)).await;
+        if let (true, Err(error)) = (config.fail_fast, readiness.verdict()) {
+            return Err(StartError::FailFast(error));
+        }
+        let mut always_watch = always_watch.map(AlwaysWatch::new);
+        if let Some(wanted) = &mut always_watch
+            && readiness.verdict().is_ok()
+            && let Err(error) = wanted.claim(&exits).await
+            && config.fail_fast
+        {
+            return Err(error.into());
+        }
         Ok(Self {
             listeners,
             kernel,
             exits: Arc::new(exits),
             node: Arc::new(node),
             handover,
+            keeper,
+            readiness,
             always_watch,
             config,
         })
@@ -185,21 +209,20 @@ impl Agent {
     /// When the contract's descriptors cannot be served.
     pub async fn serve(self) -> Result<Running, StartError> {
         self.log_start();
-        let watchable = self.kernel.check_exits();
-        if let Err(error) = &watchable {
-            tracing::warn!("{error}");
-        }
         let (health, health_service) = tonic_health::server::health_reporter();
-        let service_status = match watchable {
-            Ok(()) => ServingStatus::Serving,
-            Err(_) => ServingStatus::NotServing,
-        };
         health.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
-        health.set_service_status(SERVICE_NAME, service_status).await;
+        let watchdog = Watchdog {
+            keeper: self.keeper,
+            readiness: self.readiness.clone(),
+            exits: Arc::clone(&self.exits),
+            health: health.clone(),
+            always_watch: self.always_watch,
+        };
         let service = Service::new(
             self.kernel,
             Arc::clone(&self.exits),
             Arc::clone(&self.node),
+            self.readiness.clone(),
             self.config.limits,
         );
         let service =
@@ -215,8 +238,10 @@ impl Agent {
             exits: self.exits,
             node: self.node,
             handover: self.handover,
-            _always_watch: self.always_watch,
+            readiness: self.readiness,
+            watchdog: Some(watchdog.start().await),
             health,
+            fail_fast: self.config.fail_fast,
             drain_timeout: self.config.drain_timeout,
         })
     }
@@ -242,6 +267,10 @@ impl Agent {
 impl Running {
     /// Tells watchers their last cursor, lets calls finish, and ends at the deadline at the latest.
     pub async fn drain(mut self) -> Drained {
+        let _always_watch = match self.watchdog.take() {
+            Some(watchdog) => watchdog.end().await,
+            None => None,
+        };
         self.health.set_service_status(WHOLE_AGENT, ServingStatus::NotServing).await;
         self.health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
         // Ends the streams of those who watch the health: else they would last to the deadline.
@@ -270,15 +299,17 @@ impl Running {
         Drained::CutOff
     }
 
-    /// Waits for serving to end by itself, which it does only if it fails.
-    pub async fn failed(&mut self) -> String {
+    /// Waits for a reason to end that nobody asked for.
+    pub async fn failed(&mut self) -> Failure {
+        let misplaced = misplaced(self.readiness.clone());
         tokio::select! {
-            served = &mut self.serving => match served {
+            served = &mut self.serving => Failure::Broken(match served {
                 Ok(Ok(())) => "the server ended".to_owned(),
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
-            },
-            () = self.exits.ended() => "the exit reader ended".to_owned(),
+            }),
+            () = self.exits.ended() => Failure::Broken("the exit reader ended".to_owned()),
+            error = misplaced, if self.fail_fast => Failure::Misplaced(error),
         }
     }
 }
@@ -301,6 +332,52 @@ impl Ending {
         match handover.leave(&self.node.instance_id, self.exits.stop_and_keep()) {
             Ok(()) => tracing::info!("left sockets and history to the next run"),
             Err(error) => tracing::warn!(%error, "nothing is left to the next run"),
+        }
+    }
+}
+
+/// Waits until exits cannot be watched.
+async fn misplaced(mut readiness: Readiness) -> Arc<KernelError> {
+    loop {
+        match readiness.next().await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return error,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Has the kernel account delays, and says so, since it goes on after the agent has ended.
+fn enable_delay_accounting(kernel: &dyn Kernel) {
+    if let DelayAccounting::On(_) = kernel.delay_accounting() {
+        tracing::info!("delay accounting is on already");
+        return;
+    }
+    match kernel.enable_delay_accounting() {
+        Ok(()) => tracing::info!(
+            "turned delay accounting on for tasks that begin from now on; it stays on after the agent has ended (sysctl kernel.task_delayacct=0 turns it off)"
+        ),
+        Err(error) => tracing::warn!(
+            "--enable-delay-accounting has no effect: {error}; set kernel.task_delayacct=1 by sysctl.d, or start the kernel with the parameter delayacct"
+        ),
+    }
+}
+
+/// Opens the kernel that the configuration names, and takes down how large receive buffers it grants.
+fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
+    let receive_buffer = &mut config.reader.receive_buffer;
+    match config.kernel {
+        KernelChoice::Linux => {
+            let kernel = LinuxKernel::new(*receive_buffer)?;
+            Ok(Arc::new(match config.ignore_known_bad_kernel {
+                true => kernel.ignoring_known_bugs(),
+                false => kernel,
+            }))
+        }
+        KernelChoice::Sim(spec) => {
+            let kernel = SimKernel::start(spec, *receive_buffer).map_err(StartError::Simulation)?;
+            *receive_buffer = spec.granted(*receive_buffer);
+            Ok(Arc::new(kernel))
         }
     }
 }

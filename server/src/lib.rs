@@ -1,13 +1,15 @@
-//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`], [`security`],
-//! [`rpc`], [`listen`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager.
+//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
+//! [`readiness`], [`security`], [`rpc`], [`listen`], [`config`], [`doctor`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager.
 
 pub mod agent;
 pub mod config;
+pub mod doctor;
 pub mod exits;
 pub mod handover;
 pub mod inherit;
 pub mod listen;
 pub mod netlink;
+pub mod readiness;
 pub mod rpc;
 pub mod security;
 pub mod taskstats;

@@ -9,7 +9,9 @@ use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Wak
 use crate::taskstats::queue::{CpuQueue, Queues, Slots, Source};
 use crate::taskstats::reply::REGISTER;
 use crate::taskstats::wire::Command;
-use crate::taskstats::{Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Wake};
+use crate::taskstats::{
+    Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Namespace, Wake,
+};
 
 /// Messages taken by one system call; more would only make the memory that they go through larger.
 const SLOTS: usize = 64;
@@ -49,13 +51,6 @@ impl LinuxListener {
             queues: Queues::new(Inbox::new(SLOTS, slot_bytes)),
             poller: Poller::new().map_err(|source| failed("epoll_create", source))?,
         })
-    }
-
-    /// Stops to listen on a CPU and forgets what its socket holds.
-    pub(super) fn abandon(&mut self, cpu: u32) {
-        if let Some(queue) = self.queues.remove(cpu) {
-            self.deregister(cpu, &queue);
-        }
     }
 
     /// Goes on with a socket that an earlier listener kept.
@@ -110,6 +105,11 @@ impl LinuxListener {
             for message in Messages::new(&reply[..length]) {
                 match message.kind() {
                     MessageKind::Acknowledgement => return Ok(()),
+                    // Its list is right, so what is invalid is the place that it comes from
+                    // (`add_del_listener` in `kernel/taskstats.c`).
+                    MessageKind::Error(libc::EINVAL) => {
+                        return Err(KernelError::WrongNamespace { namespace: Namespace::Pid });
+                    }
                     MessageKind::Error(errno) => return Err(refused(REGISTER, errno)),
                     MessageKind::Generic { .. } | MessageKind::Malformed => {}
                 }

@@ -1,17 +1,25 @@
 //! The kernel that runs this machine.
 
+mod accounting;
 mod listener;
+mod namespaces;
 mod query;
+mod self_test;
 mod system;
 
 use std::sync::OnceLock;
 
+pub use self::namespaces::Placement;
+
+use self::accounting::Switch;
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
-use self::system::System;
 use super::reply::{failed, refused};
 use super::wire::FAMILY;
-use super::{Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, Listener, Stats, TaskId};
+use super::{
+    Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, KnownBad, Listener, SelfTest, Stats,
+    TaskId,
+};
 use crate::netlink::resolve_family;
 
 /// Asks and listens to the running kernel through generic netlink.
@@ -29,8 +37,12 @@ pub struct LinuxKernel {
     /// The family's id, once it was found. It stays the same until the next boot.
     family: OnceLock<u16>,
     queries: QuerySockets,
-    system: System,
+    possible_cpus: Cpumask,
+    delay_accounting: Switch,
     receive_buffer: usize,
+    release: String,
+    /// Why the kernel must not be asked.
+    bug: Option<&'static KnownBad>,
 }
 
 impl LinuxKernel {
@@ -41,15 +53,50 @@ impl LinuxKernel {
     /// # Errors
     /// When sysfs does not tell which CPUs are possible.
     pub fn new(receive_buffer: usize) -> Result<Self, KernelError> {
+        Self::of_release(system::release(), receive_buffer)
+    }
+
+    /// Prepares to ask a kernel of a given release, which decides whether it may be asked at all.
+    ///
+    /// # Errors
+    /// As [`LinuxKernel::new`].
+    pub fn of_release(release: String, receive_buffer: usize) -> Result<Self, KernelError> {
         Ok(Self {
             family: OnceLock::new(),
             queries: QuerySockets::default(),
-            system: System::new()?,
+            possible_cpus: system::possible_cpus()?,
+            delay_accounting: Switch::new(&release),
             receive_buffer,
+            bug: KnownBad::of(&release),
+            release,
         })
     }
 
+    /// Asks the kernel even if it is known that it may panic.
+    #[must_use]
+    pub fn ignoring_known_bugs(self) -> Self {
+        Self { bug: None, ..self }
+    }
+
+    /// The kernel's release, as `uname -r` prints it.
+    #[must_use]
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// Looks for the generic netlink family of taskstats, without asking it anything.
+    ///
+    /// # Errors
+    /// [`KernelError::NoFamily`] when there is none; [`KernelError::KnownBadKernel`] when it must not
+    /// be asked.
+    pub fn find_family(&self) -> Result<(), KernelError> {
+        self.family().map(drop)
+    }
+
     fn family(&self) -> Result<u16, KernelError> {
+        if let Some(bug) = self.bug {
+            return Err(KernelError::KnownBadKernel { release: self.release.clone(), bug });
+        }
         if let Some(family) = self.family.get() {
             return Ok(*family);
         }
@@ -62,8 +109,8 @@ impl LinuxKernel {
 
     /// Opens a listener whose slots fit this kernel's longest message: a task's and a group's record.
     fn new_listener(&self) -> Result<LinuxListener, KernelError> {
-        system::check_namespaces()?;
         let family = self.family()?;
+        namespaces::check()?;
         let one_record = self.queries.reply_bytes(family, TaskId::Pid(std::process::id()))?;
         let possible = self.possible_cpus().to_string();
         LinuxListener::new(family, possible, self.receive_buffer, 2 * one_record)
@@ -84,7 +131,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn possible_cpus(&self) -> &Cpumask {
-        self.system.possible_cpus()
+        &self.possible_cpus
     }
 
     fn online_cpus(&self) -> Result<Cpumask, KernelError> {
@@ -92,15 +139,15 @@ impl Kernel for LinuxKernel {
     }
 
     fn delay_accounting(&self) -> DelayAccounting {
-        self.system.delay_accounting()
+        self.delay_accounting.read()
     }
 
-    fn check_exits(&self) -> Result<(), KernelError> {
-        let mut listener = self.new_listener()?;
-        let Some(cpu) = self.possible_cpus().iter().next() else { return Ok(()) };
-        listener.open(cpu)?;
-        listener.abandon(cpu);
-        Ok(())
+    fn enable_delay_accounting(&self) -> Result<(), KernelError> {
+        self.delay_accounting.turn_on()
+    }
+
+    fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
+        self_test::run(&mut self.new_listener()?, cpus)
     }
 
     fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
@@ -113,5 +160,56 @@ impl Kernel for LinuxKernel {
             listener.adopt(socket)?;
         }
         Ok(Box::new(listener))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BAD: &str = "6.12.79-101.147.amzn2023.x86_64";
+    const RECEIVE_BUFFER: usize = 64 << 10;
+
+    /// Nothing is sent to a kernel that may panic: not even its family is looked for.
+    #[test]
+    fn a_known_bad_kernel_is_not_touched() {
+        let kernel = LinuxKernel::of_release(BAD.to_owned(), RECEIVE_BUFFER).unwrap();
+        let cpus = Cpumask::from_iter([0]);
+        let refusals = [
+            kernel.query(TaskId::Pid(1)).err(),
+            kernel.query_many(&[TaskId::Tgid(1)]).err(),
+            kernel.find_family().err(),
+            kernel.self_test(&cpus).err(),
+            kernel.check_exits().err(),
+            kernel.listen().err(),
+            kernel.adopt(Vec::new()).err(),
+        ];
+        for refusal in refusals {
+            let error = refusal.unwrap();
+            assert!(matches!(error, KernelError::KnownBadKernel { .. }), "{error}");
+            let text = error.to_string();
+            for named in [BAD, "coroot-node-agent/issues/376", "--ignore-known-bad-kernel"] {
+                assert!(text.contains(named), "{text}");
+            }
+        }
+        assert_eq!(kernel.family.get(), None);
+    }
+
+    /// Who takes the risk is answered.
+    #[test]
+    fn a_known_bad_kernel_can_be_asked_all_the_same() {
+        let kernel = LinuxKernel::of_release(BAD.to_owned(), RECEIVE_BUFFER).unwrap();
+        let kernel = kernel.ignoring_known_bugs();
+        assert!(kernel.query(TaskId::Pid(std::process::id())).is_ok());
+        assert!(kernel.check_exits().is_ok());
+    }
+
+    /// Each CPU that runs tells of the task that ended on it.
+    #[test]
+    fn the_self_test_hears_of_every_cpu() {
+        let kernel = LinuxKernel::new(RECEIVE_BUFFER).unwrap();
+        let online = kernel.online_cpus().unwrap();
+        let tested = kernel.self_test(&online).unwrap();
+        assert_eq!(tested, SelfTest { heard: online, ..SelfTest::default() });
     }
 }

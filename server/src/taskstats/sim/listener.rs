@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::socket::{Bell, BellWaker, SimInbox, Socket};
-use super::world::PortId;
+use super::socket::{Bell, BellWaker, Purpose, SimInbox, Socket};
+use super::world::{PortId, World};
 use super::{Shared, Time};
 use crate::taskstats::queue::{CpuQueue, Queues, Source};
 use crate::taskstats::reply::{REGISTER, refused};
@@ -16,6 +16,7 @@ use crate::taskstats::{
 #[derive(Debug)]
 pub(super) struct SimListener {
     shared: Arc<Shared>,
+    purpose: Purpose,
     queues: Queues<BoundSocket>,
     bell: Arc<Bell>,
 }
@@ -40,9 +41,14 @@ impl Source for BoundSocket {
 }
 
 impl SimListener {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, purpose: Purpose) -> Self {
         let queues = Queues::new(SimInbox::default());
-        Self { shared, queues, bell: Arc::default() }
+        Self { shared, purpose, queues, bell: Arc::default() }
+    }
+
+    fn bind(&self, world: &mut World, cpu: u32) -> (PortId, Arc<Socket>) {
+        let bell = Arc::clone(&self.bell);
+        world.bind(Socket::new(self.shared.limit, bell, cpu, self.purpose))
     }
 
     /// Closes all sockets as a process does that is killed: their registrations stay.
@@ -56,7 +62,7 @@ impl SimListener {
     /// The messages that wait on a CPU's socket, whoever registered it.
     pub(super) fn open_silently(&mut self, cpu: u32) {
         let mut world = self.shared.world();
-        let (port, socket) = world.bind(self.shared.receive_buffer, Arc::clone(&self.bell), cpu);
+        let (port, socket) = self.bind(&mut world, cpu);
         self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }));
     }
 }
@@ -68,7 +74,7 @@ impl Listener for SimListener {
 
     fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
         let mut world = self.shared.world();
-        let (port, socket) = world.bind(self.shared.receive_buffer, Arc::clone(&self.bell), cpu);
+        let (port, socket) = self.bind(&mut world, cpu);
         // A port id can inherit the registration of a listener that died.
         world.deregister(port);
         if let Err(errno) = world.register(port, &Cpumask::from_iter([cpu])) {

@@ -23,8 +23,12 @@ pub use world::{Report, World};
 
 use self::clock::Clock;
 use self::listener::SimListener;
+use self::socket::Purpose;
 use super::reply::{QUERY, account, failed, refused};
-use super::{Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, Listener, Stats, TaskId};
+use super::{
+    Cpumask, DelayAccounting, Exit, ExitSink, KeptSocket, Kernel, KernelError, Listener, SelfTest,
+    Stats, TaskId,
+};
 
 /// A simulated machine behind the seam.
 ///
@@ -54,7 +58,8 @@ struct Shared {
     world: Mutex<World>,
     /// Who waits for the world, so that its clock lets them.
     waiting: AtomicUsize,
-    receive_buffer: usize,
+    /// The true size that a socket's queue may have.
+    limit: usize,
     time: Time,
 }
 
@@ -102,7 +107,9 @@ impl SimKernel {
         let spec = *world.spec();
         let possible = (0..spec.cpus).collect();
         let (world, waiting) = (Mutex::new(world), AtomicUsize::new(0));
-        let shared = Arc::new(Shared { world, waiting, receive_buffer, time });
+        // The kernel doubles what is asked for.
+        let limit = 2 * spec.granted(receive_buffer);
+        let shared = Arc::new(Shared { world, waiting, limit, time });
         Self { shared, spec, possible, clock: None }
     }
 
@@ -117,7 +124,7 @@ impl SimKernel {
     /// # Errors
     /// As [`Listener::open`].
     pub fn leave_dead_listener(&self, cpu: u32) -> Result<(), KernelError> {
-        let mut listener = SimListener::new(Arc::clone(&self.shared));
+        let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Watch);
         listener.open(cpu)?;
         listener.die();
         Ok(())
@@ -127,9 +134,16 @@ impl SimKernel {
     /// had registered. For tests.
     #[must_use]
     pub fn heir(&self, cpu: u32) -> Box<dyn Listener> {
-        let mut listener = SimListener::new(Arc::clone(&self.shared));
+        let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Watch);
         listener.open_silently(cpu);
         Box::new(listener)
+    }
+
+    /// Has a task of its own end on a CPU; returns its id, or `None` if there was none left.
+    fn end_a_task(&self, cpu: u32) -> Option<u32> {
+        let mut world = self.world();
+        let pid = world.spawn()?;
+        world.exit(pid, cpu, 0).then_some(pid)
     }
 
     fn threads_of(&self, tgid: u32) -> Option<Vec<u32>> {
@@ -190,19 +204,35 @@ impl Kernel for SimKernel {
     }
 
     fn delay_accounting(&self) -> DelayAccounting {
-        if self.spec.delay_accounting { DelayAccounting::On } else { DelayAccounting::Off }
+        self.world().delay_accounting()
     }
 
-    fn check_exits(&self) -> Result<(), KernelError> {
-        let mut listener = SimListener::new(Arc::clone(&self.shared));
-        listener.open(0)
+    fn enable_delay_accounting(&self) -> Result<(), KernelError> {
+        self.world().enable_delay_accounting();
+        Ok(())
+    }
+
+    fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
+        let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Probe);
+        let mut tested = SelfTest::default();
+        for cpu in cpus.iter() {
+            listener.open(cpu)?;
+            let Some(pid) = self.end_a_task(cpu) else {
+                tested.untested.insert(cpu);
+                continue;
+            };
+            let mut heard = Probe { pid, heard: false };
+            listener.close(cpu, &mut heard);
+            if heard.heard { &mut tested.heard } else { &mut tested.silent }.insert(cpu);
+        }
+        Ok(tested)
     }
 
     fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
         if !self.world().has_family() {
             return Err(KernelError::NoFamily);
         }
-        Ok(Box::new(SimListener::new(Arc::clone(&self.shared))))
+        Ok(Box::new(SimListener::new(Arc::clone(&self.shared), Purpose::Watch)))
     }
 
     fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
@@ -218,6 +248,22 @@ impl Kernel for SimKernel {
 
     fn simulated(&self) -> Option<String> {
         Some(format!("sim:{}", self.spec))
+    }
+}
+
+/// Listens for one exit. Exits that were dropped would have arrived, but for their number.
+struct Probe {
+    pid: u32,
+    heard: bool,
+}
+
+impl ExitSink for Probe {
+    fn exit(&mut self, exit: &Exit) {
+        self.heard |= exit.task.identity.pid == Some(self.pid);
+    }
+
+    fn dropped(&mut self, _: u32, _: u64) {
+        self.heard = true;
     }
 }
 

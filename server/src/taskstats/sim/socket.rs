@@ -32,6 +32,16 @@ pub(super) struct Socket {
     bell: Arc<Bell>,
     /// What the bell calls it.
     number: u32,
+    purpose: Purpose,
+}
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Exits that somebody watches.
+    Watch,
+    /// A self-test.
+    Probe,
 }
 
 #[derive(Debug)]
@@ -67,7 +77,7 @@ pub(super) struct Mishap {
 
 impl Socket {
     /// Opens a socket with an empty queue of at most `limit` bytes of true size.
-    pub(super) fn new(limit: usize, bell: Arc<Bell>, number: u32) -> Self {
+    pub(super) fn new(limit: usize, bell: Arc<Bell>, number: u32, purpose: Purpose) -> Self {
         let queue = Queue {
             messages: VecDeque::new(),
             charged: 0,
@@ -77,7 +87,12 @@ impl Socket {
             overflowed: false,
             told: false,
         };
-        Self { queue: Mutex::new(queue), bell, number }
+        Self { queue: Mutex::new(queue), bell, number, purpose }
+    }
+
+    /// Whether its messages are counted among those sent.
+    pub(super) fn is_watched(&self) -> bool {
+        self.purpose == Purpose::Watch
     }
 
     /// Delivers a message of `length` bytes, or drops it (`netlink_attachskb`). A message that will
@@ -253,7 +268,8 @@ mod tests {
     const NO_MEMORY: Mishap = Mishap { no_memory: true, truncated: false };
 
     fn socket(messages: usize) -> Arc<Socket> {
-        Arc::new(Socket::new(messages * truesize(MESSAGE), Arc::default(), 3))
+        let limit = messages * truesize(MESSAGE);
+        Arc::new(Socket::new(limit, Arc::default(), 3, Purpose::Watch))
     }
 
     fn send(socket: &Socket, count: usize) {

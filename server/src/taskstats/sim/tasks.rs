@@ -69,6 +69,8 @@ pub(super) struct Moment {
     pub(super) now: Duration,
     /// When the machine began, since 1970.
     pub(super) booted_at: Duration,
+    /// Tasks born from then on have delay accounts; `None` for nobody.
+    pub(super) accounted_since: Option<Duration>,
 }
 
 /// What is to be born.
@@ -321,7 +323,7 @@ impl Group {
             age_us: age_us(task.born),
             group_age_us: age_us(self.leader.born),
             version: spec.version,
-            delay_accounting: spec.delay_accounting,
+            delay_accounting: at.accounted_since.is_some_and(|since| task.born >= since),
         }
     }
 }
@@ -342,7 +344,8 @@ mod tests {
     use super::*;
 
     const BIRTH: Birth = Birth { program: 1, seed: 5, born: Duration::ZERO };
-    const NOW: Moment = Moment { now: Duration::from_secs(9), booted_at: Duration::ZERO };
+    const NOW: Moment =
+        Moment { now: Duration::from_secs(9), booted_at: Duration::ZERO, accounted_since: None };
 
     /// After the last id come those that are free, and whoever lives keeps his.
     #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::taskstats::{Depth, Exit, ExitSink};
+use crate::taskstats::{DelayCoverage, Depth, Exit, ExitSink};
 
 const BUFFER: usize = 1 << 20;
 
@@ -245,6 +245,39 @@ fn skipped_exits_are_counted() {
     assert_eq!((report.exits, report.workload_exits, report.unmade), (400, 400, 200));
     assert_eq!(heard.all(), report.sent);
     assert!(heard.lost() >= 67 + 66, "{:?}", heard.dropped);
+}
+
+/// A self-test hears its own exit on every CPU, is not counted, and leaves nothing behind.
+#[test]
+fn a_self_test_hears_every_cpu() {
+    let kernel = kernel("cpus=3,rate=0");
+    let tested = kernel.self_test(kernel.possible_cpus()).unwrap();
+    let heard = kernel.possible_cpus().clone();
+    assert_eq!(tested, SelfTest { heard, ..SelfTest::default() });
+    assert_eq!(kernel.world().report().sent, 0);
+    assert_eq!(kernel.world().listeners(1), 0);
+    assert!(matches!(
+        kernel.self_test(&[3].into_iter().collect()),
+        Err(KernelError::System { .. })
+    ));
+}
+
+/// Turned on, delays are accounted of those that are born from then on.
+#[test]
+fn delay_accounting_reaches_those_who_are_born_later() {
+    let kernel = kernel("cpus=1,rate=0,delayacct=off");
+    let waited = |pid| {
+        let stats = kernel.query(TaskId::Pid(pid)).unwrap();
+        (kernel.delay_accounting().of_task(&stats), stats.delays[1].unwrap().count > 0)
+    };
+    let old = kernel.world().spawn().unwrap();
+    kernel.world().advance(Duration::from_secs(60));
+    assert_eq!(waited(old), (DelayCoverage::Off, false));
+    kernel.enable_delay_accounting().unwrap();
+    let new = kernel.world().spawn().unwrap();
+    kernel.world().advance(Duration::from_secs(60));
+    assert_eq!(waited(old), (DelayCoverage::Partial, false));
+    assert!(waited(new).1);
 }
 
 /// In real time, exits arrive by themselves, and the end comes at once.

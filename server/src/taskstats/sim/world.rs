@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chance::{Chance, mix};
-use super::socket::{Bell, Mishap, Socket};
+use super::socket::{Mishap, Socket};
 use super::spec::{Spec, Vanish};
 use super::tasks::{Birth, Moment, Tasks};
 use crate::netlink::Composer;
 use crate::taskstats::wire::{exit_message, exit_message_bytes, reply_message};
-use crate::taskstats::{Cpumask, TaskId};
+use crate::taskstats::{Cpumask, DelayAccounting, Since, TaskId};
 
 /// When the machine began, since 1970, if nobody says.
 const EPOCH: Duration = Duration::from_secs(1_700_000_000);
@@ -41,6 +41,8 @@ pub struct World {
     spec: Spec,
     now: Duration,
     booted_at: Duration,
+    /// Since when delay accounts are kept, on the machine's own clock; `None` when they are not.
+    accounted_since: Option<Duration>,
     tasks: Tasks,
     /// The processes that the workload ends, by the id of their leaders.
     workload: Vec<u32>,
@@ -79,7 +81,8 @@ pub struct Report {
     pub exits: u64,
     /// Exits of the workload, which follow from the rate.
     pub workload_exits: u64,
-    /// Messages that were sent to sockets, counted for each, whether they then fitted or not.
+    /// Messages that were sent to sockets, counted for each, whether they then fitted or not; but for
+    /// those of self-tests.
     pub sent: u64,
     /// Exits of the workload that came faster than this program can work them out. Their messages are
     /// dropped on the way, as by a kernel without memory, and counted as sent and dropped.
@@ -100,6 +103,7 @@ impl World {
             spec,
             now: OLDEST,
             booted_at: now.saturating_sub(OLDEST),
+            accounted_since: spec.delay_accounting.then_some(Duration::ZERO),
             tasks: Tasks::new(spec.tasks as usize),
             workload: Vec::new(),
             cpus: vec![Cpu::default(); spec.cpus as usize],
@@ -167,7 +171,7 @@ impl World {
             cpu.sequence = cpu.sequence.wrapping_add(share);
             for socket in cpu.listeners.iter().filter_map(|port| self.ports.get(port.0)?.as_ref()) {
                 socket.drop_unmade(share);
-                self.report.sent += u64::from(share);
+                self.report.sent += u64::from(share) * u64::from(socket.is_watched());
             }
         }
     }
@@ -218,14 +222,26 @@ impl World {
         true
     }
 
+    /// Whether delay accounts are kept now.
+    pub(super) fn delay_accounting(&self) -> DelayAccounting {
+        match self.accounted_since {
+            None => DelayAccounting::Off,
+            Some(Duration::ZERO) => DelayAccounting::On(Since::Boot),
+            Some(since) => {
+                let on_at = self.booted_at + since;
+                DelayAccounting::On(Since::Between { off_at: Some(on_at), on_at })
+            }
+        }
+    }
+
+    /// Keeps delay accounts of the tasks that are born from now on.
+    pub(super) fn enable_delay_accounting(&mut self) {
+        self.accounted_since.get_or_insert(self.now);
+    }
+
     /// Opens a socket under the lowest port id that is free; one that was just closed, if any.
-    pub(super) fn bind(
-        &mut self,
-        receive_buffer: usize,
-        bell: Arc<Bell>,
-        number: u32,
-    ) -> (PortId, Arc<Socket>) {
-        let socket = Arc::new(Socket::new(self.spec.granted(receive_buffer) * 2, bell, number));
+    pub(super) fn bind(&mut self, socket: Socket) -> (PortId, Arc<Socket>) {
+        let socket = Arc::new(socket);
         let free = self.ports.iter().position(Option::is_none);
         let port = free.unwrap_or_else(|| {
             self.ports.push(None);
@@ -314,7 +330,8 @@ impl World {
     }
 
     fn moment(&self) -> Moment {
-        Moment { now: self.now, booted_at: self.booted_at }
+        let Self { now, booted_at, accounted_since, .. } = *self;
+        Moment { now, booted_at, accounted_since }
     }
 
     fn birth(&mut self) -> Birth {
@@ -385,7 +402,7 @@ impl World {
         cpu_lists.listeners.retain(|port| {
             // A listener whose socket has gone is taken out of the list.
             let Some(Some(socket)) = ports.get(port.0) else { return false };
-            *sent += 1;
+            *sent += u64::from(socket.is_watched());
             let mishap = Mishap {
                 no_memory: chance.happens(faults.overflow.0),
                 truncated: chance.happens(faults.truncate.0),
