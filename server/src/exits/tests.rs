@@ -21,13 +21,12 @@ use crate::taskstats::sim::SimKernel;
 const CPUS: u32 = 3;
 /// Watchers beside the reference.
 const WATCHERS: usize = 4;
-/// 4 exits in a millisecond, so that a step sees some dozens of them at most: they fit into the history,
-/// and the reference is never overtaken.
-const SPEC: &str = "cpus=3,rate=4000,threads=3,tasks=30,truncate=0.01,overflow=0.005,migrate=0.02";
-/// Overflows at six messages.
+/// Some dozens of exits in a step, which overflow the small queues now and then.
+const SPEC: &str = "cpus=3,rate=6000,threads=3,tasks=30,truncate=0.01,overflow=0.005,migrate=0.02";
+/// Overflows at six messages, so that a turn brings eighteen exits at most.
 const RECEIVE_BUFFER: usize = 4096;
-/// Holds what some steps bring, so that watchers are overtaken all the time.
-const HISTORY: usize = 64 * 1024;
+/// Holds what some turns bring, so that watchers are overtaken all the time, but for the reference.
+const HISTORY: usize = 16 * 1024;
 
 thread_local! {
     static NOW: Cell<Instant> = Cell::new(Instant::now());
@@ -270,7 +269,7 @@ proptest! {
     #[test]
     fn every_watcher_accounts_for_what_the_kernel_sent(
         seed in any::<u64>(),
-        steps in proptest::collection::vec(step(), 1..60),
+        steps in proptest::collection::vec(step(), 1..120),
         selections in selections(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
