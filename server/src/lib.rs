@@ -1,5 +1,6 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
-//! [`readiness`], [`security`], [`rpc`], [`listen`], [`config`], [`doctor`], [`agent`]. Beside them: [`inherit`] and [`handover`], for a service manager.
+//! [`readiness`], [`security`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`], [`agent`].
+//! Beside them: [`inherit`] and [`handover`], for a service manager, and [`telemetry`].
 
 pub mod agent;
 pub mod config;
@@ -12,4 +13,9 @@ pub mod netlink;
 pub mod readiness;
 pub mod rpc;
 pub mod security;
+pub mod serve;
 pub mod taskstats;
+pub mod telemetry;
+
+#[cfg(test)]
+mod seeds;

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 13] = [
+    "telemetry",
     "netlink",
     "taskstats",
     "exits",
@@ -14,6 +15,7 @@ const LAYERS: [&str; 11] = [
     "inherit",
     "handover",
     "listen",
+    "serve",
     "config",
     "doctor",
 ];

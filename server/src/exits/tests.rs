@@ -190,7 +190,9 @@ impl Run {
             }
             Step::Resume(number) => {
                 let account = &mut self.accounts[number];
-                if let Some(watcher) = account.watcher.take().filter(|it| !it.begins_with_loss()) {
+                // One that has a loss to tell is not at its cursor yet.
+                let is_there = |watcher: &mut Watcher| !watcher.begins_with_loss();
+                if let Some(watcher) = account.watcher.take_if(is_there) {
                     let start = Start::After(watcher.cursor());
                     drop(watcher);
                     begin(&self.exits, &mut self.reader, account, start).await;

@@ -5,6 +5,8 @@ mod cpumask;
 mod decode;
 mod delay_accounting;
 mod exit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod kernel;
 mod known_bad;
 mod layout;
@@ -30,4 +32,4 @@ pub use stats::{
     Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
     Memory, Stats, TaskIdentity,
 };
-pub use wire::exit_message;
+pub use wire::{decode_exit_message, decode_reply_message, exit_message};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::wire::{COMMAND_NEW, decode_exit};
+use super::wire::exits_in;
 use super::{Depth, Drained, ExitSink};
-use crate::netlink::{MessageKind, Messages, Received};
+use crate::netlink::Received;
 
 /// System calls at one queue before the others get their turn; then it stays ready.
 const CALLS_A_TURN: usize = 64;
@@ -210,11 +210,8 @@ fn deliver(cpu: u32, inbox: &mut impl Slots, count: usize, sink: &mut dyn ExitSi
 }
 
 fn deliver_datagram(cpu: u32, datagram: &[u8], sink: &mut dyn ExitSink) {
-    for message in Messages::new(datagram) {
-        let MessageKind::Generic { command: COMMAND_NEW, attributes } = message.kind() else {
-            continue;
-        };
-        match decode_exit(attributes, cpu, message.header.sequence) {
+    for exit in exits_in(datagram, cpu) {
+        match exit {
             Some(exit) => sink.exit(&exit),
             // Counted, so that nothing is lost silently.
             None => sink.dropped(cpu, 1),
