@@ -19,6 +19,8 @@ mod wire;
 
 pub use build::build;
 pub use cpumask::{Cpumask, CpumaskError};
+#[cfg(test)]
+pub(crate) use decode::swapped::{decode_swapped, swap};
 pub use decode::{Provenance, decode};
 pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
 pub use exit::{Exit, WaitStatus};
@@ -27,7 +29,8 @@ pub use kernel::{
     TaskId, Wake,
 };
 pub use known_bad::{KNOWN_BAD_KERNELS, KnownBad};
-pub use linux::{LinuxKernel, Placement};
+pub use linux::{LinuxKernel, Placement, RawListener};
+pub use queue::MessageSink;
 pub use stats::{
     Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
     Memory, Stats, TaskIdentity,

@@ -40,6 +40,34 @@ pub(super) trait Slots {
     fn enlarge(&mut self, cpu: u32, truncated: u64);
 }
 
+/// Where a listener puts the kernel's own bytes.
+pub trait MessageSink {
+    /// One datagram of the kernel, from its `nlmsghdr` on: the exit of one task.
+    fn datagram(&mut self, cpu: u32, datagram: &[u8]);
+
+    /// Exits of a CPU that the kernel dropped after those it delivered so far.
+    fn dropped(&mut self, cpu: u32, count: u64);
+}
+
+/// Decodes what it is given, for a sink that takes exits.
+pub(super) struct Decoding<'a>(pub(super) &'a mut dyn ExitSink);
+
+impl MessageSink for Decoding<'_> {
+    fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
+        for exit in exits_in(datagram, cpu) {
+            match exit {
+                Some(exit) => self.0.exit(&exit),
+                // Counted, so that nothing is lost silently.
+                None => self.0.dropped(cpu, 1),
+            }
+        }
+    }
+
+    fn dropped(&mut self, cpu: u32, count: u64) {
+        self.0.dropped(cpu, count);
+    }
+}
+
 /// The queue of a CPU.
 #[derive(Debug)]
 pub(super) struct CpuQueue<S> {
@@ -95,14 +123,14 @@ impl<S: Source> Queues<S> {
     }
 
     /// Empties a queue that was taken out, and tells its last drops.
-    pub(super) fn finish(&mut self, mut queue: CpuQueue<S>, sink: &mut dyn ExitSink) -> S {
+    pub(super) fn finish(&mut self, mut queue: CpuQueue<S>, sink: &mut impl MessageSink) -> S {
         while queue.take(Depth::Empty, &mut self.inbox, sink).more {}
         queue.check_drops(sink);
         queue.socket
     }
 
     /// Empties the queues that are ready.
-    pub(super) fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
+    pub(super) fn drain(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
         let mut drained = Drained::default();
         let mut ready = std::mem::take(&mut self.ready);
         ready.retain(|cpu| {
@@ -118,7 +146,7 @@ impl<S: Source> Queues<S> {
     }
 
     /// Reads all drop counters.
-    pub(super) fn check_drops(&mut self, sink: &mut dyn ExitSink) {
+    pub(super) fn check_drops(&mut self, sink: &mut impl MessageSink) {
         for queue in self.queues.values_mut() {
             queue.check_drops(sink);
         }
@@ -138,7 +166,7 @@ impl<S: Source> CpuQueue<S> {
     }
 
     /// Takes messages until the queue is as empty as wanted, or its turn is over.
-    fn take(&mut self, depth: Depth, inbox: &mut S::Inbox, sink: &mut dyn ExitSink) -> Taken {
+    fn take(&mut self, depth: Depth, inbox: &mut S::Inbox, sink: &mut impl MessageSink) -> Taken {
         let mut messages = 0;
         for _ in 0..CALLS_A_TURN {
             match self.socket.receive_many(inbox) {
@@ -169,7 +197,7 @@ impl<S: Source> CpuQueue<S> {
     }
 
     /// Tells what was dropped: all of it came after all that the queue held.
-    fn emptied(&mut self, error: &io::Error, sink: &mut dyn ExitSink) {
+    fn emptied(&mut self, error: &io::Error, sink: &mut impl MessageSink) {
         if error.kind() != io::ErrorKind::WouldBlock {
             tracing::error!(cpu = self.cpu, %error, "receiving exits failed");
         }
@@ -178,7 +206,7 @@ impl<S: Source> CpuQueue<S> {
         }
     }
 
-    fn check_drops(&mut self, sink: &mut dyn ExitSink) {
+    fn check_drops(&mut self, sink: &mut impl MessageSink) {
         let drops = match self.socket.drops() {
             Ok(drops) => drops,
             Err(error) => {
@@ -195,26 +223,16 @@ impl<S: Source> CpuQueue<S> {
 }
 
 /// Hands the first `count` messages of the inbox to the sink.
-fn deliver(cpu: u32, inbox: &mut impl Slots, count: usize, sink: &mut dyn ExitSink) {
+fn deliver(cpu: u32, inbox: &mut impl Slots, count: usize, sink: &mut impl MessageSink) {
     let mut truncated = 0;
     for received in inbox.received(count) {
         match received {
-            Received::Datagram(datagram) => deliver_datagram(cpu, datagram, sink),
+            Received::Datagram(datagram) => sink.datagram(cpu, datagram),
             Received::Truncated => truncated += 1,
         }
     }
     if truncated > 0 {
         inbox.enlarge(cpu, truncated);
         sink.dropped(cpu, truncated);
-    }
-}
-
-fn deliver_datagram(cpu: u32, datagram: &[u8], sink: &mut dyn ExitSink) {
-    for exit in exits_in(datagram, cpu) {
-        match exit {
-            Some(exit) => sink.exit(&exit),
-            // Counted, so that nothing is lost silently.
-            None => sink.dropped(cpu, 1),
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
-use crate::taskstats::queue::{CpuQueue, Queues, Slots, Source};
+use crate::taskstats::queue::{CpuQueue, Decoding, MessageSink, Queues, Slots, Source};
 use crate::taskstats::reply::REGISTER;
 use crate::taskstats::wire::Command;
 use crate::taskstats::{
@@ -51,6 +51,18 @@ impl LinuxListener {
             queues: Queues::new(Inbox::new(SLOTS, slot_bytes)),
             poller: Poller::new().map_err(|source| failed("epoll_create", source))?,
         })
+    }
+
+    /// As [`Listener::close`], with the kernel's bytes.
+    pub(super) fn close_into(&mut self, cpu: u32, sink: &mut impl MessageSink) {
+        let Some(queue) = self.queues.remove(cpu) else { return };
+        self.deregister(cpu, &queue);
+        self.queues.finish(queue, sink);
+    }
+
+    /// As [`Listener::drain`], with the kernel's bytes.
+    pub(super) fn drain_into(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
+        self.queues.drain(depth, sink)
     }
 
     /// Goes on with a socket that an earlier listener kept.
@@ -151,9 +163,7 @@ impl Listener for LinuxListener {
     }
 
     fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
-        let Some(queue) = self.queues.remove(cpu) else { return };
-        self.deregister(cpu, &queue);
-        self.queues.finish(queue, sink);
+        self.close_into(cpu, &mut Decoding(sink));
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
@@ -163,11 +173,11 @@ impl Listener for LinuxListener {
     }
 
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
-        self.queues.drain(depth, sink)
+        self.drain_into(depth, &mut Decoding(sink))
     }
 
     fn check_drops(&mut self, sink: &mut dyn ExitSink) {
-        self.queues.check_drops(sink);
+        self.queues.check_drops(&mut Decoding(sink));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::socket::{Bell, BellWaker, Purpose, SimInbox, Socket};
 use super::world::{PortId, World};
 use super::{Shared, Time};
-use crate::taskstats::queue::{CpuQueue, Queues, Source};
+use crate::taskstats::queue::{CpuQueue, Decoding, Queues, Source};
 use crate::taskstats::reply::{REGISTER, refused};
 use crate::taskstats::{
     Cpumask, Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Wake,
@@ -97,7 +97,7 @@ impl Listener for SimListener {
     fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
         let Some(queue) = self.queues.remove(cpu) else { return };
         self.shared.world().deregister(queue.socket.port);
-        let BoundSocket { port, .. } = self.queues.finish(queue, sink);
+        let BoundSocket { port, .. } = self.queues.finish(queue, &mut Decoding(sink));
         self.shared.world().close(port);
     }
 
@@ -111,11 +111,11 @@ impl Listener for SimListener {
     }
 
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
-        self.queues.drain(depth, sink)
+        self.queues.drain(depth, &mut Decoding(sink))
     }
 
     fn check_drops(&mut self, sink: &mut dyn ExitSink) {
-        self.queues.check_drops(sink);
+        self.queues.check_drops(&mut Decoding(sink));
     }
 }
 

@@ -1,0 +1,51 @@
+//! Exits as the kernel's own bytes, for those who keep them.
+
+use std::time::Duration;
+
+use super::listener::LinuxListener;
+use crate::taskstats::queue::MessageSink;
+use crate::taskstats::{Depth, KernelError, Listener, Wake};
+
+/// Takes exits from the kernel without reading what they say, with one bounded queue a CPU.
+#[derive(Debug)]
+pub struct RawListener {
+    inner: LinuxListener,
+}
+
+impl RawListener {
+    pub(super) fn new(inner: LinuxListener) -> Self {
+        Self { inner }
+    }
+
+    /// As [`Listener::waker`].
+    #[must_use]
+    pub fn waker(&self) -> Box<dyn Wake> {
+        self.inner.waker()
+    }
+
+    /// As [`Listener::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
+        self.inner.open(cpu)
+    }
+
+    /// As [`Listener::close`].
+    pub fn close(&mut self, cpu: u32, sink: &mut impl MessageSink) {
+        self.inner.close_into(cpu, sink);
+    }
+
+    /// As [`Listener::wait`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
+        self.inner.wait(timeout)
+    }
+
+    /// Takes what the queues hold that [`RawListener::wait`] found filled.
+    pub fn drain(&mut self, sink: &mut impl MessageSink) {
+        self.inner.drain_into(Depth::Empty, sink);
+    }
+}
