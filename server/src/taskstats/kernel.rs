@@ -230,6 +230,19 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// # Errors
     /// When a socket is not one that this kernel's listeners keep.
     fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError>;
+
+    /// The version of `struct taskstats` that the kernel speaks.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn version(&self) -> Result<u16, KernelError> {
+        Ok(self.query(TaskId::Pid(std::process::id()))?.version)
+    }
+
+    /// What is simulated, as the command line says it; `None` for a real kernel.
+    fn simulated(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a self-test found: each CPU is in one of the sets.
