@@ -22,10 +22,11 @@ use crate::config::{Config, ConfigError};
 use crate::exits::{self, Exits, WatchError};
 use crate::handover::{self, Handover, Predecessor, StoredSocket};
 use crate::inherit::Inherited;
-use crate::listen::{BindError, Incoming, Listener};
+use crate::listen::{BindError, Incoming, Listener, Security};
 use crate::readiness::{Keeper, Readiness};
 use crate::rpc::{Node, NodeError, Service};
 use crate::security::Callers;
+use crate::security::tls::{Reloader, TlsError};
 use crate::serve::Server;
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
@@ -42,6 +43,8 @@ const BLOCKING_THREADS: usize = 4;
 #[derive(Debug)]
 pub struct Agent {
     listeners: Vec<Listener>,
+    /// Of TCP listeners, unless these are plaintext.
+    certificates: Option<Reloader>,
     kernel: Arc<dyn Kernel>,
     exits: Arc<Exits>,
     node: Arc<Node>,
@@ -56,6 +59,8 @@ pub struct Agent {
 #[derive(Debug)]
 pub struct Running {
     serving: JoinHandle<()>,
+    /// Reads certificates again when they change.
+    reloading: Option<JoinHandle<()>>,
     stop: CancellationToken,
     exits: Arc<Exits>,
     node: Arc<Node>,
@@ -94,6 +99,9 @@ pub enum StartError {
     /// The machine told too little about itself.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// There is no TLS with the certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// So did procfs.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -159,7 +167,9 @@ impl Agent {
         let always_watch = always_watch.transpose().map_err(StartError::AlwaysWatch)?;
         let (stored, passed) = sort_inherited(inherited);
         let listeners = bind_listeners(&config, passed).await?;
+        let certificates = load_certificates(&config)?;
         let mut node = Node::read(config.node_name.clone())?;
+        node.tls = certificates.as_ref().map(Reloader::tls);
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
         if handover.is_some() && std::env::var_os(NOTIFY_SOCKET).is_none() {
@@ -184,6 +194,7 @@ impl Agent {
         }
         Ok(Self {
             listeners,
+            certificates,
             kernel,
             exits: Arc::new(exits),
             node: Arc::new(node),
@@ -210,6 +221,7 @@ impl Agent {
             health: health.clone(),
             always_watch: self.always_watch,
         };
+        let security = security(&self.config, self.certificates.as_ref());
         let Config { policy, redaction, limits, connection, .. } = self.config;
         let callers = Arc::new(Callers::new(policy, redaction, limits));
         let service = Service::new(
@@ -226,9 +238,10 @@ impl Agent {
         let routes = add_reflection(routes, longest)?.prepare();
         let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();
-        let incoming = Incoming::new(self.listeners);
+        let incoming = Incoming::new(self.listeners, security);
         Ok(Running {
             serving: tokio::spawn(server.run(incoming, stop.clone())),
+            reloading: self.certificates.map(|certificates| tokio::spawn(certificates.run())),
             stop,
             exits: self.exits,
             node: self.node,
@@ -284,6 +297,11 @@ impl Running {
         // Beside the event loop, because it waits for the reader and writes a file.
         let ended = tokio::task::spawn_blocking(move || end.run());
         let drained = tokio::time::timeout(timeout, async {
+            if let Some(reloading) = self.reloading.take() {
+                reloading.abort();
+                // It was told to end, and has nothing to say.
+                drop(reloading.await);
+            }
             let ended = ended.await.is_ok();
             ended && (&mut self.serving).await.is_ok()
         });
@@ -348,6 +366,7 @@ async fn bind_listeners(
 ) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     if passed.is_empty() {
+        config.check_tls_is_used(config.listen.iter())?;
         for address in &config.listen {
             listeners.push(Listener::bind(address).await?);
         }
@@ -359,7 +378,19 @@ async fn bind_listeners(
         config.check_plaintext(&listener.address()?)?;
         listeners.push(listener);
     }
+    let addresses: Vec<_> = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
+    config.check_tls_is_used(addresses.iter())?;
     Ok(listeners)
+}
+
+fn load_certificates(config: &Config) -> Result<Option<Reloader>, TlsError> {
+    let tls = config.tls.as_ref();
+    tls.map(|tls| Reloader::start(tls.files.clone(), tls.min_version)).transpose()
+}
+
+fn security(config: &Config, certificates: Option<&Reloader>) -> Option<Security> {
+    let handshake_timeout = config.tls.as_ref()?.handshake_timeout;
+    Some(Security { tls: certificates?.tls(), handshake_timeout })
 }
 
 /// What an earlier run left, or `None` with a word why it cannot be used.

@@ -8,7 +8,8 @@ use anyhow::Context;
 use clap::Parser;
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
-use taskstatsd::config::{Args, Command, Config, ConfigError};
+use taskstatsd::capture::{self, RecordError, Recorder};
+use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError};
 use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use taskstatsd::telemetry;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     match args.command.clone() {
         None => report(run(args)),
         Some(Command::Doctor(asked)) => doctor::run(args, asked),
+        Some(Command::Capture(asked)) => report(record(&args, asked)),
     }
 }
 
@@ -34,7 +36,11 @@ fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
         Err(error) => {
             eprintln!("taskstatsd: {}", explain(&error));
             let usage = error.downcast_ref::<ConfigError>().is_some()
-                || matches!(error.downcast_ref(), Some(StartError::AlwaysWatch(_)));
+                || matches!(
+                    error.downcast_ref(),
+                    Some(StartError::AlwaysWatch(_) | StartError::Config(_))
+                )
+                || matches!(error.downcast_ref(), Some(RecordError::Cpus(_)));
             if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -42,17 +48,23 @@ fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
     let inherited = inherit::take().context("the service manager's LISTEN_FDS is malformed")?;
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| ConfigError::Log {
-        filter: args.log.clone(),
-        reason: error.to_string(),
-    })?;
-    telemetry::start_log(filter, args.log_format);
+    log(&args)?;
     let config = Config::try_from(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
     let outcome = runtime.block_on(serve(config, inherited));
     // Calls that still run in the kernel do not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+/// Begins to log to standard error.
+fn log(args: &Args) -> Result<(), ConfigError> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| ConfigError::Log {
+        filter: args.log.clone(),
+        reason: error.to_string(),
+    })?;
+    telemetry::start_log(filter, args.log_format);
+    Ok(())
 }
 
 /// The error and its causes, but for those that it has told already.
@@ -94,6 +106,24 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
             Ok(ExitCode::from(CUT_OFF))
         }
     }
+}
+
+/// Takes a capture, until its time is over or a signal asks for its end.
+fn record(args: &Args, asked: CaptureArgs) -> anyhow::Result<ExitCode> {
+    log(args)?;
+    let plan = asked.plan(args)?;
+    let runtime = agent::runtime().context("starting the runtime failed")?;
+    let totals = runtime.block_on(async {
+        let mut signals = Signals::install().context("installing signal handlers failed")?;
+        let recorder = Recorder::prepare(&plan)?;
+        eprintln!("taskstatsd: capturing the exits of CPUs {}", recorder.header().cpus);
+        anyhow::Ok(capture::record(recorder, signals.recv()).await?)
+    })?;
+    let capture::Totals { exits, replies, dropped } = totals;
+    eprintln!(
+        "taskstatsd: captured {exits} exits and {replies} replies; {dropped} exits were lost"
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The signals that ask for an end.

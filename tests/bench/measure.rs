@@ -8,6 +8,7 @@ mod latency;
 mod lost;
 mod query;
 mod stall;
+mod tls;
 mod watchers;
 
 use std::env;
@@ -41,6 +42,8 @@ pub(crate) enum Measurement {
     History,
     /// Cost of an exit with many CPUs.
     Growth,
+    /// Cost of TLS beside a unix socket, and handshakes.
+    Tls,
 }
 
 /// What all measurements need to know.
@@ -87,7 +90,7 @@ impl Bench {
 
 impl Measurement {
     /// Everything, in the order in which it is run.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Lost,
         Self::Idle,
         Self::Exits,
@@ -97,6 +100,7 @@ impl Measurement {
         Self::Query,
         Self::History,
         Self::Growth,
+        Self::Tls,
     ];
 
     /// The name in figures and on the command line.
@@ -111,6 +115,7 @@ impl Measurement {
             Self::Query => query::NAME,
             Self::History => history::NAME,
             Self::Growth => growth::NAME,
+            Self::Tls => tls::NAME,
         }
     }
 
@@ -131,6 +136,7 @@ impl Measurement {
             Self::Query => query::round(bench, report),
             Self::History => history::round(bench, round, report),
             Self::Growth => growth::round(bench, round, report),
+            Self::Tls => tls::round(bench, round, report),
         }
         .with_context(|| format!("measure {}", self.name()))
     }
@@ -145,6 +151,7 @@ impl Measurement {
             Self::Query => query::relate(report),
             Self::History => history::relate(report),
             Self::Growth => growth::relate(report),
+            Self::Tls => tls::relate(report),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
 mod broken_peers;
+mod capture;
 mod command;
 mod cpus;
 mod crowd;
@@ -23,6 +24,7 @@ mod load;
 mod logs;
 mod loss;
 mod misplaced;
+mod mutual_tls;
 mod policy;
 mod python;
 mod queries;
@@ -32,11 +34,13 @@ mod registration;
 mod replaying;
 mod restarting;
 mod resuming;
+mod rotation;
 mod shutdown;
 mod soak;
 mod startup;
 mod stopped;
 mod support;
+mod tls;
 mod unprivileged;
 mod watchdog;
 mod witness;

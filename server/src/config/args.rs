@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
-use super::{Command, LimitArgs, PolicyArgs};
+use super::{Command, LimitArgs, PolicyArgs, TlsArgs};
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
 
@@ -14,7 +14,13 @@ use crate::telemetry::LogFormat;
 ///
 /// It needs CAP_NET_ADMIN and the host's pid, network and user namespaces, and nothing else.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "taskstatsd", version, max_term_width = 100)]
+#[command(
+    name = "taskstatsd",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct Args {
     /// What to do instead of serving.
@@ -31,9 +37,13 @@ pub struct Args {
     )]
     pub listen: Vec<ListenAddress>,
 
-    /// Allow tcp:// listeners, which have neither encryption nor authentication.
+    /// Allow tcp:// listeners without TLS, which have neither encryption nor authentication.
     #[arg(long, env = "TASKSTATSD_INSECURE")]
     pub insecure: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would stand in the help text")]
+    pub tls: TlsArgs,
 
     /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
     #[arg(

@@ -6,9 +6,11 @@ use std::{fs, io};
 
 use taskstats_proto::v1;
 
+use super::certificates;
 use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
 use crate::readiness::Verdict;
+use crate::security::tls::Tls;
 use crate::security::{Callers, Limit, Refused, Resource};
 use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since, TaskId};
 
@@ -33,6 +35,8 @@ pub struct Node {
     pub instance_id: String,
     /// When it began, since 1970.
     pub started_at: Duration,
+    /// What TCP listeners are secured with.
+    pub tls: Option<Arc<Tls>>,
     /// When the machine started, since 1970, as far as procfs tells.
     booted_at: Option<Duration>,
     /// The kernel's struct version, once it was asked.
@@ -59,6 +63,7 @@ impl Node {
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            tls: None,
             booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default()),
             version: OnceLock::new(),
         })
@@ -105,6 +110,8 @@ impl Node {
             exits: Some(exits_state(verdict)),
             counters: Some(counters(exits, callers)),
             history: Some(history(exits)),
+            certificates: self.tls.as_deref().map(certificates::in_use).unwrap_or_default(),
+            tls: self.tls.as_deref().map(certificates::counts),
             delay_accounting_since: self.accounted_since(delays).map(timestamp),
         }
     }
