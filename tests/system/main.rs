@@ -2,6 +2,7 @@
 //!
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
+mod attacks;
 mod broken_peers;
 mod capture;
 mod command;
@@ -10,6 +11,7 @@ mod crowd;
 mod cycles;
 mod delays;
 mod discovery;
+mod disk;
 mod exits;
 mod fields;
 mod grpcurl;
@@ -38,7 +40,9 @@ mod rotation;
 mod shutdown;
 mod soak;
 mod startup;
+mod starved;
 mod stopped;
+mod stuck;
 mod support;
 mod tls;
 mod unprivileged;

@@ -58,6 +58,9 @@ pub enum ConfigError {
     /// The state folder is none.
     #[error("--state-dir {path} is no folder; make it first: mkdir -m 700 -p {path}", path = .0.display())]
     StateDir(PathBuf),
+    /// A flag says nothing to a capture.
+    #[error("--{0} is a setting of the serving agent, and says nothing to a capture; leave it out")]
+    NotForCapture(String),
     /// Two listeners are the same.
     #[error("{0} is given twice as a listener")]
     Twice(ListenAddress),
