@@ -146,7 +146,7 @@ impl Account {
         let received = sequences.len() as u64;
         match self.lost() {
             Some(lost) => {
-                assert_eq!(received + lost, wanted.len() as u64, "received + lost = sent")
+                assert_eq!(received + lost, wanted.len() as u64, "received + lost = sent");
             }
             None => assert!(received <= wanted.len() as u64),
         }

@@ -29,7 +29,7 @@ impl Chance {
     }
 
     /// A number from 1 to `bound`, each as likely.
-    pub(super) fn from_one_to(&mut self, bound: u32) -> u32 {
+    pub(super) fn one_to(&mut self, bound: u32) -> u32 {
         let below = u64::from(bound).saturating_mul(self.next() >> u32::BITS) >> u32::BITS;
         u32::try_from(below).unwrap_or(0) + 1
     }
@@ -67,7 +67,7 @@ mod tests {
         (0..200).for_each(|_| seen[chance.below(5)] = true);
         assert_eq!(seen, [true; 5]);
         assert_eq!(chance.below(0), 0);
-        let from_one: Vec<u32> = (0..200).map(|_| chance.from_one_to(3)).collect();
+        let from_one: Vec<u32> = (0..200).map(|_| chance.one_to(3)).collect();
         assert_eq!((from_one.iter().min(), from_one.iter().max()), (Some(&1), Some(&3)));
         assert!(!chance.happens(0));
         assert!(chance.happens(1_000_000));

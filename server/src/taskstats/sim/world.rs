@@ -365,12 +365,12 @@ impl World {
         while self.tasks.count() <= self.spec.tasks as usize {
             let mut birth = self.birth();
             if aged {
-                let age = OLDEST / (1 + self.chances.workload.from_one_to(1000));
+                let age = OLDEST / (1 + self.chances.workload.one_to(1000));
                 birth.born = self.now.saturating_sub(age);
             }
             let Some(tgid) = self.tasks.spawn(birth, Some(self.workload.len())) else { return };
             self.workload.push(tgid);
-            for _ in 1..self.chances.workload.from_one_to(most_threads) {
+            for _ in 1..self.chances.workload.one_to(most_threads) {
                 let seed = self.chances.workload.next();
                 self.tasks.spawn_thread(tgid, Birth { seed, ..birth });
             }
