@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
 use taskstatsd::capture::{self, RecordError, Recorder};
@@ -22,11 +22,12 @@ const CUT_OFF: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let matches = Args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match args.command.clone() {
         None => report(run(args)),
         Some(Command::Doctor(asked)) => doctor::run(args, asked),
-        Some(Command::Capture(asked)) => report(record(&args, asked)),
+        Some(Command::Capture(asked)) => report(record(&args, asked, &matches)),
     }
 }
 
@@ -109,7 +110,8 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
 }
 
 /// Takes a capture, until its time is over or a signal asks for its end.
-fn record(args: &Args, asked: CaptureArgs) -> anyhow::Result<ExitCode> {
+fn record(args: &Args, asked: CaptureArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    CaptureArgs::check_flags(matches)?;
     log(args)?;
     let plan = asked.plan(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;

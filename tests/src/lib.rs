@@ -6,7 +6,9 @@
 pub mod accounting;
 pub mod agent;
 pub mod binaries;
+pub mod caller;
 pub mod certificates;
+pub mod cgroup;
 pub mod chance;
 pub mod client;
 pub mod cpus;
@@ -21,6 +23,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod load;
 pub mod manager;
+pub mod mount;
 pub mod notify;
 pub mod peer;
 pub mod place;

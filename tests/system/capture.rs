@@ -48,11 +48,23 @@ async fn senseless_captures_are_refused() -> Result<()> {
         (&["--seconds", "1", "--receive-buffer", "1KiB"], "--receive-buffer"),
         (&[], "--seconds"),
     ] {
-        let said = Peer::run(&binaries::taskstatsd()?, [&["capture"], arguments].concat()).await?;
+        let arguments = [&["capture"], arguments].concat();
+        let said = Peer::run(&binaries::taskstatsd()?, &arguments).await?;
         assert_eq!(said.code, Some(USAGE), "{arguments:?}: {}", said.stderr);
         assert!(said.stderr.contains(named), "{arguments:?}: {}", said.stderr);
         assert_eq!(said.stdout, "");
     }
+    Ok(())
+}
+
+/// A flag of the serving agent is not passed over.
+#[tokio::test]
+async fn a_flag_that_says_nothing_to_a_capture_is_refused() -> Result<()> {
+    let _load = Load::light()?;
+    let arguments = ["--max-watchers", "3", "capture", "--seconds", "1"];
+    let said = Peer::run(&binaries::taskstatsd()?, arguments).await?;
+    assert_eq!(said.code, Some(USAGE), "{}", said.stderr);
+    assert!(said.stderr.contains("--max-watchers"), "{}", said.stderr);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
+mod attacks;
 mod broken_peers;
 mod capture;
 mod command;
@@ -11,6 +12,7 @@ mod crowd;
 mod cycles;
 mod delays;
 mod discovery;
+mod disk;
 mod exits;
 mod fields;
 mod grpcurl;
@@ -40,7 +42,9 @@ mod shutdown;
 mod simulated;
 mod soak;
 mod startup;
+mod starved;
 mod stopped;
+mod stuck;
 mod support;
 mod tls;
 mod unprivileged;

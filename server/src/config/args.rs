@@ -14,13 +14,7 @@ use crate::telemetry::LogFormat;
 ///
 /// It needs CAP_NET_ADMIN and the host's pid, network and user namespaces, and nothing else.
 #[derive(Clone, Debug, Parser)]
-#[command(
-    name = "taskstatsd",
-    version,
-    max_term_width = 100,
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true
-)]
+#[command(name = "taskstatsd", version, max_term_width = 100)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct Args {
     /// What to do instead of serving.

@@ -3,12 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory};
+
 use super::{Args, ConfigError, bytes, check_receive_buffer};
 use crate::capture::Plan;
 use crate::taskstats::TaskId;
 
 /// The longest capture: a busy node tells about 100 GiB of exits in that time.
 const MAX_SECONDS: u64 = 24 * 60 * 60;
+
+/// Flags of the agent that hold for a capture too.
+const SHARED: [&str; 4] = ["receive_buffer", "ignore_known_bad_kernel", "log", "log_format"];
 
 /// What to capture, and where to.
 #[derive(clap::Args, Clone, Debug)]
@@ -35,6 +41,22 @@ pub struct CaptureArgs {
 }
 
 impl CaptureArgs {
+    /// Refuses flags of the agent that a capture would pass over.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotForCapture`].
+    pub fn check_flags(matches: &ArgMatches) -> Result<(), ConfigError> {
+        let command = Args::command();
+        let is_given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let mut ids = command.get_arguments().map(|argument| argument.get_id().as_str());
+        // Help and version end the program before.
+        let known = |id: &&str| matches.try_contains_id(id).is_ok();
+        match ids.find(|id| known(id) && is_given(id) && !SHARED.contains(id)) {
+            None => Ok(()),
+            Some(id) => Err(ConfigError::NotForCapture(id.replace('_', "-"))),
+        }
+    }
+
     /// Checks what was asked for, with the settings that hold for all that the program does.
     ///
     /// # Errors

@@ -64,6 +64,9 @@ pub enum ConfigError {
          there is nothing to hand over; leave one of them out"
     )]
     SimulatedState,
+    /// A flag says nothing to a capture.
+    #[error("--{0} is a setting of the serving agent, and says nothing to a capture; leave it out")]
+    NotForCapture(String),
     /// Two listeners are the same.
     #[error("{0} is given twice as a listener")]
     Twice(ListenAddress),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -17,10 +17,13 @@ use tonic::transport::server::Connected;
 use super::handshake::{Handshakes, Secured};
 use super::{Listener, Security};
 use crate::security::Principal;
+use crate::telemetry::Throttle;
 
 /// How long nothing is accepted after a failure. With no descriptors left, each try would fail at
 /// once, and trying without end would take a whole CPU.
 const PAUSE: Duration = Duration::from_millis(100);
+/// One line for many failures: without descriptors, each pause ends in another one.
+static FAILURES: Throttle = Throttle::new(Duration::from_secs(10));
 
 /// Connections of several listeners, as they come.
 #[derive(Debug)]
@@ -108,7 +111,9 @@ impl futures_util::Stream for Incoming {
                 // Its handshake has begun, and wants to be polled.
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
+                    if let Some(untold) = FAILURES.pass(Instant::now()) {
+                        tracing::warn!(%error, untold, "accepting a connection failed");
+                    }
                     self.pause = Some(Box::pin(sleep(PAUSE)));
                     return Poll::Ready(Some(Err(error)));
                 }
