@@ -221,9 +221,14 @@ impl Agent {
             health: health.clone(),
             always_watch: self.always_watch,
         };
-        let security = security(&self.config, self.certificates.as_ref());
+        let (tls, certificates) = (self.config.tls.clone(), self.certificates.as_ref());
         let Config { policy, redaction, limits, connection, .. } = self.config;
         let callers = Arc::new(Callers::new(policy, redaction, limits));
+        let security = tls.zip(certificates).map(|(config, certificates)| Security {
+            tls: certificates.tls(),
+            handshake_timeout: config.handshake_timeout,
+            callers: Arc::clone(&callers),
+        });
         let service = Service::new(
             self.kernel,
             Arc::clone(&self.exits),
@@ -405,11 +410,6 @@ async fn bind_listeners(
 fn load_certificates(config: &Config) -> Result<Option<Reloader>, TlsError> {
     let tls = config.tls.as_ref();
     tls.map(|tls| Reloader::start(tls.files.clone(), tls.min_version)).transpose()
-}
-
-fn security(config: &Config, certificates: Option<&Reloader>) -> Option<Security> {
-    let handshake_timeout = config.tls.as_ref()?.handshake_timeout;
-    Some(Security { tls: certificates?.tls(), handshake_timeout })
 }
 
 /// What an earlier run left, or `None` with a word why it cannot be used.

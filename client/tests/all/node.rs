@@ -138,5 +138,5 @@ async fn a_simulated_kernel_is_labelled() {
     let table = run(&agent, &["node"]).await.stdout;
     assert!(text(&table).contains("  simulated           sim:cpus=4\n"), "{}", text(&table));
     let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;
-    assert!(text(&compact).contains(" simulated=sim:cpus=4\n"), "{}", text(&compact));
+    assert!(text(&compact).contains(" simulated=\"sim:cpus=4\"\n"), "{}", text(&compact));
 }
