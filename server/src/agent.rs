@@ -14,12 +14,14 @@ use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Sandbox};
 use crate::exits::{self, Claim, Exits, WatchError};
 use crate::handover::{self, Handover, Predecessor, StoredSocket};
 use crate::inherit::Inherited;
-use crate::listen::{BindError, Incoming, Listener};
+use crate::listen::{BindError, Incoming, ListenAddress, Listener};
+use crate::notify;
 use crate::rpc::{Node, NodeError, Service};
+use crate::sandbox::{self, Gap, Paths, SandboxError};
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
@@ -35,22 +37,21 @@ const STREAMS_PER_CONNECTION: u32 = 256;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a peer may take to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Set by a service manager that speaks `sd_notify(3)`.
-const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// The longest drain while sockets wait for a successor: nobody reads them meanwhile.
 const HANDOVER_DRAIN: Duration = Duration::from_secs(1);
 /// Threads beside the event loop, for calls whose kernel time grows with what they ask for.
 const BLOCKING_THREADS: usize = 4;
 
-/// An agent with bound listeners, which does not serve yet.
+/// An agent with bound listeners, which does not serve yet, and has no thread but the caller's.
 #[derive(Debug)]
 pub struct Agent {
     listeners: Vec<Listener>,
     kernel: Arc<dyn Kernel>,
-    exits: Arc<Exits>,
-    node: Arc<Node>,
+    node: Node,
     handover: Option<Handover>,
-    always_watch: Option<Claim>,
+    /// Sockets that an earlier run left.
+    stored: Vec<StoredSocket>,
+    always_watch: Option<Cpumask>,
     config: Config,
 }
 
@@ -92,6 +93,9 @@ pub enum StartError {
     /// A descriptor that the service manager passed may not be listened on.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Rights could not be given up.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The CPUs to always listen to are no CPUs.
     #[error("--always-watch: {0}")]
     AlwaysWatch(#[source] CpumaskError),
@@ -144,35 +148,63 @@ impl Agent {
         let always_watch = always_watch.transpose().map_err(StartError::AlwaysWatch)?;
         let (stored, passed) = sort_inherited(inherited);
         let listeners = bind_listeners(&config, passed).await?;
-        let mut node = Node::read(config.node_name.clone())?;
+        let node = Node::read(config.node_name.clone())?;
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
-        if handover.is_some() && std::env::var_os(NOTIFY_SOCKET).is_none() {
+        if handover.is_some() && !notify::is_heard() {
             tracing::warn!("--state-dir has no effect without a service manager");
         }
-        let predecessor = predecessor(handover.as_ref(), stored);
-        let exits = start_exits(&config, &kernel, &mut node, predecessor)?;
-        let always_watch = match always_watch {
+        if let Err(error) = notify::connect() {
+            tracing::warn!(%error, "the service manager cannot be reached");
+        }
+        Ok(Self { listeners, kernel, node, handover, stored, always_watch, config })
+    }
+
+    /// Gives up all rights of this process that serving does not take, unless the configuration says
+    /// otherwise. The process must have no other thread yet.
+    ///
+    /// # Errors
+    /// [`StartError::Sandbox`]; some rights are gone then.
+    pub fn confine(mut self) -> Result<Self, StartError> {
+        self.node.sandbox = match &self.config.sandbox {
+            Sandbox::Off => sandbox::none(),
+            Sandbox::On(user) => sandbox::enter(user.as_ref(), &self.paths())?,
+        };
+        Ok(self)
+    }
+
+    /// The files that it goes on to use.
+    fn paths(&self) -> Paths {
+        let mut paths = Paths::new();
+        for listener in &self.listeners {
+            // Of one that the service manager made, the file is the manager's.
+            if let (Listener::Unix(_, Some(_)), Ok(ListenAddress::Unix(path))) =
+                (listener, listener.address())
+            {
+                paths.remove_socket(&path);
+            }
+        }
+        if let Some(folder) = &self.config.state_dir {
+            paths.keep_state(folder);
+        }
+        paths
+    }
+
+    /// Takes up what an earlier run left, and serves until [`Running::drain`].
+    ///
+    /// # Errors
+    /// When exits cannot be taken, or the contract's descriptors cannot be served.
+    pub async fn serve(mut self) -> Result<Running, StartError> {
+        self.log_start();
+        let stored = std::mem::take(&mut self.stored);
+        let predecessor = predecessor(self.handover.as_ref(), stored);
+        let exits = start_exits(&self.config, &self.kernel, &mut self.node, predecessor)?;
+        let exits = Arc::new(exits);
+        let node = Arc::new(self.node);
+        let always_watch = match self.always_watch {
             Some(cpus) => Some(exits.claim(cpus).await?),
             None => None,
         };
-        Ok(Self {
-            listeners,
-            kernel,
-            exits: Arc::new(exits),
-            node: Arc::new(node),
-            handover,
-            always_watch,
-            config,
-        })
-    }
-
-    /// Serves until [`Running::drain`].
-    ///
-    /// # Errors
-    /// When the contract's descriptors cannot be served.
-    pub async fn serve(self) -> Result<Running, StartError> {
-        self.log_start();
         let watchable = self.kernel.check_exits();
         if let Err(error) = &watchable {
             tracing::warn!("{error}");
@@ -184,12 +216,8 @@ impl Agent {
         };
         health.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
         health.set_service_status(SERVICE_NAME, service_status).await;
-        let service = Service::new(
-            self.kernel,
-            Arc::clone(&self.exits),
-            Arc::clone(&self.node),
-            self.config.limits,
-        );
+        let service =
+            Service::new(self.kernel, Arc::clone(&exits), Arc::clone(&node), self.config.limits);
         let service =
             TaskstatsServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
         let router = server().add_service(service).add_service(health_service);
@@ -200,16 +228,23 @@ impl Agent {
         Ok(Running {
             serving: tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped)),
             stop,
-            exits: self.exits,
-            node: self.node,
+            exits,
+            node,
             handover: self.handover,
-            _always_watch: self.always_watch,
+            _always_watch: always_watch,
             health,
             drain_timeout: self.config.drain_timeout,
         })
     }
 
     fn log_start(&self) {
+        tracing::info!("rights: {}", self.node.sandbox);
+        for gap in &self.node.sandbox.gaps {
+            match gap {
+                Gap::NoSandbox => tracing::warn!("{gap}"),
+                _ => tracing::info!("{gap}"),
+            }
+        }
         for listener in &self.listeners {
             match listener.address() {
                 Ok(address) => tracing::info!("listening on {address}"),
@@ -239,7 +274,7 @@ impl Running {
         let end = Ending {
             exits: Arc::clone(&self.exits),
             node: Arc::clone(&self.node),
-            handover: self.handover.take().filter(|_| std::env::var_os(NOTIFY_SOCKET).is_some()),
+            handover: self.handover.take().filter(|_| notify::is_heard()),
         };
         let timeout = match end.handover {
             Some(_) => self.drain_timeout.min(HANDOVER_DRAIN),

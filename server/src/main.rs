@@ -9,6 +9,8 @@ use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, StartError};
 use taskstatsd::config::{Args, Config, ConfigError};
 use taskstatsd::inherit::{self, Inherited};
+use taskstatsd::notify;
+use taskstatsd::sandbox::SandboxError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -23,7 +25,10 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("taskstatsd: {}", explain(&error));
             let usage = error.downcast_ref::<ConfigError>().is_some()
-                || matches!(error.downcast_ref(), Some(StartError::AlwaysWatch(_)));
+                || matches!(
+                    error.downcast_ref(),
+                    Some(StartError::AlwaysWatch(_) | StartError::Sandbox(SandboxError::User(_)))
+                );
             if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -57,13 +62,14 @@ fn explain(error: &anyhow::Error) -> String {
 
 async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install().context("installing signal handlers failed")?;
-    let mut running = Agent::bind(config, inherited).await?.serve().await?;
-    notify(&[NotifyState::Ready]);
+    let bound = Agent::bind(config, inherited).await?;
+    let mut running = bound.confine()?.serve().await?;
+    tell(&[NotifyState::Ready]);
     tokio::select! {
         () = signals.recv() => {}
         reason = running.failed() => anyhow::bail!("serving ended: {reason}"),
     }
-    notify(&[NotifyState::Stopping]);
+    tell(&[NotifyState::Stopping]);
     tracing::info!("draining; a second signal ends at once");
     let drained = tokio::select! {
         drained = running.drain() => drained,
@@ -104,8 +110,8 @@ impl Signals {
 }
 
 /// Tells the service manager, if there is one.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = notify::send(state) {
         tracing::warn!(%error, "telling the service manager failed");
     }
 }

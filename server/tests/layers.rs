@@ -4,8 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 9] =
-    ["netlink", "taskstats", "exits", "security", "rpc", "inherit", "handover", "listen", "config"];
+const LAYERS: [&str; 11] = [
+    "netlink",
+    "taskstats",
+    "exits",
+    "security",
+    "sandbox",
+    "rpc",
+    "inherit",
+    "notify",
+    "handover",
+    "listen",
+    "config",
+];
 
 /// The only files with `unsafe`: system calls that no crate in use wraps.
 const UNSAFE_FILES: [&str; 2] = ["netlink/socket.rs", "inherit.rs"];

@@ -9,6 +9,7 @@ pub mod chance;
 pub mod client;
 pub mod cpus;
 pub mod deadline;
+pub mod folder;
 pub mod follow;
 pub mod journal;
 pub mod kernel;

@@ -551,6 +551,35 @@ pub struct GetNodeResponse {
     /// What the agent remembers.
     #[prost(message, optional, tag = "13")]
     pub history: ::core::option::Option<History>,
+    /// What the agent's process may do on its node.
+    #[prost(message, optional, tag = "18")]
+    pub sandbox: ::core::option::Option<Sandbox>,
+}
+/// What a process gave up, and what is left.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sandbox {
+    /// Effective user id.
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    /// Effective group id.
+    #[prost(uint32, tag = "2")]
+    pub gid: u32,
+    /// Effective capabilities, as capabilities(7) names them, in small letters and without `cap_`. Only
+    /// `net_admin` is needed; empty without any.
+    #[prost(string, repeated, tag = "3")]
+    pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether an exec could give no new rights.
+    #[prost(bool, tag = "4")]
+    pub no_new_privs: bool,
+    /// Whether system calls are filtered.
+    #[prost(bool, tag = "5")]
+    pub seccomp: bool,
+    /// The version of landlock whose rules are in force. 0: files and ports are not restricted.
+    #[prost(uint32, tag = "6")]
+    pub landlock_version: u32,
+    /// What should be in force and is not, a sentence each; empty where everything is.
+    #[prost(string, repeated, tag = "7")]
+    pub gaps: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Whether exits can be watched on this node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

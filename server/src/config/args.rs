@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
+use super::SandboxArgs;
 use crate::listen::ListenAddress;
 
 /// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
@@ -83,6 +84,10 @@ pub struct Args {
     /// Name of this node in answers; the host name by default.
     #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
     pub node_name: Option<String>,
+
+    /// What is given up.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 
     /// What to log to stderr: error, warn, info, debug, trace, or a filter by module.
     #[arg(long, value_name = "FILTER", env = "TASKSTATSD_LOG", default_value = "info")]

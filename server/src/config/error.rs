@@ -37,6 +37,11 @@ pub enum ConfigError {
     /// The state folder is none.
     #[error("--state-dir {path} is no folder; make it first: mkdir -m 700 -p {path}", path = .0.display())]
     StateDir(PathBuf),
+    /// Two flags contradict each other.
+    #[error(
+        "--user and --no-sandbox contradict each other: without the sandbox no user is left; give one of them"
+    )]
+    UserWithoutSandbox,
     /// Two listeners are the same.
     #[error("{0} is given twice as a listener")]
     Twice(ListenAddress),

@@ -2,6 +2,7 @@
 
 mod args;
 mod error;
+mod sandbox;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 pub use self::args::Args;
 pub use self::error::ConfigError;
+pub use self::sandbox::{Sandbox, SandboxArgs};
 
 use crate::exits::ReaderConfig;
 use crate::listen::ListenAddress;
@@ -52,6 +54,8 @@ pub struct Config {
     pub insecure: bool,
     /// Overrides the host name.
     pub node_name: Option<String>,
+    /// What is given up.
+    pub sandbox: Sandbox,
 }
 
 impl Config {
@@ -88,6 +92,7 @@ impl TryFrom<Args> for Config {
             always_watch: args.always_watch,
             insecure: args.insecure,
             node_name: args.node_name,
+            sandbox: Sandbox::try_from(args.sandbox)?,
         })
     }
 }

@@ -127,8 +127,7 @@ fn unwrap(bytes: &[u8]) -> Option<&[u8]> {
 /// A file that another user could have written says nothing.
 fn check_owner(path: &Path, file: &File) -> Result<(), FileError> {
     let metadata = file.metadata().map_err(|source| system("looking at", path, source))?;
-    let own = fs::metadata("/proc/self").map_err(|source| system("looking at", path, source))?;
-    if metadata.uid() != own.uid() {
+    if metadata.uid() != nix::unistd::geteuid().as_raw() {
         return Err(FileError::Foreign { path: path.to_owned(), owner: metadata.uid() });
     }
     Ok(())

@@ -8,6 +8,7 @@ use taskstats_proto::v1;
 
 use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
+use crate::sandbox::{self, InForce};
 use crate::taskstats::{Kernel, KernelError, TaskId};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -29,6 +30,8 @@ pub struct Node {
     pub instance_id: String,
     /// When it began, since 1970.
     pub started_at: Duration,
+    /// What the process may do.
+    pub sandbox: InForce,
     /// The kernel's struct version, once it was asked.
     version: OnceLock<u16>,
 }
@@ -53,6 +56,7 @@ impl Node {
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            sandbox: sandbox::in_force(),
             version: OnceLock::new(),
         })
     }
@@ -87,6 +91,7 @@ impl Node {
             exits: Some(exits_state(kernel.check_exits())),
             counters: Some(counters(exits, watchers)),
             history: Some(history(exits)),
+            sandbox: Some(describe_sandbox(&self.sandbox)),
         }
     }
 }
@@ -99,6 +104,18 @@ fn exits_state(checked: Result<(), KernelError>) -> v1::ExitsState {
             reason: error.to_string(),
             fix: error.fix().to_owned(),
         },
+    }
+}
+
+fn describe_sandbox(sandbox: &InForce) -> v1::Sandbox {
+    v1::Sandbox {
+        uid: sandbox.uid,
+        gid: sandbox.gid,
+        capabilities: sandbox.capabilities.clone(),
+        no_new_privs: sandbox.no_new_privs,
+        seccomp: sandbox.seccomp,
+        landlock_version: sandbox.landlock,
+        gaps: sandbox.gaps.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -1,0 +1,98 @@
+//! The files that a confined agent can reach, and whose they must be.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::path::{Path, PathBuf};
+
+use super::{SandboxError, User};
+
+/// What the agent reads as it runs: accounts' threads and settings of the kernel, and its own facts.
+const PROC: &str = "/proc";
+/// The CPUs that are online.
+const CPUS: &str = "/sys/devices/system/cpu";
+/// The only names that the agent gives to files in its state folder.
+const STATE_FILES: [&str; 2] = ["handover", "handover.new"];
+/// Whose folders may be given away.
+const ROOT: u32 = 0;
+/// Bits of a mode by which others than the owner may write.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// What stays open to the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paths {
+    /// Folders and files that are read.
+    pub read: BTreeSet<PathBuf>,
+    /// Folders in which files are made, read and removed.
+    pub write: BTreeSet<PathBuf>,
+    /// Folders from which files are removed.
+    pub remove: BTreeSet<PathBuf>,
+}
+
+impl Paths {
+    /// What each agent reads.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut paths = Self::default();
+        paths.read.extend([PathBuf::from(PROC), PathBuf::from(CPUS)]);
+        // A panic's backtrace takes its names from there.
+        paths.read.extend(std::env::current_exe());
+        paths
+    }
+
+    /// Adds a folder in which the agent keeps state.
+    pub fn keep_state(&mut self, folder: &Path) {
+        self.write.insert(folder.to_owned());
+    }
+
+    /// Adds the folder of a socket's file, which is removed at the end.
+    pub fn remove_socket(&mut self, socket: &Path) {
+        self.remove.extend(socket.parent().map(Path::to_owned));
+    }
+
+    /// Adds a file that is read again when it changes. Its folder stays open to the agent, and that
+    /// of what it links to, because such files are replaced by others.
+    pub fn reread(&mut self, file: &Path) {
+        self.read.extend(file.parent().map(Path::to_owned));
+        let target = fs::canonicalize(file).ok();
+        self.read.extend(target.and_then(|target| target.parent().map(Path::to_owned)));
+    }
+}
+
+/// Gives a state folder of root's to the user that root becomes.
+///
+/// # Errors
+/// When it has other files than the agent's, or others may write in it: then it is not the agent's
+/// to give away.
+pub(super) fn give_away(folder: &Path, user: User) -> Result<(), SandboxError> {
+    let failed = |source| SandboxError::StateDir { folder: folder.to_owned(), user, source };
+    let metadata = fs::metadata(folder).map_err(failed)?;
+    if metadata.uid() == user.uid {
+        return Ok(());
+    }
+    if metadata.uid() != ROOT || metadata.mode() & OTHERS_WRITE != 0 {
+        return Err(failed(io::Error::from_raw_os_error(libc::EACCES)));
+    }
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if !STATE_FILES.iter().any(|known| name == *known) {
+            let foreign = entry.path();
+            return Err(SandboxError::Foreign { folder: folder.to_owned(), foreign, user });
+        }
+        lchown(entry.path(), Some(user.uid), Some(user.gid)).map_err(failed)?;
+    }
+    std::os::unix::fs::chown(folder, Some(user.uid), Some(user.gid)).map_err(failed)?;
+    tracing::info!("gave {} to user {}, as whom the agent runs", folder.display(), user.uid);
+    Ok(())
+}
+
+/// Whether this process may make files in a folder, and enter it.
+pub(super) fn check_writable(folder: &Path, user: User) -> Result<(), SandboxError> {
+    use nix::unistd::{AccessFlags, access};
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| {
+        let source = io::Error::from_raw_os_error(errno as i32);
+        SandboxError::StateDir { folder: folder.to_owned(), user, source }
+    })
+}
