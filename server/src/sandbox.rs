@@ -90,7 +90,7 @@ pub fn enter(wanted: Option<&UserSpec>, paths: &Paths) -> Result<InForce, Sandbo
     if changed {
         paths.write.iter().try_for_each(|folder| paths::give_away(folder, user))?;
     }
-    privileges::drop_capabilities()?;
+    privileges::drop_capabilities(&mut gaps)?;
     if changed {
         paths.write.iter().try_for_each(|folder| paths::check_writable(folder, user))?;
     }

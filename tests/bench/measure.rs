@@ -7,6 +7,7 @@ mod idle;
 mod latency;
 mod lost;
 mod query;
+pub(crate) mod sandbox;
 mod stall;
 mod watchers;
 
@@ -37,6 +38,8 @@ pub(crate) enum Measurement {
     Watchers,
     /// `GetPid` beside a health check.
     Query,
+    /// `GetPid` with and without the sandbox.
+    Sandbox,
     /// Memory at rest and with a full history, and how fast that is replayed.
     History,
     /// Cost of an exit with many CPUs.
@@ -87,7 +90,7 @@ impl Bench {
 
 impl Measurement {
     /// Everything, in the order in which it is run.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Lost,
         Self::Idle,
         Self::Exits,
@@ -95,6 +98,7 @@ impl Measurement {
         Self::Stall,
         Self::Watchers,
         Self::Query,
+        Self::Sandbox,
         Self::History,
         Self::Growth,
     ];
@@ -109,6 +113,7 @@ impl Measurement {
             Self::Stall => stall::NAME,
             Self::Watchers => watchers::NAME,
             Self::Query => query::NAME,
+            Self::Sandbox => sandbox::NAME,
             Self::History => history::NAME,
             Self::Growth => growth::NAME,
         }
@@ -129,6 +134,7 @@ impl Measurement {
             Self::Stall => stall::round(bench, round, report),
             Self::Watchers => watchers::round(bench, round, report),
             Self::Query => query::round(bench, report),
+            Self::Sandbox => sandbox::round(bench, round, report),
             Self::History => history::round(bench, round, report),
             Self::Growth => growth::round(bench, round, report),
         }
@@ -143,6 +149,7 @@ impl Measurement {
             Self::Lost | Self::Idle | Self::Stall => Ok(()),
             Self::Watchers => watchers::relate(report),
             Self::Query => query::relate(report),
+            Self::Sandbox => sandbox::relate(report),
             Self::History => history::relate(report),
             Self::Growth => growth::relate(report),
         }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use anyhow::Result;
 use tempfile::TempDir;
@@ -16,6 +17,15 @@ const OPEN: u32 = 0o777;
 /// It cannot be made.
 pub fn open_to_all() -> Result<TempDir> {
     let folder = tempfile::tempdir()?;
-    fs::set_permissions(folder.path(), Permissions::from_mode(OPEN))?;
+    open_file_to_all(folder.path())?;
     Ok(folder)
+}
+
+/// Opens a file to any user, as a service manager does its socket.
+///
+/// # Errors
+///
+/// It is not there.
+pub fn open_file_to_all(path: &Path) -> Result<()> {
+    Ok(fs::set_permissions(path, Permissions::from_mode(OPEN))?)
 }

@@ -25,6 +25,7 @@ mod registration;
 mod replaying;
 mod restarting;
 mod resuming;
+mod sandbox;
 mod shutdown;
 mod soak;
 mod startup;

@@ -85,8 +85,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
     pub node_name: Option<String>,
 
-    /// What is given up.
     #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would stand in the help text")]
     pub sandbox: SandboxArgs,
 
     /// What to log to stderr: error, warn, info, debug, trace, or a filter by module.

@@ -81,7 +81,10 @@ pub(super) fn give_away(folder: &Path, user: User) -> Result<(), SandboxError> {
             let foreign = entry.path();
             return Err(SandboxError::Foreign { folder: folder.to_owned(), foreign, user });
         }
-        lchown(entry.path(), Some(user.uid), Some(user.gid)).map_err(failed)?;
+        // Somebody else's stays so, and is refused when it is read.
+        if entry.metadata().map_err(failed)?.uid() == ROOT {
+            lchown(entry.path(), Some(user.uid), Some(user.gid)).map_err(failed)?;
+        }
     }
     std::os::unix::fs::chown(folder, Some(user.uid), Some(user.gid)).map_err(failed)?;
     tracing::info!("gave {} to user {}, as whom the agent runs", folder.display(), user.uid);

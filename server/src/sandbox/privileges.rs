@@ -34,12 +34,12 @@ pub(super) fn change_user(
         Err((operation, errno)) => return Err(system(operation, errno as i32)),
     }
     // The change has emptied the effective set, and left the permitted one.
-    set("capset", &CapState { effective: held.permitted, ..held })?;
+    tried("capset", CapState { effective: held.permitted, ..held }.set_current())?;
     Ok(true)
 }
 
 /// Gives up all capabilities but [`KEPT`], and the ways to get others.
-pub(super) fn drop_capabilities() -> Result<(), SandboxError> {
+pub(super) fn drop_capabilities(gaps: &mut Vec<Gap>) -> Result<(), SandboxError> {
     let held = held()?;
     if held.effective.has(Cap::SETPCAP) {
         // What an exec could win back, if there were one.
@@ -49,9 +49,18 @@ pub(super) fn drop_capabilities() -> Result<(), SandboxError> {
     let mut kept = CapSet::empty();
     kept.set_state(KEPT, held.permitted.has(KEPT));
     let least = CapState { effective: kept, permitted: kept, inheritable: CapSet::empty() };
-    set("capset", &least)?;
+    // A service manager's own filter may be in the way. What is left then is no right of this
+    // process, but only what an exec would inherit.
+    let mut attempt = |operation, outcome| match tried(operation, outcome) {
+        Err(_) if held.permitted == kept => {
+            gaps.push(Gap::Refused { operation });
+            Ok(())
+        }
+        outcome => outcome,
+    };
+    attempt("capset", least.set_current())?;
     if ambient::is_supported() {
-        tried("prctl(PR_CAP_AMBIENT)", ambient::clear())?;
+        attempt("prctl(PR_CAP_AMBIENT)", ambient::clear())?;
     }
     tried("prctl(PR_SET_NO_NEW_PRIVS)", prctl::set_no_new_privs())?;
     // No core file has the accounts, and no other process of the user can attach.
@@ -82,10 +91,6 @@ fn become_user(user: User) -> Result<(), (&'static str, Errno)> {
 
 fn held() -> Result<CapState, SandboxError> {
     CapState::get_current().map_err(|error| system("capget", error.code()))
-}
-
-fn set(operation: &'static str, state: &CapState) -> Result<(), SandboxError> {
-    tried(operation, state.set_current())
 }
 
 fn tried(operation: &'static str, outcome: capctl::Result<()>) -> Result<(), SandboxError> {

@@ -20,6 +20,11 @@ pub enum Gap {
         /// The call that was refused.
         operation: &'static str,
     },
+    /// A right that nothing uses could not be given up.
+    Refused {
+        /// The call that was refused.
+        operation: &'static str,
+    },
     /// The kernel knows some of the rules.
     OldLandlock {
         /// The version that it knows.
@@ -57,6 +62,11 @@ impl fmt::Display for Gap {
             Self::StillRoot { operation } => write!(
                 formatter,
                 "still root by number, though without its rights: {operation} was refused"
+            ),
+            Self::Refused { operation } => write!(
+                formatter,
+                "{operation} was refused, by a filter of the service manager or container: \
+                 capabilities that an exec would inherit are left"
             ),
             Self::OldLandlock { abi } => {
                 write!(

@@ -11,7 +11,9 @@ use self::listener::LinuxListener;
 use self::query::QuerySockets;
 use self::system::System;
 use super::wire::FAMILY;
-use super::{Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, Listener, Stats, TaskId};
+use super::{
+    Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, Listener, Namespace, Stats, TaskId,
+};
 use crate::netlink::resolve_family;
 
 /// Asks and listens to the running kernel through generic netlink.
@@ -31,6 +33,8 @@ pub struct LinuxKernel {
     queries: QuerySockets,
     system: System,
     receive_buffer: usize,
+    /// Where this process is, which stays the same as long as it lives.
+    misplaced: Option<Namespace>,
 }
 
 impl LinuxKernel {
@@ -46,6 +50,7 @@ impl LinuxKernel {
             queries: QuerySockets::default(),
             system: System::new()?,
             receive_buffer,
+            misplaced: system::misplaced(),
         })
     }
 
@@ -62,7 +67,9 @@ impl LinuxKernel {
 
     /// Opens a listener whose slots fit this kernel's longest message: a task's and a group's record.
     fn new_listener(&self) -> Result<LinuxListener, KernelError> {
-        system::check_namespaces()?;
+        if let Some(namespace) = self.misplaced {
+            return Err(KernelError::WrongNamespace { namespace });
+        }
         let family = self.family()?;
         let one_record = self.queries.reply_bytes(family, TaskId::Pid(std::process::id()))?;
         let possible = self.possible_cpus().to_string();

@@ -67,22 +67,23 @@ pub(super) fn threads(tgid: u32) -> Result<Vec<u32>, KernelError> {
     Ok(threads)
 }
 
-/// Refuses where exits do not arrive although the kernel may accept the registration.
+/// The namespace in which exits do not arrive although the kernel may accept the registration, if
+/// this process is in one. To be asked while procfs still shows it: others' namespaces are closed to
+/// a process that gave up its rights.
 ///
 /// Exits are unicast in the initial network namespace only (`kernel/taskstats.c`,
 /// `send_cpu_listeners`); a registration is refused outside the initial pid and user namespaces.
-pub(super) fn check_namespaces() -> Result<(), KernelError> {
-    let elsewhere = |namespace| Err(KernelError::WrongNamespace { namespace });
+pub(super) fn misplaced() -> Option<Namespace> {
     if namespace("user").is_some_and(|inode| inode != INITIAL_USER_NAMESPACE) {
-        return elsewhere(Namespace::User);
+        return Some(Namespace::User);
     }
     if namespace("pid").is_some_and(|inode| inode != INITIAL_PID_NAMESPACE) {
-        return elsewhere(Namespace::Pid);
+        return Some(Namespace::Pid);
     }
     match (namespace("net"), inode("/proc/1/ns/net")) {
-        (Some(INITIAL_NETWORK_NAMESPACE), _) | (None, _) | (_, None) => Ok(()),
-        (Some(own), Some(initial)) if own == initial => Ok(()),
-        _ => elsewhere(Namespace::Network),
+        (Some(INITIAL_NETWORK_NAMESPACE), _) | (None, _) | (_, None) => None,
+        (Some(own), Some(initial)) if own == initial => None,
+        _ => Some(Namespace::Network),
     }
 }
 
