@@ -9,7 +9,7 @@ use divan::{Bencher, black_box};
 use prost::Message;
 use taskstats_proto::v1;
 use taskstatsd::exits::encode_event;
-use taskstatsd::taskstats::{DelayAccounting, Exit, Provenance, Stats, decode};
+use taskstatsd::taskstats::{DelayAccounting, Exit, Provenance, Since, Stats, decode};
 
 const VERSION: u16 = 16;
 /// Size of the struct of [`VERSION`].
@@ -18,6 +18,11 @@ const SIZE: usize = 560;
 const NOW: Duration = Duration::from_secs(1_795_000_000);
 /// Any sequence of an agent that has run for a day.
 const SEQUENCE: u64 = 20_000_000;
+/// Turned on a while after the boot, which takes longest to tell what a record covers.
+const ACCOUNTING: DelayAccounting = DelayAccounting::On(Since::Between {
+    off_at: Some(Duration::from_secs(1_794_000_000)),
+    on_at: Duration::from_secs(1_794_000_001),
+});
 
 /// A record that looks like that of a short-lived command: offset and value of its fields.
 const FIELDS: [(usize, u64); 24] = [
@@ -72,7 +77,7 @@ fn exit() -> Exit {
 
 fn event() -> v1::ExitEvent {
     let mut encoded = Vec::new();
-    encode_event(&mut encoded, &exit(), SEQUENCE, NOW, DelayAccounting::On);
+    encode_event(&mut encoded, &exit(), SEQUENCE, NOW, ACCOUNTING);
     let mut events = v1::ExitEvents::decode(&*encoded).unwrap_or_default().events;
     println!("an event has {} bytes, {} of prost", encoded.len(), events[0].encoded_len());
     events.swap_remove(0)
@@ -97,7 +102,7 @@ fn encode_by_hand(bencher: Bencher<'_, '_>) {
     let mut out = Vec::new();
     bencher.bench_local(|| {
         out.clear();
-        encode_event(&mut out, black_box(&exit), SEQUENCE, NOW, DelayAccounting::On);
+        encode_event(&mut out, black_box(&exit), SEQUENCE, NOW, ACCOUNTING);
         black_box(out.len())
     });
 }
@@ -121,7 +126,7 @@ fn decode_and_encode(bencher: Bencher<'_, '_>) {
         out.clear();
         let task: Stats = decode(black_box(&record), Provenance::ExitedTask);
         let exit = Exit { cpu: 1, kernel_sequence: 1_000_000, task, process: None };
-        encode_event(&mut out, &exit, SEQUENCE, NOW, DelayAccounting::On);
+        encode_event(&mut out, &exit, SEQUENCE, NOW, ACCOUNTING);
         black_box(out.len())
     });
 }

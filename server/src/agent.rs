@@ -1,5 +1,9 @@
 //! From a configuration to a running agent, and to its end.
 
+mod begin;
+mod confine;
+mod watchdog;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +18,18 @@ use tonic::transport::server::Router;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::config::{Config, ConfigError, Sandbox};
-use crate::exits::{self, Claim, Exits, WatchError};
-use crate::handover::{self, Handover, Predecessor, StoredSocket};
+use self::begin::Begun;
+use self::watchdog::{Guard, Watchdog};
+use crate::config::{Config, ConfigError};
+use crate::exits::{self, Exits, WatchError};
+use crate::handover::{Handover, StoredSocket};
 use crate::inherit::Inherited;
-use crate::listen::{BindError, Incoming, ListenAddress, Listener};
+use crate::listen::{BindError, Incoming, Listener};
 use crate::notify;
+use crate::readiness::Readiness;
 use crate::rpc::{Node, NodeError, Service};
-use crate::sandbox::{self, Gap, Paths, SandboxError};
-use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
+use crate::sandbox::SandboxError;
+use crate::taskstats::{Cpumask, CpumaskError, DelayAccounting, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
 const WHOLE_AGENT: &str = "";
@@ -63,10 +70,20 @@ pub struct Running {
     exits: Arc<Exits>,
     node: Arc<Node>,
     handover: Option<Handover>,
-    /// Keeps the CPUs of `--always-watch` listened to.
-    _always_watch: Option<Claim>,
+    readiness: Readiness,
+    watchdog: Option<Guard>,
     health: HealthReporter,
+    fail_fast: bool,
     drain_timeout: Duration,
+}
+
+/// Why an agent cannot go on.
+#[derive(Debug)]
+pub enum Failure {
+    /// A part of it ended by itself.
+    Broken(String),
+    /// Exits cannot be watched any more, and `--fail-fast` says to end then.
+    Misplaced(Arc<KernelError>),
 }
 
 /// How an agent ended.
@@ -102,6 +119,9 @@ pub enum StartError {
     /// They cannot be listened to.
     #[error("--always-watch cannot be done: {0}")]
     Claim(#[from] WatchError),
+    /// Exits cannot be watched, and the agent was not to run then.
+    #[error("exits cannot be watched, and --fail-fast says not to wait: {0}")]
+    FailFast(Arc<KernelError>),
     /// Exits cannot be served.
     #[error(transparent)]
     Exits(#[from] exits::StartError),
@@ -130,8 +150,12 @@ impl Agent {
     /// # Errors
     /// [`StartError`], with nothing left behind.
     pub async fn bind(config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
-        let kernel = Arc::new(LinuxKernel::new(config.reader.receive_buffer)?);
-        Self::bind_with(config, inherited, kernel).await
+        let kernel = LinuxKernel::new(config.reader.receive_buffer)?;
+        let kernel = match config.ignore_known_bad_kernel {
+            true => kernel.ignoring_known_bugs(),
+            false => kernel,
+        };
+        Self::bind_with(config, inherited, Arc::new(kernel)).await
     }
 
     /// Binds all listeners, for another kernel than the running one.
@@ -157,37 +181,10 @@ impl Agent {
         if let Err(error) = notify::connect() {
             tracing::warn!(%error, "the service manager cannot be reached");
         }
+        if config.enable_delay_accounting {
+            enable_delay_accounting(&*kernel);
+        }
         Ok(Self { listeners, kernel, node, handover, stored, always_watch, config })
-    }
-
-    /// Gives up all rights of this process that serving does not take, unless the configuration says
-    /// otherwise. The process must have no other thread yet.
-    ///
-    /// # Errors
-    /// [`StartError::Sandbox`]; some rights are gone then.
-    pub fn confine(mut self) -> Result<Self, StartError> {
-        self.node.sandbox = match &self.config.sandbox {
-            Sandbox::Off => sandbox::none(),
-            Sandbox::On(user) => sandbox::enter(user.as_ref(), &self.paths())?,
-        };
-        Ok(self)
-    }
-
-    /// The files that it goes on to use.
-    fn paths(&self) -> Paths {
-        let mut paths = Paths::new();
-        for listener in &self.listeners {
-            // Of one that the service manager made, the file is the manager's.
-            if let (Listener::Unix(_, Some(_)), Ok(ListenAddress::Unix(path))) =
-                (listener, listener.address())
-            {
-                paths.remove_socket(&path);
-            }
-        }
-        if let Some(folder) = &self.config.state_dir {
-            paths.keep_state(folder);
-        }
-        paths
     }
 
     /// Takes up what an earlier run left, and serves until [`Running::drain`].
@@ -196,28 +193,24 @@ impl Agent {
     /// When exits cannot be taken, or the contract's descriptors cannot be served.
     pub async fn serve(mut self) -> Result<Running, StartError> {
         self.log_start();
-        let stored = std::mem::take(&mut self.stored);
-        let predecessor = predecessor(self.handover.as_ref(), stored);
-        let exits = start_exits(&self.config, &self.kernel, &mut self.node, predecessor)?;
-        let exits = Arc::new(exits);
+        let Begun { exits, keeper, readiness, always_watch } = self.begin().await?;
         let node = Arc::new(self.node);
-        let always_watch = match self.always_watch {
-            Some(cpus) => Some(exits.claim(cpus).await?),
-            None => None,
-        };
-        let watchable = self.kernel.check_exits();
-        if let Err(error) = &watchable {
-            tracing::warn!("{error}");
-        }
         let (health, health_service) = tonic_health::server::health_reporter();
-        let service_status = match watchable {
-            Ok(()) => ServingStatus::Serving,
-            Err(_) => ServingStatus::NotServing,
-        };
         health.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
-        health.set_service_status(SERVICE_NAME, service_status).await;
-        let service =
-            Service::new(self.kernel, Arc::clone(&exits), Arc::clone(&node), self.config.limits);
+        let watchdog = Watchdog {
+            keeper,
+            readiness: readiness.clone(),
+            exits: Arc::clone(&exits),
+            health: health.clone(),
+            always_watch,
+        };
+        let service = Service::new(
+            self.kernel,
+            Arc::clone(&exits),
+            Arc::clone(&node),
+            readiness.clone(),
+            self.config.limits,
+        );
         let service =
             TaskstatsServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
         let router = server().add_service(service).add_service(health_service);
@@ -231,20 +224,16 @@ impl Agent {
             exits,
             node,
             handover: self.handover,
-            _always_watch: always_watch,
+            readiness,
+            watchdog: Some(watchdog.start().await),
             health,
+            fail_fast: self.config.fail_fast,
             drain_timeout: self.config.drain_timeout,
         })
     }
 
     fn log_start(&self) {
-        tracing::info!("rights: {}", self.node.sandbox);
-        for gap in &self.node.sandbox.gaps {
-            match gap {
-                Gap::NoSandbox => tracing::warn!("{gap}"),
-                _ => tracing::info!("{gap}"),
-            }
-        }
+        self.log_rights();
         for listener in &self.listeners {
             match listener.address() {
                 Ok(address) => tracing::info!("listening on {address}"),
@@ -265,6 +254,10 @@ impl Agent {
 impl Running {
     /// Tells watchers their last cursor, lets calls finish, and ends at the deadline at the latest.
     pub async fn drain(mut self) -> Drained {
+        let _always_watch = match self.watchdog.take() {
+            Some(watchdog) => watchdog.end().await,
+            None => None,
+        };
         self.health.set_service_status(WHOLE_AGENT, ServingStatus::NotServing).await;
         self.health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
         // Ends the streams of those who watch the health: else they would last to the deadline.
@@ -293,15 +286,17 @@ impl Running {
         Drained::CutOff
     }
 
-    /// Waits for serving to end by itself, which it does only if it fails.
-    pub async fn failed(&mut self) -> String {
+    /// Waits for a reason to end that nobody asked for.
+    pub async fn failed(&mut self) -> Failure {
+        let misplaced = misplaced(self.readiness.clone());
         tokio::select! {
-            served = &mut self.serving => match served {
+            served = &mut self.serving => Failure::Broken(match served {
                 Ok(Ok(())) => "the server ended".to_owned(),
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
-            },
-            () = self.exits.ended() => "the exit reader ended".to_owned(),
+            }),
+            () = self.exits.ended() => Failure::Broken("the exit reader ended".to_owned()),
+            error = misplaced, if self.fail_fast => Failure::Misplaced(error),
         }
     }
 }
@@ -325,6 +320,33 @@ impl Ending {
             Ok(()) => tracing::info!("left sockets and history to the next run"),
             Err(error) => tracing::warn!(%error, "nothing is left to the next run"),
         }
+    }
+}
+
+/// Waits until exits cannot be watched.
+async fn misplaced(mut readiness: Readiness) -> Arc<KernelError> {
+    loop {
+        match readiness.next().await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return error,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Has the kernel account delays, and says so, since it goes on after the agent has ended.
+fn enable_delay_accounting(kernel: &dyn Kernel) {
+    if let DelayAccounting::On(_) = kernel.delay_accounting() {
+        tracing::info!("delay accounting is on already");
+        return;
+    }
+    match kernel.enable_delay_accounting() {
+        Ok(()) => tracing::info!(
+            "turned delay accounting on for tasks that begin from now on; it stays on after the agent has ended (sysctl kernel.task_delayacct=0 turns it off)"
+        ),
+        Err(error) => tracing::warn!(
+            "--enable-delay-accounting has no effect: {error}; set kernel.task_delayacct=1 by sysctl.d, or start the kernel with the parameter delayacct"
+        ),
     }
 }
 
@@ -358,39 +380,6 @@ async fn bind_listeners(
         listeners.push(listener);
     }
     Ok(listeners)
-}
-
-/// What an earlier run left, or `None` with a word why it cannot be used.
-fn predecessor(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<Predecessor> {
-    let Some(handover) = handover else {
-        handover::discard(stored);
-        return None;
-    };
-    handover.take(stored).unwrap_or_else(|error| {
-        tracing::warn!(%error, "what an earlier run left is not taken up; cursors of it are void");
-        None
-    })
-}
-
-/// Goes on where the predecessor stopped, under its instance id, or begins anew.
-fn start_exits(
-    config: &Config,
-    kernel: &Arc<dyn Kernel>,
-    node: &mut Node,
-    predecessor: Option<Predecessor>,
-) -> Result<Exits, exits::StartError> {
-    let (reader, history_bytes) = (config.reader, config.history_bytes);
-    if let Some(Predecessor { instance_id, kept }) = predecessor {
-        match Exits::resume(Arc::clone(kernel), reader, history_bytes, kept) {
-            Ok(exits) => {
-                tracing::info!(instance_id, "going on where an earlier run stopped");
-                node.instance_id = instance_id;
-                return Ok(exits);
-            }
-            Err(error) => tracing::warn!(%error, "what an earlier run left cannot be taken up"),
-        }
-    }
-    Exits::start(Arc::clone(kernel), reader, history_bytes)
 }
 
 fn server() -> Server {

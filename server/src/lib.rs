@@ -1,15 +1,17 @@
-//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`], [`security`],
-//! [`sandbox`], [`rpc`], [`listen`], [`agent`]. Beside them: [`inherit`],
-//! [`notify`] and [`handover`], for a service manager.
+//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
+//! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`config`], [`doctor`], [`agent`].
+//! Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager.
 
 pub mod agent;
 pub mod config;
+pub mod doctor;
 pub mod exits;
 pub mod handover;
 pub mod inherit;
 pub mod listen;
 pub mod netlink;
 pub mod notify;
+pub mod readiness;
 pub mod rpc;
 pub mod sandbox;
 pub mod security;

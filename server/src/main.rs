@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use sd_notify::NotifyState;
-use taskstatsd::agent::{self, Agent, Drained, StartError};
-use taskstatsd::config::{Args, Config, ConfigError};
+use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
+use taskstatsd::config::{Args, Command, Config, ConfigError};
+use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use taskstatsd::notify;
 use taskstatsd::sandbox::SandboxError;
@@ -20,7 +21,15 @@ const CUT_OFF: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let args = Args::parse();
+    match args.command.clone() {
+        None => report(run(args)),
+        Some(Command::Doctor(asked)) => doctor::run(args, asked),
+    }
+}
+
+fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("taskstatsd: {}", explain(&error));
@@ -65,16 +74,22 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
     let bound = Agent::bind(config, inherited).await?;
     let mut running = bound.confine()?.serve().await?;
     tell(&[NotifyState::Ready]);
-    tokio::select! {
-        () = signals.recv() => {}
-        reason = running.failed() => anyhow::bail!("serving ended: {reason}"),
-    }
+    let misplaced = tokio::select! {
+        () = signals.recv() => None,
+        failure = running.failed() => match failure {
+            Failure::Broken(reason) => anyhow::bail!("serving ended: {reason}"),
+            Failure::Misplaced(error) => Some(error),
+        },
+    };
     tell(&[NotifyState::Stopping]);
     tracing::info!("draining; a second signal ends at once");
     let drained = tokio::select! {
         drained = running.drain() => drained,
         () = signals.recv() => Drained::CutOff,
     };
+    if let Some(error) = misplaced {
+        return Err(StartError::FailFast(error).into());
+    }
     match drained {
         Drained::Complete => {
             tracing::info!("drained");

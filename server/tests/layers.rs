@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 13] = [
     "netlink",
     "taskstats",
     "exits",
+    "readiness",
     "security",
     "sandbox",
     "rpc",
@@ -16,6 +17,7 @@ const LAYERS: [&str; 11] = [
     "handover",
     "listen",
     "config",
+    "doctor",
 ];
 
 /// The only files with `unsafe`: system calls that no crate in use wraps.

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::time::ClockId;
 use taskstatsd::taskstats::{
     Cpumask, DelayAccounting, Depth, Drained, Exit, ExitSink, KeptSocket, Kernel, KernelError,
-    Listener, Stats, TaskId, Wake,
+    Listener, SelfTest, Since, Stats, TaskId, Wake,
 };
 
 /// Has exits on all its CPUs, and no live task.
@@ -84,11 +84,15 @@ impl Kernel for SyntheticKernel {
     }
 
     fn delay_accounting(&self) -> DelayAccounting {
-        DelayAccounting::On
+        DelayAccounting::On(Since::Boot)
     }
 
-    fn check_exits(&self) -> Result<(), KernelError> {
+    fn enable_delay_accounting(&self) -> Result<(), KernelError> {
         Ok(())
+    }
+
+    fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
+        Ok(SelfTest { heard: cpus.clone(), ..SelfTest::default() })
     }
 
     fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {

@@ -297,7 +297,7 @@ pub struct TaskStats {
     /// Time spent waiting, by what was waited for. Never absent; see `delay_accounting`.
     #[prost(message, optional, tag = "11")]
     pub delays: ::core::option::Option<Delays>,
-    /// Whether zero delays mean that nothing was waited for.
+    /// Whether zero delays mean that nothing was waited for. Never absent.
     #[prost(enumeration = "DelayAccounting", tag = "12")]
     pub delay_accounting: i32,
     /// The file that the task executes. Since v12; absent for kernel threads and in a group's record.
@@ -551,6 +551,11 @@ pub struct GetNodeResponse {
     /// What the agent remembers.
     #[prost(message, optional, tag = "13")]
     pub history: ::core::option::Option<History>,
+    /// A task that began at this moment or later has all its delays accounted: when the machine started,
+    /// if accounting was on from then; otherwise when the agent first saw it on, which is when it was
+    /// turned on, or later. Absent unless `delay_accounting` is `DELAY_ACCOUNTING_ON`.
+    #[prost(message, optional, tag = "14")]
+    pub delay_accounting_since: ::core::option::Option<::prost_types::Timestamp>,
     /// What the agent's process may do on its node.
     #[prost(message, optional, tag = "18")]
     pub sandbox: ::core::option::Option<Sandbox>,
@@ -755,19 +760,27 @@ impl LostStage {
         }
     }
 }
-/// Whether the kernel keeps delay accounts (`kernel.task_delayacct`).
+/// Whether delays are accounted (`kernel.task_delayacct`): by the node now, or in one record. Waits
+/// for a CPU, `Delays.cpu`, are known in any case. A record of an exit within a second of a change can
+/// be told by what was before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum DelayAccounting {
     /// Not used by the agent.
     Unspecified = 0,
-    /// It does: a zero delay means that nothing was waited for, unless the task began before accounting
-    /// was turned on.
+    /// Of the node: the kernel keeps delay accounts of the tasks that begin now. Of a record: the task,
+    /// or each task of the group, was accounted from its begin, so a zero means that nothing was waited
+    /// for.
     On = 1,
-    /// It does not: zero delays mean nothing.
+    /// Delays are not accounted: zeros mean nothing.
     Off = 2,
-    /// It does not say.
+    /// Of the node: the kernel does not say. Of a record: it cannot be known when accounting was turned
+    /// on, or when the task began: the kernel tells it to the second. Zeros may mean nothing.
     Unknown = 3,
+    /// Of a record only: accounting was on during a part of the task's or the group's life at most; it
+    /// began before accounting was turned on, or goes on after it was turned off. Zeros mean nothing,
+    /// other numbers are too small.
+    Partial = 4,
 }
 impl DelayAccounting {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -780,6 +793,7 @@ impl DelayAccounting {
             Self::On => "DELAY_ACCOUNTING_ON",
             Self::Off => "DELAY_ACCOUNTING_OFF",
             Self::Unknown => "DELAY_ACCOUNTING_UNKNOWN",
+            Self::Partial => "DELAY_ACCOUNTING_PARTIAL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -789,6 +803,7 @@ impl DelayAccounting {
             "DELAY_ACCOUNTING_ON" => Some(Self::On),
             "DELAY_ACCOUNTING_OFF" => Some(Self::Off),
             "DELAY_ACCOUNTING_UNKNOWN" => Some(Self::Unknown),
+            "DELAY_ACCOUNTING_PARTIAL" => Some(Self::Partial),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
-use super::SandboxArgs;
+use super::{Command, SandboxArgs};
 use crate::listen::ListenAddress;
 
 /// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
@@ -16,6 +16,10 @@ use crate::listen::ListenAddress;
 #[command(name = "taskstatsd", version, max_term_width = 100)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct Args {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Where to listen: unix:///path or tcp://host:port (8275 without one); may be given more than once.
     #[arg(
         long,
@@ -31,7 +35,13 @@ pub struct Args {
     pub insecure: bool,
 
     /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
-    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_RECEIVE_BUFFER", default_value = "16MiB")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "TASKSTATSD_RECEIVE_BUFFER",
+        default_value = "16MiB"
+    )]
     pub receive_buffer: ByteSize,
 
     /// Memory for past exits; what it cannot hold is lost to slow watchers, and counted.
@@ -80,6 +90,20 @@ pub struct Args {
     /// CPUs to listen to even while nobody watches, in the kernel's list syntax, such as all.
     #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH")]
     pub always_watch: Option<String>,
+
+    /// Turn kernel.task_delayacct on at the start, so that the kernel accounts delays of the tasks that
+    /// begin from then on. It stays on after the agent has ended.
+    #[arg(long, env = "TASKSTATSD_ENABLE_DELAY_ACCOUNTING")]
+    pub enable_delay_accounting: bool,
+
+    /// Ask the kernel even if it is one that is known to panic on it.
+    #[arg(long, global = true, env = "TASKSTATSD_IGNORE_KNOWN_BAD_KERNEL")]
+    pub ignore_known_bad_kernel: bool,
+
+    /// End with code 1 where exits cannot be watched, instead of serving what can be and waiting for
+    /// the cause to go away.
+    #[arg(long, env = "TASKSTATSD_FAIL_FAST")]
+    pub fail_fast: bool,
 
     /// Name of this node in answers; the host name by default.
     #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]

@@ -1,6 +1,7 @@
 //! From the command line and the environment to a configuration that was checked.
 
 mod args;
+mod command;
 mod error;
 mod sandbox;
 
@@ -11,6 +12,7 @@ use bytesize::ByteSize;
 use tracing::level_filters::LevelFilter;
 
 pub use self::args::Args;
+pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
 pub use self::sandbox::{Sandbox, SandboxArgs};
 
@@ -52,6 +54,12 @@ pub struct Config {
     pub always_watch: Option<String>,
     /// Whether plaintext TCP is allowed.
     pub insecure: bool,
+    /// Whether to have the kernel account delays.
+    pub enable_delay_accounting: bool,
+    /// Whether to ask a kernel that may panic.
+    pub ignore_known_bad_kernel: bool,
+    /// Whether to end where exits cannot be watched.
+    pub fail_fast: bool,
     /// Overrides the host name.
     pub node_name: Option<String>,
     /// What is given up.
@@ -91,6 +99,9 @@ impl TryFrom<Args> for Config {
             state_dir: args.state_dir,
             always_watch: args.always_watch,
             insecure: args.insecure,
+            enable_delay_accounting: args.enable_delay_accounting,
+            ignore_known_bad_kernel: args.ignore_known_bad_kernel,
+            fail_fast: args.fail_fast,
             node_name: args.node_name,
             sandbox: Sandbox::try_from(args.sandbox)?,
         })

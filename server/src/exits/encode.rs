@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use self::writer::Writer;
 use crate::taskstats::{
-    Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit, Faults, Identity, Io,
-    Memory, Stats, TaskIdentity, WaitStatus,
+    Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage, Executable, Exit,
+    Faults, Identity, Io, Memory, Stats, TaskIdentity, WaitStatus,
 };
 
 /// Room made for an event before it is written, so that the buffer grows once at most. Events are
@@ -33,8 +33,8 @@ const USUAL_EVENT: usize = 512;
 ///
 /// let mut out = Vec::new();
 /// let exit = Exit { cpu: 1, ..Exit::default() };
-/// encode_event(&mut out, &exit, 7, Duration::from_secs(60), DelayAccounting::On);
-/// encode_event(&mut out, &exit, 8, Duration::from_secs(60), DelayAccounting::On);
+/// encode_event(&mut out, &exit, 7, Duration::from_secs(60), DelayAccounting::Off);
+/// encode_event(&mut out, &exit, 8, Duration::from_secs(60), DelayAccounting::Off);
 /// let events = v1::ExitEvents::decode(&*out).unwrap().events;
 /// assert_eq!((events[0].sequence, events[1].sequence), (7, 8));
 /// ```
@@ -54,9 +54,11 @@ pub fn encode_event(
         event.integer_unless_zero(CPU, exit.cpu.into());
         event.integer_unless_zero(KERNEL_SEQUENCE, exit.kernel_sequence.into());
         event.short_message(RECEIVED_AT, |writer| moment(writer, received_at));
-        event.message(TASK, |writer| stats(writer, &exit.task, delay_accounting));
+        let covered = delay_accounting.of_task(&exit.task);
+        event.message(TASK, |writer| stats(writer, &exit.task, covered));
         if let Some(process) = &exit.process {
-            event.message(PROCESS, |writer| stats(writer, process, delay_accounting));
+            let covered = delay_accounting.of_group(process, Began::of_group(&exit.task));
+            event.message(PROCESS, |writer| stats(writer, process, covered));
         }
         event.integer_if_some(LAST_IN_PROCESS, exit.last_in_process().map(u64::from));
     });
@@ -67,7 +69,8 @@ pub fn encode_event(
 pub fn encode_pid_response(account: &Stats, delay_accounting: DelayAccounting) -> Vec<u8> {
     use number::get_pid_response::STATS;
     let mut out = Vec::with_capacity(USUAL_EVENT);
-    Writer::new(&mut out).message(STATS, |writer| stats(writer, account, delay_accounting));
+    let covered = delay_accounting.of_task(account);
+    Writer::new(&mut out).message(STATS, |writer| stats(writer, account, covered));
     out
 }
 
@@ -78,7 +81,7 @@ fn moment(writer: &mut Writer<'_>, since_1970: Duration) {
     writer.integer_unless_zero(NANOS, since_1970.subsec_nanos().into());
 }
 
-fn stats(writer: &mut Writer<'_>, stats: &Stats, accounting: DelayAccounting) {
+fn stats(writer: &mut Writer<'_>, stats: &Stats, covered: DelayCoverage) {
     use number::task_stats::{
         CONTEXT_SWITCHES, CPU, DELAY_ACCOUNTING, DELAYS, ELAPSED_US, EXECUTABLE, EXIT, FAULTS,
         GROUP_ELAPSED_US, IDENTITY, IO, MEMORY, TASKSTATS_VERSION, UNKNOWN_TAIL,
@@ -94,7 +97,7 @@ fn stats(writer: &mut Writer<'_>, stats: &Stats, accounting: DelayAccounting) {
     optional(writer, IO, stats.io, io);
     optional(writer, CONTEXT_SWITCHES, stats.context_switches, context_switches);
     writer.message(DELAYS, |writer| delays(writer, stats));
-    writer.integer(DELAY_ACCOUNTING, accounting_number(accounting));
+    writer.integer(DELAY_ACCOUNTING, coverage_number(covered));
     optional(writer, EXECUTABLE, stats.executable, executable);
     if !stats.unknown_tail.is_empty() {
         writer.bytes(UNKNOWN_TAIL, &stats.unknown_tail);
@@ -236,11 +239,12 @@ fn executable(writer: &mut Writer<'_>, executable: Executable) {
     writer.integer_unless_zero(INODE, executable.inode);
 }
 
-const fn accounting_number(accounting: DelayAccounting) -> u64 {
-    use number::delay_accounting::{OFF, ON, UNKNOWN};
-    match accounting {
-        DelayAccounting::On => ON,
-        DelayAccounting::Off => OFF,
-        DelayAccounting::Unknown => UNKNOWN,
+const fn coverage_number(covered: DelayCoverage) -> u64 {
+    use number::delay_accounting::{OFF, ON, PARTIAL, UNKNOWN};
+    match covered {
+        DelayCoverage::On => ON,
+        DelayCoverage::Off => OFF,
+        DelayCoverage::Partial => PARTIAL,
+        DelayCoverage::Unknown => UNKNOWN,
     }
 }

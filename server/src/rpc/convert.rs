@@ -5,10 +5,12 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use taskstats_proto::v1;
 
-use crate::taskstats::{CpuTime, Delay, DelayAccounting, DelayClass, Identity, Stats, WaitStatus};
+use crate::taskstats::{
+    CpuTime, Delay, DelayAccounting, DelayClass, DelayCoverage, Identity, Stats, WaitStatus,
+};
 
 /// Turns one account into a message of the contract.
-pub(crate) fn task_stats(stats: &Stats, delay_accounting: DelayAccounting) -> v1::TaskStats {
+pub(crate) fn task_stats(stats: &Stats, delays_covered: DelayCoverage) -> v1::TaskStats {
     v1::TaskStats {
         taskstats_version: stats.version.into(),
         identity: Some(identity(&stats.identity)),
@@ -21,7 +23,7 @@ pub(crate) fn task_stats(stats: &Stats, delay_accounting: DelayAccounting) -> v1
         io: io(stats),
         context_switches: context_switches(stats),
         delays: Some(delays(stats)),
-        delay_accounting: accounting(delay_accounting).into(),
+        delay_accounting: coverage(delays_covered).into(),
         executable: executable(stats),
         unknown_tail: stats.unknown_tail.clone().into(),
     }
@@ -38,9 +40,18 @@ pub(crate) fn timestamp(since_1970: Duration) -> Timestamp {
 /// Says in the contract's words whether the kernel keeps delay accounts.
 pub(crate) const fn accounting(accounting: DelayAccounting) -> v1::DelayAccounting {
     match accounting {
-        DelayAccounting::On => v1::DelayAccounting::On,
+        DelayAccounting::On(_) => v1::DelayAccounting::On,
         DelayAccounting::Off => v1::DelayAccounting::Off,
         DelayAccounting::Unknown => v1::DelayAccounting::Unknown,
+    }
+}
+
+const fn coverage(coverage: DelayCoverage) -> v1::DelayAccounting {
+    match coverage {
+        DelayCoverage::On => v1::DelayAccounting::On,
+        DelayCoverage::Off => v1::DelayAccounting::Off,
+        DelayCoverage::Partial => v1::DelayAccounting::Partial,
+        DelayCoverage::Unknown => v1::DelayAccounting::Unknown,
     }
 }
 

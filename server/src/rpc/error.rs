@@ -1,6 +1,7 @@
 //! From errors to statuses, in one place.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub enum RpcError {
     /// The kernel was asked and did not answer.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// It is known that exits cannot be watched.
+    #[error("{0}")]
+    Unwatchable(Arc<KernelError>),
     /// A field of the request cannot be used.
     #[error("{field}: {description}")]
     Invalid {
@@ -76,6 +80,7 @@ impl From<RpcError> for Status {
         let message = error.to_string();
         match error {
             RpcError::Kernel(error) => kernel_status(&error, message),
+            RpcError::Unwatchable(error) => kernel_status(&error, message),
             RpcError::Invalid { field, description } => {
                 let details = ErrorDetails::with_bad_request_violation(field, description);
                 Self::with_error_details(Code::InvalidArgument, message, details)
@@ -98,6 +103,8 @@ fn kernel_status(error: &KernelError, message: String) -> Status {
         KernelError::NotPermitted { .. } => precondition("NOT_PERMITTED"),
         KernelError::NoFamily => precondition("NO_TASKSTATS"),
         KernelError::WrongNamespace { .. } => precondition("WRONG_NAMESPACE"),
+        KernelError::KnownBadKernel { .. } => precondition("KNOWN_BAD_KERNEL"),
+        KernelError::NoExitsArrive { .. } => precondition("NO_EXITS_ARRIVE"),
         KernelError::System { .. } | KernelError::BadReply { .. } => internal(&message),
     }
 }
@@ -125,14 +132,15 @@ mod tests {
 
     use super::*;
     use crate::exits::FutureSequence;
-    use crate::taskstats::{Namespace, TaskId};
+    use crate::taskstats::{Cpumask, KNOWN_BAD_KERNELS, Namespace, TaskId};
 
     /// Every variant, what it becomes, and which detail it carries.
     #[test]
     fn every_error_has_its_status() {
+        let bug = &KNOWN_BAD_KERNELS[0];
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 13] = [
+        let table: [(RpcError, Code, &str); 16] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -144,6 +152,21 @@ mod tests {
                 KernelError::WrongNamespace { namespace: Namespace::Pid }.into(),
                 Code::FailedPrecondition,
                 "WRONG_NAMESPACE",
+            ),
+            (
+                KernelError::KnownBadKernel { release: "6".to_owned(), bug }.into(),
+                Code::FailedPrecondition,
+                "KNOWN_BAD_KERNEL",
+            ),
+            (
+                KernelError::NoExitsArrive { cpus: Cpumask::default() }.into(),
+                Code::FailedPrecondition,
+                "NO_EXITS_ARRIVE",
+            ),
+            (
+                RpcError::Unwatchable(Arc::new(KernelError::NoFamily)),
+                Code::FailedPrecondition,
+                "NO_TASKSTATS",
             ),
             (system().into(), Code::Internal, ""),
             (KernelError::BadReply { operation: "x" }.into(), Code::Internal, ""),

@@ -1,5 +1,6 @@
 //! The gRPC service: requests in, kernel and exits asked, answers out.
 
+mod accounts;
 mod convert;
 mod error;
 mod frame;

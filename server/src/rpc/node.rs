@@ -8,12 +8,15 @@ use taskstats_proto::v1;
 
 use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
+use crate::readiness::Verdict;
 use crate::sandbox::{self, InForce};
-use crate::taskstats::{Kernel, KernelError, TaskId};
+use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since, TaskId};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
+/// Has the time of the boot among others.
+const STATISTICS: &str = "/proc/stat";
 /// A new random UUID at each reading.
 const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
 
@@ -32,6 +35,8 @@ pub struct Node {
     pub started_at: Duration,
     /// What the process may do.
     pub sandbox: InForce,
+    /// When the machine started, since 1970, as far as procfs tells.
+    booted_at: Option<Duration>,
     /// The kernel's struct version, once it was asked.
     version: OnceLock<u16>,
 }
@@ -57,6 +62,7 @@ impl Node {
             instance_id: read(RANDOM_UUID)?,
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             sandbox: sandbox::in_force(),
+            booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default()),
             version: OnceLock::new(),
         })
     }
@@ -70,13 +76,24 @@ impl Node {
         Ok(*self.version.get_or_init(|| version))
     }
 
+    /// From when on tasks are accounted, since 1970.
+    fn accounted_since(&self, delays: DelayAccounting) -> Option<Duration> {
+        match delays {
+            DelayAccounting::On(Since::Boot) => self.booted_at,
+            DelayAccounting::On(Since::Between { on_at, .. }) => Some(on_at),
+            DelayAccounting::Off | DelayAccounting::Unknown => None,
+        }
+    }
+
     /// Puts together what `GetNode` answers.
     pub(super) fn describe(
         &self,
         kernel: &Arc<dyn Kernel>,
         exits: &Exits,
+        verdict: &Verdict,
         watchers: usize,
     ) -> v1::GetNodeResponse {
+        let delays = kernel.delay_accounting();
         v1::GetNodeResponse {
             node_name: self.name.clone(),
             boot_id: self.boot_id.clone(),
@@ -84,20 +101,21 @@ impl Node {
             taskstats_version: self.version(&**kernel).unwrap_or(0).into(),
             possible_cpus: kernel.possible_cpus().to_string(),
             online_cpus: kernel.online_cpus().map(|cpus| cpus.to_string()).unwrap_or_default(),
-            delay_accounting: accounting(kernel.delay_accounting()).into(),
+            delay_accounting: accounting(delays).into(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance_id: self.instance_id.clone(),
             started_at: Some(timestamp(self.started_at)),
-            exits: Some(exits_state(kernel.check_exits())),
+            exits: Some(exits_state(verdict)),
             counters: Some(counters(exits, watchers)),
             history: Some(history(exits)),
+            delay_accounting_since: self.accounted_since(delays).map(timestamp),
             sandbox: Some(describe_sandbox(&self.sandbox)),
         }
     }
 }
 
-fn exits_state(checked: Result<(), KernelError>) -> v1::ExitsState {
-    match checked {
+fn exits_state(verdict: &Verdict) -> v1::ExitsState {
+    match verdict {
         Ok(()) => v1::ExitsState { watchable: true, ..v1::ExitsState::default() },
         Err(error) => v1::ExitsState {
             watchable: false,
@@ -144,6 +162,12 @@ fn history(exits: &Exits) -> v1::History {
         bytes: report.bytes as u64,
         capacity_bytes: report.capacity as u64,
     }
+}
+
+/// The moment of the boot in `/proc/stat` (proc_stat(5)).
+fn booted_at(statistics: &str) -> Option<Duration> {
+    let seconds = statistics.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Some(Duration::from_secs(seconds.trim().parse().ok()?))
 }
 
 fn read(path: &'static str) -> Result<String, NodeError> {

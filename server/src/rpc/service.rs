@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use taskstats_proto::server::TaskstatsService;
-use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
 use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse, v1};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
 use tonic::{Request, Response, Status};
 
-use super::convert::{accounting, task_stats};
+use super::accounts;
+use super::convert::accounting;
 use super::frame::Framer;
 use super::stream::WatchStream;
 use super::{Node, RpcError, request};
-use crate::exits::{Exits, Watcher, encode_pid_response};
-use crate::taskstats::{DelayAccounting, Kernel, KernelError, Stats, TaskId};
+use crate::exits::{Exits, WatchError, Watcher, encode_pid_response};
+use crate::readiness::Readiness;
+use crate::taskstats::{Kernel, KernelError};
 
 /// How much runs at once.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,7 @@ pub struct Service {
     kernel: Arc<dyn Kernel>,
     exits: Arc<Exits>,
     node: Arc<Node>,
+    readiness: Readiness,
     limits: Limits,
     watchers: Arc<Semaphore>,
     slow_calls: Arc<Semaphore>,
@@ -45,11 +47,12 @@ impl Service {
         kernel: Arc<dyn Kernel>,
         exits: Arc<Exits>,
         node: Arc<Node>,
+        readiness: Readiness,
         limits: Limits,
     ) -> Self {
         let watchers = Arc::new(Semaphore::new(limits.watchers));
         let slow_calls = Arc::new(Semaphore::new(limits.slow_calls));
-        Self { kernel, exits, node, limits, watchers, slow_calls }
+        Self { kernel, exits, node, readiness, limits, watchers, slow_calls }
     }
 
     /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
@@ -67,7 +70,30 @@ impl Service {
             call(&*kernel)
         };
         let outcome = task::spawn_blocking(run).await;
-        Ok(outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))??)
+        let answer = outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))?;
+        answer.map_err(|error| self.failed(error))
+    }
+
+    /// A failure of the kernel can mean that it cannot be asked any more.
+    fn failed(&self, error: KernelError) -> RpcError {
+        self.readiness.learn(&error);
+        error.into()
+    }
+
+    /// Begins to watch, unless it is known that this cannot be. Where what is known need not be so
+    /// any more, as when descriptors had run out, the kernel itself is asked.
+    async fn watcher(&self, watch: request::Watch) -> Result<Watcher, RpcError> {
+        if let Err(error) = self.readiness.verdict() {
+            self.readiness.doubt();
+            if error.is_precondition() {
+                return Err(RpcError::Unwatchable(error));
+            }
+        }
+        let watcher = self.exits.watch(watch.selection, watch.options).await;
+        watcher.map_err(|error| match error {
+            WatchError::Kernel(error) => self.failed(error),
+            WatchError::Future(_) | WatchError::Ended => error.into(),
+        })
     }
 
     fn started(
@@ -102,7 +128,7 @@ impl TaskstatsService for Service {
         request: Request<v1::GetPidRequest>,
     ) -> Result<Response<EncodedGetPidResponse>, Status> {
         let id = request::pid(request.get_ref().pid)?;
-        let stats = self.kernel.query(id).map_err(RpcError::from)?;
+        let stats = self.kernel.query(id).map_err(|error| self.failed(error))?;
         let encoded = encode_pid_response(&stats, self.kernel.delay_accounting());
         Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded.into()])))
     }
@@ -112,14 +138,8 @@ impl TaskstatsService for Service {
         request: Request<v1::GetTgidRequest>,
     ) -> Result<Response<v1::GetTgidResponse>, Status> {
         let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
-        let id = request::tgid(tgid)?;
-        let answer = self.slow(move |kernel| {
-            let accounting = kernel.delay_accounting();
-            let stats = Some(task_stats(&kernel.query(id)?, accounting));
-            let threads = if include_threads { threads(kernel, tgid)? } else { Vec::new() };
-            let threads = threads.iter().map(|stats| task_stats(stats, accounting)).collect();
-            Ok(v1::GetTgidResponse { stats, threads })
-        });
+        request::tgid(tgid)?;
+        let answer = self.slow(move |kernel| accounts::process(kernel, tgid, include_threads));
         Ok(Response::new(answer.await?))
     }
 
@@ -128,12 +148,7 @@ impl TaskstatsService for Service {
         request: Request<v1::BatchGetRequest>,
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
         let ids = request::batch(request.get_ref())?;
-        let answer = self.slow(move |kernel| {
-            let accounting = kernel.delay_accounting();
-            let accounts = kernel.query_many(&ids)?;
-            let results = ids.iter().zip(accounts);
-            Ok(results.map(|(id, account)| batch_result(*id, account, accounting)).collect())
-        });
+        let answer = self.slow(move |kernel| accounts::batch(kernel, &ids));
         Ok(Response::new(v1::BatchGetResponse { results: answer.await? }))
     }
 
@@ -147,8 +162,7 @@ impl TaskstatsService for Service {
         let limit = self.limits.watchers;
         let permit = acquire(&self.watchers).ok_or(RpcError::TooManyWatchers { limit })?;
         let cpumask = watch.selection.cpus().to_string();
-        let watcher = self.exits.watch(watch.selection, watch.options).await;
-        let watcher = watcher.map_err(RpcError::from)?;
+        let watcher = self.watcher(watch).await?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
         let started = self.started(&watcher, cpumask, resume_after, &framer)?;
         let stream = WatchStream { watcher, framer, _permit: permit };
@@ -162,43 +176,15 @@ impl TaskstatsService for Service {
         let (node, exits) = (Arc::clone(&self.node), Arc::clone(&self.exits));
         let watchers = self.limits.watchers - self.watchers.available_permits();
         let kernel = Arc::clone(&self.kernel);
-        let answer = self.slow(move |_| Ok(node.describe(&kernel, &exits, watchers)));
+        let verdict = self.readiness.verdict();
+        if verdict.is_err() {
+            self.readiness.doubt();
+        }
+        let answer = self.slow(move |_| Ok(node.describe(&kernel, &exits, &verdict, watchers)));
         Ok(Response::new(answer.await?))
     }
 }
 
 fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(semaphore).try_acquire_owned().ok()
-}
-
-/// The accounts of a group's threads. Those that end meanwhile are left out.
-fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, KernelError> {
-    let ids: Vec<TaskId> = kernel.threads(tgid)?.into_iter().map(TaskId::Pid).collect();
-    let accounts = kernel.query_many(&ids)?;
-    let gone =
-        |account: &Result<Stats, KernelError>| matches!(account, Err(KernelError::NoSuchTask(_)));
-    accounts.into_iter().filter(|account| !gone(account)).collect()
-}
-
-fn batch_result(
-    id: TaskId,
-    account: Result<Stats, KernelError>,
-    accounting: DelayAccounting,
-) -> v1::BatchGetResult {
-    let (id, checked) = match id {
-        TaskId::Pid(pid) => (Id::Pid(pid), request::pid(pid)),
-        TaskId::Tgid(tgid) => (Id::Tgid(tgid), request::tgid(tgid)),
-    };
-    let outcome = checked.and_then(|_| account.map_err(RpcError::from));
-    let result = match outcome {
-        Ok(stats) => Outcome::Stats(task_stats(&stats, accounting)),
-        Err(error) => {
-            let status = Status::from(error);
-            Outcome::Error(v1::BatchGetError {
-                code: status.code().into(),
-                message: status.message().to_owned(),
-            })
-        }
-    };
-    v1::BatchGetResult { id: Some(id), result: Some(result) }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::{Cpumask, DelayAccounting, Exit, Stats};
+use super::{Cpumask, DelayAccounting, Exit, KnownBad, Stats};
 
 /// What a query asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,20 @@ pub enum KernelError {
     /// The kernel has no taskstats, or does not show it to this network namespace.
     #[error("the kernel knows no generic netlink family TASKSTATS (ENOENT); {}", self.fix())]
     NoFamily,
+    /// Asking this kernel can bring it down.
+    #[error("the kernel {release} is known to panic when it reads a task's name for taskstats ({}), so it is left alone; {}", bug.source, self.fix())]
+    KnownBadKernel {
+        /// Its release.
+        release: String,
+        /// What is known of it.
+        bug: &'static KnownBad,
+    },
+    /// The kernel accepted a registration and told of no exit.
+    #[error("the kernel accepted the registration, but told of no exit on CPUs {cpus}; {}", self.fix())]
+    NoExitsArrive {
+        /// Where a task ended unheard.
+        cpus: Cpumask,
+    },
     /// Exits are told only in initial namespaces, and the agent is in another one.
     #[error("exits cannot be watched from a child {namespace} namespace; {}", self.fix())]
     WrongNamespace {
@@ -76,7 +90,27 @@ impl KernelError {
                  namespace (Kubernetes: hostNetwork: true)"
             }
             Self::WrongNamespace { namespace } => namespace.fix(),
+            Self::KnownBadKernel { .. } => {
+                "run another kernel, or take the risk with --ignore-known-bad-kernel"
+            }
+            Self::NoExitsArrive { .. } => {
+                "run the agent in the host's network namespace, the only one that exits are sent to \
+                 (Kubernetes: hostNetwork: true; systemd: no PrivateNetwork)"
+            }
             Self::NoSuchTask(_) | Self::System { .. } | Self::BadReply { .. } => "",
+        }
+    }
+
+    /// Whether something must be changed around the agent before the kernel can answer.
+    #[must_use]
+    pub fn is_precondition(&self) -> bool {
+        match self {
+            Self::NotPermitted { .. }
+            | Self::NoFamily
+            | Self::WrongNamespace { .. }
+            | Self::KnownBadKernel { .. }
+            | Self::NoExitsArrive { .. } => true,
+            Self::NoSuchTask(_) | Self::System { .. } | Self::BadReply { .. } => false,
         }
     }
 }
@@ -148,11 +182,36 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// Whether the kernel keeps delay accounts now.
     fn delay_accounting(&self) -> DelayAccounting;
 
-    /// Tells whether exits can be watched, without watching.
+    /// Has the kernel keep delay accounts of the tasks that begin from now on. It goes on after the
+    /// agent has ended.
     ///
     /// # Errors
-    /// Why not.
-    fn check_exits(&self) -> Result<(), KernelError>;
+    /// Why it does not.
+    fn enable_delay_accounting(&self) -> Result<(), KernelError>;
+
+    /// Listens on `cpus`, has a task end on each, and waits a moment for the kernel to tell so.
+    /// Listeners that are open are not disturbed; they are told of these exits like of any other.
+    ///
+    /// # Errors
+    /// Why the kernel cannot be listened to at all.
+    fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError>;
+
+    /// Tells whether exits can be watched, by a self-test of one CPU.
+    ///
+    /// # Errors
+    /// Why not; [`KernelError::NoExitsArrive`] when all looks well and yet none is told.
+    fn check_exits(&self) -> Result<(), KernelError> {
+        for cpu in self.online_cpus()?.iter() {
+            let tested = self.self_test(&Cpumask::from_iter([cpu]))?;
+            if !tested.silent.is_empty() {
+                return Err(KernelError::NoExitsArrive { cpus: tested.silent });
+            }
+            if !tested.heard.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
 
     /// Opens a listener that listens on no CPU yet.
     ///
@@ -165,6 +224,18 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// # Errors
     /// When a socket is not one that this kernel's listeners keep.
     fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError>;
+}
+
+/// What a self-test found: each CPU is in one of the sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelfTest {
+    /// CPUs on which a task ended, and the kernel told so.
+    pub heard: Cpumask,
+    /// CPUs on which a task ended, and nothing was told.
+    pub silent: Cpumask,
+    /// CPUs on which no task could be made to end: they are outside of the agent's cpuset, or did
+    /// not run it in time.
+    pub untested: Cpumask,
 }
 
 /// A socket that still listens while nobody reads it: exits wait in its queue.

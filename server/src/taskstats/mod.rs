@@ -2,8 +2,10 @@
 
 mod cpumask;
 mod decode;
+mod delay_accounting;
 mod exit;
 mod kernel;
+mod known_bad;
 mod layout;
 mod linux;
 mod stats;
@@ -11,12 +13,15 @@ mod wire;
 
 pub use cpumask::{Cpumask, CpumaskError};
 pub use decode::{Provenance, decode};
+pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
 pub use exit::{Exit, WaitStatus};
 pub use kernel::{
-    Depth, Drained, ExitSink, KeptSocket, Kernel, KernelError, Listener, Namespace, TaskId, Wake,
+    Depth, Drained, ExitSink, KeptSocket, Kernel, KernelError, Listener, Namespace, SelfTest,
+    TaskId, Wake,
 };
-pub use linux::LinuxKernel;
+pub use known_bad::{KNOWN_BAD_KERNELS, KnownBad};
+pub use linux::{LinuxKernel, Placement};
 pub use stats::{
-    Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayClass, Executable, Extremes,
-    Faults, Identity, Io, Memory, Stats, TaskIdentity,
+    Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
+    Memory, Stats, TaskIdentity,
 };

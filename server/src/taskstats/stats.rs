@@ -247,15 +247,3 @@ pub struct Executable {
     /// Its inode.
     pub inode: u64,
 }
-
-/// Whether the kernel keeps delay accounts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DelayAccounting {
-    /// It does.
-    On,
-    /// It does not: zero delays mean nothing.
-    Off,
-    /// It does not say.
-    #[default]
-    Unknown,
-}

@@ -114,6 +114,7 @@ pub(super) mod delay_accounting {
     pub(crate) const ON: u64 = 1;
     pub(crate) const OFF: u64 = 2;
     pub(crate) const UNKNOWN: u64 = 3;
+    pub(crate) const PARTIAL: u64 = 4;
 }
 
 pub(super) mod executable {

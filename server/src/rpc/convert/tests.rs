@@ -12,8 +12,8 @@ use taskstats_proto::v1;
 use super::{task_stats, timestamp};
 use crate::exits::encode_event;
 use crate::taskstats::{
-    Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit, Extremes, Faults,
-    Identity, Io, Memory, Stats, TaskIdentity,
+    Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit, Extremes,
+    Faults, Identity, Io, Memory, Since, Stats, TaskIdentity,
 };
 
 /// Longer than two bytes of a length can say.
@@ -28,8 +28,11 @@ fn exit_event(exit: &Exit, (sequence, received_at, accounting): Circumstances) -
         cpu: exit.cpu,
         kernel_sequence: exit.kernel_sequence,
         received_at: Some(timestamp(received_at)),
-        task: Some(task_stats(&exit.task, accounting)),
-        process: exit.process.as_ref().map(|stats| Box::new(task_stats(stats, accounting))),
+        task: Some(task_stats(&exit.task, accounting.of_task(&exit.task))),
+        process: exit.process.as_ref().map(|group| {
+            let covered = accounting.of_group(group, Began::of_group(&exit.task));
+            Box::new(task_stats(group, covered))
+        }),
         last_in_process: exit.last_in_process(),
     }
 }
@@ -50,8 +53,11 @@ fn moment() -> impl Strategy<Value = Duration> {
 }
 
 fn accounting() -> impl Strategy<Value = DelayAccounting> {
+    let since = (option::of(moment()), moment())
+        .prop_map(|(off_at, on_at)| DelayAccounting::On(Since::Between { off_at, on_at }));
     prop_oneof![
-        Just(DelayAccounting::On),
+        Just(DelayAccounting::On(Since::Boot)),
+        since,
         Just(DelayAccounting::Off),
         Just(DelayAccounting::Unknown)
     ]

@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
 use crate::taskstats::wire::{COMMAND_NEW, Command, decode_exit};
-use crate::taskstats::{Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Wake};
+use crate::taskstats::{
+    Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Namespace, Wake,
+};
 
 const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
 /// Messages taken by one system call; more would only make the memory that they go through larger.
@@ -68,7 +70,7 @@ impl LinuxListener {
     }
 
     /// Stops to listen on a CPU and forgets what its socket holds.
-    pub(super) fn abandon(&mut self, cpu: u32) {
+    fn abandon(&mut self, cpu: u32) {
         if let Some(socket) = self.sockets.remove(&cpu) {
             self.deregister(cpu, &socket);
         }
@@ -128,6 +130,11 @@ impl LinuxListener {
             for message in Messages::new(&reply[..length]) {
                 match message.kind() {
                     MessageKind::Acknowledgement => return Ok(()),
+                    // Its list is right, so what is invalid is the place that it comes from
+                    // (`add_del_listener` in `kernel/taskstats.c`).
+                    MessageKind::Error(libc::EINVAL) => {
+                        return Err(KernelError::WrongNamespace { namespace: Namespace::Pid });
+                    }
                     MessageKind::Error(errno) => return Err(refused(REGISTER, errno)),
                     MessageKind::Generic { .. } | MessageKind::Malformed => {}
                 }

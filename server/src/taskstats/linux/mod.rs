@@ -1,18 +1,24 @@
 //! The kernel that runs this machine.
 
+mod accounting;
 mod listener;
+mod namespaces;
 mod query;
+mod self_test;
 mod system;
 
 use std::io;
 use std::sync::OnceLock;
 
+pub use self::namespaces::Placement;
+
+use self::accounting::Switch;
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
-use self::system::System;
 use super::wire::FAMILY;
 use super::{
-    Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, Listener, Namespace, Stats, TaskId,
+    Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, KnownBad, Listener, Namespace,
+    SelfTest, Stats, TaskId,
 };
 use crate::netlink::resolve_family;
 
@@ -31,8 +37,12 @@ pub struct LinuxKernel {
     /// The family's id, once it was found. It stays the same until the next boot.
     family: OnceLock<u16>,
     queries: QuerySockets,
-    system: System,
+    possible_cpus: Cpumask,
+    delay_accounting: Switch,
     receive_buffer: usize,
+    release: String,
+    /// Why the kernel must not be asked.
+    bug: Option<&'static KnownBad>,
     /// Where this process is, which stays the same as long as it lives.
     misplaced: Option<Namespace>,
 }
@@ -45,16 +55,51 @@ impl LinuxKernel {
     /// # Errors
     /// When sysfs does not tell which CPUs are possible.
     pub fn new(receive_buffer: usize) -> Result<Self, KernelError> {
+        Self::of_release(system::release(), receive_buffer)
+    }
+
+    /// Prepares to ask a kernel of a given release, which decides whether it may be asked at all.
+    ///
+    /// # Errors
+    /// As [`LinuxKernel::new`].
+    pub fn of_release(release: String, receive_buffer: usize) -> Result<Self, KernelError> {
         Ok(Self {
             family: OnceLock::new(),
             queries: QuerySockets::default(),
-            system: System::new()?,
+            possible_cpus: system::possible_cpus()?,
+            delay_accounting: Switch::new(&release),
             receive_buffer,
-            misplaced: system::misplaced(),
+            bug: KnownBad::of(&release),
+            release,
+            misplaced: namespaces::misplaced(),
         })
     }
 
+    /// Asks the kernel even if it is known that it may panic.
+    #[must_use]
+    pub fn ignoring_known_bugs(self) -> Self {
+        Self { bug: None, ..self }
+    }
+
+    /// The kernel's release, as `uname -r` prints it.
+    #[must_use]
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// Looks for the generic netlink family of taskstats, without asking it anything.
+    ///
+    /// # Errors
+    /// [`KernelError::NoFamily`] when there is none; [`KernelError::KnownBadKernel`] when it must not
+    /// be asked.
+    pub fn find_family(&self) -> Result<(), KernelError> {
+        self.family().map(drop)
+    }
+
     fn family(&self) -> Result<u16, KernelError> {
+        if let Some(bug) = self.bug {
+            return Err(KernelError::KnownBadKernel { release: self.release.clone(), bug });
+        }
         if let Some(family) = self.family.get() {
             return Ok(*family);
         }
@@ -67,10 +112,10 @@ impl LinuxKernel {
 
     /// Opens a listener whose slots fit this kernel's longest message: a task's and a group's record.
     fn new_listener(&self) -> Result<LinuxListener, KernelError> {
+        let family = self.family()?;
         if let Some(namespace) = self.misplaced {
             return Err(KernelError::WrongNamespace { namespace });
         }
-        let family = self.family()?;
         let one_record = self.queries.reply_bytes(family, TaskId::Pid(std::process::id()))?;
         let possible = self.possible_cpus().to_string();
         LinuxListener::new(family, possible, self.receive_buffer, 2 * one_record)
@@ -91,7 +136,7 @@ impl Kernel for LinuxKernel {
     }
 
     fn possible_cpus(&self) -> &Cpumask {
-        self.system.possible_cpus()
+        &self.possible_cpus
     }
 
     fn online_cpus(&self) -> Result<Cpumask, KernelError> {
@@ -99,15 +144,15 @@ impl Kernel for LinuxKernel {
     }
 
     fn delay_accounting(&self) -> DelayAccounting {
-        self.system.delay_accounting()
+        self.delay_accounting.read()
     }
 
-    fn check_exits(&self) -> Result<(), KernelError> {
-        let mut listener = self.new_listener()?;
-        let Some(cpu) = self.possible_cpus().iter().next() else { return Ok(()) };
-        listener.open(cpu)?;
-        listener.abandon(cpu);
-        Ok(())
+    fn enable_delay_accounting(&self) -> Result<(), KernelError> {
+        self.delay_accounting.turn_on()
+    }
+
+    fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
+        self_test::run(&mut self.new_listener()?, cpus)
     }
 
     fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {

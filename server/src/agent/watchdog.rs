@@ -1,0 +1,104 @@
+//! What follows from whether exits can be watched: health, and the CPUs to always listen to.
+
+use std::sync::Arc;
+
+use taskstats_proto::SERVICE_NAME;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::exits::{Claim, Exits, WatchError};
+use crate::readiness::{Keeper, Readiness, Verdict};
+use crate::taskstats::Cpumask;
+
+/// CPUs to listen to even while nobody watches, as soon as that is possible.
+#[derive(Debug)]
+pub(super) struct AlwaysWatch {
+    cpus: Cpumask,
+    claim: Option<Claim>,
+}
+
+impl AlwaysWatch {
+    pub(super) fn new(cpus: Cpumask) -> Self {
+        Self { cpus, claim: None }
+    }
+
+    /// Has the CPUs listened to, unless they are.
+    pub(super) async fn claim(&mut self, exits: &Exits) -> Result<(), WatchError> {
+        if self.claim.is_none() {
+            self.claim = Some(exits.claim(self.cpus.clone()).await?);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the verdict, and does what follows from it.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    pub(super) keeper: Keeper,
+    pub(super) readiness: Readiness,
+    pub(super) exits: Arc<Exits>,
+    pub(super) health: HealthReporter,
+    pub(super) always_watch: Option<AlwaysWatch>,
+}
+
+/// A watchdog that runs.
+#[derive(Debug)]
+pub(super) struct Guard {
+    stop: CancellationToken,
+    task: JoinHandle<Option<AlwaysWatch>>,
+}
+
+impl Watchdog {
+    /// Sets the health of the service, and follows the verdict from now on.
+    pub(super) async fn start(self) -> Guard {
+        set_health(&self.health, &self.readiness.verdict()).await;
+        let stop = CancellationToken::new();
+        Guard { stop: stop.clone(), task: tokio::spawn(self.run(stop)) }
+    }
+
+    /// Gives back the claim, so that CPUs are listened to until the reader ends.
+    async fn run(self, stop: CancellationToken) -> Option<AlwaysWatch> {
+        let Self { keeper, readiness, exits, health, mut always_watch } = self;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = keeper.run() => {}
+            () = follow(readiness, &exits, &health, always_watch.as_mut()) => {}
+        }
+        always_watch
+    }
+}
+
+impl Guard {
+    /// Ends it. As long as what it returns is held, the CPUs to always watch are listened to.
+    pub(super) async fn end(self) -> Option<AlwaysWatch> {
+        self.stop.cancel();
+        self.task.await.ok().flatten()
+    }
+}
+
+async fn follow(
+    mut readiness: Readiness,
+    exits: &Exits,
+    health: &HealthReporter,
+    mut always_watch: Option<&mut AlwaysWatch>,
+) {
+    while let Some(verdict) = readiness.next().await {
+        if let Some(wanted) = always_watch.as_mut().filter(|_| verdict.is_ok())
+            && let Err(error) = wanted.claim(exits).await
+        {
+            tracing::warn!("--always-watch cannot be done yet: {error}");
+            readiness.doubt();
+        }
+        set_health(health, &verdict).await;
+    }
+}
+
+async fn set_health(health: &HealthReporter, verdict: &Verdict) {
+    let status = match verdict {
+        Ok(()) => ServingStatus::Serving,
+        Err(_) => ServingStatus::NotServing,
+    };
+    health.set_service_status(SERVICE_NAME, status).await;
+}

@@ -1,0 +1,28 @@
+//! What the program can do beside serving.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Tell whether this machine and the place where the agent runs are right for it, and what to
+    /// change; serves nothing.
+    Doctor(DoctorArgs),
+}
+
+/// How the doctor tells what it found.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct DoctorArgs {
+    /// How to print what was found.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub output: ReportFormat,
+}
+
+/// A form of the doctor's report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For reading.
+    Table,
+    /// One JSON document.
+    Json,
+}

@@ -1,0 +1,32 @@
+//! Whether the agent may ask the kernel.
+
+use capctl::caps::{Cap, CapState};
+
+use crate::doctor::{Finding, Fix, Patient};
+use crate::taskstats::{Kernel, KernelError, TaskId};
+
+const NAME: &str = "CAP_NET_ADMIN";
+
+pub(super) fn check(patient: &Patient) -> Finding {
+    let held = match CapState::get_current() {
+        Ok(state) => state.effective.has(Cap::NET_ADMIN),
+        Err(error) => {
+            let finding = format!("capget(2) failed: {error}");
+            return Finding::bad(NAME, finding, Fix::SECOND_LOOK);
+        }
+    };
+    if !held {
+        return Finding::bad(NAME, "not among the effective capabilities", Fix::CAPABILITY);
+    }
+    let Ok(kernel) = &patient.kernel else { return Finding::good(NAME, "effective") };
+    match kernel.query(TaskId::Pid(std::process::id())) {
+        Ok(_) => Finding::good(NAME, "effective, and the kernel answers"),
+        Err(KernelError::NotPermitted { .. }) => Finding::bad(
+            NAME,
+            "held in a child user namespace only, which does not count: the kernel says EPERM",
+            Fix::USER_NAMESPACE,
+        ),
+        // Another check has the reason.
+        Err(_) => Finding::good(NAME, "effective; the kernel could not be asked whether it counts"),
+    }
+}

@@ -1,0 +1,21 @@
+//! Which kernel this is.
+
+use crate::doctor::{Finding, Patient};
+use crate::taskstats::{Kernel, TaskId};
+
+const NAME: &str = "kernel";
+
+pub(super) fn check(patient: &Patient) -> Finding {
+    let kernel = match &patient.kernel {
+        Ok(kernel) => kernel,
+        Err(error) => return Finding::refused(NAME, error),
+    };
+    let release = kernel.release();
+    match kernel.query(TaskId::Pid(std::process::id())) {
+        Ok(own) => Finding::good(NAME, format!("{release}, taskstats version {}", own.version)),
+        Err(_) => Finding::skipped(
+            NAME,
+            format!("{release}; its taskstats version is not known, because it cannot be asked"),
+        ),
+    }
+}

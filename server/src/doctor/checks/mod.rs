@@ -1,0 +1,33 @@
+//! The checks, a file each.
+
+mod capability;
+mod delay_accounting;
+mod family;
+mod files;
+mod kernel;
+mod known_bad;
+mod namespaces;
+mod receive_buffer;
+mod self_test;
+mod settings;
+
+use super::{Finding, Patient};
+
+/// One check. It changes nothing, waits at most for seconds, and never panics.
+type Check = fn(&Patient) -> Finding;
+
+/// All checks, in the order of the report: causes before what follows from them.
+pub(super) const ALL: &[Check] = &[
+    kernel::check,
+    known_bad::check,
+    files::check,
+    settings::check,
+    family::check,
+    capability::check,
+    namespaces::user,
+    namespaces::pid,
+    namespaces::network,
+    receive_buffer::check,
+    delay_accounting::check,
+    self_test::check,
+];

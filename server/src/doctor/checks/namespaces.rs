@@ -1,0 +1,30 @@
+//! Whether the agent is in the host's namespaces.
+
+use crate::doctor::{Finding, Fix, Patient};
+use crate::taskstats::{Namespace, Placement};
+
+pub(super) fn user(_: &Patient) -> Finding {
+    check("user namespace", Namespace::User, "capabilities in it do not count")
+}
+
+pub(super) fn pid(_: &Patient) -> Finding {
+    check("pid namespace", Namespace::Pid, "the kernel refuses to tell exits to it")
+}
+
+pub(super) fn network(_: &Patient) -> Finding {
+    check("network namespace", Namespace::Network, "the kernel sends no exits to it")
+}
+
+fn check(name: &'static str, namespace: Namespace, consequence: &str) -> Finding {
+    match Placement::of_self(namespace) {
+        Placement::Initial => Finding::good(name, "the host's"),
+        Placement::Child => {
+            let finding = format!("a child namespace, not the host's: {consequence}");
+            Finding::bad(name, finding, Fix::to_leave(namespace))
+        }
+        Placement::Hidden => Finding::skipped(
+            name,
+            "cannot be told: /proc does not show the host's one; the self-test tells whether exits arrive",
+        ),
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether exits really arrive, from each CPU.
+
+use crate::doctor::{Finding, Patient};
+use crate::taskstats::{Kernel, KernelError, SelfTest};
+
+const NAME: &str = "self-test";
+
+pub(super) fn check(patient: &Patient) -> Finding {
+    let kernel = match &patient.kernel {
+        Ok(kernel) => kernel,
+        Err(error) => return Finding::refused(NAME, error),
+    };
+    match kernel.online_cpus().and_then(|online| kernel.self_test(&online)) {
+        Ok(tested) => found(tested),
+        Err(KernelError::KnownBadKernel { .. }) => {
+            Finding::skipped(NAME, "not made: this kernel must be left alone")
+        }
+        Err(error) => Finding::refused(NAME, &error),
+    }
+}
+
+fn found(tested: SelfTest) -> Finding {
+    let SelfTest { heard, silent, untested } = tested;
+    let untold = match untested.is_empty() {
+        true => String::new(),
+        false => format!("; not tested: CPUs {untested}, which run no task of ours"),
+    };
+    if !silent.is_empty() {
+        let error = KernelError::NoExitsArrive { cpus: silent };
+        let mut finding = Finding::refused(NAME, &error);
+        finding.finding.push_str(&untold);
+        return finding;
+    }
+    if heard.is_empty() {
+        return Finding::skipped(NAME, format!("no CPU ran a task of ours{untold}"));
+    }
+    Finding::good(
+        NAME,
+        format!("a task ended on each of CPUs {heard}, and the kernel told so{untold}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+    use crate::taskstats::Cpumask;
+
+    fn verdict(heard: &[u32], silent: &[u32], untested: &[u32]) -> (Verdict, String) {
+        let set = |cpus: &[u32]| cpus.iter().copied().collect::<Cpumask>();
+        let (heard, silent, untested) = (set(heard), set(silent), set(untested));
+        let finding = found(SelfTest { heard, silent, untested });
+        (finding.verdict, finding.finding)
+    }
+
+    #[test]
+    fn one_silent_cpu_is_bad_and_named() {
+        let (verdict, finding) = verdict(&[0, 1], &[7], &[]);
+        assert_eq!(verdict, Verdict::Bad);
+        assert!(finding.contains("on CPUs 7"), "{finding}");
+    }
+
+    #[test]
+    fn a_cpu_out_of_reach_is_named_and_not_bad() {
+        let (of_some, finding) = verdict(&[0, 1], &[], &[2, 3]);
+        assert_eq!(of_some, Verdict::Good);
+        assert!(finding.contains("not tested: CPUs 2-3"), "{finding}");
+        assert_eq!(verdict(&[], &[], &[0]).0, Verdict::Warning);
+    }
+}

@@ -1,0 +1,57 @@
+//! `taskstatsd doctor`: what is right and wrong with the machine and the agent's place on it, and
+//! what to change.
+//!
+//! A further check is a file in `checks/` and a line in its list.
+
+mod checks;
+mod finding;
+mod fix;
+mod report;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+pub use self::finding::{Finding, Verdict};
+pub use self::fix::Fix;
+pub use self::report::Report;
+
+use crate::config::{Args, DoctorArgs, ReportFormat};
+use crate::taskstats::{KernelError, LinuxKernel};
+
+/// Who is examined: the agent as it would run with these settings, in this place.
+#[derive(Debug)]
+struct Patient {
+    args: Args,
+    /// The running kernel, unless too little is known of the machine to ask it.
+    kernel: Result<LinuxKernel, KernelError>,
+}
+
+/// Examines, prints, and returns how the process is to end: with 0 when nothing is wrong.
+#[must_use]
+pub fn run(args: Args, asked: DoctorArgs) -> ExitCode {
+    let report = examine(args);
+    let text = match asked.output {
+        ReportFormat::Table => report.table(),
+        ReportFormat::Json => report.json(),
+    };
+    // Whoever reads this may have gone away; the code still tells.
+    std::io::stdout().write_all(text.as_bytes()).ok();
+    if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs all checks, with the settings of `args`.
+#[must_use]
+pub fn examine(args: Args) -> Report {
+    let receive_buffer = usize::try_from(args.receive_buffer.as_u64()).unwrap_or(usize::MAX);
+    let kernel = LinuxKernel::new(receive_buffer).map(|kernel| {
+        if args.ignore_known_bad_kernel { kernel.ignoring_known_bugs() } else { kernel }
+    });
+    examine_on(args, kernel)
+}
+
+/// Runs all checks on a kernel, such as one that is taken for another release.
+#[must_use]
+pub fn examine_on(args: Args, kernel: Result<LinuxKernel, KernelError>) -> Report {
+    let patient = Patient { args, kernel };
+    Report::new(checks::ALL.iter().map(|check| check(&patient)).collect())
+}

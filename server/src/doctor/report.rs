@@ -1,0 +1,100 @@
+//! All findings, for people and for programs.
+
+use serde::Serialize;
+
+use super::{Finding, Verdict};
+
+/// Width of the longest name, and a gap.
+const NAME_WIDTH: usize = 20;
+/// Width of `Kubernetes:`, and a gap.
+const PLACE_WIDTH: usize = 12;
+
+/// What all checks found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    agent_version: &'static str,
+    healthy: bool,
+    checks: Vec<Finding>,
+}
+
+impl Report {
+    pub(super) fn new(checks: Vec<Finding>) -> Self {
+        let healthy = checks.iter().all(|check| check.verdict != Verdict::Bad);
+        Self { agent_version: env!("CARGO_PKG_VERSION"), healthy, checks }
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.healthy
+    }
+
+    /// What each check found, in the order of the checks.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.checks
+    }
+
+    /// Aligned, with a sign in front of each line.
+    #[must_use]
+    pub fn table(&self) -> String {
+        self.checks.iter().map(row).collect()
+    }
+
+    /// One JSON document.
+    #[must_use]
+    pub fn json(&self) -> String {
+        // Strings and enums only, which always have a form in JSON.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+fn row(check: &Finding) -> String {
+    let Finding { name, verdict, finding, fix } = check;
+    let mut text = format!("{} {name:<NAME_WIDTH$}{finding}\n", verdict.sign());
+    if let Some(fix) = fix {
+        for (place, sentence) in
+            [("Linux:", fix.linux), ("systemd:", fix.systemd), ("Kubernetes:", fix.kubernetes)]
+        {
+            text.push_str(&format!("    {place:<PLACE_WIDTH$}{sentence}\n"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Fix;
+
+    #[test]
+    fn only_what_is_bad_makes_a_report_unhealthy() {
+        let good = Finding::good("a", "b");
+        let warning = Finding::warning("c", "d", None);
+        assert!(Report::new(vec![good.clone(), warning.clone()]).is_healthy());
+        let bad = Finding::bad("e", "f", Fix::CAPABILITY);
+        assert!(!Report::new(vec![good, bad, warning]).is_healthy());
+    }
+
+    #[test]
+    fn a_table_has_a_sign_a_name_and_the_fixes() {
+        let bad = Finding::bad("thing", "it is broken", Fix::PID_NAMESPACE);
+        let table = Report::new(vec![Finding::good("other", "fine"), bad]).table();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines[0], "✓ other               fine");
+        assert_eq!(lines[1], "✗ thing               it is broken");
+        assert!(lines[4].starts_with("    Kubernetes: put hostPID: true"), "{table}");
+    }
+
+    #[test]
+    fn json_has_stable_names() {
+        let checks = vec![Finding::good("a", "b"), Finding::bad("c", "d", Fix::CAPABILITY)];
+        let json: serde_json::Value = serde_json::from_str(&Report::new(checks).json()).unwrap();
+        assert_eq!(json["healthy"], false);
+        assert_eq!(json["agent_version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!(json["checks"][0]["verdict"], "good");
+        assert_eq!(json["checks"][0].get("fix"), None);
+        assert_eq!(json["checks"][1]["name"], "c");
+        assert_eq!(json["checks"][1]["fix"]["kubernetes"], Fix::CAPABILITY.kubernetes);
+    }
+}

@@ -1,0 +1,254 @@
+//! Whether exits can be watched: found out at the start, and kept true while the agent runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::taskstats::{Kernel, KernelError};
+
+/// The pause before a bad verdict is tried for the first time; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause. An operator who has mended the cause does not wait longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// However many doubts there are, the kernel is tried at most this often.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whether exits can be watched, and if not, why.
+pub type Verdict = Result<(), Arc<KernelError>>;
+
+/// What is known now. Clones know the same.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    verdict: watch::Receiver<Verdict>,
+    doubts: Arc<Notify>,
+}
+
+/// Tries the kernel whenever there is a reason to.
+#[derive(Debug)]
+pub struct Keeper {
+    kernel: Arc<dyn Kernel>,
+    verdict: watch::Sender<Verdict>,
+    doubts: Arc<Notify>,
+    tried_at: Instant,
+}
+
+impl Readiness {
+    /// The last verdict.
+    ///
+    /// # Errors
+    /// Why exits cannot be watched.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict.borrow().clone()
+    }
+
+    /// Has the kernel tried again: something failed that should not with this verdict, or somebody
+    /// would like it to be another.
+    pub fn doubt(&self) {
+        self.doubts.notify_one();
+    }
+
+    /// Doubts when what the kernel said speaks against the agent's place, or its means, rather than
+    /// against the question.
+    pub fn learn(&self, error: &KernelError) {
+        if !matches!(error, KernelError::NoSuchTask(_)) {
+            self.doubt();
+        }
+    }
+
+    /// Waits for another verdict than the one seen last; `None` when there will be none.
+    pub async fn next(&mut self) -> Option<Verdict> {
+        self.verdict.changed().await.ok()?;
+        Some(self.verdict.borrow_and_update().clone())
+    }
+}
+
+impl Keeper {
+    /// Tries the kernel for the first time.
+    pub async fn start(kernel: Arc<dyn Kernel>) -> (Self, Readiness) {
+        let first = attempt(&kernel).await;
+        tell(&Ok(()), &first);
+        let (sender, verdict) = watch::channel(first);
+        let doubts = Arc::new(Notify::new());
+        let readiness = Readiness { verdict, doubts: Arc::clone(&doubts) };
+        (Self { kernel, verdict: sender, doubts, tried_at: Instant::now() }, readiness)
+    }
+
+    /// Keeps the verdict true until the future is dropped. It sleeps without a timer as long as the
+    /// verdict is good.
+    pub async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if self.verdict.borrow().is_ok() {
+                pause = FIRST_PAUSE;
+                self.doubts.notified().await;
+            } else if timeout(pause, self.doubts.notified()).await.is_err() {
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            sleep_until(self.tried_at + LEAST_INTERVAL).await;
+            let verdict = attempt(&self.kernel).await;
+            self.tried_at = Instant::now();
+            self.verdict.send_if_modified(|last| {
+                let changed = tell(last, &verdict);
+                *last = verdict;
+                changed
+            });
+        }
+    }
+}
+
+/// Tries the kernel beside the event loop, because it waits for exits.
+async fn attempt(kernel: &Arc<dyn Kernel>) -> Verdict {
+    let kernel = Arc::clone(kernel);
+    let tried = task::spawn_blocking(move || kernel.check_exits()).await;
+    tried.unwrap_or(Err(KernelError::BadReply { operation: "the self-test" })).map_err(Arc::new)
+}
+
+/// Logs a change of the verdict, and tells whether it is one.
+fn tell(last: &Verdict, verdict: &Verdict) -> bool {
+    match (last, verdict) {
+        (Ok(()), Ok(())) => return false,
+        (Err(last), Err(now)) if last.to_string() == now.to_string() => return false,
+        (_, Err(error)) => tracing::warn!(fix = error.fix(), "exits cannot be watched: {error}"),
+        (Err(_), Ok(())) => tracing::info!("exits can be watched again"),
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::taskstats::{
+        Cpumask, DelayAccounting, KeptSocket, Listener, SelfTest, Stats, TaskId,
+    };
+
+    /// A kernel that is right or wrong, and counts how often it was tried.
+    #[derive(Debug, Default)]
+    struct Moody {
+        cpus: Cpumask,
+        good: AtomicBool,
+        tried: AtomicUsize,
+    }
+
+    impl Moody {
+        fn new(good: bool) -> Arc<Self> {
+            let cpus = Cpumask::from_iter([0]);
+            Arc::new(Self { cpus, good: AtomicBool::new(good), tried: AtomicUsize::new(0) })
+        }
+
+        fn tried(&self) -> usize {
+            self.tried.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Kernel for Moody {
+        fn query(&self, id: TaskId) -> Result<Stats, KernelError> {
+            Err(KernelError::NoSuchTask(id))
+        }
+
+        fn query_many(&self, _: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
+            Ok(Vec::new())
+        }
+
+        fn threads(&self, _: u32) -> Result<Vec<u32>, KernelError> {
+            Ok(Vec::new())
+        }
+
+        fn possible_cpus(&self) -> &Cpumask {
+            &self.cpus
+        }
+
+        fn online_cpus(&self) -> Result<Cpumask, KernelError> {
+            Ok(self.cpus.clone())
+        }
+
+        fn delay_accounting(&self) -> DelayAccounting {
+            DelayAccounting::Unknown
+        }
+
+        fn enable_delay_accounting(&self) -> Result<(), KernelError> {
+            Ok(())
+        }
+
+        fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
+            self.tried.fetch_add(1, Ordering::SeqCst);
+            let (heard, silent) = match self.good.load(Ordering::SeqCst) {
+                true => (cpus.clone(), Cpumask::default()),
+                false => (Cpumask::default(), cpus.clone()),
+            };
+            Ok(SelfTest { heard, silent, untested: Cpumask::default() })
+        }
+
+        fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
+            Err(KernelError::NoFamily)
+        }
+
+        fn adopt(&self, _: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
+            Err(KernelError::NoFamily)
+        }
+    }
+
+    async fn keep(kernel: &Arc<Moody>) -> (Readiness, task::JoinHandle<()>) {
+        let (keeper, readiness) = Keeper::start(Arc::clone(kernel) as Arc<dyn Kernel>).await;
+        (readiness, tokio::spawn(keeper.run()))
+    }
+
+    /// The cause goes away, and nobody has to say so.
+    #[tokio::test(start_paused = true)]
+    async fn a_bad_verdict_becomes_good_by_itself() {
+        let kernel = Moody::new(false);
+        let (mut readiness, keeper) = keep(&kernel).await;
+        let error = readiness.verdict().unwrap_err();
+        assert!(matches!(*error, KernelError::NoExitsArrive { .. }), "{error}");
+        kernel.good.store(true, Ordering::SeqCst);
+        let began = Instant::now();
+        assert!(readiness.next().await.unwrap().is_ok());
+        assert!(began.elapsed() <= LONGEST_PAUSE, "{:?}", began.elapsed());
+        keeper.abort();
+    }
+
+    /// While it stays bad, it is tried less and less often, and at least each minute.
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_bad_is_tried_at_growing_intervals() {
+        let kernel = Moody::new(false);
+        let (_readiness, keeper) = keep(&kernel).await;
+        tokio::time::sleep(Duration::from_secs(63)).await;
+        let in_the_first_minute = kernel.tried();
+        assert!((5..=8).contains(&in_the_first_minute), "{in_the_first_minute}");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let later = kernel.tried() - in_the_first_minute;
+        assert!((9..=10).contains(&later), "{later}");
+        keeper.abort();
+    }
+
+    /// A good verdict costs nothing, until something fails.
+    #[tokio::test(start_paused = true)]
+    async fn a_good_verdict_is_tried_when_it_is_doubted_only() {
+        let kernel = Moody::new(true);
+        let (mut readiness, keeper) = keep(&kernel).await;
+        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        assert_eq!(kernel.tried(), 1);
+        readiness.learn(&KernelError::NoSuchTask(TaskId::Pid(1)));
+        kernel.good.store(false, Ordering::SeqCst);
+        readiness.learn(&KernelError::NotPermitted { operation: "x" });
+        assert!(readiness.next().await.unwrap().is_err());
+        keeper.abort();
+    }
+
+    /// A herd of failing calls does not become a herd of self-tests.
+    #[tokio::test(start_paused = true)]
+    async fn doubts_are_followed_up_once_a_second_at_most() {
+        let kernel = Moody::new(false);
+        let (readiness, keeper) = keep(&kernel).await;
+        for _ in 0..1000 {
+            readiness.doubt();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!((9..=12).contains(&kernel.tried()), "{}", kernel.tried());
+        keeper.abort();
+    }
+}

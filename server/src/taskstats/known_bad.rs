@@ -1,0 +1,84 @@
+//! Kernels that taskstats can bring down.
+
+/// A kernel that must not be asked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KnownBad {
+    /// What its release begins with.
+    prefix: &'static str,
+    /// What else is in its release.
+    distribution: &'static str,
+    /// Whose kernel it is.
+    pub name: &'static str,
+    /// Where it was reported.
+    pub source: &'static str,
+}
+
+/// Kernels on which copying a task's name into `struct taskstats` (`bacct_add_tsk` in
+/// `kernel/tsacct.c`) was seen to panic the machine: a fortified `strnlen` reads past the name. A
+/// question does it, and once somebody listens any exit. Only what was reported stands here.
+pub const KNOWN_BAD_KERNELS: &[KnownBad] = &[
+    KnownBad {
+        prefix: "6.12.79-",
+        distribution: ".amzn2023.",
+        name: "Amazon Linux 2023",
+        source: "https://github.com/coroot/coroot-node-agent/issues/376",
+    },
+    KnownBad {
+        prefix: "6.12.0-55.9.1.",
+        distribution: ".el10",
+        name: "Red Hat Enterprise Linux 10",
+        source: "https://github.com/coroot/coroot-node-agent/issues/259",
+    },
+];
+
+impl KnownBad {
+    /// Finds what is known of a kernel, by its release as `uname -r` prints it.
+    ///
+    /// ```
+    /// use taskstatsd::taskstats::KnownBad;
+    ///
+    /// assert!(KnownBad::of("6.12.79-101.147.amzn2023.x86_64").is_some());
+    /// assert!(KnownBad::of("6.12.79-generic").is_none());
+    /// ```
+    #[must_use]
+    pub fn of(release: &str) -> Option<&'static Self> {
+        KNOWN_BAD_KERNELS.iter().find(|bad| bad.is(release))
+    }
+
+    fn is(&self, release: &str) -> bool {
+        let rest = release.strip_prefix(self.prefix).map(|rest| format!(".{rest}"));
+        rest.is_some_and(|rest| rest.contains(self.distribution))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KnownBad;
+
+    #[test]
+    fn the_kernels_of_the_reports_are_known() {
+        for (release, name) in [
+            ("6.12.79-101.147.amzn2023.x86_64", "Amazon Linux 2023"),
+            ("6.12.79-101.147.amzn2023.aarch64", "Amazon Linux 2023"),
+            ("6.12.0-55.9.1.el10_0.x86_64", "Red Hat Enterprise Linux 10"),
+        ] {
+            assert_eq!(KnownBad::of(release).map(|bad| bad.name), Some(name), "{release}");
+        }
+    }
+
+    #[test]
+    fn their_neighbours_are_not() {
+        for release in [
+            "6.12.80-101.147.amzn2023.x86_64",
+            "6.12.79-1-lts",
+            "6.12.0-55.9.1.fc40.x86_64",
+            "6.12.0-55.91.1.el10_0.x86_64",
+            "6.12.0-55.11.1.el10_0.x86_64",
+            "16.12.79-1.amzn2023.x86_64",
+            "6.18.44",
+            "",
+        ] {
+            assert_eq!(KnownBad::of(release), None, "{release}");
+        }
+    }
+}
