@@ -83,10 +83,16 @@ pub(super) fn delay_classes(delays: &Delays) -> impl Iterator<Item = (DelayClass
     .filter_map(|(class, delay)| Some((class, delay.as_ref()?)))
 }
 
-/// The class with the largest total. Without delay accounting only the wait for a CPU is known,
-/// which the scheduler keeps in any case, and it is told even when it is 0.
+/// The class with the largest total. Without delay accounting, and where it came too late to have
+/// counted anything, only the wait for a CPU is known, which the scheduler keeps in any case, and it
+/// is told even when it is 0.
 pub(super) fn longest_delay(stats: &TaskStats) -> LongestDelay {
-    if stats.delay_accounting() == DelayAccounting::Off {
+    let unaccounted = match stats.delay_accounting() {
+        DelayAccounting::Off => true,
+        DelayAccounting::Partial => !has_waited(stats),
+        DelayAccounting::On | DelayAccounting::Unknown | DelayAccounting::Unspecified => false,
+    };
+    if unaccounted {
         let cpu = stats.delays.as_ref().and_then(|delays| delays.cpu.as_ref());
         return cpu
             .map_or(LongestDelay::Off, |cpu| LongestDelay::Of(DelayClass::Cpu, cpu.total_ns));
@@ -97,6 +103,12 @@ pub(super) fn longest_delay(stats: &TaskStats) -> LongestDelay {
         Some((class, delay)) => LongestDelay::Of(class, delay.total_ns),
         None => LongestDelay::None,
     }
+}
+
+/// Whether anything was waited for but a CPU.
+fn has_waited(stats: &TaskStats) -> bool {
+    let mut classes = stats.delays.iter().flat_map(delay_classes);
+    classes.any(|(class, delay)| class != DelayClass::Cpu && delay.count > 0)
 }
 
 /// User and system time together, in microseconds.
@@ -151,6 +163,15 @@ mod tests {
         let delay_accounting = DelayAccounting::Off.into();
         let unreported = TaskStats { delay_accounting, ..Default::default() };
         assert_eq!(longest_delay(&unreported), LongestDelay::Off);
+    }
+
+    #[test]
+    fn of_a_task_that_began_too_early_the_wait_for_a_cpu_is_known() {
+        let mut early = waiting(DelayAccounting::Partial, 0, 0);
+        early.delays.as_mut().unwrap().block_io = Some(Delay::default());
+        assert_eq!(longest_delay(&early), LongestDelay::Of(DelayClass::Cpu, 0));
+        let counted = waiting(DelayAccounting::Partial, 5, 9);
+        assert_eq!(longest_delay(&counted), LongestDelay::Of(DelayClass::BlockIo, 9));
     }
 
     #[test]

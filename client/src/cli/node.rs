@@ -26,7 +26,7 @@ pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure
 }
 
 fn table(node: &GetNodeResponse, look: &Look) -> String {
-    let mut sections = vec![machine(node), agent(node, look)];
+    let mut sections = vec![machine(node, look), agent(node, look)];
     sections.extend(node.exits.as_ref().map(exits));
     sections.extend(node.counters.as_ref().map(counters));
     sections.extend(node.history.as_ref().map(history));
@@ -37,10 +37,11 @@ fn table(node: &GetNodeResponse, look: &Look) -> String {
 fn compact(node: &GetNodeResponse) -> String {
     let counters = node.counters.clone().unwrap_or_default();
     let lost: u64 = counters.lost.iter().map(|lost| lost.count).sum();
+    let since = node.delay_accounting_since.as_ref().map_or_else(String::new, rfc3339);
     let started = node.started_at.as_ref().map_or_else(String::new, rfc3339);
     format!(
         "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
-         delay_accounting={} agent={} instance_id={} started_at={} watchable={} received={} \
+         delay_accounting={} delay_accounting_since={} agent={} instance_id={} started_at={} watchable={} received={} \
          delivered={} lost={lost} unexplained_gaps={} watchers={}\n",
         word(&node.node_name),
         word(&node.boot_id),
@@ -49,6 +50,7 @@ fn compact(node: &GetNodeResponse) -> String {
         word(&node.possible_cpus),
         word(&node.online_cpus),
         accounting(node.delay_accounting()),
+        word(&since),
         word(&node.agent_version),
         word(&node.instance_id),
         word(&started),
@@ -60,10 +62,15 @@ fn compact(node: &GetNodeResponse) -> String {
     )
 }
 
-fn machine(node: &GetNodeResponse) -> Section {
-    let delays = match node.delay_accounting() {
-        DelayAccounting::Off => "off: sysctl kernel.task_delayacct=1 turns it on for new tasks",
-        known => accounting(known),
+fn machine(node: &GetNodeResponse, look: &Look) -> Section {
+    let delays = match (node.delay_accounting(), &node.delay_accounting_since) {
+        (DelayAccounting::Off, _) => {
+            "off: sysctl kernel.task_delayacct=1 turns it on for new tasks".to_owned()
+        }
+        (DelayAccounting::On, Some(since)) => {
+            format!("on, for tasks that began after {}", look.clock.date(since))
+        }
+        (known, _) => accounting(known).to_owned(),
     };
     Section::new("Node")
         .row("name", escaped(&node.node_name))
@@ -147,6 +154,7 @@ fn accounting(state: DelayAccounting) -> &'static str {
     match state {
         DelayAccounting::On => "on",
         DelayAccounting::Off => "off",
+        DelayAccounting::Partial => "partial",
         DelayAccounting::Unknown | DelayAccounting::Unspecified => "unknown",
     }
 }

@@ -185,13 +185,21 @@ fn waiting(stats: &TaskStats, delays: &Delays, look: &Look) -> Section {
     let title = match accounting {
         DelayAccounting::On => "Delays",
         DelayAccounting::Off => "Delays (delay accounting is off: only those for a CPU are known)",
+        DelayAccounting::Partial => {
+            "Delays (accounted during a part of its life at most: only those for a CPU are complete)"
+        }
         DelayAccounting::Unknown | DelayAccounting::Unspecified => {
-            "Delays (zeros may mean that delay accounting is off)"
+            "Delays (zeros may mean that they were not accounted)"
         }
     };
-    let known = |class| accounting != DelayAccounting::Off || class == DelayClass::Cpu;
     delay_classes(delays).fold(Section::new(title), |section, (class, delay)| {
-        let value = if known(class) { waits(class, delay, look) } else { "off".to_owned() };
+        let value = match accounting {
+            _ if class == DelayClass::Cpu => waits(class, delay, look),
+            DelayAccounting::Off => "off".to_owned(),
+            DelayAccounting::Partial if delay.count == 0 => "not known".to_owned(),
+            DelayAccounting::Partial => format!("at least {}", waits(class, delay, look)),
+            _ => waits(class, delay, look),
+        };
         section.row(class.title(), value)
     })
 }

@@ -139,6 +139,24 @@ Delays (delay accounting is off: only those for a CPU are known)
     assert!(text(&output.stdout).ends_with(" max_delay=cpu:40µs\n"));
 }
 
+/// A task that began before accounting was turned on has zeros that mean nothing, too.
+#[tokio::test]
+async fn delays_that_were_accounted_in_part_are_no_zeros() {
+    let mut early = TaskStats {
+        delay_accounting: DelayAccounting::Partial.into(),
+        ..stats("sh")
+    };
+    early.delays.as_mut().unwrap().swap_in = Some(Delay::default());
+    let output = run(&knowing(early), &["get", "pid", "42"]).await;
+    let expected = "\
+Delays (accounted during a part of its life at most: only those for a CPU are complete)
+  CPU                 40 µs in 3 waits, longest 40 µs
+  block I/O           at least 3.1 ms in 4 waits, longest 3.1 ms
+  swap-in             not known
+";
+    assert!(text(&output.stdout).ends_with(expected), "{}", text(&output.stdout));
+}
+
 #[tokio::test]
 async fn a_name_cannot_drive_the_terminal() {
     let agent = knowing(stats("\u{1b}[2J"));

@@ -39,6 +39,7 @@ fn node() -> GetNodeResponse {
             bytes: 14 << 10,
             capacity_bytes: 32 << 20,
         }),
+        delay_accounting_since: None,
     }
 }
 
@@ -80,4 +81,20 @@ History
     let value: Value = serde_json::from_slice(&line).unwrap();
     assert_eq!(value["counters"]["lost"][0]["stage"], json!("LOST_STAGE_KERNEL_SOCKET"));
     assert_eq!(value["nodeName"], json!("node7"));
+}
+
+#[tokio::test]
+async fn a_node_tells_since_when_delays_are_accounted() {
+    let on = GetNodeResponse {
+        delay_accounting: DelayAccounting::On.into(),
+        delay_accounting_since: moment(0),
+        ..node()
+    };
+    let agent = Agent::start(Script { node: on, ..Script::default() });
+    let table = run(&agent, &["node"]).await.stdout;
+    let row = "  delay accounting    on, for tasks that began after 2026-11-22 14:07:09\n";
+    assert!(text(&table).contains(row), "{}", text(&table));
+    let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;
+    let pair = " delay_accounting=on delay_accounting_since=2026-11-22T14:07:09";
+    assert!(text(&compact).contains(pair), "{}", text(&compact));
 }

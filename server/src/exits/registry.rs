@@ -110,7 +110,7 @@ mod tests {
         registry.add(&mask(&[1, 2]));
         registry.remove(&mask(&[0, 1]), now);
         assert_eq!(registry.next_expiry(), Some(now + GRACE));
-        assert_eq!(registry.expire(now + GRACE / 2), []);
+        assert_eq!(registry.expire(now + GRACE / 2), [0_u32; 0]);
         assert_eq!(registry.expire(now + GRACE), [0]);
         registry.remove(&mask(&[1, 2]), now);
         assert_eq!(registry.expire(now + GRACE), [1, 2]);
@@ -123,7 +123,7 @@ mod tests {
         let mut registry = Registry::new(GRACE);
         registry.add(&mask(&[0]));
         registry.remove(&mask(&[0]), now);
-        assert_eq!(registry.missing(&mask(&[0])), []);
+        assert_eq!(registry.missing(&mask(&[0])), [0_u32; 0]);
         registry.add(&mask(&[0]));
         assert_eq!(registry.next_expiry(), None);
         assert_eq!(registry.cpus(), mask(&[0]));
