@@ -7,6 +7,7 @@
 mod landlock;
 mod paths;
 mod privileges;
+mod prospect;
 mod report;
 mod seccomp;
 mod syscalls;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::{fs, io};
 
 pub use paths::Paths;
+pub use prospect::{Prospect, prospect};
 pub use report::{Gap, InForce, in_force};
 pub use user::{User, UserError, UserSpec};
 

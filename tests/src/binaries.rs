@@ -47,6 +47,15 @@ pub fn follower() -> Result<PathBuf> {
     Ok(folder()?.join("follower"))
 }
 
+/// Returns the binary that tries what the sandbox forbids, which cargo builds with the tests.
+///
+/// # Errors
+///
+/// As in [`workload`].
+pub fn confined() -> Result<PathBuf> {
+    Ok(folder()?.join("confined"))
+}
+
 /// Returns the folder of the profile that the tests were built with, such as `target/debug`.
 ///
 /// # Errors

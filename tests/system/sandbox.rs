@@ -1,5 +1,6 @@
 //! What the agent may still do once it serves.
 
+mod calls;
 mod files;
 mod users;
 

@@ -142,10 +142,7 @@ Delays (delay accounting is off: only those for a CPU are known)
 /// A task that began before accounting was turned on has zeros that mean nothing, too.
 #[tokio::test]
 async fn delays_that_were_accounted_in_part_are_no_zeros() {
-    let mut early = TaskStats {
-        delay_accounting: DelayAccounting::Partial.into(),
-        ..stats("sh")
-    };
+    let mut early = TaskStats { delay_accounting: DelayAccounting::Partial.into(), ..stats("sh") };
     early.delays.as_mut().unwrap().swap_in = Some(Delay::default());
     let output = run(&knowing(early), &["get", "pid", "42"]).await;
     let expected = "\

@@ -65,6 +65,12 @@ impl FromStr for UserSpec {
 }
 
 impl User {
+    /// Who this process is.
+    #[must_use]
+    pub fn current() -> Self {
+        Self { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
+    }
+
     /// Finds a user; without one asked for, that of the package, or else nobody.
     ///
     /// # Errors

@@ -1,0 +1,83 @@
+//! What a process in the agent's sandbox can do, tried from inside of it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use taskstats_tests::binaries;
+use taskstats_tests::load::Load;
+use taskstats_tests::peer::Peer;
+
+/// What serving takes.
+const ALLOWED: [&str; 7] = [
+    "read procfs",
+    "read sysfs",
+    "list threads",
+    "keep state",
+    "start a thread",
+    "pin a thread",
+    "open generic netlink",
+];
+/// What system calls are refused.
+const NOT_CALLED: [&str; 8] = [
+    "open routing netlink",
+    "open an internet socket",
+    "listen on a port",
+    "set an option of IP",
+    "execute",
+    "signal the parent",
+    "unshare",
+    "become root",
+];
+/// What landlock refuses, where the kernel has it.
+const NOT_OPENED: [&str; 3] = ["read another file", "list another folder", "write a setting"];
+/// What is not on the list either, under names that depend on the C library.
+const NOT_MADE: [&str; 2] = ["make a socket", "make a link"];
+
+/// Runs all attempts; returns what came of each.
+async fn try_all(arguments: &[&str]) -> Result<BTreeMap<String, String>> {
+    let said = Peer::run(&binaries::confined()?, arguments).await?;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let lines = said.stdout.lines().filter_map(|line| line.split_once(": "));
+    let mut outcomes: BTreeMap<_, _> =
+        lines.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).collect();
+    let folder = outcomes.remove("folder").context("no folder")?;
+    std::fs::remove_dir_all(folder)?;
+    outcomes.insert("landlock".to_owned(), said.stderr);
+    Ok(outcomes)
+}
+
+/// Without the sandbox each attempt succeeds: what fails in it fails because of it.
+#[tokio::test]
+async fn each_attempt_succeeds_outside_of_the_sandbox() -> Result<()> {
+    let _load = Load::light()?;
+    let outcomes = try_all(&["free"]).await?;
+    for name in ALLOWED.iter().chain(&NOT_CALLED).chain(&NOT_OPENED).chain(&NOT_MADE) {
+        // A unix socket has no such option; a filter would have said so before.
+        let expected = if *name == "set an option of IP" { "EOPNOTSUPP" } else { "ok" };
+        assert_eq!(outcomes.get(*name).map(String::as_str), Some(expected), "{name}");
+    }
+    Ok(())
+}
+
+/// What serving takes is allowed, and what would give more rights, reach the network or start
+/// programs is not.
+#[tokio::test]
+async fn what_serving_does_not_take_is_refused() -> Result<()> {
+    let _load = Load::light()?;
+    let outcomes = try_all(&[]).await?;
+    for name in ALLOWED {
+        assert_eq!(outcomes.get(name).map(String::as_str), Some("ok"), "{name}: {outcomes:?}");
+    }
+    for name in NOT_CALLED {
+        assert_eq!(outcomes.get(name).map(String::as_str), Some("EPERM"), "{name}: {outcomes:?}");
+    }
+    for name in NOT_MADE {
+        assert_ne!(outcomes.get(name).map(String::as_str), Some("ok"), "{name}: {outcomes:?}");
+    }
+    if outcomes.get("landlock").is_some_and(|said| said.contains("landlock version")) {
+        for name in NOT_OPENED {
+            assert_eq!(outcomes.get(name).map(String::as_str), Some("EACCES"), "{name}");
+        }
+    }
+    Ok(())
+}
