@@ -96,6 +96,7 @@ pub fn enter(wanted: Option<&UserSpec>, paths: &Paths) -> Result<InForce, Sandbo
     if changed {
         paths.write.iter().try_for_each(|folder| paths::check_writable(folder, user))?;
     }
+    gaps.extend(paths::unreadable(paths));
     let landlock = rules.enforce(&mut gaps)?;
     seccomp::enforce(&mut gaps)?;
     Ok(InForce { landlock, gaps, ..in_force() })

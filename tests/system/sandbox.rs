@@ -6,6 +6,7 @@ mod users;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::{GetNodeRequest, Sandbox};
@@ -90,6 +91,8 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
     for (field, value) in [("NoNewPrivs", "1"), ("Seccomp", "2"), ("Seccomp_filters", "2")] {
         assert_all(&statuses, field, value);
     }
+    // The kernel gives procfs' files of a process that nobody may attach to, to root.
+    assert_eq!(fs::metadata(format!("/proc/{}/environ", agent.pid()?))?.uid(), 0, "dumpable");
     let told = told(&agent).await?;
     assert_eq!((told.uid, told.gid), (65534, 65534));
     assert_eq!(told.capabilities, ["net_admin"]);

@@ -41,7 +41,7 @@ impl Agent {
         tracing::info!("rights: {}", self.node.sandbox);
         for gap in &self.node.sandbox.gaps {
             match gap {
-                Gap::NoSandbox => tracing::warn!("{gap}"),
+                Gap::NoSandbox | Gap::Unreadable { .. } => tracing::warn!("{gap}"),
                 _ => tracing::info!("{gap}"),
             }
         }

@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
-use super::{SandboxError, User};
+use nix::unistd::{AccessFlags, access};
+
+use super::{Gap, SandboxError, User};
 
 /// What the agent reads as it runs: accounts' threads and settings of the kernel, and its own facts.
 const PROC: &str = "/proc";
@@ -24,6 +26,8 @@ const OTHERS_WRITE: u32 = 0o022;
 pub struct Paths {
     /// Folders and files that are read.
     pub read: BTreeSet<PathBuf>,
+    /// Files that are read again when they change.
+    pub reread: BTreeSet<PathBuf>,
     /// Folders in which files are made, read and removed.
     pub write: BTreeSet<PathBuf>,
     /// Folders from which files are removed.
@@ -54,6 +58,7 @@ impl Paths {
     /// Adds a file that is read again when it changes. Its folder stays open to the agent, and that
     /// of what it links to, because such files are replaced by others.
     pub fn reread(&mut self, file: &Path) {
+        self.reread.insert(file.to_owned());
         self.read.extend(file.parent().map(Path::to_owned));
         let target = fs::canonicalize(file).ok();
         self.read.extend(target.and_then(|target| target.parent().map(Path::to_owned)));
@@ -91,11 +96,49 @@ pub(super) fn give_away(folder: &Path, user: User) -> Result<(), SandboxError> {
     Ok(())
 }
 
+/// The files that this process could read as root, and as another user cannot read again.
+pub(super) fn unreadable(paths: &Paths) -> impl Iterator<Item = Gap> {
+    let closed = paths.reread.iter().filter(|file| access(*file, AccessFlags::R_OK).is_err());
+    closed.map(|file| Gap::Unreadable { file: file.clone() })
+}
+
 /// Whether this process may make files in a folder, and enter it.
 pub(super) fn check_writable(folder: &Path, user: User) -> Result<(), SandboxError> {
-    use nix::unistd::{AccessFlags, access};
     access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| {
         let source = io::Error::from_raw_os_error(errno as i32);
         SandboxError::StateDir { folder: folder.to_owned(), user, source }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Kubernetes mounts secrets: a link to a link to a folder that is replaced.
+    #[test]
+    fn the_folders_of_a_link_and_of_its_target_stay_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mounted, real) = (folder.path().join("tls"), folder.path().join("elsewhere"));
+        fs::create_dir(&mounted).unwrap();
+        fs::create_dir(&real).unwrap();
+        fs::write(real.join("tls.crt"), "").unwrap();
+        std::os::unix::fs::symlink(&real, mounted.join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/tls.crt", mounted.join("tls.crt")).unwrap();
+        let mut paths = Paths::default();
+        paths.reread(&mounted.join("tls.crt"));
+        let real = fs::canonicalize(real).unwrap();
+        assert_eq!(paths.read, [mounted, real].into_iter().collect());
+    }
+
+    #[test]
+    fn a_file_that_is_closed_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, gone) = (folder.path().join("there"), folder.path().join("gone"));
+        fs::write(&there, "").unwrap();
+        let mut paths = Paths::default();
+        paths.reread(&there);
+        paths.reread(&gone);
+        let gaps: Vec<_> = unreadable(&paths).collect();
+        assert_eq!(gaps, [Gap::Unreadable { file: gone }]);
+    }
 }

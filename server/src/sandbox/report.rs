@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::path::PathBuf;
 
 use capctl::{Cap, CapSet};
 
@@ -24,6 +25,11 @@ pub enum Gap {
     Refused {
         /// The call that was refused.
         operation: &'static str,
+    },
+    /// A file was read as root, and cannot be read again.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
     },
     /// The kernel knows some of the rules.
     OldLandlock {
@@ -67,6 +73,12 @@ impl fmt::Display for Gap {
                 formatter,
                 "{operation} was refused, by a filter of the service manager or container: \
                  capabilities that an exec would inherit are left"
+            ),
+            Self::Unreadable { file } => write!(
+                formatter,
+                "{} cannot be read without root: when it changes, the new one is not taken up; give \
+                 it to the group of --user",
+                file.display()
             ),
             Self::OldLandlock { abi } => {
                 write!(
