@@ -1,7 +1,7 @@
 //! Tries what the agent's sandbox forbids, and what it allows, from inside of it.
 //!
 //! Prints a line for each attempt: its name, and `ok` or the kernel's word. With the argument `free`,
-//! it tries the same without the sandbox.
+//! it tries the same without the sandbox; with `abort`, it aborts in it.
 
 use std::fs::{self, File};
 use std::io;
@@ -45,6 +45,10 @@ const ATTEMPTS: &[Attempt] = &[
         let cpus: CpuSet = sched_getaffinity(Pid::from_raw(0))?;
         Ok(sched_setaffinity(Pid::from_raw(0), &cpus)?)
     }),
+    ("panic", |_| match thread::spawn(|| std::panic::panic_any("tried")).join() {
+        Ok(()) => Err(Errno::ECANCELED.into()),
+        Err(_) => Ok(()),
+    }),
     ("open generic netlink", |_| netlink(SockProtocol::NetlinkGeneric)),
     ("open routing netlink", |_| netlink(SockProtocol::NetlinkRoute)),
     ("open an internet socket", |_| open(AddressFamily::Inet, SockType::Stream, None)),
@@ -65,15 +69,19 @@ const ATTEMPTS: &[Attempt] = &[
 ];
 
 fn main() -> Result<()> {
+    let how = std::env::args().nth(1);
     let folder = tempfile::tempdir()?;
     let state = folder.path().join("state");
     fs::create_dir(&state)?;
     fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    if std::env::args().nth(1).as_deref() != Some("free") {
+    if how.as_deref() != Some("free") {
         let mut paths = Paths::new();
         paths.keep_state(&state);
         let in_force = sandbox::enter(Some(&USER.parse()?), &paths)?;
         eprintln!("{in_force}");
+    }
+    if how.as_deref() == Some("abort") {
+        std::process::abort();
     }
     for (name, attempt) in ATTEMPTS {
         match attempt(&state) {

@@ -1,6 +1,8 @@
 //! What a process in the agent's sandbox can do, tried from inside of it.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use taskstats_tests::binaries;
@@ -8,13 +10,14 @@ use taskstats_tests::load::Load;
 use taskstats_tests::peer::Peer;
 
 /// What serving takes.
-const ALLOWED: [&str; 7] = [
+const ALLOWED: [&str; 8] = [
     "read procfs",
     "read sysfs",
     "list threads",
     "keep state",
     "start a thread",
     "pin a thread",
+    "panic",
     "open generic netlink",
 ];
 /// What system calls are refused.
@@ -40,8 +43,8 @@ async fn try_all(arguments: &[&str]) -> Result<BTreeMap<String, String>> {
     let lines = said.stdout.lines().filter_map(|line| line.split_once(": "));
     let mut outcomes: BTreeMap<_, _> =
         lines.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).collect();
-    let folder = outcomes.remove("folder").context("no folder")?;
-    std::fs::remove_dir_all(folder)?;
+    remove_folder(&said.stdout)?;
+    outcomes.remove("folder");
     outcomes.insert("landlock".to_owned(), said.stderr);
     Ok(outcomes)
 }
@@ -80,4 +83,29 @@ async fn what_serving_does_not_take_is_refused() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A panic names the functions that led to it: the agent may read its own binary.
+#[test]
+fn a_panic_has_a_backtrace() -> Result<()> {
+    let tried = Command::new(binaries::confined()?).env("RUST_BACKTRACE", "1").output()?;
+    let said = String::from_utf8(tried.stderr)?;
+    assert!(said.contains("confined::ATTEMPTS"), "{said}");
+    remove_folder(&String::from_utf8(tried.stdout)?)
+}
+
+/// An abort ends the process by its own signal, not by what comes of one that was refused.
+#[test]
+fn an_abort_is_an_abort() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(binaries::confined()?);
+    command.arg("abort").env("TMPDIR", folder.path()).stderr(Stdio::null());
+    assert_eq!(command.status()?.signal(), Some(nix::libc::SIGABRT));
+    Ok(())
+}
+
+/// Removes the folder that the attempts were made in.
+fn remove_folder(stdout: &str) -> Result<()> {
+    let folder = stdout.lines().find_map(|line| line.strip_prefix("folder: "));
+    Ok(std::fs::remove_dir_all(folder.context("no folder")?)?)
 }
