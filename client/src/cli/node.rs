@@ -145,7 +145,7 @@ fn sandbox(sandbox: &Sandbox) -> Section {
         .row("user and group", format!("{}:{}", sandbox.uid, sandbox.gid))
         .row("capabilities", capabilities)
         .row("no new privileges", yes_no(sandbox.no_new_privs))
-        .row("system calls filtered", yes_no(sandbox.seccomp))
+        .row("calls filtered", yes_no(sandbox.seccomp))
         .row("files restricted", landlock);
     sandbox.gaps.iter().fold(section, |section, gap| section.row("missing", escaped(gap)))
 }

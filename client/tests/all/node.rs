@@ -40,6 +40,15 @@ fn node() -> GetNodeResponse {
             capacity_bytes: 32 << 20,
         }),
         delay_accounting_since: None,
+        sandbox: Some(Sandbox {
+            uid: 65534,
+            gid: 65534,
+            capabilities: vec!["net_admin".to_owned()],
+            no_new_privs: true,
+            seccomp: true,
+            landlock_version: 0,
+            gaps: vec!["no landlock".to_owned()],
+        }),
     }
 }
 
@@ -73,6 +82,13 @@ Since it started
 History
   held                14 KiB of 32 MiB
   exits               1 to 103
+Rights
+  user and group      65534:65534
+  capabilities        net_admin
+  no new privileges   yes
+  calls filtered      yes
+  files restricted    no
+  missing             no landlock
 ";
     assert_eq!(text(&run(&agent, &["node"]).await.stdout), expected);
     let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;

@@ -7,7 +7,6 @@ use crate::sandbox::UserSpec;
 
 /// Flags on rights.
 #[derive(Clone, Debug, Args)]
-#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct SandboxArgs {
     /// User to become when started as root: NAME, UID or UID:GID; by default taskstatsd if there is
     /// one, else 65534.

@@ -2,7 +2,7 @@
 //!
 //! The list is that of traced runs of all features, panics and aborts included, and the calls that
 //! another release of the C library makes in their place. What is not here ends with `EPERM`: above
-//! all exec, fork, ptrace, mount, bpf, keyctl, io_uring, and sockets of the internet.
+//! all exec, fork, ptrace, mount, bpf, keyctl, `io_uring`, and sockets of the internet.
 
 use std::collections::BTreeMap;
 
