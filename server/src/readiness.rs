@@ -1,5 +1,6 @@
 //! Whether exits can be watched: found out at the start, and kept true while the agent runs.
 
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,11 +111,25 @@ async fn attempt(kernel: &Arc<dyn Kernel>) -> Verdict {
 fn tell(last: &Verdict, verdict: &Verdict) -> bool {
     match (last, verdict) {
         (Ok(()), Ok(())) => return false,
-        (Err(last), Err(now)) if last.to_string() == now.to_string() => return false,
+        (Err(last), Err(now)) if has_same_cause(last, now) => return false,
         (_, Err(error)) => tracing::warn!(fix = error.fix(), "exits cannot be watched: {error}"),
         (Err(_), Ok(())) => tracing::info!("exits can be watched again"),
     }
     true
+}
+
+/// Whether two errors have one cause, though it may have shown in another place or on another CPU.
+fn has_same_cause(one: &KernelError, other: &KernelError) -> bool {
+    match (one, other) {
+        (
+            KernelError::WrongNamespace { namespace: one },
+            KernelError::WrongNamespace { namespace: other },
+        ) => one == other,
+        (KernelError::System { source: one, .. }, KernelError::System { source: other, .. }) => {
+            one.raw_os_error() == other.raw_os_error()
+        }
+        _ => discriminant(one) == discriminant(other),
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +252,18 @@ mod tests {
         readiness.learn(&KernelError::NotPermitted { operation: "x" });
         assert!(readiness.next().await.unwrap().is_err());
         keeper.abort();
+    }
+
+    /// Descriptors that ran out are missed now here, now there; that is one state.
+    #[test]
+    fn one_cause_is_told_once_wherever_it_shows() {
+        let system = |operation, errno| KernelError::System {
+            operation,
+            source: std::io::Error::from_raw_os_error(errno),
+        };
+        assert!(has_same_cause(&system("epoll_create", 24), &system("socket", 24)));
+        assert!(!has_same_cause(&system("socket", 24), &system("socket", 12)));
+        assert!(!has_same_cause(&system("socket", 24), &KernelError::NoFamily));
     }
 
     /// A herd of failing calls does not become a herd of self-tests.

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
@@ -75,6 +76,18 @@ impl Launch {
     pub fn wrapped<A: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = A>) -> Self {
         self.wrapper = wrapper.into_iter().map(|word| word.as_ref().to_owned()).collect();
         self
+    }
+
+    /// Lets another user write into the folder, so that the agent can run as that one.
+    ///
+    /// # Errors
+    ///
+    /// This is not root.
+    pub fn owned_by(self, user: u32) -> Result<Self> {
+        for path in [self.folder.path(), self.notifications.path()] {
+            chown(path, Some(user), Some(user))?;
+        }
+        Ok(self)
     }
 
     /// Returns a path for a socket that nobody else uses.

@@ -3,6 +3,7 @@
 //!
 //! Everything here returns errors instead of panicking, so that a test can say what it wanted.
 
+pub mod accounting;
 pub mod agent;
 pub mod binaries;
 pub mod chance;
@@ -11,6 +12,7 @@ pub mod cpus;
 pub mod deadline;
 pub mod folder;
 pub mod follow;
+pub mod health;
 pub mod journal;
 pub mod kernel;
 pub mod ledger;
@@ -18,6 +20,7 @@ pub mod load;
 pub mod manager;
 pub mod notify;
 pub mod peer;
+pub mod place;
 pub mod process;
 pub mod refusal;
 pub mod selection;

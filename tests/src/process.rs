@@ -2,11 +2,12 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::deadline::within;
+use crate::peer::Peer;
 
 /// The state of a task that a signal stopped (`proc_pid_stat(5)`).
 const STOPPED: &str = "T";
@@ -30,6 +31,28 @@ pub fn resident_kib(pid: u32) -> Result<u64> {
 /// The process has ended.
 pub fn descriptors(pid: u32) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// Returns the number that the next descriptor of a process will have: a limit of this leaves none.
+///
+/// # Errors
+///
+/// The process has ended.
+pub fn next_descriptor(pid: u32) -> Result<usize> {
+    let taken = |number: &usize| fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok();
+    (0..descriptors(pid)? + 1).find(|number| !taken(number)).context("no end of descriptors")
+}
+
+/// Limits the descriptors that a process can have open, by prlimit(1).
+///
+/// # Errors
+///
+/// The process has ended, or is another user's.
+pub async fn limit_descriptors(pid: u32, limit: usize) -> Result<()> {
+    let (pid, limit) = (format!("--pid={pid}"), format!("--nofile={limit}:"));
+    let said = Peer::run("prlimit".as_ref(), [pid, limit]).await?;
+    ensure!(said.code == Some(0), "{said:?}");
+    Ok(())
 }
 
 /// Stops a process, and waits until each of its threads stands still.

@@ -4,21 +4,15 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
-use anyhow::{Context, Result};
-use taskstats_proto::v1::{GetNodeRequest, GetPidRequest, WatchExitsRequest};
+use anyhow::Result;
 use taskstats_tests::agent::{Agent, Ending, Launch};
-use taskstats_tests::client::{connect, service};
+use taskstats_tests::client::service;
 use taskstats_tests::load::Load;
-use taskstats_tests::watch::Watch;
-use tonic::Code;
 
-use crate::support::{get_pid, refusal_in, refused};
+use crate::support::get_pid;
 
 /// What a command that was called in the wrong way ends with.
 const USAGE: i32 = 2;
-/// Takes the right to ask for accounts away from what it starts.
-const WITHOUT_NET_ADMIN: [&str; 5] =
-    ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
 /// The bits of a mode that say who may do what.
 const PERMISSIONS: u32 = 0o777;
 
@@ -160,28 +154,6 @@ async fn several_listeners_serve_side_by_side() -> Result<()> {
         let url = agent.listening_on(scheme)?;
         get_pid(&mut service(&url).await?, std::process::id()).await?;
     }
-    Ok(())
-}
-
-/// Without the capability the agent runs, and every call says what it lacks and what to do.
-#[tokio::test]
-async fn a_missing_capability_is_told_to_the_caller() -> Result<()> {
-    let _load = Load::light()?;
-    let agent = Launch::new()?.listen_privately().wrapped(WITHOUT_NET_ADMIN).start().await?;
-    let mut client = service(&agent.url()).await?;
-    let pid = std::process::id();
-    let refusal = refused(client.get_pid(GetPidRequest { pid }).await)?;
-    assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
-    assert!(refusal.reason.is_some(), "{refusal:?}");
-    assert!(refusal.message.contains("CAP_NET_ADMIN"), "{refusal:?}");
-    let channel = connect(&agent.url()).await?;
-    let outcome = Watch::open(&channel, WatchExitsRequest::default()).await;
-    let refusal = refusal_in(outcome)?;
-    assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
-    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
-    let exits = node.exits.context("no word on exits")?;
-    assert!(!exits.watchable && !exits.reason.is_empty(), "{exits:?}");
-    assert!(exits.fix.contains("CAP_NET_ADMIN"), "{exits:?}");
     Ok(())
 }
 

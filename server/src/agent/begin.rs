@@ -33,8 +33,10 @@ impl Agent {
         let mut always_watch = self.always_watch.take().map(AlwaysWatch::new);
         if let Some(wanted) = &mut always_watch
             && readiness.verdict().is_ok()
+            && let Err(error) = wanted.claim(&exits).await
+            && self.config.fail_fast
         {
-            wanted.claim(&exits).await?;
+            return Err(error.into());
         }
         Ok(Begun { exits: Arc::new(exits), keeper, readiness, always_watch })
     }

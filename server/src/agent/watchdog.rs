@@ -1,6 +1,7 @@
 //! What follows from whether exits can be watched: health, and the CPUs to always listen to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use taskstats_proto::SERVICE_NAME;
 use tokio::task::JoinHandle;
@@ -11,6 +12,12 @@ use tonic_health::server::HealthReporter;
 use crate::exits::{Claim, Exits, WatchError};
 use crate::readiness::{Keeper, Readiness, Verdict};
 use crate::taskstats::Cpumask;
+
+/// The pause after which CPUs to always listen to are claimed again, where that failed although one
+/// CPU can be listened to; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// CPUs to listen to even while nobody watches, as soon as that is possible.
 #[derive(Debug)]
@@ -84,14 +91,24 @@ async fn follow(
     health: &HealthReporter,
     mut always_watch: Option<&mut AlwaysWatch>,
 ) {
-    while let Some(verdict) = readiness.next().await {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let verdict = readiness.verdict();
+        set_health(health, &verdict).await;
+        let mut again = false;
         if let Some(wanted) = always_watch.as_mut().filter(|_| verdict.is_ok())
             && let Err(error) = wanted.claim(exits).await
         {
             tracing::warn!("--always-watch cannot be done yet: {error}");
-            readiness.doubt();
+            again = true;
         }
-        set_health(health, &verdict).await;
+        tokio::select! {
+            next = readiness.next() => match next {
+                Some(_) => pause = FIRST_PAUSE,
+                None => return,
+            },
+            () = tokio::time::sleep(pause), if again => pause = (pause * 2).min(LONGEST_PAUSE),
+        }
     }
 }
 

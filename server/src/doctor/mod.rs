@@ -55,3 +55,59 @@ pub fn examine_on(args: Args, kernel: Result<LinuxKernel, KernelError>) -> Repor
     let patient = Patient { args, kernel };
     Report::new(checks::ALL.iter().map(|check| check(&patient)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    const BAD: &str = "6.12.0-55.9.1.el10_0.x86_64";
+
+    fn verdicts(arguments: &[&str]) -> (bool, Vec<(&'static str, Verdict)>) {
+        let args = Args::parse_from(["taskstatsd"].iter().chain(arguments));
+        let kernel = LinuxKernel::of_release(BAD.to_owned(), 64 << 10);
+        let kernel = kernel.map(|kernel| match args.ignore_known_bad_kernel {
+            true => kernel.ignoring_known_bugs(),
+            false => kernel,
+        });
+        let report = examine_on(args, kernel);
+        let checks = report.findings().iter().map(|check| (check.name, check.verdict));
+        (report.is_healthy(), checks.collect())
+    }
+
+    /// The doctor does not kill the patient: what would touch taskstats is left out.
+    #[test]
+    fn a_known_bad_kernel_is_named_and_left_alone() {
+        let (healthy, verdicts) = verdicts(&[]);
+        assert!(!healthy);
+        for expected in [
+            ("known-bad kernels", Verdict::Bad),
+            ("kernel", Verdict::Warning),
+            ("taskstats", Verdict::Warning),
+            ("self-test", Verdict::Warning),
+        ] {
+            assert!(verdicts.contains(&expected), "{expected:?} not in {verdicts:?}");
+        }
+    }
+
+    #[test]
+    fn who_takes_the_risk_is_examined_in_full() {
+        let (healthy, verdicts) = verdicts(&["--ignore-known-bad-kernel"]);
+        assert!(healthy, "{verdicts:?}");
+        for expected in [
+            ("known-bad kernels", Verdict::Warning),
+            ("taskstats", Verdict::Good),
+            ("self-test", Verdict::Good),
+        ] {
+            assert!(verdicts.contains(&expected), "{expected:?} not in {verdicts:?}");
+        }
+    }
+
+    /// Flags and variables of the agent are examined with it.
+    #[test]
+    fn settings_that_the_agent_cannot_start_with_are_bad() {
+        let (_, verdicts) = verdicts(&["--listen", "tcp://127.0.0.1:0"]);
+        assert!(verdicts.contains(&("settings", Verdict::Bad)), "{verdicts:?}");
+    }
+}

@@ -97,7 +97,13 @@ impl KernelError {
                 "run the agent in the host's network namespace, the only one that exits are sent to \
                  (Kubernetes: hostNetwork: true; systemd: no PrivateNetwork)"
             }
-            Self::NoSuchTask(_) | Self::System { .. } | Self::BadReply { .. } => "",
+            Self::System { source, .. } => match source.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) => {
+                    "raise the limit of open files (systemd: LimitNOFILE, shell: ulimit -n)"
+                }
+                _ => "",
+            },
+            Self::NoSuchTask(_) | Self::BadReply { .. } => "",
         }
     }
 

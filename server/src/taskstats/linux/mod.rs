@@ -180,3 +180,54 @@ fn refused(operation: &'static str, errno: i32) -> KernelError {
 fn failed(operation: &'static str, source: io::Error) -> KernelError {
     KernelError::System { operation, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BAD: &str = "6.12.79-101.147.amzn2023.x86_64";
+    const RECEIVE_BUFFER: usize = 64 << 10;
+
+    /// Nothing is sent to a kernel that may panic: not even its family is looked for.
+    #[test]
+    fn a_known_bad_kernel_is_not_touched() {
+        let kernel = LinuxKernel::of_release(BAD.to_owned(), RECEIVE_BUFFER).unwrap();
+        let cpus = Cpumask::from_iter([0]);
+        let refusals = [
+            kernel.query(TaskId::Pid(1)).err(),
+            kernel.query_many(&[TaskId::Tgid(1)]).err(),
+            kernel.find_family().err(),
+            kernel.self_test(&cpus).err(),
+            kernel.check_exits().err(),
+            kernel.listen().err(),
+            kernel.adopt(Vec::new()).err(),
+        ];
+        for refusal in refusals {
+            let error = refusal.unwrap();
+            assert!(matches!(error, KernelError::KnownBadKernel { .. }), "{error}");
+            let text = error.to_string();
+            for named in [BAD, "coroot-node-agent/issues/376", "--ignore-known-bad-kernel"] {
+                assert!(text.contains(named), "{text}");
+            }
+        }
+        assert_eq!(kernel.family.get(), None);
+    }
+
+    /// Who takes the risk is answered.
+    #[test]
+    fn a_known_bad_kernel_can_be_asked_all_the_same() {
+        let kernel = LinuxKernel::of_release(BAD.to_owned(), RECEIVE_BUFFER).unwrap();
+        let kernel = kernel.ignoring_known_bugs();
+        assert!(kernel.query(TaskId::Pid(std::process::id())).is_ok());
+        assert!(kernel.check_exits().is_ok());
+    }
+
+    /// Each CPU that runs tells of the task that ended on it.
+    #[test]
+    fn the_self_test_hears_of_every_cpu() {
+        let kernel = LinuxKernel::new(RECEIVE_BUFFER).unwrap();
+        let online = kernel.online_cpus().unwrap();
+        let tested = kernel.self_test(&online).unwrap();
+        assert_eq!(tested, SelfTest { heard: online, ..SelfTest::default() });
+    }
+}

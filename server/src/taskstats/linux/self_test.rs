@@ -18,7 +18,7 @@ use crate::taskstats::{Cpumask, Depth, Exit, ExitSink, KernelError, Listener, Se
 
 /// How long a CPU may take to run a task of a few microseconds. Only tasks of real-time priority can
 /// keep it away for long.
-const RUN_WITHIN: Duration = Duration::from_secs(1);
+const RUN_WITHIN: Duration = Duration::from_secs(3);
 /// How long the kernel's word may take after the task has ended. It is sent before (`do_exit` in
 /// `kernel/exit.c`), so this is patience with nobody but our own thread.
 const TELL_WITHIN: Duration = Duration::from_millis(500);

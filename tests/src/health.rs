@@ -1,0 +1,62 @@
+//! The agent's health, as `grpc.health.v1` tells it.
+
+use anyhow::{Context, Result};
+use tonic::Streaming;
+use tonic::transport::Channel;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::deadline::within;
+
+/// The service of the contract, by its full name.
+pub const SERVICE: &str = "taskstats.v1.TaskstatsService";
+/// The name of the agent as a whole.
+pub const AGENT: &str = "";
+
+/// A watch of one health.
+#[derive(Debug)]
+pub struct Health {
+    stream: Streaming<HealthCheckResponse>,
+}
+
+/// Asks for a health once.
+///
+/// # Errors
+///
+/// The agent does not know the service.
+pub async fn health_of(channel: &Channel, service: &str) -> Result<ServingStatus> {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    let answer = HealthClient::new(channel.clone()).check(request).await?;
+    Ok(answer.into_inner().status())
+}
+
+impl Health {
+    /// Watches the health of the service of the contract.
+    ///
+    /// # Errors
+    ///
+    /// The agent does not let itself be watched.
+    pub async fn watch(channel: &Channel) -> Result<Self> {
+        let request = HealthCheckRequest { service: SERVICE.to_owned() };
+        let answer = HealthClient::new(channel.clone()).watch(request).await?;
+        Ok(Self { stream: answer.into_inner() })
+    }
+
+    /// Waits until the health is this.
+    ///
+    /// # Errors
+    ///
+    /// It does not become so.
+    pub async fn becomes(&mut self, wanted: ServingStatus) -> Result<()> {
+        within("another health", async {
+            loop {
+                let told = self.stream.message().await?.context("the watch of the health ended")?;
+                if told.status() == wanted {
+                    return Ok(());
+                }
+            }
+        })
+        .await?
+    }
+}

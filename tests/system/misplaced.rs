@@ -1,0 +1,245 @@
+//! The agent and its doctor in places where not all can work: both say why, and the agent stays up.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use taskstats_proto::v1::{GetNodeRequest, WatchExitsRequest};
+use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::binaries;
+use taskstats_tests::client::{connect, service};
+use taskstats_tests::health::{AGENT, SERVICE, health_of};
+use taskstats_tests::load::Load;
+use taskstats_tests::peer::{Peer, Said};
+use taskstats_tests::place::{
+    CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID, CHILD_PID_AND_PROC, CHILD_USER, NOBODY,
+    WITHOUT_NET_ADMIN, WITHOUT_PROC, Wrapper,
+};
+use taskstats_tests::watch::Watch;
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::support::{get_pid, refusal_in, refused};
+
+/// A place, and what is wrong with it.
+struct Place {
+    wrapper: Wrapper,
+    /// The user who owns the agent's files, if it is not root.
+    user: Option<u32>,
+    /// What the doctor does not like, by the names of its checks.
+    bad: &'static [&'static str],
+    /// The reason of a refused watch.
+    reason: &'static str,
+    /// A word of the fix.
+    fix: &'static str,
+    /// Whether live tasks can be asked for.
+    answers: bool,
+}
+
+const PLACES: [Place; 6] = [
+    Place {
+        wrapper: WITHOUT_NET_ADMIN,
+        user: None,
+        bad: &["CAP_NET_ADMIN", "self-test"],
+        reason: "NOT_PERMITTED",
+        fix: "AmbientCapabilities",
+        answers: false,
+    },
+    Place {
+        wrapper: CHILD_USER,
+        user: None,
+        bad: &["CAP_NET_ADMIN", "user namespace", "self-test"],
+        reason: "NOT_PERMITTED|WRONG_NAMESPACE",
+        fix: "hostUsers",
+        answers: false,
+    },
+    Place {
+        wrapper: CHILD_PID,
+        user: None,
+        bad: &["pid namespace", "self-test"],
+        reason: "WRONG_NAMESPACE",
+        fix: "hostPID: true",
+        answers: true,
+    },
+    Place {
+        wrapper: CHILD_PID_AND_PROC,
+        user: None,
+        bad: &["pid namespace", "self-test"],
+        reason: "WRONG_NAMESPACE",
+        fix: "hostPID: true",
+        answers: true,
+    },
+    Place {
+        wrapper: CHILD_NETWORK,
+        user: None,
+        bad: &["self-test"],
+        reason: "NO_EXITS_ARRIVE|WRONG_NAMESPACE",
+        fix: "hostNetwork: true",
+        answers: true,
+    },
+    Place {
+        wrapper: CHILD_NETWORK_AS_NOBODY,
+        user: Some(NOBODY),
+        bad: &["self-test"],
+        reason: "NO_EXITS_ARRIVE",
+        fix: "hostNetwork: true",
+        answers: true,
+    },
+];
+
+/// The exit code of a doctor who found something bad, and of an agent that does not wait.
+const FAILED: i32 = 1;
+
+async fn doctor(wrapper: Wrapper, arguments: &[&str]) -> Result<Said> {
+    let program = binaries::taskstatsd()?;
+    let program = program.to_str().context("a path that is not UTF-8")?;
+    let mut words =
+        wrapper.iter().copied().chain([program, "doctor"]).chain(arguments.iter().copied());
+    let first = words.next().context("no program")?;
+    Peer::run(first.as_ref(), words.collect::<Vec<_>>()).await
+}
+
+/// The names of the checks with this verdict.
+fn with_verdict(report: &Value, verdict: &str) -> Result<Vec<String>> {
+    let checks = report["checks"].as_array().context("no checks")?.iter();
+    let such = checks.filter(|check| check["verdict"] == verdict);
+    Ok(such.filter_map(|check| check["name"].as_str().map(str::to_owned)).collect())
+}
+
+/// Where all is well, the doctor says so.
+#[tokio::test]
+async fn the_doctor_finds_nothing_bad_here() -> Result<()> {
+    let _load = Load::light()?;
+    let said = doctor(&[], &["-o", "json"]).await?;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    let report: Value = serde_json::from_str(&said.stdout)?;
+    assert_eq!(report["healthy"], true);
+    assert_eq!(with_verdict(&report, "bad")?, [""; 0]);
+    let said = doctor(&[], &[]).await?;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.lines().any(|line| line.starts_with("✓ self-test")), "{}", said.stdout);
+    assert!(!said.stdout.contains('✗'), "{}", said.stdout);
+    Ok(())
+}
+
+/// The doctor names what is wrong with each place, and for each what to do wherever it runs.
+#[tokio::test]
+async fn the_doctor_names_what_is_wrong() -> Result<()> {
+    let _load = Load::light()?;
+    for place in PLACES {
+        let said = doctor(place.wrapper, &["-o", "json"]).await?;
+        let context = format!("{:?}: {said:?}", place.wrapper);
+        assert_eq!((said.code, said.stderr.as_str()), (Some(FAILED), ""), "{context}");
+        let report: Value = serde_json::from_str(&said.stdout)?;
+        assert_eq!(report["healthy"], false, "{context}");
+        let bad = with_verdict(&report, "bad")?;
+        assert!(place.bad.iter().all(|name| bad.iter().any(|bad| bad == name)), "{context}");
+        for check in report["checks"].as_array().context("no checks")? {
+            if check["verdict"] == "bad" {
+                let told = |place| check["fix"][place].as_str().is_some_and(|it| !it.is_empty());
+                assert!(["linux", "systemd", "kubernetes"].into_iter().all(told), "{check}");
+            }
+        }
+        let said = doctor(place.wrapper, &[]).await?;
+        assert_eq!(said.code, Some(FAILED), "{context}");
+        for name in place.bad {
+            assert!(said.stdout.contains(&format!("✗ {name}")), "{context}");
+        }
+        assert!(said.stdout.contains("    Kubernetes: "), "{context}");
+    }
+    Ok(())
+}
+
+/// Without procfs and sysfs, the doctor still says so, and what else it can.
+#[tokio::test]
+async fn the_doctor_needs_no_procfs() -> Result<()> {
+    let _load = Load::light()?;
+    let said = doctor(WITHOUT_PROC, &[]).await?;
+    assert_eq!(said.code, Some(FAILED), "{said:?}");
+    assert!(said.stdout.contains("✗ procfs and sysfs"), "{said:?}");
+    assert!(said.stdout.contains("✓ CAP_NET_ADMIN"), "{said:?}");
+    assert!(said.stdout.contains("✓ receive buffers"), "{said:?}");
+    assert!(!said.stderr.contains("panicked"), "{said:?}");
+    Ok(())
+}
+
+async fn start(place: &Place, arguments: &[&str]) -> Result<Agent> {
+    launch(place, arguments)?.start().await
+}
+
+fn launch(place: &Place, arguments: &[&str]) -> Result<Launch> {
+    let launch = Launch::new()?.listen_privately().arguments(arguments).wrapped(place.wrapper);
+    match place.user {
+        Some(user) => launch.owned_by(user),
+        None => Ok(launch),
+    }
+}
+
+/// In each place the agent serves, and every way to ask it says why exits cannot be watched.
+#[tokio::test]
+async fn a_misplaced_agent_serves_and_says_why_not_all() -> Result<()> {
+    let _load = Load::light()?;
+    for place in PLACES {
+        let agent = start(&place, &[]).await?;
+        says_why(&agent, &place).await.with_context(|| format!("{:?}", place.wrapper))?;
+    }
+    Ok(())
+}
+
+async fn says_why(agent: &Agent, place: &Place) -> Result<()> {
+    let channel = connect(&agent.url()).await?;
+    assert_eq!(health_of(&channel, AGENT).await?, ServingStatus::Serving);
+    assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
+
+    let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
+    let reason = refusal.reason.clone().context("no reason")?;
+    ensure!(refusal.code == Code::FailedPrecondition, "{refusal:?}");
+    ensure!(place.reason.split('|').any(|expected| expected == reason), "{refusal:?}");
+    ensure!(refusal.message.contains(place.fix), "{refusal:?}");
+
+    let mut client = service(&agent.url()).await?;
+    // In a pid namespace of its own, the agent is process 1.
+    let request = taskstats_proto::v1::GetPidRequest { pid: 1 };
+    if place.answers {
+        get_pid(&mut client, 1).await?;
+    } else {
+        let refusal = refused(client.get_pid(request).await)?;
+        ensure!(refusal.code == Code::FailedPrecondition, "{refusal:?}");
+        ensure!(refusal.reason.as_deref() == Some("NOT_PERMITTED"), "{refusal:?}");
+        ensure!(refusal.message.contains("EPERM"), "{refusal:?}");
+        ensure!(refusal.message.contains("CAP_NET_ADMIN"), "{refusal:?}");
+    }
+
+    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
+    let exits = node.exits.context("no word on exits")?;
+    ensure!(!exits.watchable && !exits.reason.is_empty(), "{exits:?}");
+    ensure!(exits.fix.contains(place.fix), "{exits:?}");
+    let lines = agent.stderr()?.lines().filter(|line| line.contains(CANNOT)).count();
+    ensure!(lines == 1, "told {lines} times: {}", agent.stderr()?);
+    Ok(())
+}
+
+/// How the log tells that exits cannot be watched.
+const CANNOT: &str = "exits cannot be watched";
+
+/// Whoever prefers an end to a wait gets it, with the reason.
+#[tokio::test]
+async fn a_misplaced_agent_ends_if_it_is_told_to_fail_fast() -> Result<()> {
+    let _load = Load::light()?;
+    for place in PLACES {
+        let launch = launch(&place, &["--fail-fast"])?;
+        let ending = launch.run().await?;
+        assert_eq!(ending.status.code(), Some(FAILED), "{:?}: {ending:?}", place.wrapper);
+        let told = ending.stderr.lines().last().context("nothing said")?;
+        assert!(told.contains("--fail-fast") && told.contains(place.fix), "{told}");
+        assert!(!launch.socket().exists(), "the socket was left behind");
+    }
+    Ok(())
+}
+
+/// What to always listen to is no reason to end where nothing can be listened to.
+#[tokio::test]
+async fn what_to_always_watch_waits_for_a_better_place() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = start(&PLACES[2], &["--always-watch", "all"]).await?;
+    get_pid(&mut service(&agent.url()).await?, 1).await?;
+    Ok(())
+}
