@@ -70,6 +70,9 @@ pub enum SandboxError {
     /// Landlock refused.
     #[error("restricting files failed: {0}; --no-sandbox leaves them open")]
     Landlock(#[from] ::landlock::RulesetError),
+    /// A path cannot be opened, to be left open by landlock.
+    #[error("restricting files failed: {0}; --no-sandbox leaves them open")]
+    Path(#[source] ::landlock::PathFdError),
     /// Seccomp refused.
     #[error("filtering system calls failed: {0}; --no-sandbox leaves them open")]
     Seccomp(#[from] seccompiler::Error),

@@ -6,7 +6,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
@@ -102,10 +101,9 @@ fn netlink(protocol: SockProtocol) -> io::Result<()> {
 }
 
 fn open(family: AddressFamily, kind: SockType, protocol: Option<SockProtocol>) -> io::Result<()> {
-    let socket = match protocol {
-        Some(protocol) => socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol)?,
-        None => socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?,
+    let opened = match protocol {
+        Some(protocol) => socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol),
+        None => socket(family, kind, SockFlag::SOCK_CLOEXEC, None),
     };
-    drop(socket.as_fd());
-    Ok(())
+    Ok(opened.map(drop)?)
 }
