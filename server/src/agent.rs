@@ -2,6 +2,7 @@
 
 mod begin;
 mod confine;
+mod switch;
 mod watchdog;
 
 use std::io;
@@ -13,13 +14,13 @@ use taskstats_proto::server::TaskstatsServiceServer;
 use taskstats_proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::Router;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use self::begin::Begun;
-use self::watchdog::{Guard, Watchdog};
+use self::switch::enable_delay_accounting;
+use self::watchdog::{Guard, Watchdog, misplaced};
 use crate::config::{Config, ConfigError};
 use crate::exits::{self, Exits, WatchError};
 use crate::handover::{Handover, StoredSocket};
@@ -29,21 +30,12 @@ use crate::notify;
 use crate::readiness::Readiness;
 use crate::rpc::{Node, NodeError, Service};
 use crate::sandbox::SandboxError;
-use crate::taskstats::{Cpumask, CpumaskError, DelayAccounting, Kernel, KernelError, LinuxKernel};
+use crate::security::Callers;
+use crate::serve::Server;
+use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
 const WHOLE_AGENT: &str = "";
-/// The longest request: a batch of 1,000 ids, or a cpumask far too long, so that it is refused by
-/// its name.
-const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// The longest list of headers. Tokens take a few KiB.
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// Calls at once on one connection.
-const STREAMS_PER_CONNECTION: u32 = 256;
-/// Peers that vanished are noticed after an interval and a timeout of silence.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a peer may take to answer a ping.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest drain while sockets wait for a successor: nobody reads them meanwhile.
 const HANDOVER_DRAIN: Duration = Duration::from_secs(1);
 /// Threads beside the event loop, for calls whose kernel time grows with what they ask for.
@@ -65,7 +57,7 @@ pub struct Agent {
 /// An agent that serves.
 #[derive(Debug)]
 pub struct Running {
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    serving: JoinHandle<()>,
     stop: CancellationToken,
     exits: Arc<Exits>,
     node: Arc<Node>,
@@ -204,22 +196,25 @@ impl Agent {
             health: health.clone(),
             always_watch,
         };
+        let Config { policy, redaction, limits, connection, .. } = self.config;
+        let callers = Arc::new(Callers::new(policy, redaction, limits));
         let service = Service::new(
             self.kernel,
             Arc::clone(&exits),
             Arc::clone(&node),
             readiness.clone(),
-            self.config.limits,
+            Arc::clone(&callers),
         );
-        let service =
-            TaskstatsServiceServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
-        let router = server().add_service(service).add_service(health_service);
-        let router = add_reflection(router)?;
+        let longest = connection.size.request;
+        let service = TaskstatsServiceServer::new(service).max_decoding_message_size(longest);
+        let routes =
+            Routes::new(service).add_service(health_service.max_decoding_message_size(longest));
+        let routes = add_reflection(routes, longest)?.prepare();
+        let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();
-        let stopped = stop.clone().cancelled_owned();
         let incoming = Incoming::new(self.listeners);
         Ok(Running {
-            serving: tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped)),
+            serving: tokio::spawn(server.run(incoming, stop.clone())),
             stop,
             exits,
             node,
@@ -277,7 +272,7 @@ impl Running {
         let ended = tokio::task::spawn_blocking(move || end.run());
         let drained = tokio::time::timeout(timeout, async {
             let ended = ended.await.is_ok();
-            ended && matches!((&mut self.serving).await, Ok(Ok(())))
+            ended && (&mut self.serving).await.is_ok()
         });
         if drained.await.unwrap_or(false) {
             return Drained::Complete;
@@ -291,8 +286,7 @@ impl Running {
         let misplaced = misplaced(self.readiness.clone());
         tokio::select! {
             served = &mut self.serving => Failure::Broken(match served {
-                Ok(Ok(())) => "the server ended".to_owned(),
-                Ok(Err(error)) => error.to_string(),
+                Ok(()) => "the server ended".to_owned(),
                 Err(error) => error.to_string(),
             }),
             () = self.exits.ended() => Failure::Broken("the exit reader ended".to_owned()),
@@ -320,33 +314,6 @@ impl Ending {
             Ok(()) => tracing::info!("left sockets and history to the next run"),
             Err(error) => tracing::warn!(%error, "nothing is left to the next run"),
         }
-    }
-}
-
-/// Waits until exits cannot be watched.
-async fn misplaced(mut readiness: Readiness) -> Arc<KernelError> {
-    loop {
-        match readiness.next().await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return error,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Has the kernel account delays, and says so, since it goes on after the agent has ended.
-fn enable_delay_accounting(kernel: &dyn Kernel) {
-    if let DelayAccounting::On(_) = kernel.delay_accounting() {
-        tracing::info!("delay accounting is on already");
-        return;
-    }
-    match kernel.enable_delay_accounting() {
-        Ok(()) => tracing::info!(
-            "turned delay accounting on for tasks that begin from now on; it stays on after the agent has ended (sysctl kernel.task_delayacct=0 turns it off)"
-        ),
-        Err(error) => tracing::warn!(
-            "--enable-delay-accounting has no effect: {error}; set kernel.task_delayacct=1 by sysctl.d, or start the kernel with the parameter delayacct"
-        ),
     }
 }
 
@@ -382,16 +349,8 @@ async fn bind_listeners(
     Ok(listeners)
 }
 
-fn server() -> Server {
-    Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-}
-
 /// Both versions of the protocol: callers in the field still speak only the older one.
-fn add_reflection(router: Router) -> Result<Router, StartError> {
+fn add_reflection(routes: Routes, longest: usize) -> Result<Routes, StartError> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -399,5 +358,7 @@ fn add_reflection(router: Router) -> Result<Router, StartError> {
             // The messages in error details, which callers decode by reflection too.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(router.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+    let newer = builder().build_v1()?.max_decoding_message_size(longest);
+    let older = builder().build_v1alpha()?.max_decoding_message_size(longest);
+    Ok(routes.add_service(newer).add_service(older))
 }

@@ -5,6 +5,8 @@
 //! the runs, and the next run begins anew under another instance id.
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
-//! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`config`], [`doctor`], [`agent`].
-//! Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager.
+//! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`],
+//! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager, and
+//! [`telemetry`].
 
 pub mod agent;
 pub mod config;
@@ -15,4 +16,9 @@ pub mod readiness;
 pub mod rpc;
 pub mod sandbox;
 pub mod security;
+pub mod serve;
 pub mod taskstats;
+pub mod telemetry;
+
+#[cfg(test)]
+mod seeds;

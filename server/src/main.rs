@@ -1,6 +1,7 @@
 //! The taskstatsd agent: arguments, agent, signals, end.
 
-use std::io::{self, IsTerminal};
+use std::convert::Infallible;
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -12,6 +13,7 @@ use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use taskstatsd::notify;
 use taskstatsd::sandbox::SandboxError;
+use taskstatsd::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -49,11 +51,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         filter: args.log.clone(),
         reason: error.to_string(),
     })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
+    telemetry::start_log(filter, args.log_format);
     let config = Config::try_from(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
     let outcome = runtime.block_on(serve(config, inherited));
@@ -76,6 +74,7 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
     tell(&[NotifyState::Ready]);
     let misplaced = tokio::select! {
         () = signals.recv() => None,
+        never = keep_watchdog_quiet() => match never {},
         failure = running.failed() => match failure {
             Failure::Broken(reason) => anyhow::bail!("serving ended: {reason}"),
             Failure::Misplaced(error) => Some(error),
@@ -85,6 +84,7 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
     tracing::info!("draining; a second signal ends at once");
     let drained = tokio::select! {
         drained = running.drain() => drained,
+        never = keep_watchdog_quiet() => match never {},
         () = signals.recv() => Drained::CutOff,
     };
     if let Some(error) = misplaced {
@@ -121,6 +121,19 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// Tells the service manager that the event loop runs, at half of the time after which it would take
+/// it for dead. Without a watchdog (`WatchdogSec=`), it does nothing and never wakes. It does not end.
+async fn keep_watchdog_quiet() -> Infallible {
+    let Some(longest) = sd_notify::watchdog_enabled().filter(|longest| !longest.is_zero()) else {
+        return std::future::pending().await;
+    };
+    let mut interval = tokio::time::interval(longest / 2);
+    loop {
+        interval.tick().await;
+        tell(&[NotifyState::Watchdog]);
     }
 }
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 15] = [
+    "telemetry",
     "netlink",
     "taskstats",
     "exits",
@@ -16,6 +17,7 @@ const LAYERS: [&str; 13] = [
     "notify",
     "handover",
     "listen",
+    "serve",
     "config",
     "doctor",
 ];

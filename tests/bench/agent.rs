@@ -24,6 +24,8 @@ pub(crate) struct Agent {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What it says on the notify socket is short.
 const NOTICE_BYTES: usize = 4 << 10;
+/// Measures what the agent can do, not what one caller may have of it.
+const WITHOUT_RATE: [&str; 4] = ["--max-call-rate", "0", "--principal-share", "100"];
 const SOCKET: &str = "agent.sock";
 const NOTIFY: &str = "notify.sock";
 const LOG: &str = "agent.log";
@@ -39,6 +41,7 @@ impl Agent {
         let child = Command::new(binary)
             .arg("--listen")
             .arg(address_in(&directory))
+            .args(WITHOUT_RATE)
             .args(settings)
             .env("NOTIFY_SOCKET", directory.path().join(NOTIFY))
             .stdout(log.try_clone()?)

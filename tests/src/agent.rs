@@ -1,8 +1,8 @@
 //! The real agent, as a process of its own.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::os::unix::fs::chown;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
@@ -19,6 +19,10 @@ use crate::notify::Notifications;
 
 /// How the agent says where it listens.
 const LISTENING: &str = "listening on ";
+/// Mode of a folder that everybody may enter.
+const ANYONE_MAY_LOOK: u32 = 0o755;
+/// Mode of a socket that everybody may connect to.
+const ANYONE_MAY_CONNECT: u32 = 0o666;
 
 /// An agent that has not been started yet, with a folder of its own.
 #[derive(Debug)]
@@ -233,6 +237,27 @@ impl Agent {
     /// It does not say so.
     pub async fn draining(&self) -> Result<()> {
         within("the agent to drain", self.launch.notifications.stopping()).await?
+    }
+
+    /// Waits until the agent says once more that it is alive.
+    ///
+    /// # Errors
+    ///
+    /// It does not say so.
+    pub async fn alive(&self) -> Result<()> {
+        within("a sign of life", self.launch.notifications.alive()).await?
+    }
+
+    /// Lets every user of this machine connect to the private socket.
+    ///
+    /// # Errors
+    ///
+    /// The socket is gone.
+    pub fn let_everybody_connect(&self) -> Result<()> {
+        let socket = self.socket();
+        let folder = socket.parent().context("a socket without folder")?;
+        fs::set_permissions(folder, Permissions::from_mode(ANYONE_MAY_LOOK))?;
+        Ok(fs::set_permissions(&socket, Permissions::from_mode(ANYONE_MAY_CONNECT))?)
     }
 
     /// Waits for the agent's end.

@@ -11,6 +11,8 @@ use crate::folder;
 const READY: &str = "READY=1";
 /// The message that says that a service has begun to end.
 const STOPPING: &str = "STOPPING=1";
+/// The message that says that a service is alive.
+const WATCHDOG: &str = "WATCHDOG=1";
 /// Longer than any notification of a service that stores no descriptors.
 const MESSAGE: usize = 4096;
 
@@ -56,6 +58,15 @@ impl Notifications {
     /// The socket failed.
     pub async fn stopping(&self) -> Result<()> {
         self.until(STOPPING).await
+    }
+
+    /// Waits until the service says that it is alive.
+    ///
+    /// # Errors
+    ///
+    /// The socket failed.
+    pub async fn alive(&self) -> Result<()> {
+        self.until(WATCHDOG).await
     }
 
     async fn until(&self, wanted: &str) -> Result<()> {

@@ -13,7 +13,9 @@ Exit codes:
   0  it worked; also when the reader of the output went away, and when watch was interrupted
   1  the call failed: no such task, the agent refused, could not be reached or went away;
      or health: it is not serving
-  2  the arguments are wrong";
+  2  the arguments are wrong
+  3  the agent does not know the caller, or does not let it do this
+  4  the agent has no room for the call now, or the watch was too slow (--on-lag close)";
 
 /// Ask taskstatsd for the kernel's accounts of tasks, live or as they exit.
 #[derive(Debug, Parser)]

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use super::place::show_place;
 use super::text::escaped;
@@ -11,6 +12,11 @@ const START: &str =
     "start it (taskstatsd, or systemctl start taskstatsd), or name another with --target";
 const STREAM_ENDED: &str = "the agent ended the stream";
 const NOT_ALLOWED: &str = "this user may not open the socket";
+
+/// What a shell sees when the agent does not know the caller, or does not let it.
+const NOT_LET: u8 = 3;
+/// What a shell sees when the agent has no room for the call now.
+const BUSY: u8 = 4;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
@@ -29,6 +35,23 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// How the process ends.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        let error = match self {
+            Self::Call(error) | Self::Watch { error: Some(error), .. } => error,
+            Self::Watch { error: None, .. } | Self::Refused | Self::Io(_) => {
+                return ExitCode::FAILURE;
+            }
+        };
+        match error {
+            Error::Unauthenticated { .. } | Error::PermissionDenied { .. } => {
+                ExitCode::from(NOT_LET)
+            }
+            Error::ResourceExhausted { .. } => ExitCode::from(BUSY),
+            _ => ExitCode::FAILURE,
+        }
     }
 
     /// One sentence for a person; `None` when everything was said before.
@@ -125,6 +148,23 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_script_can_tell_why_a_call_failed() {
+        let message = || "said".to_owned();
+        let retry_after = None;
+        for (error, code) in [
+            (Error::Unauthenticated { message: message() }, NOT_LET),
+            (Error::PermissionDenied { message: message() }, NOT_LET),
+            (Error::ResourceExhausted { message: message(), retry_after }, BUSY),
+            (Error::Unavailable { message: message(), retry_after }, 1),
+            (Error::NoSuchTask { message: message() }, 1),
+        ] {
+            let text = format!("{error:?}");
+            assert_eq!(Failure::Call(error).exit_code(), ExitCode::from(code), "{text}");
+        }
+        assert_eq!(Failure::Refused.exit_code(), ExitCode::FAILURE);
+    }
 
     fn unreachable(kind: io::ErrorKind) -> Error {
         let target = "/run/a.sock".parse().unwrap();

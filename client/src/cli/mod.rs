@@ -43,7 +43,7 @@ pub async fn main(args: Args) -> ExitCode {
             if let Some(sentence) = failure.sentence() {
                 tell(&sentence);
             }
-            ExitCode::FAILURE
+            failure.exit_code()
         }
     }
 }

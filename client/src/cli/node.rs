@@ -6,7 +6,7 @@ use super::stats::Section;
 use super::text::{escaped, word};
 use super::time::rfc3339;
 use super::units;
-use crate::proto::{Counters, ExitsState, History, Sandbox};
+use crate::proto::{Counters, ExitsState, History, Limit, Sandbox};
 use crate::{Client, DelayAccounting, GetNodeResponse, LostStage};
 
 /// More than this are not told by name: it is nearly all of them.
@@ -37,12 +37,13 @@ fn table(node: &GetNodeResponse, look: &Look) -> String {
 fn compact(node: &GetNodeResponse) -> String {
     let counters = node.counters.clone().unwrap_or_default();
     let lost: u64 = counters.lost.iter().map(|lost| lost.count).sum();
+    let refused: u64 = counters.refused.iter().map(|refused| refused.count).sum();
     let since = node.delay_accounting_since.as_ref().map_or_else(String::new, rfc3339);
     let started = node.started_at.as_ref().map_or_else(String::new, rfc3339);
     format!(
         "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
          delay_accounting={} delay_accounting_since={} agent={} instance_id={} started_at={} watchable={} received={} \
-         delivered={} lost={lost} unexplained_gaps={} watchers={}\n",
+         delivered={} lost={lost} unexplained_gaps={} watchers={} refused={refused}\n",
         word(&node.node_name),
         word(&node.boot_id),
         word(&node.kernel_release),
@@ -113,11 +114,32 @@ fn counters(counters: &Counters) -> Section {
         };
         section.row(key, lost.count)
     });
+    let section = counters
+        .refused
+        .iter()
+        .fold(section, |section, refused| section.row(refusal(refused.limit()), refused.count));
     let watched = Some(&counters.watched_cpus).filter(|cpus| !cpus.is_empty());
     section
         .row("unexplained gaps", counters.unexplained_gaps)
         .row("watchers now", counters.watchers)
         .known("watched CPUs now", watched.map(|cpus| escaped(cpus)))
+}
+
+/// What a limit kept out.
+fn refusal(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Connections => "too many connected",
+        Limit::Watchers => "too many watchers",
+        Limit::Calls => "too many calls",
+        Limit::CallRate => "too frequent calls",
+        Limit::RequestSize => "too long requests",
+        Limit::HeaderSize => "too long headers",
+        Limit::CallTime => "too late calls",
+        Limit::IdleTime => "idle connections",
+        Limit::HandshakeTime => "late handshakes",
+        Limit::Protocol => "misuse of HTTP/2",
+        Limit::Unspecified => "refused otherwise",
+    }
 }
 
 fn history(history: &History) -> Section {

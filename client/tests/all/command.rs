@@ -180,14 +180,14 @@ async fn of_several_ids_the_missing_ones_are_told_and_the_rest_printed() {
 }
 
 #[tokio::test]
-async fn what_the_agent_refuses_is_one_line_and_code_1() {
+async fn what_the_agent_does_not_let_is_one_line_and_code_3() {
     let agent = Agent::start(Script {
         refusal: Some(Status::permission_denied("two\nlines \u{1b}[31m")),
         ..Script::default()
     });
     let output = run(&agent, &["node"]).await;
     assert_eq!(text(&output.stderr), "taskstatsctl: two\\nlines \\u{1b}[31m\n");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ fn node() -> GetNodeResponse {
             watchers: 2,
             watched_cpus: "0-1".to_owned(),
             unexplained_gaps: 4,
+            refused: vec![RefusedCount { limit: Limit::CallRate.into(), count: 3 }],
         }),
         history: Some(History {
             first_sequence: 1,
@@ -76,6 +77,7 @@ Since it started
   received            100
   delivered           200
   lost in the kernel  3
+  too frequent calls  3
   unexplained gaps    4
   watchers now        2
   watched CPUs now    0-1

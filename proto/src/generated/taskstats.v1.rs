@@ -622,6 +622,19 @@ pub struct Counters {
     /// that moves to another CPU while it exits can cause one, rarely; many are a defect.
     #[prost(uint64, tag = "6")]
     pub unexplained_gaps: u64,
+    /// What was refused because of a limit, one entry for each limit that was hit.
+    #[prost(message, repeated, tag = "7")]
+    pub refused: ::prost::alloc::vec::Vec<RefusedCount>,
+}
+/// How often a limit was hit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RefusedCount {
+    /// The limit.
+    #[prost(enumeration = "Limit", tag = "1")]
+    pub limit: i32,
+    /// How often. Refusals, not callers: one that tries again counts again.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }
 /// Exits lost at one stage.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -808,6 +821,73 @@ impl DelayAccounting {
         }
     }
 }
+/// The limits of an agent. Each but the last four is answered with `RESOURCE_EXHAUSTED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Limit {
+    /// Not used by the agent.
+    Unspecified = 0,
+    /// Connections at once (`--max-connections`): closed as soon as they are accepted.
+    Connections = 1,
+    /// Exit streams at once (`--max-watchers`).
+    Watchers = 2,
+    /// Unanswered calls at once (`--max-calls`, `--max-slow-calls`).
+    Calls = 3,
+    /// Calls a second of one principal (`--max-call-rate`).
+    CallRate = 4,
+    /// Bytes of a request (`--max-request-size`).
+    RequestSize = 5,
+    /// Bytes of a request's headers (`--max-header-size`). Those of twice the size and more are answered
+    /// by HTTP/2 itself, and not counted.
+    HeaderSize = 6,
+    /// Time for an answer, or for the beginning of a stream: ended with `DEADLINE_EXCEEDED`.
+    CallTime = 7,
+    /// Time without a call (`--idle-timeout`): the connection is closed with GOAWAY.
+    IdleTime = 8,
+    /// Time for a TLS handshake (`--handshake-timeout`): the connection is closed.
+    HandshakeTime = 9,
+    /// Misuse of HTTP/2, such as streams that are reset at once or headers without end: the connection
+    /// is closed.
+    Protocol = 10,
+}
+impl Limit {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LIMIT_UNSPECIFIED",
+            Self::Connections => "LIMIT_CONNECTIONS",
+            Self::Watchers => "LIMIT_WATCHERS",
+            Self::Calls => "LIMIT_CALLS",
+            Self::CallRate => "LIMIT_CALL_RATE",
+            Self::RequestSize => "LIMIT_REQUEST_SIZE",
+            Self::HeaderSize => "LIMIT_HEADER_SIZE",
+            Self::CallTime => "LIMIT_CALL_TIME",
+            Self::IdleTime => "LIMIT_IDLE_TIME",
+            Self::HandshakeTime => "LIMIT_HANDSHAKE_TIME",
+            Self::Protocol => "LIMIT_PROTOCOL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LIMIT_UNSPECIFIED" => Some(Self::Unspecified),
+            "LIMIT_CONNECTIONS" => Some(Self::Connections),
+            "LIMIT_WATCHERS" => Some(Self::Watchers),
+            "LIMIT_CALLS" => Some(Self::Calls),
+            "LIMIT_CALL_RATE" => Some(Self::CallRate),
+            "LIMIT_REQUEST_SIZE" => Some(Self::RequestSize),
+            "LIMIT_HEADER_SIZE" => Some(Self::HeaderSize),
+            "LIMIT_CALL_TIME" => Some(Self::CallTime),
+            "LIMIT_IDLE_TIME" => Some(Self::IdleTime),
+            "LIMIT_HANDSHAKE_TIME" => Some(Self::HandshakeTime),
+            "LIMIT_PROTOCOL" => Some(Self::Protocol),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod taskstats_service_client {
     #![allow(
@@ -821,9 +901,14 @@ pub mod taskstats_service_client {
     use tonic::codegen::http::Uri;
     /// Serves the kernel's per-task accounts of one node.
     ///
-    /// Every rpc can also end with `UNAVAILABLE` (the agent is draining; `RetryInfo` says when to come
-    /// back), `RESOURCE_EXHAUSTED` (too many calls at once; `RetryInfo`) and `INTERNAL` (the cause is in
-    /// the agent's log, under the id that the message gives).
+    /// Every rpc can also end with `UNAUTHENTICATED` (the caller has no identity, and only callers that
+    /// are named may do this), `PERMISSION_DENIED` (the caller is known, and may not do this),
+    /// `UNAVAILABLE` (the agent is draining; `RetryInfo` says when to come back), `RESOURCE_EXHAUSTED` (too
+    /// many calls at once or in a second, with `RetryInfo`; or too large a request, without) and `INTERNAL`
+    /// (the cause is in the agent's log, under the id that the message gives).
+    ///
+    /// An agent can be told to redact (`--redact`): fields that it strips for callers without the role
+    /// `details` are absent, and `unknown_tail` with them.
     #[derive(Debug, Clone)]
     pub struct TaskstatsServiceClient<T> {
         inner: tonic::client::Grpc<T>,

@@ -86,9 +86,14 @@ pub mod taskstats_service_server {
     }
     /// Serves the kernel's per-task accounts of one node.
     ///
-    /// Every rpc can also end with `UNAVAILABLE` (the agent is draining; `RetryInfo` says when to come
-    /// back), `RESOURCE_EXHAUSTED` (too many calls at once; `RetryInfo`) and `INTERNAL` (the cause is in
-    /// the agent's log, under the id that the message gives).
+    /// Every rpc can also end with `UNAUTHENTICATED` (the caller has no identity, and only callers that
+    /// are named may do this), `PERMISSION_DENIED` (the caller is known, and may not do this),
+    /// `UNAVAILABLE` (the agent is draining; `RetryInfo` says when to come back), `RESOURCE_EXHAUSTED` (too
+    /// many calls at once or in a second, with `RetryInfo`; or too large a request, without) and `INTERNAL`
+    /// (the cause is in the agent's log, under the id that the message gives).
+    ///
+    /// An agent can be told to redact (`--redact`): fields that it strips for callers without the role
+    /// `details` are absent, and `unknown_tail` with them.
     #[derive(Debug)]
     pub struct TaskstatsServiceServer<T> {
         inner: Arc<T>,

@@ -11,7 +11,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::exits::{Claim, Exits, WatchError};
 use crate::readiness::{Keeper, Readiness, Verdict};
-use crate::taskstats::Cpumask;
+use crate::taskstats::{Cpumask, KernelError};
 
 /// The pause after which CPUs to always listen to are claimed again, where that failed although one
 /// CPU can be listened to; each further one is twice as long.
@@ -108,6 +108,17 @@ async fn follow(
                 None => return,
             },
             () = tokio::time::sleep(pause), if again => pause = (pause * 2).min(LONGEST_PAUSE),
+        }
+    }
+}
+
+/// Waits until exits cannot be watched.
+pub(super) async fn misplaced(mut readiness: Readiness) -> Arc<KernelError> {
+    loop {
+        match readiness.next().await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return error,
+            None => std::future::pending().await,
         }
     }
 }

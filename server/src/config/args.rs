@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
-use super::{Command, SandboxArgs};
+use super::{Command, LimitArgs, PolicyArgs, SandboxArgs};
 use crate::listen::ListenAddress;
+use crate::telemetry::LogFormat;
 
 /// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
 ///
@@ -68,10 +69,6 @@ pub struct Args {
     )]
     pub pace: Duration,
 
-    /// Exit streams at once.
-    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_WATCHERS", default_value_t = 256)]
-    pub max_watchers: usize,
-
     /// How long calls and streams may take to end after SIGTERM.
     #[arg(
         long,
@@ -116,4 +113,16 @@ pub struct Args {
     /// What to log to stderr: error, warn, info, debug, trace, or a filter by module.
     #[arg(long, value_name = "FILTER", env = "TASKSTATSD_LOG", default_value = "info")]
     pub log: String,
+
+    /// Form of the log's lines.
+    #[arg(long, value_name = "FORMAT", value_enum, env = "TASKSTATSD_LOG_FORMAT", default_value_t)]
+    pub log_format: LogFormat,
+
+    #[command(flatten, next_help_heading = "Who may do what")]
+    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
+    pub policy: PolicyArgs,
+
+    #[command(flatten, next_help_heading = "Limits")]
+    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
+    pub limits: LimitArgs,
 }

@@ -24,6 +24,11 @@ pub enum ConfigError {
         /// What is possible.
         range: String,
     },
+    /// A role for what is not there.
+    #[error(
+        "--allow gives role details, and nothing is redacted; add --redact, or leave the role out"
+    )]
+    NothingRedacted,
     /// The log filter is none.
     #[error(
         "--log `{filter}` is no filter ({reason}); use error, warn, info, debug or trace, or MODULE=LEVEL"

@@ -3,6 +3,8 @@
 mod args;
 mod command;
 mod error;
+mod limits;
+mod policy;
 mod sandbox;
 
 use std::path::PathBuf;
@@ -14,11 +16,14 @@ use tracing::level_filters::LevelFilter;
 pub use self::args::Args;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
+pub use self::limits::LimitArgs;
+pub use self::policy::PolicyArgs;
 pub use self::sandbox::{Sandbox, SandboxArgs};
 
 use crate::exits::ReaderConfig;
 use crate::listen::ListenAddress;
-use crate::rpc::Limits;
+use crate::security::{Limits, Policy, Redaction};
+use crate::serve::ConnectionLimits;
 
 /// The least history: some chunks must fit.
 const MIN_HISTORY: ByteSize = ByteSize::kib(64);
@@ -32,8 +37,6 @@ const MAX_PACE: Duration = Duration::from_secs(1);
 const MAX_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest drain: a service manager kills much earlier.
 const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
-/// Calls beside the event loop at once. More would only wait for the same cores.
-const SLOW_CALLS: usize = 64;
 
 /// A configuration that the agent can run with.
 #[derive(Clone, Debug)]
@@ -44,8 +47,14 @@ pub struct Config {
     pub reader: ReaderConfig,
     /// Memory for past exits, bytes.
     pub history_bytes: usize,
-    /// How much runs at once.
+    /// Who may do what.
+    pub policy: Policy,
+    /// What is stripped for those who may not see it.
+    pub redaction: Redaction,
+    /// How much callers may hold.
     pub limits: Limits,
+    /// What one connection may do.
+    pub connection: ConnectionLimits,
     /// How long the end may take.
     pub drain_timeout: Duration,
     /// Where runs hand over to each other.
@@ -83,6 +92,8 @@ impl TryFrom<Args> for Config {
         check_listeners(&args)?;
         check_ranges(&args)?;
         check_log(&args.log)?;
+        args.policy.check()?;
+        args.limits.check()?;
         if let Some(folder) = args.state_dir.as_ref().filter(|folder| !folder.is_dir()) {
             return Err(ConfigError::StateDir(folder.clone()));
         }
@@ -94,7 +105,10 @@ impl TryFrom<Args> for Config {
                 grace: args.grace_period,
             },
             history_bytes: bytes(args.history_bytes),
-            limits: Limits { watchers: args.max_watchers, slow_calls: SLOW_CALLS },
+            policy: args.policy.policy(),
+            redaction: args.policy.redaction(),
+            limits: args.limits.limits(),
+            connection: args.limits.connection(),
             drain_timeout: args.drain_timeout,
             state_dir: args.state_dir,
             always_watch: args.always_watch,
@@ -160,9 +174,6 @@ fn check_ranges(args: &Args) -> Result<(), ConfigError> {
             let range = format!("0s to {}", humantime::format_duration(longest));
             return out_of_range(flag, humantime::format_duration(value).to_string(), range);
         }
-    }
-    if args.max_watchers == 0 {
-        return out_of_range("--max-watchers", "0".to_owned(), "1 or more".to_owned());
     }
     Ok(())
 }

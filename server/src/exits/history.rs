@@ -124,21 +124,15 @@ impl History {
         capacity: usize,
         cpus: usize,
     ) -> Result<Self, DamagedHistory> {
+        saved.check()?;
         let history = Self::new(capacity, cpus);
         let mut inner = history.lock();
         inner.evicted = Totals::restore(&saved.evicted, cpus)?;
         inner.appended = inner.evicted.clone();
         inner.evicted_at = Duration::from_nanos(saved.evicted_at_ns);
-        inner.next = saved.items.first().map_or(saved.next, |item| item.first);
+        inner.next = saved.first();
         for item in saved.items {
-            let item = Item::restore(item, cpus)?;
-            if item.first() != inner.next || item.next() > saved.next {
-                return Err(DamagedHistory("sequences do not follow each other"));
-            }
-            inner.append(item, capacity);
-        }
-        if inner.next != saved.next || saved.next < FIRST_SEQUENCE {
-            return Err(DamagedHistory("the newest exits are missing"));
+            inner.append(Item::restore(item, cpus)?, capacity);
         }
         drop(inner);
         Ok(history)

@@ -61,6 +61,9 @@ impl Item {
         if saved.cpus.iter().any(|cpu| *cpu as usize >= cpus) {
             return Err(DamagedHistory("a CPU is not possible here"));
         }
+        if saved.cpus.is_empty() {
+            return Err(DamagedHistory("an item has no CPU"));
+        }
         if saved.lost == 0 && saved.ends.is_empty() {
             let until = Duration::from_nanos(saved.last_at_ns);
             let cpus = Arc::new(saved.cpus.into_iter().collect());
@@ -70,10 +73,8 @@ impl Item {
             return Chunk::restore(saved).map(|chunk| Self::Exits(Arc::new(chunk)));
         }
         let [cpu] = saved.cpus[..] else {
-            return Err(DamagedHistory("a loss has no CPU"));
+            return Err(DamagedHistory("a loss has several CPUs"));
         };
-        let next = saved.first.checked_add(saved.lost);
-        next.ok_or(DamagedHistory("a loss is too large"))?;
         let loss = KernelLoss {
             cpu,
             count: saved.lost,

@@ -2,10 +2,56 @@
 //!
 //! A thread takes exits from the kernel, encodes each once and appends it to the history. Watchers
 //! read the history, each at its own pace; none can hold up the reader or another watcher.
+//!
+//! # Threads, and why no interleaving loses anything
+//!
+//! One thread writes, the reader's. It shares four things with watchers: the history and the waker,
+//! each behind a `Mutex`, the queue of commands (`mpsc`), and the newest sequence (`watch`). No code
+//! here relies on the ordering of an atomic (`Counters` only count), so a model checker would explore
+//! the standard library and tokio; what is left to get right is the order of a few steps, and each
+//! order below stands in one function. None of these locks is held while another is taken, nor across an `await`,
+//! and the reader waits for nobody: there is no deadlock to look for.
+//!
+//! **A command is obeyed.** `ReaderHandle::send` queues it, and only then looks for the waker. The
+//! reader sets the waker before it waits with a listener, and after each wait, and after each rest
+//! without one, takes commands until there are none (`Reader::step`). A sender that finds
+//! - the waker of the listener that waits: ends that wait or the next one, and the command is there;
+//! - no waker, or that of a listener that has gone: queued its command before the reader set the one
+//!   it waits with next, because both hold the waker's lock, so it is among those taken before that
+//!   wait. A rest is ended by the queue itself.
+//!
+//! This is the one place where a step too few is a hang that no other event ends;
+//! `reader/tests.rs` holds a sender right there.
+//!
+//! **A claim is counted once.** A `Claim` is made by the reader right after it has counted it, and is
+//! no `Clone`; dropping it, in whichever thread, queues the one command that counts it down, which
+//! the reader can only find later in the queue. When the caller has gone, the channel of the answer
+//! drops it. When the reader ends, it drops the queue, and with it the answers that are waited for:
+//! their callers are told the end.
+//!
+//! **An exit is told.** The reader appends first and announces after. A watcher reads first and waits
+//! after, and each `changed()` marks as seen what was announced before the read that follows it. So
+//! what is appended after a read found nothing is announced after what the watcher has seen, and its
+//! next `changed()` is ready at once. A drain that does not announce is followed by another one,
+//! because the pacer then asks for a sleep and not for a wait (`Pacer::after_drain`), or by the
+//! reader's end, which announces. The end itself is the drop of the sender, after the last append; a
+//! watcher that learns of it reads until there is nothing, and only then says so (`Watcher::next`).
+//!
+//! **What is evicted is told as lost, exactly.** A reader's position says what its selection took of
+//! all before it. `History::snapshot` compares it with the oldest item and, if that is later, takes
+//! the count, the new position and what follows from the same state, in one lock. Items that it gave
+//! out are `Arc`s, which an eviction does not change; what is told from them is added to the position
+//! that the next snapshot compares.
+//!
+//! **Nothing happens between registration and place.** `Exits::watch` takes the claim, whose answer
+//! comes after the kernel's acknowledgement, then marks announcements as seen, then finds its place:
+//! what is appended between these steps is before the place, or read from it.
 
 mod chunk;
 mod counters;
 mod encode;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod history;
 mod intake;
 mod item;

@@ -242,15 +242,11 @@ impl Reader {
 
     /// One turn: wait, obey, drain, announce.
     fn step(&mut self) -> Flow {
-        if self.listener.is_none() {
-            // Nobody watches: the kernel sends nothing, so only a command can come.
-            let command = self.commands.recv();
-            return command.map_or(Flow::Stop(Farewell::Close), |command| self.obey(command));
+        let flow = if self.listener.is_some() { self.wait() } else { self.rest() };
+        if flow != Flow::Continue {
+            return flow;
         }
-        if let Err(error) = self.wait() {
-            tracing::error!(%error, "the exit reader ends");
-            return Flow::Stop(Farewell::Close);
-        }
+        // Also after a rest: what was sent before there was a waker has woken nobody.
         while let Ok(command) = self.commands.try_recv() {
             let flow = self.obey(command);
             if flow != Flow::Continue {
@@ -262,7 +258,24 @@ impl Reader {
         Flow::Continue
     }
 
-    fn wait(&mut self) -> Result<(), KernelError> {
+    /// Waits for a command. Nobody watches: the kernel sends nothing.
+    fn rest(&mut self) -> Flow {
+        let command = self.commands.recv();
+        command.map_or(Flow::Stop(Farewell::Close), |command| self.obey(command))
+    }
+
+    /// Waits for exits, a command, or what is due.
+    fn wait(&mut self) -> Flow {
+        match self.wait_for_listener() {
+            Ok(()) => Flow::Continue,
+            Err(error) => {
+                tracing::error!(%error, "the exit reader ends");
+                Flow::Stop(Farewell::Close)
+            }
+        }
+    }
+
+    fn wait_for_listener(&mut self) -> Result<(), KernelError> {
         let Some(listener) = &mut self.listener else { return Ok(()) };
         if let Some(sleep) = self.sleep {
             thread::sleep(sleep);
@@ -386,3 +399,6 @@ impl Reader {
         *watched = self.registry.cpus();
     }
 }
+
+#[cfg(test)]
+mod tests;

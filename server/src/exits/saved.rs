@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::item::FIRST_SEQUENCE;
+
+/// No run comes so far: it would take 292,000 years at a million exits a second. Below it, nothing
+/// that counts exits overflows.
+const MAX_SEQUENCE: u64 = 1 << 63;
+
 /// A history, whole.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SavedHistory {
@@ -71,6 +77,50 @@ pub struct SavedItem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the saved history is damaged: {0}")]
 pub struct DamagedHistory(pub(super) &'static str);
+
+impl SavedHistory {
+    /// The sequence of the oldest exit that is remembered, or else of the next one.
+    pub(super) fn first(&self) -> u64 {
+        self.items.first().map_or(self.next, |item| item.first)
+    }
+
+    /// Checks that items take the sequences up to the next one, and that no more was evicted than
+    /// there was before them.
+    pub(super) fn check(&self) -> Result<(), DamagedHistory> {
+        let first = self.first();
+        if first < FIRST_SEQUENCE || self.next > MAX_SEQUENCE {
+            return Err(DamagedHistory("a sequence is impossible"));
+        }
+        let mut next = first;
+        for item in &self.items {
+            if item.first != next {
+                return Err(DamagedHistory("sequences do not follow each other"));
+            }
+            let after = next.checked_add(item.sequences());
+            next = after.ok_or(DamagedHistory("a sequence is impossible"))?;
+        }
+        if next != self.next {
+            return Err(DamagedHistory("the newest exits are missing"));
+        }
+        if self.evicted.iter().any(|totals| totals.unwatched >= first) {
+            return Err(DamagedHistory("what was evicted is not older than the rest"));
+        }
+        let counts = |totals: &SavedTotals| [&totals.exits[..], &[totals.lost]].concat();
+        let mut counts = self.evicted.iter().flat_map(counts);
+        let evicted = counts.try_fold(0_u64, u64::checked_add);
+        if evicted.is_none_or(|evicted| evicted > first - FIRST_SEQUENCE) {
+            return Err(DamagedHistory("more was evicted than there was"));
+        }
+        Ok(())
+    }
+}
+
+impl SavedItem {
+    /// How many sequences it takes.
+    fn sequences(&self) -> u64 {
+        if self.lost > 0 { self.lost } else { self.ends.len().max(1) as u64 }
+    }
+}
 
 /// A time since 1970 as it is saved.
 pub(super) fn to_ns(since_1970: Duration) -> u64 {

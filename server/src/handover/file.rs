@@ -13,6 +13,8 @@ use crate::exits::SavedHistory;
 const MAGIC: [u8; 8] = *b"TSKHIST1";
 /// Bytes of the checksum behind that.
 const CHECKSUM_BYTES: usize = 4;
+/// Bytes of both.
+const HEADER_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES;
 /// The longest file that is read. A history is smaller; a foreign file may be anything.
 const MAX_BYTES: u64 = 4 << 30;
 /// The accounts of all users' processes: for the agent alone.
@@ -97,7 +99,7 @@ impl State {
         let mut bytes = Vec::new();
         let read = (&mut file).take(MAX_BYTES).read_to_end(&mut bytes);
         read.map_err(|source| failed("reading", source))?;
-        let state = unwrap(&bytes).and_then(|body| Self::decode(body).ok());
+        let state = body(&bytes).and_then(|body| Self::decode(body).ok());
         state.map(Some).ok_or_else(|| FileError::Damaged(path.to_owned()))
     }
 
@@ -119,13 +121,21 @@ impl State {
 
 fn write_new(path: &Path, body: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
-    file.write_all(&MAGIC)?;
-    file.write_all(&crc32fast::hash(body).to_le_bytes())?;
+    file.write_all(&header(body))?;
     file.write_all(body)
 }
 
+/// Magic and checksum of what follows.
+pub(super) fn header(body: &[u8]) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let (magic, checksum) = header.split_at_mut(MAGIC.len());
+    magic.copy_from_slice(&MAGIC);
+    checksum.copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    header
+}
+
 /// The part behind magic and checksum, if both are right.
-fn unwrap(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn body(bytes: &[u8]) -> Option<&[u8]> {
     let (checksum, body) = bytes.strip_prefix(&MAGIC)?.split_at_checked(CHECKSUM_BYTES)?;
     (checksum == crc32fast::hash(body).to_le_bytes()).then_some(body)
 }

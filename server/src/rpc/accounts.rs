@@ -38,8 +38,11 @@ pub(super) fn batch(
     let accounting = kernel.delay_accounting();
     let accounts = kernel.query_many(ids)?;
     let leaders = leaders(kernel, ids, accounting)?;
-    let results = ids.iter().zip(accounts).zip(leaders);
-    Ok(results.map(|((id, account), leader)| entry(*id, account, leader, accounting)).collect())
+    let results = ids.iter().zip(accounts).zip(&leaders);
+    let entry = |((id, account), leader): ((&TaskId, Account), &Option<Stats>)| {
+        entry(*id, account, leader.as_ref(), accounting)
+    };
+    Ok(results.map(entry).collect())
 }
 
 /// The first task of each group among `ids`, which a group's record does not tell of, as far as
@@ -81,7 +84,7 @@ fn group_stats(
 fn entry(
     id: TaskId,
     account: Account,
-    leader: Option<Stats>,
+    leader: Option<&Stats>,
     accounting: DelayAccounting,
 ) -> v1::BatchGetResult {
     let (named, checked) = match id {
@@ -91,9 +94,7 @@ fn entry(
     let outcome = checked.and_then(|_| account.map_err(RpcError::from));
     let result = match (id, outcome) {
         (TaskId::Pid(_), Ok(task)) => Outcome::Stats(task_stats(&task, accounting.of_task(&task))),
-        (TaskId::Tgid(_), Ok(group)) => {
-            Outcome::Stats(group_stats(&group, leader.as_ref(), accounting))
-        }
+        (TaskId::Tgid(_), Ok(group)) => Outcome::Stats(group_stats(&group, leader, accounting)),
         (_, Err(error)) => {
             let status = Status::from(error);
             Outcome::Error(v1::BatchGetError {

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::exits::WatchError;
+use crate::security::{Full, Resource, Role};
 use crate::taskstats::KernelError;
 
 /// The domain of the reasons in `ErrorInfo`.
@@ -37,17 +38,57 @@ pub enum RpcError {
         /// What is wrong, the offending text, and what would be right.
         description: String,
     },
-    /// Too many calls at once.
-    #[error("{limit} slow calls run already; try again shortly")]
-    Busy {
-        /// How many may run.
+    /// Too much of something at once.
+    #[error("{0}")]
+    Full(Full),
+    /// Too many calls in a second.
+    #[error(
+        "{principal} may make {per_second} calls a second, and has made them (--max-call-rate); BatchGet asks for many tasks at once"
+    )]
+    TooFast {
+        /// Who.
+        principal: String,
+        /// How many it may make.
+        per_second: u32,
+        /// When it may make the next.
+        wait: Duration,
+    },
+    /// A request is too long.
+    #[error("the request is longer than {limit} bytes, which is the limit (--max-request-size)")]
+    LongRequest {
+        /// How long it may be.
         limit: usize,
     },
-    /// Too many streams at once.
-    #[error("{limit} watchers are connected, which is the limit (--max-watchers)")]
-    TooManyWatchers {
-        /// How many there may be.
+    /// Its headers are.
+    #[error("the headers are longer than {limit} bytes, which is the limit (--max-header-size)")]
+    LongHeaders {
+        /// How long they may be.
         limit: usize,
+    },
+    /// The call took too long.
+    #[error("the call was not answered within {0:?}, which it asked for or is the limit")]
+    Late(Duration),
+    /// Nobody knows who calls.
+    #[error(
+        "{principal} has no identity, and {method} needs role {role}: connect with a client certificate, or through the unix socket, as someone that --allow names"
+    )]
+    Unauthenticated {
+        /// Where it calls from.
+        principal: String,
+        /// What it called.
+        method: &'static str,
+        /// What it lacks.
+        role: Role,
+    },
+    /// The caller may not do this.
+    #[error("{principal} lacks role {role}, which {method} needs; --allow gives it")]
+    Denied {
+        /// Who called.
+        principal: String,
+        /// What it called.
+        method: &'static str,
+        /// What it lacks.
+        role: Role,
     },
     /// A watcher was too slow and asked to be ended then.
     #[error(
@@ -85,14 +126,28 @@ impl From<RpcError> for Status {
                 let details = ErrorDetails::with_bad_request_violation(field, description);
                 Self::with_error_details(Code::InvalidArgument, message, details)
             }
-            RpcError::Busy { .. } => retry(Code::ResourceExhausted, message, RETRY_BUSY),
-            RpcError::TooManyWatchers { .. } => {
-                retry(Code::ResourceExhausted, message, RETRY_WATCHERS)
+            RpcError::Full(full) => {
+                retry(Code::ResourceExhausted, message, retry_after(full.resource))
             }
+            RpcError::TooFast { wait, .. } => retry(Code::ResourceExhausted, message, wait),
+            // No RetryInfo: it would be as long the next time.
+            RpcError::LongRequest { .. } | RpcError::LongHeaders { .. } => {
+                Self::resource_exhausted(message)
+            }
+            RpcError::Late(_) => Self::deadline_exceeded(message),
+            RpcError::Unauthenticated { .. } => Self::unauthenticated(message),
+            RpcError::Denied { .. } => Self::permission_denied(message),
             RpcError::Lagged => retry(Code::ResourceExhausted, message, RETRY_BUSY),
             RpcError::Draining => retry(Code::Unavailable, message, RETRY_DRAINING),
             RpcError::Defect(_) => internal(&message),
         }
+    }
+}
+
+const fn retry_after(resource: Resource) -> Duration {
+    match resource {
+        Resource::Connection | Resource::Watcher => RETRY_WATCHERS,
+        Resource::Call | Resource::SlowCall => RETRY_BUSY,
     }
 }
 
@@ -138,9 +193,11 @@ mod tests {
     #[test]
     fn every_error_has_its_status() {
         let bug = &KNOWN_BAD_KERNELS[0];
+        let full = |resource| RpcError::Full(Full { resource, limit: 3, share: None });
+        let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 16] = [
+        let table: [(RpcError, Code, &str); 22] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -171,8 +228,26 @@ mod tests {
             (system().into(), Code::Internal, ""),
             (KernelError::BadReply { operation: "x" }.into(), Code::Internal, ""),
             (invalid, Code::InvalidArgument, "field pid"),
-            (RpcError::Busy { limit: 3 }, Code::ResourceExhausted, "retry"),
-            (RpcError::TooManyWatchers { limit: 3 }, Code::ResourceExhausted, "retry"),
+            (full(Resource::Call), Code::ResourceExhausted, "retry"),
+            (full(Resource::Watcher), Code::ResourceExhausted, "retry"),
+            (
+                RpcError::TooFast { principal: who(), per_second: 3, wait: RETRY_BUSY },
+                Code::ResourceExhausted,
+                "retry",
+            ),
+            (RpcError::LongRequest { limit: 3 }, Code::ResourceExhausted, ""),
+            (RpcError::LongHeaders { limit: 3 }, Code::ResourceExhausted, ""),
+            (RpcError::Late(RETRY_BUSY), Code::DeadlineExceeded, ""),
+            (
+                RpcError::Unauthenticated { principal: who(), method: "x", role: Role::Node },
+                Code::Unauthenticated,
+                "",
+            ),
+            (
+                RpcError::Denied { principal: who(), method: "x", role: Role::Node },
+                Code::PermissionDenied,
+                "",
+            ),
             (RpcError::Lagged, Code::ResourceExhausted, "retry"),
             (
                 WatchError::from(FutureSequence { sequence: 9, newest: 3 }).into(),

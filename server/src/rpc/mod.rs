@@ -4,11 +4,16 @@ mod accounts;
 mod convert;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod gate;
 mod node;
+mod redact;
 mod request;
 mod service;
 mod stream;
 
 pub use error::RpcError;
+pub use gate::{Activity, Answer, CallSize, Gate};
 pub use node::{Node, NodeError};
-pub use service::{Limits, Service};
+pub use service::Service;

@@ -10,6 +10,7 @@ use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
 use crate::readiness::Verdict;
 use crate::sandbox::{self, InForce};
+use crate::security::{Callers, Limit, Refused, Resource};
 use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since, TaskId};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -91,7 +92,7 @@ impl Node {
         kernel: &Arc<dyn Kernel>,
         exits: &Exits,
         verdict: &Verdict,
-        watchers: usize,
+        callers: &Callers,
     ) -> v1::GetNodeResponse {
         let delays = kernel.delay_accounting();
         v1::GetNodeResponse {
@@ -106,7 +107,7 @@ impl Node {
             instance_id: self.instance_id.clone(),
             started_at: Some(timestamp(self.started_at)),
             exits: Some(exits_state(verdict)),
-            counters: Some(counters(exits, watchers)),
+            counters: Some(counters(exits, callers)),
             history: Some(history(exits)),
             delay_accounting_since: self.accounted_since(delays).map(timestamp),
             sandbox: Some(describe_sandbox(&self.sandbox)),
@@ -137,7 +138,7 @@ fn describe_sandbox(sandbox: &InForce) -> v1::Sandbox {
     }
 }
 
-fn counters(exits: &Exits, watchers: usize) -> v1::Counters {
+fn counters(exits: &Exits, callers: &Callers) -> v1::Counters {
     let counters = exits.counters();
     let lost = [
         (v1::LostStage::KernelSocket, counters.lost_in_kernel.get()),
@@ -148,9 +149,33 @@ fn counters(exits: &Exits, watchers: usize) -> v1::Counters {
         received: counters.received.get(),
         delivered: counters.delivered.get(),
         lost: lost.map(|(stage, count)| v1::LostCount { stage: stage.into(), count }).collect(),
-        watchers: u32::try_from(watchers).unwrap_or(u32::MAX),
+        watchers: u32::try_from(callers.held(Resource::Watcher)).unwrap_or(u32::MAX),
         watched_cpus: exits.watched_cpus().to_string(),
         unexplained_gaps: counters.unexplained_gaps.get(),
+        refused: refused(callers.refused()),
+    }
+}
+
+fn refused(refused: &Refused) -> Vec<v1::RefusedCount> {
+    let counts = Limit::ALL.into_iter().map(|limit| v1::RefusedCount {
+        limit: limit_number(limit).into(),
+        count: refused.count(limit),
+    });
+    counts.filter(|refused| refused.count > 0).collect()
+}
+
+const fn limit_number(limit: Limit) -> v1::Limit {
+    match limit {
+        Limit::Connections => v1::Limit::Connections,
+        Limit::Watchers => v1::Limit::Watchers,
+        Limit::Calls => v1::Limit::Calls,
+        Limit::CallRate => v1::Limit::CallRate,
+        Limit::RequestSize => v1::Limit::RequestSize,
+        Limit::HeaderSize => v1::Limit::HeaderSize,
+        Limit::CallTime => v1::Limit::CallTime,
+        Limit::IdleTime => v1::Limit::IdleTime,
+        Limit::HandshakeTime => v1::Limit::HandshakeTime,
+        Limit::Protocol => v1::Limit::Protocol,
     }
 }
 
@@ -164,7 +189,7 @@ fn history(exits: &Exits) -> v1::History {
     }
 }
 
-/// The moment of the boot in `/proc/stat` (proc_stat(5)).
+/// The moment of the boot in `/proc/stat`, see `proc_stat(5)`.
 fn booted_at(statistics: &str) -> Option<Duration> {
     let seconds = statistics.lines().find_map(|line| line.strip_prefix("btime "))?;
     Some(Duration::from_secs(seconds.trim().parse().ok()?))

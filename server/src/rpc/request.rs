@@ -11,7 +11,7 @@ use crate::taskstats::{Cpumask, TaskId};
 /// Ids in one batch: their answers together stay below the 4 MiB that clients accept by default.
 pub(super) const MAX_BATCH: usize = 1000;
 /// A watcher that holds exits back for longer would miss heartbeats.
-const MAX_BATCH_DELAY: Duration = Duration::from_secs(10);
+pub(super) const MAX_BATCH_DELAY: Duration = Duration::from_secs(10);
 
 /// What a watch request asks for.
 #[derive(Clone, Debug)]

@@ -3,10 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::Stream;
 use taskstats_proto::server::TaskstatsService;
 use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse, v1};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task;
 use tonic::{Request, Response, Status};
 
@@ -14,19 +14,11 @@ use super::accounts;
 use super::convert::accounting;
 use super::frame::Framer;
 use super::stream::WatchStream;
-use super::{Node, RpcError, request};
+use super::{Node, RpcError, redact, request};
 use crate::exits::{Exits, WatchError, Watcher, encode_pid_response};
 use crate::readiness::Readiness;
+use crate::security::{Caller, Callers, Resource};
 use crate::taskstats::{Kernel, KernelError};
-
-/// How much runs at once.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Streams.
-    pub watchers: usize,
-    /// Calls whose kernel time grows with what they ask for: `GetTgid`, `BatchGet`, `GetNode`.
-    pub slow_calls: usize,
-}
 
 /// Answers the calls of the contract.
 #[derive(Debug)]
@@ -35,24 +27,21 @@ pub struct Service {
     exits: Arc<Exits>,
     node: Arc<Node>,
     readiness: Readiness,
-    limits: Limits,
-    watchers: Arc<Semaphore>,
-    slow_calls: Arc<Semaphore>,
+    callers: Arc<Callers>,
 }
 
 impl Service {
-    /// Serves what `kernel` and `exits` say.
+    /// Serves what `kernel` and `exits` say. Each request has to come through a [`super::Gate`], which
+    /// says who calls.
     #[must_use]
     pub fn new(
         kernel: Arc<dyn Kernel>,
         exits: Arc<Exits>,
         node: Arc<Node>,
         readiness: Readiness,
-        limits: Limits,
+        callers: Arc<Callers>,
     ) -> Self {
-        let watchers = Arc::new(Semaphore::new(limits.watchers));
-        let slow_calls = Arc::new(Semaphore::new(limits.slow_calls));
-        Self { kernel, exits, node, readiness, limits, watchers, slow_calls }
+        Self { kernel, exits, node, readiness, callers }
     }
 
     /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
@@ -60,13 +49,13 @@ impl Service {
     /// than handing it over would take.
     async fn slow<T: Send + 'static>(
         &self,
+        caller: &Arc<Caller>,
         call: impl FnOnce(&dyn Kernel) -> Result<T, KernelError> + Send + 'static,
     ) -> Result<T, RpcError> {
-        let limit = self.limits.slow_calls;
-        let permit = acquire(&self.slow_calls).ok_or(RpcError::Busy { limit })?;
+        let slot = caller.take(Resource::SlowCall).map_err(RpcError::Full)?;
         let kernel = Arc::clone(&self.kernel);
         let run = move || {
-            let _permit = permit;
+            let _slot = slot;
             call(&*kernel)
         };
         let outcome = task::spawn_blocking(run).await;
@@ -127,19 +116,31 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::GetPidRequest>,
     ) -> Result<Response<EncodedGetPidResponse>, Status> {
+        let redaction = caller(&request)?.redaction();
         let id = request::pid(request.get_ref().pid)?;
         let stats = self.kernel.query(id).map_err(|error| self.failed(error))?;
-        let encoded = encode_pid_response(&stats, self.kernel.delay_accounting());
-        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded.into()])))
+        let mut encoded = Bytes::from(encode_pid_response(&stats, self.kernel.delay_accounting()));
+        if let Some(redaction) = redaction {
+            encoded = redact::strip_task(encoded, redaction)?;
+        }
+        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded])))
     }
 
     async fn get_tgid(
         &self,
         request: Request<v1::GetTgidRequest>,
     ) -> Result<Response<v1::GetTgidResponse>, Status> {
+        let caller = caller(&request)?;
+        let redaction = caller.redaction();
         let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
         request::tgid(tgid)?;
-        let answer = self.slow(move |kernel| accounts::process(kernel, tgid, include_threads));
+        let answer = self.slow(&caller, move |kernel| {
+            let mut answer = accounts::process(kernel, tgid, include_threads)?;
+            if let Some(redaction) = redaction {
+                redact::strip_process(&mut answer, redaction);
+            }
+            Ok(answer)
+        });
         Ok(Response::new(answer.await?))
     }
 
@@ -147,8 +148,16 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::BatchGetRequest>,
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
+        let caller = caller(&request)?;
+        let redaction = caller.redaction();
         let ids = request::batch(request.get_ref())?;
-        let answer = self.slow(move |kernel| accounts::batch(kernel, &ids));
+        let answer = self.slow(&caller, move |kernel| {
+            let mut results = accounts::batch(kernel, &ids)?;
+            if let Some(redaction) = redaction {
+                redact::strip_batch(&mut results, redaction);
+            }
+            Ok(results)
+        });
         Ok(Response::new(v1::BatchGetResponse { results: answer.await? }))
     }
 
@@ -156,35 +165,39 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::WatchExitsRequest>,
     ) -> Result<Response<Self::WatchExitsStream>, Status> {
+        let caller = caller(&request)?;
         let possible = self.kernel.possible_cpus();
         let watch = request::watch(request.get_ref(), &self.node.instance_id, possible)?;
         let resume_after = request.into_inner().resume_after;
-        let limit = self.limits.watchers;
-        let permit = acquire(&self.watchers).ok_or(RpcError::TooManyWatchers { limit })?;
+        let slot = caller.take(Resource::Watcher).map_err(RpcError::Full)?;
         let cpumask = watch.selection.cpus().to_string();
         let watcher = self.watcher(watch).await?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
         let started = self.started(&watcher, cpumask, resume_after, &framer)?;
-        let stream = WatchStream { watcher, framer, _permit: permit };
+        let redaction = caller.redaction();
+        let stream = WatchStream { watcher, framer, redaction, _slot: slot };
         Ok(Response::new(Box::pin(stream.messages(started))))
     }
 
     async fn get_node(
         &self,
-        _request: Request<v1::GetNodeRequest>,
+        request: Request<v1::GetNodeRequest>,
     ) -> Result<Response<v1::GetNodeResponse>, Status> {
+        let caller = caller(&request)?;
         let (node, exits) = (Arc::clone(&self.node), Arc::clone(&self.exits));
-        let watchers = self.limits.watchers - self.watchers.available_permits();
-        let kernel = Arc::clone(&self.kernel);
+        let (kernel, callers) = (Arc::clone(&self.kernel), Arc::clone(&self.callers));
         let verdict = self.readiness.verdict();
         if verdict.is_err() {
             self.readiness.doubt();
         }
-        let answer = self.slow(move |_| Ok(node.describe(&kernel, &exits, &verdict, watchers)));
+        let answer =
+            self.slow(&caller, move |_| Ok(node.describe(&kernel, &exits, &verdict, &callers)));
         Ok(Response::new(answer.await?))
     }
 }
 
-fn acquire(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(semaphore).try_acquire_owned().ok()
+/// Who calls, as the gate said.
+fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, RpcError> {
+    let caller = request.extensions().get::<Arc<Caller>>();
+    caller.cloned().ok_or(RpcError::Defect("a call came by no gate"))
 }

@@ -1,20 +1,24 @@
 //! One watcher's stream of messages.
 
+use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use taskstats_proto::EncodedWatchExitsResponse;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::RpcError;
 use super::frame::Framer;
+use super::redact::strip_events;
 use crate::exits::{Told, Watcher};
+use crate::security::{Redaction, Slot};
 
 /// What a stream needs until its end.
 pub(super) struct WatchStream {
     pub(super) watcher: Watcher,
     pub(super) framer: Framer,
+    /// What its watcher may not see.
+    pub(super) redaction: Option<Redaction>,
     /// Counts the stream among the watchers.
-    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) _slot: Slot,
 }
 
 /// What a stream does next.
@@ -40,6 +44,14 @@ impl WatchStream {
     }
 }
 
+impl WatchStream {
+    /// The exits as they are, or stripped copies of them.
+    fn shown(&self, slices: Vec<Bytes>) -> Result<Vec<Bytes>, RpcError> {
+        let Some(redaction) = self.redaction else { return Ok(slices) };
+        strip_events(&slices, redaction)
+    }
+}
+
 async fn next(state: State) -> (Item, Option<State>) {
     let mut stream = match state {
         State::Start(stream, started) => return (Ok(started), Some(State::Watch(stream))),
@@ -47,7 +59,10 @@ async fn next(state: State) -> (Item, Option<State>) {
         State::Watch(stream) => stream,
     };
     let message = match stream.watcher.next().await {
-        Told::Exits { slices, cursor } => stream.framer.events(slices, cursor),
+        Told::Exits { slices, cursor } => match stream.shown(slices) {
+            Ok(slices) => stream.framer.events(slices, cursor),
+            Err(error) => return (Err(error.into()), None),
+        },
         Told::Lost(loss) => stream.framer.lost(&loss),
         Told::Heartbeat { cursor } => stream.framer.heartbeat(cursor),
         Told::Ended { cursor } => {

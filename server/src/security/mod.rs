@@ -1,5 +1,21 @@
-//! Who calls.
+//! Who calls, what they may do and see, and how much of it.
 
+mod caller;
+mod limits;
+mod pattern;
+mod policy;
 mod principal;
+mod rate;
+mod redaction;
+mod refused;
+mod role;
 
-pub use principal::Principal;
+pub use caller::{Caller, Callers, Slot};
+pub use limits::{Full, Limits, Resource};
+pub use pattern::{Pattern, PatternError};
+pub use policy::{Policy, Rule, RuleError};
+pub use principal::{CertificateNames, Principal};
+pub use rate::{Bucket, Rate};
+pub use redaction::{Field, FieldError, Redaction};
+pub use refused::{Limit, Refused};
+pub use role::{Role, RoleError, Roles};

@@ -4,6 +4,8 @@ mod cpumask;
 mod decode;
 mod delay_accounting;
 mod exit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod kernel;
 mod known_bad;
 mod layout;
@@ -25,3 +27,4 @@ pub use stats::{
     Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
     Memory, Stats, TaskIdentity,
 };
+pub use wire::{decode_exit_message, decode_reply_message};

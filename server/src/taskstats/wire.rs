@@ -3,7 +3,7 @@
 //! Numbers: `include/uapi/linux/taskstats.h`.
 
 use super::{Exit, Provenance, Stats, TaskId, decode};
-use crate::netlink::{Request, RequestAttribute, attributes};
+use crate::netlink::{MessageKind, Messages, Request, RequestAttribute, attributes};
 
 /// `TASKSTATS_GENL_NAME`.
 pub(super) const FAMILY: &str = "TASKSTATS";
@@ -13,7 +13,7 @@ const VERSION: u8 = 1;
 /// `TASKSTATS_CMD_GET`.
 const COMMAND_GET: u8 = 1;
 /// `TASKSTATS_CMD_NEW`: replies and exits.
-pub(super) const COMMAND_NEW: u8 = 2;
+const COMMAND_NEW: u8 = 2;
 
 /// `TASKSTATS_CMD_ATTR_PID`.
 const REQUEST_PID: u16 = 1;
@@ -57,7 +57,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// The two records that a message can carry. Unknown attributes are skipped.
+/// The two records that a message can carry, the first of each. Unknown attributes are skipped.
 #[derive(Clone, Copy, Debug, Default)]
 struct Records<'a> {
     task: Option<&'a [u8]>,
@@ -69,8 +69,10 @@ impl<'a> Records<'a> {
         let mut records = Self::default();
         for nest in attributes(message) {
             match nest.kind {
-                TYPE_AGGREGATE_PID => records.task = stats_in(nest.payload),
-                TYPE_AGGREGATE_TGID => {
+                TYPE_AGGREGATE_PID if records.task.is_none() => {
+                    records.task = stats_in(nest.payload);
+                }
+                TYPE_AGGREGATE_TGID if records.group.is_none() => {
                     records.group = tgid_in(nest.payload).zip(stats_in(nest.payload));
                 }
                 _ => {}
@@ -90,6 +92,37 @@ pub(super) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
             records.group.map(|(_, bytes)| decode(bytes, provenance))
         }
     }
+}
+
+/// Decodes the first exit of a datagram of the kernel, headers included.
+///
+/// `None` when it is none, or holds no task's record.
+#[must_use]
+pub fn decode_exit_message(datagram: &[u8], cpu: u32) -> Option<Exit> {
+    exits_in(datagram, cpu).next().flatten()
+}
+
+/// Decodes the kernel's answer to a question for `id`, headers included.
+///
+/// `None` when it is none, such as a refusal, or holds no such record.
+#[must_use]
+pub fn decode_reply_message(datagram: &[u8], id: TaskId) -> Option<Stats> {
+    accounts_in(datagram).next().and_then(|(_, attributes)| decode_reply(attributes, id))
+}
+
+/// Decodes each exit of a datagram; `None` stands for one that holds no task's record.
+pub(super) fn exits_in(datagram: &[u8], cpu: u32) -> impl Iterator<Item = Option<Exit>> + '_ {
+    accounts_in(datagram).map(move |(sequence, attributes)| decode_exit(attributes, cpu, sequence))
+}
+
+/// The sequence and the attributes of each message that brings accounts.
+fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    Messages::new(datagram).filter_map(|message| match message.kind() {
+        MessageKind::Generic { command: COMMAND_NEW, attributes } => {
+            Some((message.header.sequence, attributes))
+        }
+        _ => None,
+    })
 }
 
 /// Decodes an exit message; `None` if it holds no task's record.

@@ -1,12 +1,12 @@
 //! Whether the kernel has taskstats.
 
 use crate::doctor::{Finding, Patient};
-use crate::taskstats::KernelError;
+use crate::taskstats::{KernelError, LinuxKernel};
 
 const NAME: &str = "taskstats";
 
 pub(super) fn check(patient: &Patient) -> Finding {
-    match patient.kernel.as_ref().map(|kernel| kernel.find_family()) {
+    match patient.kernel.as_ref().map(LinuxKernel::find_family) {
         Ok(Ok(())) => Finding::good(NAME, "the kernel has the generic netlink family TASKSTATS"),
         Ok(Err(KernelError::KnownBadKernel { .. })) => {
             Finding::skipped(NAME, "not asked for: this kernel must be left alone")

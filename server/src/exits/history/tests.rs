@@ -5,6 +5,7 @@ use prost::Message;
 use taskstats_proto::v1;
 
 use super::super::chunk::ChunkBuilder;
+use super::super::saved::{SavedItem, SavedTotals};
 use super::super::selection::{Fate, Scope};
 use super::*;
 use crate::taskstats::{DelayAccounting, Exit, Identity, Stats, TaskIdentity};
@@ -304,5 +305,29 @@ fn a_history_with_a_hole_is_not_restored() {
     fate.items[0].fates[0] = 3;
     for damaged in [hole, cut, short, foreign, fate] {
         assert!(restore(damaged).is_err());
+    }
+}
+
+/// Numbers that would overflow a sum later, or lead a reader before the beginning, are refused at once.
+#[test]
+fn a_history_with_impossible_numbers_is_not_restored() {
+    let loss = |first, lost| SavedItem { first, lost, cpus: vec![1], ..SavedItem::default() };
+    let saved = |next, items| SavedHistory { next, items, ..SavedHistory::default() };
+    let evicted = |totals| SavedHistory { evicted: vec![totals], ..saved(9, vec![loss(5, 4)]) };
+    let totals = SavedTotals { cpu: 1, exits: vec![1, 1, 1], lost: 1, unwatched: 4 };
+    let restore = |saved: SavedHistory| History::restore(saved, CAPACITY, CPUS as usize);
+    assert!(restore(saved(5, vec![loss(1, 4)])).is_ok());
+    assert!(restore(evicted(totals.clone())).is_ok());
+    for (name, damaged) in [
+        ("before the first", saved(4, vec![loss(0, 4)])),
+        ("nothing, before the first", saved(0, Vec::new())),
+        ("too far", saved(u64::MAX, Vec::new())),
+        ("overflow", saved(3, vec![loss(4, u64::MAX)])),
+        ("no CPU", saved(2, vec![SavedItem { first: 1, ..SavedItem::default() }])),
+        ("more than there was", evicted(SavedTotals { lost: 2, ..totals.clone() })),
+        ("overflowing sum", evicted(SavedTotals { lost: u64::MAX, ..totals.clone() })),
+        ("a mark that is not past", evicted(SavedTotals { unwatched: 5, ..totals })),
+    ] {
+        assert!(restore(damaged).is_err(), "{name}");
     }
 }

@@ -12,6 +12,10 @@ const MAX_TEXT: usize = 4096;
 /// Bytes of the text that an error repeats.
 const MAX_EXCERPT: usize = 32;
 
+/// What parts items beside the comma: the ASCII characters that the kernel's `isspace` takes for
+/// blanks.
+const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
+
 /// Stands for the last possible CPU wherever a number may stand.
 const LAST_CPU: &str = "N";
 
@@ -101,7 +105,7 @@ pub(super) fn parse(text: &str, possible: &Cpumask) -> Result<Cpumask, CpumaskEr
     if text.len() > MAX_TEXT {
         return Err(CpumaskError::TooLong { length: text.len(), limit: MAX_TEXT });
     }
-    if text.trim().is_empty() {
+    if text.chars().all(|letter| BLANKS.contains(&letter)) {
         return Ok(possible.clone());
     }
     let mask = parse_items(text, possible)?;
@@ -119,7 +123,8 @@ pub(super) fn from_sysfs_list(text: &str) -> Result<Cpumask, CpumaskError> {
 fn parse_items(text: &str, possible: &Cpumask) -> Result<Cpumask, CpumaskError> {
     let last = possible.last().unwrap_or(0);
     let mut mask = Cpumask::default();
-    for text in text.split([',', ' ', '\t', '\r', '\n']).filter(|item| !item.is_empty()) {
+    let parts = |letter: char| letter == ',' || BLANKS.contains(&letter);
+    for text in text.split(parts).filter(|item| !item.is_empty()) {
         Item { text, possible, last }.add_to(&mut mask)?;
     }
     Ok(mask)

@@ -28,7 +28,7 @@ fn lists_have_cpus_and_ranges() {
 fn blanks_and_empty_items_do_not_matter() {
     assert_eq!(of_eight(" 0 , 1 \n"), cpus(&[0, 1]));
     assert_eq!(of_eight("0,,1,"), cpus(&[0, 1]));
-    assert_eq!(of_eight("0 1\t2"), cpus(&[0, 1, 2]));
+    assert_eq!(of_eight("0 1\t2\x0b3\x0c4"), cpus(&[0, 1, 2, 3, 4]));
 }
 
 #[test]
@@ -53,6 +53,7 @@ fn text_without_an_item_means_all_possible_cpus() {
     let possible = cpus(&[0, 2, 3]);
     assert_eq!(Cpumask::parse("", &possible).unwrap(), possible);
     assert_eq!(Cpumask::parse("  \n", &possible).unwrap(), possible);
+    assert_eq!(Cpumask::parse("\x0b\x0c", &possible).unwrap(), possible);
 }
 
 #[test]
@@ -87,6 +88,7 @@ fn malformed_items_are_refused_with_what_would_be_right() {
         "0;1",
         "1.0",
         "all-3",
+        "\u{a0}",
         ":1/2",
         "0-1:1/99999999999",
     ] {

@@ -75,9 +75,9 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
     ///
     /// The kernel keeps the signal that a traced task is stopped by in the same place
     /// (`ptrace_stop` in `kernel/signal.c`), and not all of them leave it out of the record. Only a
-    /// task that has ended is without memory.
+    /// task that has ended is without memory. A record that is cut before it says so says nothing.
     fn status_of_zombie(&self) -> Option<u32> {
-        let has_memory = self.u64(offset::HIWATER_VM).is_some_and(|peak| peak != 0);
+        let has_memory = self.u64(offset::HIWATER_VM)? != 0;
         self.u32(offset::EXIT_CODE).filter(|&status| status != 0 && !has_memory)
     }
 

@@ -271,7 +271,7 @@ fn a_record_without_a_version_says_nothing() {
 fn prefixes_only_lose_fields() {
     for version in 8..=17 {
         let whole = raw(version, false);
-        for provenance in [Provenance::ExitedTask, GROUP] {
+        for provenance in [Provenance::LiveTask, Provenance::ExitedTask, GROUP] {
             let all = fields(&decode(&whole, provenance));
             let mut more: Vec<_> = all.iter().collect();
             for length in (2..=whole.len()).rev() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
-use crate::taskstats::wire::{COMMAND_NEW, Command, decode_exit};
+use crate::taskstats::wire::{Command, exits_in};
 use crate::taskstats::{
     Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Namespace, Wake,
 };
@@ -315,11 +315,8 @@ fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
 }
 
 fn deliver_datagram(cpu: u32, datagram: &[u8], sink: &mut dyn ExitSink) {
-    for message in Messages::new(datagram) {
-        let MessageKind::Generic { command: COMMAND_NEW, attributes } = message.kind() else {
-            continue;
-        };
-        match decode_exit(attributes, cpu, message.header.sequence) {
+    for exit in exits_in(datagram, cpu) {
+        match exit {
             Some(exit) => sink.exit(&exit),
             // Counted, so that nothing is lost silently.
             None => sink.dropped(cpu, 1),

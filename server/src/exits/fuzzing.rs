@@ -1,0 +1,142 @@
+//! What the fuzz targets in `tests/fuzz` run, and the tests with their seeds. Not part of the agent.
+
+use std::time::Duration;
+
+use prost::Message;
+use taskstats_proto::v1;
+
+use super::history::{Begin, History, Start};
+use super::item::KernelLoss;
+use super::position::{Position, Reading};
+use super::{SavedHistory, Scope, Selection, encode_event, encode_pid_response};
+use crate::taskstats::{
+    Cpumask, DelayAccounting, TaskId, decode_exit_message, decode_reply_message, fuzzing,
+};
+
+/// Possible CPUs.
+const CPUS: u32 = 4;
+/// Holds a few chunks only, so that some of what is restored is evicted.
+const CAPACITY: usize = 4 * 1024;
+/// Exits lost after the restart, in two parts.
+const LOST: u64 = 5;
+
+/// Where a sequence begins.
+const SEQUENCE: u64 = 7;
+
+/// Takes a datagram as [`fuzzing::datagram`] does, and encodes what it brings.
+///
+/// # Panics
+/// When what is encoded is no message of the contract, or of another exit.
+pub fn datagram(datagram: &[u8]) {
+    fuzzing::datagram(datagram);
+    let accounting = DelayAccounting::default();
+    if let Some(exit) = decode_exit_message(datagram, CPUS - 1) {
+        let mut encoded = Vec::new();
+        encode_event(&mut encoded, &exit, SEQUENCE, Duration::MAX, accounting);
+        let events = v1::ExitEvents::decode(&*encoded).map(|exits| exits.events);
+        let [event] = &events.expect("an exit of the contract")[..] else {
+            unreachable!("not one exit");
+        };
+        let number = (event.sequence, event.kernel_sequence, event.cpu);
+        assert_eq!(number, (SEQUENCE, exit.kernel_sequence, CPUS - 1));
+        assert_eq!(event.process.is_some(), exit.process.is_some());
+    }
+    for id in [TaskId::Pid(1), TaskId::Tgid(1)] {
+        let Some(stats) = decode_reply_message(datagram, id) else { continue };
+        let encoded = encode_pid_response(&stats, accounting);
+        let response = v1::GetPidResponse::decode(&*encoded).expect("an answer of the contract");
+        let version = response.stats.map(|stats| stats.taskstats_version);
+        assert_eq!(version, Some(stats.version.into()));
+    }
+}
+
+/// Restores a history, reads it from many places, and goes on with it.
+///
+/// # Panics
+/// When one that was taken is not whole: a reader goes astray, or saving it changes it.
+pub fn history(saved: SavedHistory, after: u64) {
+    let Ok(history) = History::restore(saved, CAPACITY, CPUS as usize) else { return };
+    let saved = history.save();
+    let again = History::restore(saved.clone(), CAPACITY, CPUS as usize);
+    assert_eq!(again.map(|again| again.save()), Ok(saved), "what is saved is taken as it is");
+    let newest = history.report().last_sequence;
+    for selection in selections() {
+        for start in [Start::Now, Start::After(0), Start::After(after), Start::Last(after)] {
+            let begin = history.begin(start, &selection, Duration::ZERO);
+            let is_future = matches!(start, Start::After(sequence) if sequence > newest);
+            assert_eq!(begin.is_err(), is_future, "{start:?} of {newest}");
+            let Ok(begin) = begin else { continue };
+            check_reader(&history, begin, &selection, newest);
+        }
+    }
+    go_on(&history, newest);
+}
+
+fn selections() -> [Selection; 3] {
+    let possible: Cpumask = (0..CPUS).collect();
+    let some: Cpumask = [1, 2].into_iter().collect();
+    [
+        Selection::new(possible.clone(), Scope::AllTasks, &possible),
+        Selection::new(some.clone(), Scope::Processes, &possible),
+        Selection::new(some, Scope::Threads, &possible),
+    ]
+}
+
+/// A reader comes to the newest exit, never goes back, and one of everything misses nothing.
+fn check_reader(history: &History, begin: Begin, selection: &Selection, newest: u64) {
+    let mut position = begin.position;
+    assert!(position.cursor() <= newest);
+    while position.cursor() < newest {
+        let before = position.cursor();
+        let Some(told) = read(history, &mut position, selection) else { break };
+        let moved = position.cursor().checked_sub(before);
+        let moved = moved.expect("a reader went back");
+        assert!(told <= moved && moved > 0, "{told} told on {moved} numbers");
+        assert!(told == moved || !selection.everything(), "{told} told on {moved} numbers");
+    }
+    let skips = read(history, &mut position, selection);
+    assert_eq!((skips, position.cursor()), (None, newest), "there is more than everything");
+}
+
+/// Reads once; says for how many sequence numbers it was told something, or `None` at the end.
+fn read(history: &History, position: &mut Position, selection: &Selection) -> Option<u64> {
+    match history.read(position, selection) {
+        Reading::Nothing => None,
+        Reading::Exits { slices, count } => {
+            assert!(slices.iter().all(|slice| !slice.is_empty()));
+            Some(count)
+        }
+        Reading::Lost(loss) => Some(loss.count),
+        Reading::Unwatched { .. } => Some(1),
+        Reading::Evicted { count, .. } => count,
+    }
+}
+
+/// What happens next takes the next numbers, and one who was there before is told of it.
+fn go_on(history: &History, newest: u64) {
+    let [everything, ..] = selections();
+    let Ok(mut early) = history.begin(Start::Now, &everything, Duration::ZERO) else {
+        unreachable!("now is always there");
+    };
+    let (first_at, last_at) = (Duration::ZERO, Duration::MAX);
+    for (cpu, count) in [(0, LOST - 1), (CPUS - 1, 1)] {
+        history.append_lost(KernelLoss { cpu, count, first_at, last_at });
+    }
+    assert_eq!(history.report().last_sequence, newest + LOST);
+    let mut told = 0;
+    while let Some(count) = read(history, &mut early.position, &everything) {
+        told += count;
+    }
+    assert_eq!(told, LOST);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeds::seeds;
+
+    #[test]
+    fn every_message_is_encoded() {
+        seeds("netlink").iter().for_each(|seed| datagram(seed));
+    }
+}

@@ -1,0 +1,94 @@
+//! Whether anything goes on on a connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// Calls and streams of one connection.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// Open now.
+    open: AtomicUsize,
+    /// Begun so far.
+    begun: AtomicU64,
+    /// Told when none is open any more.
+    quiet: Notify,
+}
+
+/// A call or stream, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Open(Arc<Activity>);
+
+impl Activity {
+    /// Whether there never was a call.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) == 0
+    }
+
+    /// Waits until there was no call for `longest`, or for up to twice that: the time is only looked at
+    /// when it has passed, so that a call costs no timer. Nothing wakes while a stream is open.
+    pub async fn unused(&self, longest: Duration) {
+        loop {
+            let begun = self.begun.load(Ordering::Relaxed);
+            sleep(longest).await;
+            if self.open.load(Ordering::Relaxed) > 0 {
+                self.quiet.notified().await;
+            } else if self.begun.load(Ordering::Relaxed) == begun {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn begin(activity: &Arc<Self>) -> Open {
+        activity.open.fetch_add(1, Ordering::Relaxed);
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(activity))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.quiet.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::{advance, pause};
+
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_connection_is_unused_once_its_last_stream_has_ended_for_a_while() {
+        pause();
+        let activity = Arc::new(Activity::default());
+        let stream = Activity::begin(&activity);
+        let mut unused = Box::pin(activity.unused(LONGEST));
+        for _ in 0..10 {
+            assert!(unused.as_mut().now_or_never().is_none());
+            advance(LONGEST).await;
+        }
+        drop(stream);
+        assert!(unused.as_mut().now_or_never().is_none());
+        advance(LONGEST / 2).await;
+        drop(Activity::begin(&activity));
+        advance(LONGEST / 2).await;
+        assert!(unused.as_mut().now_or_never().is_none());
+        // What the call left behind may take it one more round.
+        advance(LONGEST).await;
+        if unused.as_mut().now_or_never().is_none() {
+            advance(LONGEST).await;
+            unused.await;
+        }
+        assert!(!activity.is_untouched());
+    }
+}

@@ -1,0 +1,93 @@
+//! What is called.
+
+use crate::security::Role;
+
+/// A method, and what is to know of it beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Method {
+    /// Its name, for people. Not the path, in which a caller may write what it likes.
+    pub(super) name: &'static str,
+    /// What a caller needs.
+    pub(super) role: Role,
+    pub(super) kind: Kind,
+}
+
+/// Which limits a method is subject to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Those of calls.
+    Call,
+    /// None but those of the connection.
+    Health,
+}
+
+const TASKSTATS: &str = "/taskstats.v1.TaskstatsService/";
+const HEALTH: &str = "/grpc.health.v1.Health/";
+const REFLECTION: &str = "/grpc.reflection.";
+
+impl Method {
+    pub(super) fn of(path: &str) -> Self {
+        if let Some(method) = path.strip_prefix(TASKSTATS) {
+            return match method {
+                "GetPid" => call("GetPid", Role::Query),
+                "GetTgid" => call("GetTgid", Role::Query),
+                "BatchGet" => call("BatchGet", Role::Query),
+                "WatchExits" => call("WatchExits", Role::Watch),
+                "GetNode" => call("GetNode", Role::Node),
+                _ => call("an unknown method", Role::Node),
+            };
+        }
+        if let Some(method) = path.strip_prefix(HEALTH) {
+            return match method {
+                "Check" => Self { kind: Kind::Health, ..call("Health/Check", Role::Node) },
+                _ => call("Health/Watch", Role::Node),
+            };
+        }
+        if path.starts_with(REFLECTION) {
+            return call("ServerReflectionInfo", Role::Node);
+        }
+        call("an unknown method", Role::Node)
+    }
+}
+
+const fn call(name: &'static str, role: Role) -> Method {
+    Method { name, role, kind: Kind::Call }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use prost_types::{FileDescriptorSet, MethodDescriptorProto};
+    use taskstats_proto::FILE_DESCRIPTOR_SET;
+
+    use super::*;
+
+    /// A method that is added to the contract needs a role.
+    #[test]
+    fn every_method_of_the_contract_has_its_role() {
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
+        let services = files.iter().flat_map(|file| &file.service);
+        let methods: Vec<&str> =
+            services.flat_map(|service| &service.method).map(MethodDescriptorProto::name).collect();
+        assert!(methods.len() >= 5, "{methods:?}");
+        for name in methods {
+            assert_eq!(Method::of(&format!("{TASKSTATS}{name}")).name, name);
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_belongs_to_the_node() {
+        for path in [
+            "/grpc.health.v1.Health/Check",
+            "/grpc.health.v1.Health/Watch",
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            "/taskstats.v1.TaskstatsService/GetPid/",
+            "/x",
+        ] {
+            let method = Method::of(path);
+            assert_eq!(method.role, Role::Node, "{path}");
+            assert_eq!(method.kind == Kind::Health, path.ends_with("/Check"), "{path}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What every call passes on its way to the services: who may, how much, how often, how long; and its
+//! line in the log.
+
+mod activity;
+mod answer;
+mod deadline;
+mod method;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tracing::Instrument;
+
+pub use self::activity::Activity;
+pub use self::answer::Answer;
+
+use self::answer::{Record, code_of};
+use self::method::{Kind, Method};
+use super::RpcError;
+use crate::security::{Caller, Limit, Principal, Resource, Slot};
+
+/// The overhead of a header in the size of a list of them (RFC 9113, 6.5.2).
+const HEADER_OVERHEAD: usize = 32;
+/// The longest time in which a call is answered, or its stream begun. Answers take milliseconds; what
+/// takes so long is a request that never comes whole.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+
+/// How large a call may be.
+#[derive(Clone, Copy, Debug)]
+pub struct CallSize {
+    /// Bytes of a request.
+    pub request: usize,
+    /// Bytes of its headers, as HTTP/2 counts them.
+    pub headers: usize,
+}
+
+/// One connection's way to the services.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    routes: Routes,
+    caller: Arc<Caller>,
+    activity: Arc<Activity>,
+    size: CallSize,
+}
+
+type Answered = Result<Response<Answer>, Infallible>;
+
+impl Gate {
+    /// Leads the calls of one connection to `routes`. What is going on is told to `activity`.
+    #[must_use]
+    pub fn new(
+        routes: Routes,
+        caller: Arc<Caller>,
+        activity: Arc<Activity>,
+        size: CallSize,
+    ) -> Self {
+        Self { routes, caller, activity, size }
+    }
+
+    /// Lets a call in, or says why not.
+    fn admit(&self, method: Method, headers: &HeaderMap) -> Result<Option<Slot>, RpcError> {
+        if !self.caller.has(method.role) {
+            return Err(denied(self.caller.principal(), method));
+        }
+        if self.is_too_long(headers) {
+            let error = RpcError::LongHeaders { limit: self.size.headers };
+            self.caller.refuse(Limit::HeaderSize, &error);
+            return Err(error);
+        }
+        // Whoever asks for the health decides whether the agent is restarted, and answering costs no
+        // more than refusing.
+        if method.kind == Kind::Health {
+            return Ok(None);
+        }
+        self.take_call()?;
+        Ok(Some(self.caller.take(Resource::Call).map_err(RpcError::Full)?))
+    }
+
+    fn take_call(&self) -> Result<(), RpcError> {
+        let Err(wait) = self.caller.take_call() else { return Ok(()) };
+        let per_second = self.caller.call_rate();
+        let principal = self.caller.principal().to_string();
+        let error = RpcError::TooFast { principal, per_second, wait };
+        self.caller.refuse(Limit::CallRate, &error);
+        Err(error)
+    }
+
+    fn is_too_long(&self, headers: &HeaderMap) -> bool {
+        let size = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            name.as_str().len() + value.len() + HEADER_OVERHEAD
+        };
+        headers.iter().map(size).sum::<usize>() > self.size.headers
+    }
+
+    /// Has the call answered, within its time.
+    fn forward(
+        &self,
+        mut request: Request<Incoming>,
+        slot: Option<Slot>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        let asked = deadline::of(request.headers());
+        let longest = asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
+        request.extensions_mut().insert(Arc::clone(&self.caller));
+        let answering = self.routes.clone().call(request);
+        let (caller, limit) = (Arc::clone(&self.caller), self.size.request);
+        async move {
+            let answered = timeout(longest, answering).await;
+            drop(slot);
+            let Ok(Ok(response)) = answered else {
+                let error = RpcError::Late(longest);
+                // A caller that is in a hurry ran into no limit.
+                if longest == LONGEST_CALL {
+                    caller.refuse(Limit::CallTime, &error);
+                }
+                return Status::from(error).into_http();
+            };
+            if code_of(response.headers()) == Some(Code::OutOfRange) {
+                return too_long(&caller, limit);
+            }
+            response
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Gate {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Answered> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let method = Method::of(request.uri().path());
+        let stream = Activity::begin(&self.activity);
+        let record = Record::begin(self.caller.principal(), method.name);
+        let admitted = record.span().in_scope(|| self.admit(method, request.headers()));
+        let slot = match admitted {
+            Ok(slot) => slot,
+            Err(error) => {
+                let response = Status::from(error).into_http();
+                let answered = Ok(Answer::of(response, record, stream));
+                return Box::pin(std::future::ready(answered));
+            }
+        };
+        let answering = self.forward(request, slot).instrument(record.span().clone());
+        Box::pin(async move { Ok(Answer::of(answering.await, record, stream)) })
+    }
+}
+
+/// tonic calls a message out of range that is longer than it may be; nothing else here is so called.
+fn too_long(caller: &Caller, limit: usize) -> Response<Body> {
+    let error = RpcError::LongRequest { limit };
+    caller.refuse(Limit::RequestSize, &error);
+    Status::from(error).into_http()
+}
+
+fn denied(principal: &Principal, method: Method) -> RpcError {
+    let Method { name: method, role, .. } = method;
+    let name = principal.to_string();
+    match principal {
+        Principal::Anonymous(_) => RpcError::Unauthenticated { principal: name, method, role },
+        Principal::Local { .. } | Principal::Certificate(_) => {
+            RpcError::Denied { principal: name, method, role }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What is stripped from answers before they leave the agent.
+
+use bytes::Bytes;
+use prost::Message;
+use taskstats_proto::v1;
+use taskstats_proto::v1::batch_get_result::Result as Outcome;
+
+use super::RpcError;
+use crate::security::{Field, Redaction};
+
+/// Makes a stripped copy of an encoded `GetPidResponse`.
+pub(super) fn strip_task(encoded: Bytes, redaction: Redaction) -> Result<Bytes, RpcError> {
+    let mut answer = v1::GetPidResponse::decode(encoded)
+        .map_err(|_| RpcError::Defect("an account was encoded wrongly"))?;
+    answer.stats.iter_mut().for_each(|stats| strip(stats, redaction));
+    Ok(answer.encode_to_vec().into())
+}
+
+/// Strips the account of a group and of its threads.
+pub(super) fn strip_process(answer: &mut v1::GetTgidResponse, redaction: Redaction) {
+    let accounts = answer.stats.iter_mut().chain(&mut answer.threads);
+    accounts.for_each(|stats| strip(stats, redaction));
+}
+
+/// Strips the accounts of a batch.
+pub(super) fn strip_batch(results: &mut [v1::BatchGetResult], redaction: Redaction) {
+    for result in results {
+        if let Some(Outcome::Stats(stats)) = &mut result.result {
+            strip(stats, redaction);
+        }
+    }
+}
+
+/// Strips an account: the fields become absent, not zero. What the kernel sent beyond the known struct
+/// goes with them, because it could be anything.
+fn strip(stats: &mut v1::TaskStats, redaction: Redaction) {
+    stats.unknown_tail.clear();
+    if redaction.strips(Field::Executable) {
+        stats.executable = None;
+    }
+    if redaction.strips(Field::Io) {
+        stats.io = None;
+    }
+    let Some(identity) = &mut stats.identity else { return };
+    if redaction.strips(Field::Comm) {
+        identity.comm = None;
+    }
+    if redaction.strips(Field::Uid) {
+        identity.uid = None;
+        identity.gid = None;
+    }
+}
+
+/// Makes stripped copies of encoded entries of `ExitEvents.events`, whose bytes other watchers share.
+pub(super) fn strip_events(slices: &[Bytes], redaction: Redaction) -> Result<Vec<Bytes>, RpcError> {
+    slices.iter().map(|slice| strip_slice(slice, redaction)).collect()
+}
+
+fn strip_slice(slice: &Bytes, redaction: Redaction) -> Result<Bytes, RpcError> {
+    let mut events = v1::ExitEvents::decode(slice.clone())
+        .map_err(|_| RpcError::Defect("an exit was encoded wrongly"))?;
+    for event in &mut events.events {
+        let accounts = event.task.iter_mut().chain(event.process.as_deref_mut());
+        accounts.for_each(|stats| strip(stats, redaction));
+    }
+    Ok(events.encode_to_vec().into())
+}
+
+#[cfg(test)]
+mod tests;

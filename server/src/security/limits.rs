@@ -1,0 +1,108 @@
+//! How much of the agent callers may hold at once.
+
+use std::fmt;
+
+/// Of a hundred.
+const PERCENT: usize = 100;
+
+/// Something of which the agent has so much and no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Connections of all listeners.
+    Connection,
+    /// Exit streams.
+    Watcher,
+    /// Calls that are not answered yet.
+    Call,
+    /// Calls that wait for the kernel beside the event loop.
+    SlowCall,
+}
+
+/// How much there is of each, and how much of that one principal may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Exit streams at once.
+    pub watchers: usize,
+    /// Unanswered calls at once.
+    pub calls: usize,
+    /// Those of them whose kernel time grows with what they ask for, at once: `GetTgid`, `BatchGet`,
+    /// `GetNode`.
+    pub slow_calls: usize,
+    /// How much of each of these one principal may hold, in percent, and one at least.
+    pub share_percent: usize,
+    /// Calls a second of one principal; 0 for any number.
+    pub call_rate: u32,
+}
+
+/// Nothing is left of a resource, for everybody or for one principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Of what.
+    pub resource: Resource,
+    /// How much there is.
+    pub limit: usize,
+    /// What one principal may hold of it, if that is what is used up.
+    pub share: Option<usize>,
+}
+
+impl Resource {
+    pub(super) const COUNT: usize = 4;
+}
+
+impl Limits {
+    /// How much there is.
+    #[must_use]
+    pub const fn of(&self, resource: Resource) -> usize {
+        match resource {
+            Resource::Connection => self.connections,
+            Resource::Watcher => self.watchers,
+            Resource::Call => self.calls,
+            Resource::SlowCall => self.slow_calls,
+        }
+    }
+
+    /// How much of it one principal may hold, so that something is left for others.
+    #[must_use]
+    pub const fn share_of(&self, resource: Resource) -> usize {
+        let share = self.of(resource).saturating_mul(self.share_percent).div_ceil(PERCENT);
+        if share == 0 { 1 } else { share }
+    }
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, flag) = match self.resource {
+            Resource::Connection => ("connections are open", "--max-connections"),
+            Resource::Watcher => ("watchers are connected", "--max-watchers"),
+            Resource::Call => ("calls wait for their answers", "--max-calls"),
+            Resource::SlowCall => ("slow calls run already", "--max-slow-calls"),
+        };
+        let Self { limit, .. } = self;
+        match self.share {
+            None => write!(formatter, "{limit} {what}, which is the limit ({flag})"),
+            Some(share) => write!(
+                formatter,
+                "{share} {what} of this caller alone, which is its share of {limit} ({flag}, --principal-share)"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_never_nothing_and_never_more_than_there_is() {
+        for (connections, share_percent, share) in
+            [(1, 50, 1), (2, 50, 1), (3, 50, 2), (100, 50, 50), (7, 100, 7), (5, 1, 1)]
+        {
+            let (watchers, calls, slow_calls, call_rate) = (1, 1, 1, 0);
+            let limits =
+                Limits { connections, watchers, calls, slow_calls, share_percent, call_rate };
+            assert_eq!(limits.share_of(Resource::Connection), share, "{limits:?}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Which principals a rule is about.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use super::{CertificateNames, Principal};
+
+/// One principal, or several that are named alike.
+///
+/// ```
+/// use taskstatsd::security::{CertificateNames, Pattern, Principal};
+///
+/// let pattern: Pattern = "spiffe://cluster.local/ns/monitoring/*".parse()?;
+/// let uris = vec!["spiffe://cluster.local/ns/monitoring/sa/collector".to_owned()];
+/// let names = CertificateNames { dns: Vec::new(), uris };
+/// assert!(pattern.matches(&Principal::Certificate(names)));
+/// # Ok::<(), taskstatsd::security::PatternError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// `uid:N`: a process of this user.
+    Uid(u32),
+    /// `gid:N`: a process whose group is this; its supplementary groups do not count.
+    Gid(u32),
+    /// `anonymous`: whoever has no identity.
+    Anonymous,
+    /// A DNS name of a certificate, in lower case.
+    Dns(String),
+    /// `*.SUFFIX`: DNS names of one label more; the suffix in lower case, with its dot.
+    DnsBelow(String),
+    /// A URI of a certificate.
+    Uri(String),
+    /// `PREFIX/*`: URIs below; the prefix with its slash.
+    UriBelow(String),
+}
+
+/// Why a text names no principal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// What stands behind `uid:` or `gid:` is no number.
+    #[error("`{0}` has no number; write uid:1000 or gid:1000")]
+    Number(String),
+    /// A `*` where it could mean several things.
+    #[error(
+        "`{0}` is ambiguous: `*` may stand for the first label of a DNS name (*.example.org) or for the end of a URI's path (spiffe://example.org/ns/*), and nowhere else"
+    )]
+    Wildcard(String),
+    /// Neither a DNS name nor one of the others.
+    #[error(
+        "`{0}` is no principal; write uid:N, gid:N, anonymous, a DNS name, or a URI such as spiffe://example.org/collector"
+    )]
+    Name(String),
+}
+
+impl Pattern {
+    /// Whether the rule is about this principal.
+    #[must_use]
+    pub fn matches(&self, principal: &Principal) -> bool {
+        match principal {
+            Principal::Local { uid, gid } => match self {
+                Self::Uid(wanted) => wanted == uid,
+                Self::Gid(wanted) => wanted == gid,
+                _ => false,
+            },
+            Principal::Certificate(names) => self.matches_names(names),
+            Principal::Anonymous(_) => *self == Self::Anonymous,
+        }
+    }
+
+    fn matches_names(&self, names: &CertificateNames) -> bool {
+        match self {
+            Self::Dns(wanted) => names.dns.iter().any(|name| name.eq_ignore_ascii_case(wanted)),
+            Self::DnsBelow(suffix) => names.dns.iter().any(|name| is_one_label(name, suffix)),
+            Self::Uri(wanted) => names.uris.contains(wanted),
+            Self::UriBelow(prefix) => names.uris.iter().any(|uri| is_below(uri, prefix)),
+            Self::Uid(_) | Self::Gid(_) | Self::Anonymous => false,
+        }
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let number = |digits: &str| {
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            let number = digits.parse().ok().filter(|_| plain);
+            number.ok_or_else(|| PatternError::Number(text.to_owned()))
+        };
+        if let Some(uid) = text.strip_prefix("uid:") {
+            return number(uid).map(Self::Uid);
+        }
+        if let Some(gid) = text.strip_prefix("gid:") {
+            return number(gid).map(Self::Gid);
+        }
+        if text == "anonymous" {
+            return Ok(Self::Anonymous);
+        }
+        if text.contains("://") { uri(text) } else { dns(text) }
+    }
+}
+
+fn dns(text: &str) -> Result<Pattern, PatternError> {
+    let (name, below) = text.strip_prefix("*.").map_or((text, false), |suffix| (suffix, true));
+    if name.contains('*') {
+        return Err(PatternError::Wildcard(text.to_owned()));
+    }
+    // The certificates of a name never speak of an address by a DNS name.
+    if !name.split('.').all(is_label) || name.parse::<IpAddr>().is_ok() {
+        return Err(PatternError::Name(text.to_owned()));
+    }
+    let name = name.to_ascii_lowercase();
+    Ok(if below { Pattern::DnsBelow(format!(".{name}")) } else { Pattern::Dns(name) })
+}
+
+fn uri(text: &str) -> Result<Pattern, PatternError> {
+    let (whole, below) = text.strip_suffix("/*").map_or((text, false), |prefix| (prefix, true));
+    if whole.contains('*') {
+        return Err(PatternError::Wildcard(text.to_owned()));
+    }
+    let (scheme, rest) = whole.split_once("://").unwrap_or_default();
+    let (authority, path) = rest.split_once('/').map_or((rest, None), |(a, p)| (a, Some(p)));
+    let plain = whole.bytes().all(|byte| byte.is_ascii_graphic());
+    if scheme.is_empty() || authority.is_empty() || !plain || !path.is_none_or(is_plain_path) {
+        return Err(PatternError::Name(text.to_owned()));
+    }
+    Ok(if below { Pattern::UriBelow(format!("{whole}/")) } else { Pattern::Uri(whole.to_owned()) })
+}
+
+fn is_label(label: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !label.is_empty() && label.bytes().all(plain)
+}
+
+/// Whether `name` is one label before `suffix`, as in the names of certificates (RFC 9525, 6.3).
+fn is_one_label(name: &str, suffix: &str) -> bool {
+    let Some(split) = name.len().checked_sub(suffix.len()) else { return false };
+    let (Some(label), Some(end)) = (name.get(..split), name.get(split..)) else { return false };
+    end.eq_ignore_ascii_case(suffix) && is_label(label)
+}
+
+fn is_below(uri: &str, prefix: &str) -> bool {
+    uri.strip_prefix(prefix).is_some_and(is_plain_path)
+}
+
+/// Whether no part of a path is empty, leads upwards, or hides behind an escape: such a path could
+/// mean another place than it says.
+fn is_plain_path(path: &str) -> bool {
+    !path.contains(['%', '?', '#', '\\'])
+        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Accepted connections, each served by a task of its own until the last of them has ended.
+
+mod connection;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use hyper_util::rt::TokioTimer;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tonic::transport::server::Connected;
+
+use self::connection::{Served, Streams};
+use crate::listen::{Connection, Incoming};
+use crate::rpc::{Activity, CallSize, Gate};
+use crate::security::Callers;
+
+/// Peers that vanished are noticed after an interval and a timeout of silence.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a peer may take to answer a ping.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Streams that a peer opened and reset before they were looked at, on one connection: with more it is
+/// closed, because it only makes work (rapid reset, CVE-2023-44487). A caller that changes its mind
+/// does it a few times.
+const MAX_PENDING_RESETS: usize = 20;
+/// Streams that HTTP/2 reset here because of the peer's errors, on one connection, before it is closed.
+const MAX_ERROR_RESETS: usize = 1024;
+/// Header lists are read to so many times the size that is allowed, so that a list that is too long
+/// can be answered and counted like other refusals. HTTP/2 limits CONTINUATION frames to what such a
+/// list takes (CVE-2024-27316).
+const HEADER_LENIENCY: u32 = 2;
+
+/// What one connection may do.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Streams at once; more wait in the caller, which is told the number.
+    pub streams: u32,
+    /// How large its calls may be.
+    pub size: CallSize,
+    /// How long it may be without a call, or for ever.
+    pub idle: Option<Duration>,
+}
+
+/// Serves connections.
+#[derive(Debug)]
+pub struct Server {
+    /// What is served.
+    pub routes: Routes,
+    /// Who calls.
+    pub callers: Arc<Callers>,
+    /// What one connection may do.
+    pub limits: ConnectionLimits,
+}
+
+impl Server {
+    /// Serves what comes in until `stop`, and then what has come in to its end: each connection is told
+    /// that this is the end, and its calls and streams are waited for. Dropping the future ends all of
+    /// them at once.
+    pub async fn run(self, mut incoming: Incoming, stop: CancellationToken) {
+        let http = self.http();
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = incoming.next() => match accepted {
+                    Some(Ok(connection)) => self.begin(connection, &http, &stop, &mut connections),
+                    // It was told where it happened.
+                    Some(Err(_)) => {}
+                    None => break,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        // Nobody is to wait in the queue of a listener that nobody accepts from.
+        drop(incoming);
+        while connections.join_next().await.is_some() {}
+        http.streams.0.close();
+        http.streams.0.wait().await;
+    }
+
+    fn begin(
+        &self,
+        connection: Connection,
+        http: &Http,
+        stop: &CancellationToken,
+        connections: &mut JoinSet<()>,
+    ) {
+        // A connection too many is closed at once: one that waited for its turn would look like an
+        // agent that hangs, and callers know how to come back later.
+        let Ok(caller) = self.callers.connect(connection.connect_info()) else { return };
+        tracing::debug!(principal = %caller.principal(), "connected");
+        let activity = Arc::new(Activity::default());
+        let gate = Gate::new(
+            self.routes.clone(),
+            Arc::clone(&caller),
+            Arc::clone(&activity),
+            self.limits.size,
+        );
+        let served = Served {
+            connection: http.builder.clone(),
+            caller,
+            activity,
+            idle: self.limits.idle,
+            stop: stop.clone(),
+        };
+        connections.spawn(served.run(connection, gate));
+    }
+
+    fn http(&self) -> Http {
+        let streams = Streams(TaskTracker::new());
+        let headers = u32::try_from(self.limits.size.headers).unwrap_or(u32::MAX);
+        let mut builder = hyper::server::conn::http2::Builder::new(streams.clone());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .max_concurrent_streams(self.limits.streams)
+            .max_header_list_size(headers.saturating_mul(HEADER_LENIENCY))
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_ERROR_RESETS);
+        Http { builder, streams }
+    }
+}
+
+/// How HTTP/2 is spoken, and the tasks of its streams.
+struct Http {
+    builder: hyper::server::conn::http2::Builder<Streams>,
+    streams: Streams,
+}

@@ -1,0 +1,144 @@
+//! Any bytes in place of a `struct taskstats`.
+
+use std::fmt::Debug;
+
+use crate::taskstats::{Delay, Extremes, Identity, Provenance, Stats, TaskIdentity, decode};
+
+/// The group that a record is said to be of.
+const TGID: u32 = 77;
+
+/// Decodes a record, and a part of it. The first byte says where it came from, the second which
+/// version it has when it names none, the next two where it is cut.
+///
+/// # Panics
+/// When the part has a field that the whole lacks, or has otherwise.
+pub fn record(bytes: &[u8]) {
+    let Some(([from, version_if_unset, low, high], record)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let provenance = match from % 3 {
+        0 => Provenance::LiveTask,
+        1 => Provenance::ExitedTask,
+        _ => Provenance::Group { tgid: TGID, version_if_unset: (*version_if_unset).into() },
+    };
+    let cut = usize::from(u16::from_le_bytes([*low, *high])) % (record.len() + 1);
+    let whole = decode(record, provenance);
+    assert!(record.ends_with(&whole.unknown_tail), "a tail of other bytes");
+    check_unaligned(record, provenance, &whole);
+    check_part(&record[..cut], provenance, &whole);
+}
+
+fn check_unaligned(record: &[u8], provenance: Provenance, whole: &Stats) {
+    let shifted = [&[0xff][..], record].concat();
+    assert_eq!(decode(&shifted[1..], provenance), *whole, "alignment matters");
+}
+
+fn check_part(part: &[u8], provenance: Provenance, whole: &Stats) {
+    let stats = decode(part, provenance);
+    if part.len() < size_of::<u16>() {
+        assert_says_nothing(&stats);
+    } else {
+        assert_only_loses(&stats, whole);
+    }
+}
+
+/// Without a version there is nothing but the group's id.
+fn assert_says_nothing(stats: &Stats) {
+    let identity = Identity { tgid: stats.identity.tgid, ..Identity::default() };
+    let nothing = Stats { version: stats.version, identity, ..Stats::default() };
+    assert_eq!(*stats, nothing);
+}
+
+/// Asserts that each field of a part is that of the whole, or absent.
+///
+/// # Panics
+/// When it is neither.
+fn assert_only_loses(part: &Stats, whole: &Stats) {
+    assert_eq!(part.version, whole.version);
+    assert!(whole.unknown_tail.starts_with(&part.unknown_tail));
+    kept(&part.identity.pid, &whole.identity.pid);
+    kept(&part.identity.tgid, &whole.identity.tgid);
+    kept(&part.identity.task.as_ref().map(unborn), &whole.identity.task.as_ref().map(unborn));
+    kept(&part.exit_status, &whole.exit_status);
+    kept(&part.cpu.user_us, &whole.cpu.user_us);
+    kept(&part.cpu.system_us, &whole.cpu.system_us);
+    kept(&part.cpu.user_scaled_us, &whole.cpu.user_scaled_us);
+    kept(&part.cpu.system_scaled_us, &whole.cpu.system_scaled_us);
+    kept(&part.cpu.run_real_ns, &whole.cpu.run_real_ns);
+    kept(&part.cpu.run_virtual_ns, &whole.cpu.run_virtual_ns);
+    kept(&part.cpu.run_real_scaled_ns, &whole.cpu.run_real_scaled_ns);
+    kept(&part.elapsed_us, &whole.elapsed_us);
+    kept(&part.group_elapsed_us, &whole.group_elapsed_us);
+    kept(&part.faults, &whole.faults);
+    kept(&part.memory, &whole.memory);
+    kept(&part.io, &whole.io);
+    kept(&part.context_switches, &whole.context_switches);
+    kept(&part.executable, &whole.executable);
+    for (part, whole) in part.delays.iter().zip(&whole.delays) {
+        check_delay(*part, *whole);
+    }
+}
+
+fn check_delay(part: Option<Delay>, whole: Option<Delay>) {
+    let sums = |delay: Delay| (delay.count, delay.total_ns);
+    kept(&part.map(sums), &whole.map(sums));
+    let extremes = |delay: Option<Delay>| delay.and_then(|delay| delay.extremes);
+    let (part, whole) = (extremes(part), extremes(whole));
+    let waits = |extremes: Extremes| (extremes.max_ns, extremes.min_ns);
+    kept(&part.map(waits), &whole.map(waits));
+    let max_at = |extremes: Option<Extremes>| extremes.and_then(|extremes| extremes.max_at);
+    kept(&max_at(part), &max_at(whole));
+}
+
+fn kept<T: PartialEq + Debug>(part: &Option<T>, whole: &Option<T>) {
+    if part.is_some() {
+        assert_eq!(part, whole, "a part has what the whole has not");
+    }
+}
+
+/// The begin time falls back on an older, narrower field.
+fn unborn(task: &TaskIdentity) -> TaskIdentity {
+    TaskIdentity { begin_time_s: 0, ..task.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::seeds::seeds;
+
+    #[test]
+    fn every_seed_is_dealt_with() {
+        seeds("record").iter().for_each(|seed| record(seed));
+    }
+
+    fn provenances() -> impl Strategy<Value = Provenance> {
+        let group = |version_if_unset| Provenance::Group { tgid: TGID, version_if_unset };
+        prop_oneof![
+            Just(Provenance::LiveTask),
+            Just(Provenance::ExitedTask),
+            (0..20_u16).prop_map(group),
+        ]
+    }
+
+    proptest! {
+        /// A record of any version, with anything in its fields, cut anywhere.
+        #[test]
+        fn a_part_only_loses_fields(
+            version in 0..20_u16,
+            mut bytes in vec(prop_oneof![Just(0), any::<u8>()], 2..800),
+            provenance in provenances(),
+            longer in any::<prop::sample::Index>(),
+            shorter in any::<prop::sample::Index>(),
+        ) {
+            bytes[..2].copy_from_slice(&version.to_ne_bytes());
+            let longer = &bytes[..longer.index(bytes.len() + 1)];
+            let shorter = &longer[..shorter.index(longer.len() + 1)];
+            if longer.len() >= size_of::<u16>() {
+                check_part(shorter, provenance, &decode(longer, provenance));
+            }
+        }
+    }
+}

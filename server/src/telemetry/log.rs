@@ -1,0 +1,26 @@
+//! Where log lines go, and in which form.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people, in colour on a terminal
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Sends the log lines that pass `filter` to standard error from now on. The first call in a process
+/// counts; a later one changes nothing.
+pub fn start_log(filter: EnvFilter, format: LogFormat) {
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // It fails when lines go somewhere already.
+    let _started = match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).try_init(),
+    };
+}

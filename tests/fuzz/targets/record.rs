@@ -1,0 +1,4 @@
+//! `struct taskstats` of any version and length, from any kind of message, and parts of it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| taskstatsd::taskstats::fuzzing::record(bytes));

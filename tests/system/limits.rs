@@ -1,0 +1,306 @@
+//! What callers may have, what they are told when they want more, and that others still get theirs.
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use taskstats_proto::v1::{BatchGetRequest, GetNodeRequest, GetPidRequest, GetPidResponse, Limit};
+use taskstats_tests::agent::Agent;
+use taskstats_tests::binaries;
+use taskstats_tests::client::{Client, connect, service};
+use taskstats_tests::deadline::within;
+use taskstats_tests::http2::{Raw, frame};
+use taskstats_tests::load::Load;
+use taskstats_tests::refusal::Refusal;
+use taskstats_tests::user::User;
+use taskstats_tests::watch::Watch;
+use taskstats_tests::workload::Workload;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
+
+use crate::support::{get_pid, refusal_in, refused};
+
+/// Someone else than the one who runs the tests.
+const OTHER: User = User { uid: 65001, gid: 65001 };
+const GET_PID: &str = "/taskstats.v1.TaskstatsService/GetPid";
+/// More streams than a peer may reset before anyone looked at them.
+const RESETS: u32 = 200;
+
+/// How often a limit was hit.
+async fn count(client: &mut Client, limit: Limit) -> Result<u64> {
+    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
+    let refused = node.counters.context("no counters")?.refused;
+    Ok(refused.iter().filter(|refused| refused.limit() == limit).map(|it| it.count).sum())
+}
+
+fn assert_busy(refusal: &Refusal, flag: &str) {
+    assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");
+    assert!(refusal.message.contains(flag), "{refusal:?}");
+}
+
+/// Calls until the agent answers well.
+async fn until_it_works(client: &mut Client) -> Result<()> {
+    let trying = async { while get_pid(client, std::process::id()).await.is_err() {} };
+    within("a call that works", trying).await
+}
+
+/// Connections over the limit are closed at once, those that are open go on, and there is room again
+/// when one of them ends.
+#[tokio::test]
+async fn connections_have_a_limit() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-connections", "2", "--principal-share", "100"]).await?;
+    let mut first = service(&agent.url()).await?;
+    get_pid(&mut first, 1).await?;
+    let mut second = service(&agent.url()).await?;
+    get_pid(&mut second, 1).await?;
+    let frames = Raw::connect(&agent.socket()).await?.to_end().await?;
+    assert_eq!(frames, [0; 0], "a connection too many");
+    get_pid(&mut first, 1).await?;
+    assert_eq!(count(&mut first, Limit::Connections).await?, 1);
+    drop(second);
+    let reconnecting = async {
+        loop {
+            let Ok(mut third) = service(&agent.url()).await else { continue };
+            if get_pid(&mut third, 1).await.is_ok() {
+                return;
+            }
+        }
+    };
+    within("room for a connection", reconnecting).await
+}
+
+/// One user cannot take all connections, watchers or calls: another one still gets in.
+#[tokio::test]
+async fn a_share_is_left_for_others() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-connections", "4", "--max-watchers", "2"]).await?;
+    agent.let_everybody_connect()?;
+    let channel = connect(&agent.url()).await?;
+    let _watch = Watch::everything(&channel).await?;
+    let refusal = refusal_in(Watch::everything(&channel).await)?;
+    assert_busy(&refusal, "--principal-share");
+    let mut second = service(&agent.url()).await?;
+    get_pid(&mut second, 1).await?;
+    assert_eq!(Raw::connect(&agent.socket()).await?.to_end().await?, [0; 0], "the third of a user");
+    let url = agent.url();
+    let watch = ["--target", &url, "watch", "--number", "1", "--last", "1"];
+    Workload::run(&["exit", "0"]).await?;
+    let said = OTHER.run(&binaries::taskstatsctl()?, &watch).await?;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    Ok(())
+}
+
+/// Watchers over the limit are counted.
+#[tokio::test]
+async fn refused_watchers_are_counted() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-watchers", "1"]).await?;
+    let channel = connect(&agent.url()).await?;
+    let _watch = Watch::everything(&channel).await?;
+    assert_busy(&refusal_in(Watch::everything(&channel).await)?, "--max-watchers");
+    assert_eq!(count(&mut Client::new(channel), Limit::Watchers).await?, 1);
+    Ok(())
+}
+
+/// Begins a call, and never sends its request; again, if it is refused because of another one.
+async fn half_a_call(channel: Channel) -> Result<()> {
+    let mut grpc = Grpc::new(channel);
+    loop {
+        grpc.ready().await?;
+        let never = tokio_stream::pending::<GetPidRequest>();
+        let codec = ProstCodec::<GetPidRequest, GetPidResponse>::default();
+        let path = PathAndQuery::from_static(GET_PID);
+        drop(grpc.client_streaming(Request::new(never), path, codec).await);
+    }
+}
+
+/// Calls that wait for their requests take the room of others, who are told to come back; health is
+/// answered all the same; and the room is free again when such a call is given up.
+#[tokio::test]
+async fn unanswered_calls_have_a_limit() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-calls", "1"]).await?;
+    let mut client = service(&agent.url()).await?;
+    let half = tokio::spawn(half_a_call(connect(&agent.url()).await?));
+    let refused_one = async {
+        loop {
+            if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
+                return Refusal::from(&status);
+            }
+        }
+    };
+    assert_busy(&within("a refusal", refused_one).await?, "--max-calls");
+    let said = crate::command::taskstatsctl(&agent.url(), &["health"]).await?;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    half.abort();
+    until_it_works(&mut client).await?;
+    assert!(count(&mut client, Limit::Calls).await? >= 1);
+    Ok(())
+}
+
+/// A caller that calls too often is told when to come back, and may; another one does not notice.
+#[tokio::test]
+async fn calls_have_a_rate() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-call-rate", "2"]).await?;
+    agent.let_everybody_connect()?;
+    let mut client = service(&agent.url()).await?;
+    let too_often = async {
+        loop {
+            if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
+                return Refusal::from(&status);
+            }
+        }
+    };
+    let refusal = within("a refusal", too_often).await?;
+    assert_busy(&refusal, "--max-call-rate");
+    assert!(refusal.message.contains("uid 0"), "{refusal:?}");
+    let said = OTHER
+        .run(&binaries::taskstatsctl()?, &["--target", &agent.url(), "get", "pid", "1"])
+        .await?;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    // A new connection does not make another caller.
+    let mut again = service(&agent.url()).await?;
+    let exhausted = async { while again.get_pid(GetPidRequest { pid: 1 }).await.is_ok() {} };
+    within("a refusal on a new connection", exhausted).await?;
+    until_it_works(&mut client).await?;
+    let counted = async {
+        loop {
+            if let Ok(count) = count(&mut client, Limit::CallRate).await {
+                return count;
+            }
+        }
+    };
+    assert!(within("an answer of the node", counted).await? >= 2);
+    Ok(())
+}
+
+/// A request that is too long is refused by its own call, and the connection goes on.
+#[tokio::test]
+async fn requests_have_a_size() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-request-size", "1KiB"]).await?;
+    let mut client = service(&agent.url()).await?;
+    let pids = vec![u32::MAX; 1000];
+    let refusal = refused(client.batch_get(BatchGetRequest { pids, tgids: Vec::new() }).await)?;
+    assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, false), "{refusal:?}");
+    assert!(refusal.message.contains("--max-request-size"), "{refusal:?}");
+    client.batch_get(BatchGetRequest { pids: vec![1], tgids: Vec::new() }).await?;
+    assert_eq!(count(&mut client, Limit::RequestSize).await?, 1);
+    Ok(())
+}
+
+/// So are headers; those that are far too long do not even reach the service.
+#[tokio::test]
+async fn headers_have_a_size() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-header-size", "1KiB"]).await?;
+    let mut client = service(&agent.url()).await?;
+    let with_header = |length: usize| {
+        let mut request = Request::new(GetPidRequest { pid: 1 });
+        let value = "x".repeat(length).parse().context("a value that is none");
+        value.map(|value| {
+            request.metadata_mut().insert("x-long", value);
+            request
+        })
+    };
+    let refusal = refused(client.get_pid(with_header(1100)?).await)?;
+    assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, false), "{refusal:?}");
+    assert!(refusal.message.contains("--max-header-size"), "{refusal:?}");
+    refused(client.get_pid(with_header(10_000)?).await)?;
+    client.get_pid(with_header(100)?).await?;
+    assert_eq!(count(&mut client, Limit::HeaderSize).await?, 1);
+    Ok(())
+}
+
+/// A connection that nobody uses is told to go, and one with a stream may stay.
+#[tokio::test]
+async fn connections_without_calls_are_closed() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--idle-timeout", "1s"]).await?;
+    let channel = connect(&agent.url()).await?;
+    let mut watch = Watch::everything(&channel).await?;
+    let mut idle = Raw::connect(&agent.socket()).await?;
+    idle.begin().await?;
+    let silent = Raw::connect(&agent.socket()).await?;
+    assert!(idle.to_end().await?.contains(&frame::GOAWAY));
+    // It never spoke HTTP/2, so it cannot be told in it.
+    silent.to_end().await?;
+    let ended = Workload::run(&["exit", "0"]).await?;
+    watch.exit_of(ended.pid).await?;
+    assert!(count(&mut Client::new(channel), Limit::IdleTime).await? >= 2);
+    Ok(())
+}
+
+/// Streams that are opened and reset at once end their connection, and no other (CVE-2023-44487).
+#[tokio::test]
+async fn rapid_resets_end_their_connection() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = service(&agent.url()).await?;
+    get_pid(&mut client, 1).await?;
+    let mut raw = Raw::connect(&agent.socket()).await?;
+    raw.begin().await?;
+    let reset = async {
+        for number in 0..RESETS {
+            let stream = 2 * number + 1;
+            raw.request(stream).await?;
+            raw.send(frame::RST_STREAM, 0, stream, &[0, 0, 0, 8]).await?;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    // The agent may be done with it before all are sent.
+    let _sent = reset.await;
+    assert!(raw.to_end().await?.contains(&frame::GOAWAY));
+    get_pid(&mut client, 1).await?;
+    assert_eq!(count(&mut client, Limit::Protocol).await?, 1);
+    Ok(())
+}
+
+/// Headers without end do so too (CVE-2024-27316).
+#[tokio::test]
+async fn headers_without_end_end_their_connection() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let mut client = service(&agent.url()).await?;
+    let mut raw = Raw::connect(&agent.socket()).await?;
+    raw.begin().await?;
+    raw.send(frame::HEADERS, 0, 1, &[]).await?;
+    let flood = async { while raw.send(frame::CONTINUATION, 0, 1, &[]).await.is_ok() {} };
+    within("the end of the flood", flood).await?;
+    get_pid(&mut client, 1).await?;
+    assert_eq!(count(&mut client, Limit::Protocol).await?, 1);
+    Ok(())
+}
+
+/// A peer that connects and says nothing does not hold up the agent's end.
+#[tokio::test]
+async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
+    let _load = Load::light()?;
+    let mut agent = Agent::start_with(["--drain-timeout", "1h"]).await?;
+    let silent = Raw::connect(&agent.socket()).await?;
+    let mut idle = Raw::connect(&agent.socket()).await?;
+    idle.begin().await?;
+    get_pid(&mut service(&agent.url()).await?, 1).await?;
+    agent.signal(Signal::SIGTERM)?;
+    assert!(agent.ended().await?.success());
+    drop((silent, idle));
+    Ok(())
+}
+
+/// The command line says what was refused, and ends so that a script can tell.
+#[tokio::test]
+async fn the_command_line_tells_a_limit() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-watchers", "1"]).await?;
+    let channel = connect(&agent.url()).await?;
+    let _watch = Watch::everything(&channel).await?;
+    let said = crate::command::taskstatsctl(&agent.url(), &["watch"]).await?;
+    assert_eq!(said.code, Some(4), "{said:?}");
+    assert!(said.stderr.contains("--max-watchers") && said.stderr.contains("10s"), "{said:?}");
+    let said = crate::command::taskstatsctl(&agent.url(), &["node"]).await?;
+    assert!(said.stdout.contains("too many watchers"), "{said:?}");
+    Ok(())
+}

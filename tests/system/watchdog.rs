@@ -1,0 +1,29 @@
+//! Signs of life for a service manager.
+
+use std::path::Path;
+
+use anyhow::Result;
+use taskstats_tests::agent::Launch;
+use taskstats_tests::load::Load;
+
+/// An agent with a watchdog says that it is alive, again and again, and not only once.
+#[tokio::test]
+async fn the_agent_says_that_it_is_alive_if_it_is_asked_to() -> Result<()> {
+    let _load = Load::light()?;
+    let asked = ["env", "WATCHDOG_USEC=200000"];
+    let mut agent = Launch::new()?.listen_privately().wrapped(asked).start().await?;
+    for _ in 0..3 {
+        agent.alive().await?;
+    }
+    assert!(agent.stop().await?.success());
+    Ok(())
+}
+
+/// The unit asks for it, and gives the agent more time than its longest pause.
+#[test]
+fn the_unit_has_a_watchdog() -> Result<()> {
+    let unit =
+        Path::new(taskstats_tests::binaries::WORKSPACE).join("deploy/systemd/taskstatsd.service");
+    assert!(std::fs::read_to_string(unit)?.lines().any(|line| line == "WatchdogSec=30s"));
+    Ok(())
+}
