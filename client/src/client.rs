@@ -16,6 +16,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::error::Error;
 use crate::status::{self, Call};
 use crate::target::Target;
+use crate::tls::TlsSettings;
 use crate::watch::{ExitStream, WatchRequest};
 
 /// How long a unary call may take unless [`ClientBuilder::deadline`] says otherwise: an agent
@@ -73,11 +74,12 @@ pub struct Client {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct ClientBuilder {
     connect_timeout: Duration,
     deadline: Duration,
+    tls: TlsSettings,
 }
 
 /// Whether [`Client::tgid`] asks for the threads of the process too.
@@ -128,7 +130,11 @@ impl Client {
 
     /// Returns default settings, to change and connect with.
     pub fn builder() -> ClientBuilder {
-        ClientBuilder { connect_timeout: DEFAULT_CONNECT_TIMEOUT, deadline: DEFAULT_DEADLINE }
+        ClientBuilder {
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            deadline: DEFAULT_DEADLINE,
+            tls: TlsSettings::default(),
+        }
     }
 
     /// The agent that this client is connected to.
@@ -253,14 +259,48 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the CAs that the agent's certificate may come from, in PEM. A [`Target::Tls`] needs it:
+    /// the CAs that browsers trust sign no agents.
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::builder()
+    ///     .ca_certificate(std::fs::read("ca.crt")?)
+    ///     .identity(std::fs::read("collector.crt")?, std::fs::read("collector.key")?)
+    ///     .connect("tls://node7".parse()?)
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ca_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.ca = Some(pem.into());
+        self
+    }
+
+    /// Sets the certificate that is shown to the agent, and its private key, both in PEM.
+    pub fn identity(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.tls.identity = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Sets the name that the agent's certificate must have, where that is not the target's host.
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.server_name = Some(name.into());
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] when nobody answers in time, [`Error::InvalidTarget`] when the target
-    /// makes no address.
+    /// [`Error::Unreachable`] when nobody answers in time, or one side refuses the other,
+    /// [`Error::InvalidTarget`] when the target makes no address, [`Error::Tls`] when certificates
+    /// are missing, cannot be used, or are given for a target without TLS.
     pub async fn connect(self, target: Target) -> Result<Client, Error> {
-        let mut endpoint = target.endpoint()?.connect_timeout(self.connect_timeout);
-        if matches!(target, Target::Tcp { .. }) {
+        let endpoint = target.endpoint()?.connect_timeout(self.connect_timeout);
+        let mut endpoint = self.tls.apply(&target, endpoint)?;
+        if !matches!(target, Target::Unix { .. }) {
             endpoint =
                 endpoint.http2_keep_alive_interval(KEEP_ALIVE_INTERVAL).keep_alive_while_idle(true);
         }

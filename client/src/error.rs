@@ -5,6 +5,7 @@ use std::time::Duration;
 use tonic::Code;
 
 use crate::target::{InvalidTarget, Target};
+use crate::tls::TlsFailure;
 
 /// Why a call failed.
 ///
@@ -29,8 +30,14 @@ pub enum Error {
     /// The text names no agent.
     #[error(transparent)]
     InvalidTarget(#[from] InvalidTarget),
+    /// The certificates that were given cannot be used.
+    #[error("no TLS: {problem}")]
+    Tls {
+        /// What is wrong with them, and what would be right.
+        problem: String,
+    },
     /// Nobody answers at the target: the agent is not running there, or its socket is closed to
-    /// this user.
+    /// this user, or one side refuses the certificate of the other.
     #[error("cannot reach taskstatsd at {target}")]
     Unreachable {
         /// What was tried.
@@ -139,6 +146,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns why TLS failed, for an error of which it was the cause.
+    #[must_use]
+    pub fn tls_failure(&self) -> Option<TlsFailure> {
+        TlsFailure::among(self)
+    }
+
     /// Returns the text of the deepest cause, such as `No such file or directory (os error 2)`,
     /// for an error that has one.
     #[must_use]

@@ -31,6 +31,7 @@ mod client;
 mod error;
 mod status;
 mod target;
+mod tls;
 mod watch;
 
 #[cfg(feature = "cli")]
@@ -47,6 +48,7 @@ pub use taskstats_proto::v1::{
     Cursor, DelayAccounting, ExitEvent, ExitEvents, GetNodeResponse, Heartbeat, Lost, LostStage,
     OnLag, Scope, TaskStats, WatchStarted,
 };
+pub use tls::TlsFailure;
 pub use tonic::Code;
 pub use tonic_health::pb::health_check_response::ServingStatus;
 pub use watch::{Event, ExitStream, WatchRequest};

@@ -174,6 +174,7 @@ mod tests {
     fn name(error: &Error) -> String {
         match error {
             Error::InvalidTarget(target) => format!("InvalidTarget {target}"),
+            Error::Tls { problem } => format!("Tls {problem}"),
             Error::Unreachable { .. } => format!("Unreachable {}", error.root_cause().unwrap()),
             Error::Disconnected { .. } => format!("Disconnected {}", error.root_cause().unwrap()),
             Error::DeadlineExceeded { deadline } => format!("DeadlineExceeded {deadline:?}"),

@@ -11,14 +11,17 @@ pub const DEFAULT_PORT: u16 = 8275;
 
 /// The address of an agent.
 ///
-/// Parsed from `unix:///run/taskstatsd/taskstatsd.sock`, a plain absolute path, `tcp://host:port`
-/// or `http://host:port`; the port is [`DEFAULT_PORT`] when it is left out. TCP is plaintext.
+/// Parsed from `unix:///run/taskstatsd/taskstatsd.sock`, a plain absolute path, `tls://host:port`
+/// (or `https://`), or `tcp://host:port` (or `http://`), which is plaintext; the port is
+/// [`DEFAULT_PORT`] when it is left out.
 ///
 /// ```
 /// use taskstats_client::Target;
 ///
 /// let target: Target = "tcp://node7".parse()?;
 /// assert_eq!(target.to_string(), "tcp://node7:8275");
+/// let target: Target = "https://node7".parse()?;
+/// assert_eq!(target.to_string(), "tls://node7:8275");
 /// let target: Target = "/run/taskstatsd/taskstatsd.sock".parse()?;
 /// assert_eq!(target.to_string(), "unix:///run/taskstatsd/taskstatsd.sock");
 /// # Ok::<(), taskstats_client::InvalidTarget>(())
@@ -33,6 +36,13 @@ pub enum Target {
     },
     /// A plaintext TCP port.
     Tcp {
+        /// Name or address of the host; an IPv6 address stands in brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A TCP port secured by TLS.
+    Tls {
         /// Name or address of the host; an IPv6 address stands in brackets.
         host: String,
         /// The port.
@@ -56,6 +66,7 @@ impl Target {
         let address = match self {
             Self::Unix { path } => format!("unix://{}", path.display()),
             Self::Tcp { host, port } => format!("http://{host}:{port}"),
+            Self::Tls { host, port } => format!("https://{host}:{port}"),
         };
         Endpoint::from_shared(address).map_err(|_| invalid(&self.to_string(), NOT_A_HOST))
     }
@@ -72,8 +83,12 @@ impl FromStr for Target {
             return unix(text, rest.strip_prefix("//").unwrap_or(rest));
         }
         match text.split_once("://") {
-            Some(("tcp" | "http", authority)) => tcp(text, authority),
-            Some(("https", _)) => Err(invalid(text, "this client speaks no TLS; use http://")),
+            Some(("tcp" | "http", authority)) => {
+                host_and_port(text, authority).map(|(host, port)| Self::Tcp { host, port })
+            }
+            Some(("tls" | "https", authority)) => {
+                host_and_port(text, authority).map(|(host, port)| Self::Tls { host, port })
+            }
             _ => Err(invalid(text, NO_SCHEME)),
         }
     }
@@ -84,11 +99,12 @@ impl fmt::Display for Target {
         match self {
             Self::Unix { path } => write!(f, "unix://{}", path.display()),
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Tls { host, port } => write!(f, "tls://{host}:{port}"),
         }
     }
 }
 
-const NO_SCHEME: &str = "it begins with none of unix://, tcp://, http:// and /";
+const NO_SCHEME: &str = "it begins with none of unix://, tls://, https://, tcp://, http:// and /";
 const NOT_A_HOST: &str = "what follows the scheme is not host or host:port";
 
 fn invalid(text: &str, problem: &'static str) -> InvalidTarget {
@@ -102,7 +118,7 @@ fn unix(text: &str, path: &str) -> Result<Target, InvalidTarget> {
     Ok(Target::Unix { path: PathBuf::from(path) })
 }
 
-fn tcp(text: &str, authority: &str) -> Result<Target, InvalidTarget> {
+fn host_and_port(text: &str, authority: &str) -> Result<(String, u16), InvalidTarget> {
     let uri: Uri = format!("http://{authority}").parse().map_err(|_| invalid(text, NOT_A_HOST))?;
     let authority = uri.authority().ok_or_else(|| invalid(text, NOT_A_HOST))?;
     let host = authority.host();
@@ -117,7 +133,7 @@ fn tcp(text: &str, authority: &str) -> Result<Target, InvalidTarget> {
     if host.is_empty() || uri.path() != "/" || uri.query().is_some() {
         return Err(invalid(text, NOT_A_HOST));
     }
-    Ok(Target::Tcp { host: host.to_owned(), port })
+    Ok((host.to_owned(), port))
 }
 
 /// Reads `:port`.
@@ -143,6 +159,8 @@ mod tests {
             ("tcp://node7", "tcp://node7:8275"),
             ("http://10.0.0.1", "tcp://10.0.0.1:8275"),
             ("http://10.0.0.1:80/", "tcp://10.0.0.1:80"),
+            ("tls://node7", "tls://node7:8275"),
+            ("https://node7:443/", "tls://node7:443"),
             ("tcp://[::1]", "tcp://[::1]:8275"),
             ("tcp://[::1]:80", "tcp://[::1]:80"),
         ];
@@ -153,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_it_shows_reads_back() {
-        for text in ["unix:///run/a.sock", "tcp://[::1]:80", "tcp://node7:8275"] {
+        for text in ["unix:///run/a.sock", "tcp://[::1]:80", "tcp://node7:8275", "tls://node7:1"] {
             assert_eq!(shown(text), text);
         }
     }
@@ -175,7 +193,8 @@ mod tests {
             "tcp://a/b",
             "tcp://user@node7",
             "tcp://a?b",
-            "https://node7",
+            "tls://",
+            "tls://node7/path",
             "ftp://node7",
             "tcp://a b",
         ];

@@ -25,12 +25,13 @@ use crate::config::{Config, ConfigError};
 use crate::exits::{self, Exits, WatchError};
 use crate::handover::{Handover, StoredSocket};
 use crate::inherit::Inherited;
-use crate::listen::{BindError, Incoming, Listener};
+use crate::listen::{BindError, Incoming, Listener, Security};
 use crate::notify;
 use crate::readiness::Readiness;
 use crate::rpc::{Node, NodeError, Service};
 use crate::sandbox::SandboxError;
 use crate::security::Callers;
+use crate::security::tls::{Reloader, TlsError};
 use crate::serve::Server;
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
@@ -45,6 +46,8 @@ const BLOCKING_THREADS: usize = 4;
 #[derive(Debug)]
 pub struct Agent {
     listeners: Vec<Listener>,
+    /// Of TCP listeners, unless these are plaintext.
+    certificates: Option<Reloader>,
     kernel: Arc<dyn Kernel>,
     node: Node,
     handover: Option<Handover>,
@@ -58,6 +61,8 @@ pub struct Agent {
 #[derive(Debug)]
 pub struct Running {
     serving: JoinHandle<()>,
+    /// Reads certificates again when they change.
+    reloading: Option<JoinHandle<()>>,
     stop: CancellationToken,
     exits: Arc<Exits>,
     node: Arc<Node>,
@@ -96,6 +101,9 @@ pub enum StartError {
     /// The machine told too little about itself.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// There is no TLS with the certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// So did procfs.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -164,7 +172,9 @@ impl Agent {
         let always_watch = always_watch.transpose().map_err(StartError::AlwaysWatch)?;
         let (stored, passed) = sort_inherited(inherited);
         let listeners = bind_listeners(&config, passed).await?;
-        let node = Node::read(config.node_name.clone())?;
+        let certificates = load_certificates(&config)?;
+        let mut node = Node::read(config.node_name.clone())?;
+        node.tls = certificates.as_ref().map(Reloader::tls);
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
         if handover.is_some() && !notify::is_heard() {
@@ -176,7 +186,7 @@ impl Agent {
         if config.enable_delay_accounting {
             enable_delay_accounting(&*kernel);
         }
-        Ok(Self { listeners, kernel, node, handover, stored, always_watch, config })
+        Ok(Self { listeners, certificates, kernel, node, handover, stored, always_watch, config })
     }
 
     /// Takes up what an earlier run left, and serves until [`Running::drain`].
@@ -196,6 +206,7 @@ impl Agent {
             health: health.clone(),
             always_watch,
         };
+        let security = security(&self.config, self.certificates.as_ref());
         let Config { policy, redaction, limits, connection, .. } = self.config;
         let callers = Arc::new(Callers::new(policy, redaction, limits));
         let service = Service::new(
@@ -212,9 +223,10 @@ impl Agent {
         let routes = add_reflection(routes, longest)?.prepare();
         let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();
-        let incoming = Incoming::new(self.listeners);
+        let incoming = Incoming::new(self.listeners, security);
         Ok(Running {
             serving: tokio::spawn(server.run(incoming, stop.clone())),
+            reloading: self.certificates.map(|certificates| tokio::spawn(certificates.run())),
             stop,
             exits,
             node,
@@ -271,6 +283,11 @@ impl Running {
         // Beside the event loop, because it waits for the reader and writes a file.
         let ended = tokio::task::spawn_blocking(move || end.run());
         let drained = tokio::time::timeout(timeout, async {
+            if let Some(reloading) = self.reloading.take() {
+                reloading.abort();
+                // It was told to end, and has nothing to say.
+                drop(reloading.await);
+            }
             let ended = ended.await.is_ok();
             ended && (&mut self.serving).await.is_ok()
         });
@@ -335,6 +352,7 @@ async fn bind_listeners(
 ) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     if passed.is_empty() {
+        config.check_tls_is_used(config.listen.iter())?;
         for address in &config.listen {
             listeners.push(Listener::bind(address).await?);
         }
@@ -346,7 +364,19 @@ async fn bind_listeners(
         config.check_plaintext(&listener.address()?)?;
         listeners.push(listener);
     }
+    let addresses: Vec<_> = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
+    config.check_tls_is_used(addresses.iter())?;
     Ok(listeners)
+}
+
+fn load_certificates(config: &Config) -> Result<Option<Reloader>, TlsError> {
+    let tls = config.tls.as_ref();
+    tls.map(|tls| Reloader::start(tls.files.clone(), tls.min_version)).transpose()
+}
+
+fn security(config: &Config, certificates: Option<&Reloader>) -> Option<Security> {
+    let handshake_timeout = config.tls.as_ref()?.handshake_timeout;
+    Some(Security { tls: certificates?.tls(), handshake_timeout })
 }
 
 /// Both versions of the protocol: callers in the field still speak only the older one.

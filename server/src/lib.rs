@@ -1,9 +1,10 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
 //! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`],
-//! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager, and
-//! [`telemetry`].
+//! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager; [`capture`],
+//! which keeps the kernel's messages in a file; and [`telemetry`].
 
 pub mod agent;
+pub mod capture;
 pub mod config;
 pub mod doctor;
 pub mod exits;

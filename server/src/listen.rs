@@ -2,8 +2,11 @@
 
 mod address;
 mod bind;
+mod handshake;
 mod incoming;
+mod refusal;
 
 pub use address::{AddressError, ListenAddress};
 pub use bind::{BindError, Listener, SocketFile};
+pub use handshake::Security;
 pub use incoming::{Connection, Incoming};

@@ -5,10 +5,11 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
-use taskstatsd::config::{Args, Command, Config, ConfigError};
+use taskstatsd::capture::{self, RecordError, Recorder};
+use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError};
 use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use taskstatsd::notify;
@@ -23,10 +24,12 @@ const CUT_OFF: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let matches = Args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match args.command.clone() {
         None => report(run(args)),
         Some(Command::Doctor(asked)) => doctor::run(args, asked),
+        Some(Command::Capture(asked)) => report(record(&args, asked, &matches)),
     }
 }
 
@@ -38,8 +41,13 @@ fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
             let usage = error.downcast_ref::<ConfigError>().is_some()
                 || matches!(
                     error.downcast_ref(),
-                    Some(StartError::AlwaysWatch(_) | StartError::Sandbox(SandboxError::User(_)))
-                );
+                    Some(
+                        StartError::AlwaysWatch(_)
+                            | StartError::Config(_)
+                            | StartError::Sandbox(SandboxError::User(_))
+                    )
+                )
+                || matches!(error.downcast_ref(), Some(RecordError::Cpus(_)));
             if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
@@ -47,17 +55,23 @@ fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
     let inherited = inherit::take().context("the service manager's LISTEN_FDS is malformed")?;
-    let filter = EnvFilter::try_new(&args.log).map_err(|error| ConfigError::Log {
-        filter: args.log.clone(),
-        reason: error.to_string(),
-    })?;
-    telemetry::start_log(filter, args.log_format);
+    log(&args)?;
     let config = Config::try_from(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
     let outcome = runtime.block_on(serve(config, inherited));
     // Calls that still run in the kernel do not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+/// Begins to log to standard error.
+fn log(args: &Args) -> Result<(), ConfigError> {
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| ConfigError::Log {
+        filter: args.log.clone(),
+        reason: error.to_string(),
+    })?;
+    telemetry::start_log(filter, args.log_format);
+    Ok(())
 }
 
 /// The error and its causes, but for those that it has told already.
@@ -100,6 +114,25 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
             Ok(ExitCode::from(CUT_OFF))
         }
     }
+}
+
+/// Takes a capture, until its time is over or a signal asks for its end.
+fn record(args: &Args, asked: CaptureArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    CaptureArgs::check_flags(matches)?;
+    log(args)?;
+    let plan = asked.plan(args)?;
+    let runtime = agent::runtime().context("starting the runtime failed")?;
+    let totals = runtime.block_on(async {
+        let mut signals = Signals::install().context("installing signal handlers failed")?;
+        let recorder = Recorder::prepare(&plan)?;
+        eprintln!("taskstatsd: capturing the exits of CPUs {}", recorder.header().cpus);
+        anyhow::Ok(capture::record(recorder, signals.recv()).await?)
+    })?;
+    let capture::Totals { exits, replies, dropped } = totals;
+    eprintln!(
+        "taskstatsd: captured {exits} exits and {replies} replies; {dropped} exits were lost"
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The signals that ask for an end.

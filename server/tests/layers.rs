@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 16] = [
     "telemetry",
     "netlink",
     "taskstats",
+    "capture",
     "exits",
     "readiness",
     "security",

@@ -29,6 +29,8 @@ const WITHOUT_RATE: [&str; 4] = ["--max-call-rate", "0", "--principal-share", "1
 const SOCKET: &str = "agent.sock";
 const NOTIFY: &str = "notify.sock";
 const LOG: &str = "agent.log";
+/// How it says where it listens.
+const LISTENING: &str = "listening on ";
 
 impl Agent {
     /// Starts an agent on a private socket, with default settings but for those given, and waits
@@ -56,6 +58,13 @@ impl Agent {
     /// Where it serves.
     pub(crate) fn address(&self) -> String {
         address_in(&self.directory)
+    }
+
+    /// Where it serves by TCP, if its settings say so.
+    pub(crate) fn port(&self) -> Result<Option<String>> {
+        let log = fs::read_to_string(self.directory.path().join(LOG)).context("read the log")?;
+        let urls = log.lines().filter_map(|line| line.split_once(LISTENING));
+        Ok(urls.map(|(_, url)| url.trim().to_owned()).find(|url| url.starts_with("tcp://")))
     }
 
     /// The process's id.

@@ -118,9 +118,12 @@ impl Pace {
 /// Subscribers of an agent.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct WatchArgs {
-    /// The agent's address, `unix:///path`.
+    /// The agent's address: `unix:///path`, or with certificates `tcp://host:port`.
     #[arg(long)]
     pub(crate) address: String,
+    /// A folder with ca.crt, client.crt and client.key, to connect by mutual TLS.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) certificates: Option<PathBuf>,
     /// How many, each on a connection of its own.
     #[arg(long, default_value_t = 1)]
     pub(crate) watchers: u32,

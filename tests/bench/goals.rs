@@ -57,7 +57,7 @@ pub(crate) const HISTORY_MIB: f64 = 32.0;
 const FLAT: f64 = 1.1;
 
 /// Everything that the agent is meant to reach.
-pub(crate) const GOALS: [Goal; 13] = [
+pub(crate) const GOALS: [Goal; 15] = [
     Goal {
         what: "CPU of the agent per exit, full speed, one watcher of every field, unix socket, \
                relative to the plain listener",
@@ -269,6 +269,28 @@ pub(crate) const GOALS: [Goal; 13] = [
                 aim: AtMost(FLAT),
             },
         ],
+    },
+    Goal {
+        what: "CPU of the agent per exit, one watcher by mutual TLS, relative to the unix socket",
+        parts: &[Part {
+            label: "",
+            measurement: Measurement::Tls,
+            figure: "CPU an exit, mutual TLS",
+            value: Beside("CPU an exit, unix socket"),
+            goal: Some(AtMost(1.6)),
+            aim: AtMost(1.3),
+        }],
+    },
+    Goal {
+        what: "mutual TLS handshakes a second",
+        parts: &[Part {
+            label: "",
+            measurement: Measurement::Tls,
+            figure: "mutual handshakes",
+            value: Median,
+            goal: None,
+            aim: AtLeast(500.0),
+        }],
     },
 ];
 

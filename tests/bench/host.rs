@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -24,12 +24,15 @@ pub(crate) struct Host {
 struct Serving {
     pid: i32,
     address: String,
+    /// `tcp://host:port`, if it listens on a port.
+    port: Option<String>,
 }
 
 /// Starts an agent, tells of it, and ends it when the input ends.
 pub(crate) fn run(args: &HostArgs) -> Result<()> {
     let agent = Agent::start(&args.binary, &args.settings)?;
-    let serving = Serving { pid: agent.pid()?.as_raw(), address: agent.address() };
+    let serving =
+        Serving { pid: agent.pid()?.as_raw(), address: agent.address(), port: agent.port()? };
     control::say(&serde_json::to_string(&serving)?)?;
     control::await_end()
 }
@@ -48,6 +51,11 @@ impl Host {
     /// Where the agent serves.
     pub(crate) fn address(&self) -> &str {
         &self.serving.address
+    }
+
+    /// The agent's port, `tcp://host:port`.
+    pub(crate) fn secure_address(&self) -> Result<&str> {
+        self.serving.port.as_deref().context("an agent without a port")
     }
 
     /// The agent's process id.

@@ -9,6 +9,7 @@ mod lost;
 mod query;
 pub(crate) mod sandbox;
 mod stall;
+mod tls;
 mod watchers;
 
 use std::env;
@@ -44,6 +45,8 @@ pub(crate) enum Measurement {
     History,
     /// Cost of an exit with many CPUs.
     Growth,
+    /// Cost of TLS beside a unix socket, and handshakes.
+    Tls,
 }
 
 /// What all measurements need to know.
@@ -101,6 +104,7 @@ impl Measurement {
         Self::Sandbox,
         Self::History,
         Self::Growth,
+        Self::Tls,
     ];
 
     /// The name in figures and on the command line.
@@ -116,6 +120,7 @@ impl Measurement {
             Self::Sandbox => sandbox::NAME,
             Self::History => history::NAME,
             Self::Growth => growth::NAME,
+            Self::Tls => tls::NAME,
         }
     }
 
@@ -137,6 +142,7 @@ impl Measurement {
             Self::Sandbox => sandbox::round(bench, round, report),
             Self::History => history::round(bench, round, report),
             Self::Growth => growth::round(bench, round, report),
+            Self::Tls => tls::round(bench, round, report),
         }
         .with_context(|| format!("measure {}", self.name()))
     }
@@ -152,6 +158,7 @@ impl Measurement {
             Self::Sandbox => sandbox::relate(report),
             Self::History => history::relate(report),
             Self::Growth => growth::relate(report),
+            Self::Tls => tls::relate(report),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use nix::unistd::Pid;
+use taskstats_tests::scene::Scene;
 
 use crate::args::Pace;
 use crate::host::Host;
@@ -118,6 +119,15 @@ impl Session {
         Ok(Self { counter: Worker::start_counting(&arguments)?, agent: Some(agent) })
     }
 
+    /// Starts a watcher that comes by mutual TLS, and waits until the kernel reports to its agent.
+    pub(crate) fn watching_securely(agent: Host, scene: &Scene) -> Result<Self> {
+        let address = agent.secure_address()?.to_owned();
+        let files = scene.files.folder().display().to_string();
+        let arguments = ["watch", "--address", &address, "--certificates", &files];
+        let counter = Worker::start_counting(&arguments.map(str::to_owned))?;
+        Ok(Self { counter, agent: Some(agent) })
+    }
+
     /// Runs one load under one observer.
     pub(crate) fn observe(bench: &Bench, observer: Observer, load: Load) -> Result<Observed> {
         Self::observe_while(bench, observer, load, |_| Ok(()))
@@ -130,14 +140,22 @@ impl Session {
         load: Load,
         meanwhile: impl FnOnce(Pid) -> Result<()>,
     ) -> Result<Observed> {
-        let session = Self::start(bench, observer, load.stamp)?;
-        let before = procfs::cpu_time(session.pid()?)?;
+        Self::start(bench, observer, load.stamp)?.measure(load, meanwhile)
+    }
+
+    /// Runs one load, and does something to the observer meanwhile.
+    pub(crate) fn measure(
+        self,
+        load: Load,
+        meanwhile: impl FnOnce(Pid) -> Result<()>,
+    ) -> Result<Observed> {
+        let before = procfs::cpu_time(self.pid()?)?;
         let running = load.start()?;
-        meanwhile(session.pid()?)?;
+        meanwhile(self.pid()?)?;
         let made = load.finish(running)?;
         thread::sleep(AFTERMATH);
-        let cpu = procfs::cpu_time(session.pid()?)?.saturating_sub(before);
-        Ok(Observed { made, cpu, count: session.finish()? })
+        let cpu = procfs::cpu_time(self.pid()?)?.saturating_sub(before);
+        Ok(Observed { made, cpu, count: self.finish()? })
     }
 
     /// The process whose cost is in question.

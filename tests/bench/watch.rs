@@ -1,6 +1,8 @@
 //! Subscribers that count what an agent sends, without decoding events.
 
 use std::convert::Infallible;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +11,9 @@ use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{Cursor, ExitEvents, WatchExitsRequest, WatchExitsResponse};
+use taskstats_tests::certificates::Pair;
+use taskstats_tests::client::connect_securely;
+use taskstats_tests::scene::NAME;
 use tokio::runtime;
 use tokio::task::JoinSet;
 use tonic::client::Grpc;
@@ -60,7 +65,11 @@ async fn watch(args: &WatchArgs) -> Result<Infallible> {
     let tally = Arc::new(Tally::default());
     let mut watchers = JoinSet::new();
     for _ in 0..args.watchers {
-        let stream = subscribe(&mut connect(&args.address).await?, all()).await?;
+        let mut client = match &args.certificates {
+            None => connect(&args.address).await?,
+            Some(folder) => connect_by_tls(&args.address, folder).await?,
+        };
+        let stream = subscribe(&mut client, all()).await?;
         watchers.spawn(count(stream, Arc::clone(&tally), args.stamp));
     }
     control::count_until_told(tally, || Ok(()))?;
@@ -73,6 +82,15 @@ async fn watch(args: &WatchArgs) -> Result<Infallible> {
 /// Connects to an agent.
 pub(crate) async fn connect(address: &str) -> Result<Grpc<Channel>> {
     let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
+    let mut client = Grpc::new(channel);
+    client.ready().await?;
+    Ok(client)
+}
+
+async fn connect_by_tls(address: &str, folder: &Path) -> Result<Grpc<Channel>> {
+    let read = |name| fs::read_to_string(folder.join(name)).with_context(|| format!("read {name}"));
+    let pair = Pair { certificate: read("client.crt")?, key: read("client.key")? };
+    let channel = connect_securely(address, &read("ca.crt")?, Some(&pair), NAME).await?;
     let mut client = Grpc::new(channel);
     client.ready().await?;
     Ok(client)

@@ -11,6 +11,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 /// The folder of the workspace.
 pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
+/// Names a folder that has all binaries already, where nothing can be built: another machine.
+pub const PREBUILT: &str = "TASKSTATS_TESTS_BINARIES";
+
 /// Returns the agent's binary, current with the sources.
 ///
 /// # Errors
@@ -56,12 +59,24 @@ pub fn confined() -> Result<PathBuf> {
     Ok(folder()?.join("confined"))
 }
 
+/// Returns the binary that tries the agent on whichever kernel runs, which cargo builds with the tests.
+///
+/// # Errors
+///
+/// As in [`workload`].
+pub fn guest() -> Result<PathBuf> {
+    Ok(folder()?.join("guest"))
+}
+
 /// Returns the folder of the profile that the tests were built with, such as `target/debug`.
 ///
 /// # Errors
 ///
 /// The test executable is not where cargo puts it.
 pub fn folder() -> Result<PathBuf> {
+    if let Some(folder) = env::var_os(PREBUILT) {
+        return Ok(folder.into());
+    }
     let executable = env::current_exe()?;
     let folder = executable.parent().and_then(Path::parent);
     Ok(folder.context("test executable outside a target folder")?.to_owned())
@@ -69,6 +84,9 @@ pub fn folder() -> Result<PathBuf> {
 
 fn built(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    if env::var_os(PREBUILT).is_some() {
+        return Ok(folder()?.join(name));
+    }
     let outcome = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     outcome.as_ref().map_err(|message| anyhow!("{message}"))?;
     Ok(folder()?.join(name))

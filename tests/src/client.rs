@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::taskstats_service_client::TaskstatsServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use crate::certificates::Pair;
 use crate::deadline::within;
 
 /// A client of the agent's service.
@@ -40,6 +41,27 @@ pub async fn connect_narrowly(url: &str) -> Result<Channel> {
 /// Nobody listens there.
 pub async fn service(url: &str) -> Result<Client> {
     Ok(TaskstatsServiceClient::new(connect(url).await?))
+}
+
+/// Connects to `tcp://host:port` by TLS, trusting a CA and showing a certificate, if there is one. The
+/// agent's certificate must have the name.
+///
+/// # Errors
+///
+/// Nobody listens there, or one side refuses the other.
+pub async fn connect_securely(
+    url: &str,
+    ca: &str,
+    client: Option<&Pair>,
+    name: &str,
+) -> Result<Channel> {
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).domain_name(name);
+    let config = match client {
+        Some(pair) => config.identity(Identity::from_pem(&pair.certificate, &pair.key)),
+        None => config,
+    };
+    let endpoint = Endpoint::from_shared(url.replace("tcp://", "https://"))?.tls_config(config)?;
+    open(endpoint, url).await
 }
 
 async fn open(endpoint: Endpoint, url: &str) -> Result<Channel> {

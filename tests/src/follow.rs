@@ -1,7 +1,7 @@
 //! One exit stream after the other, each from where the last one was left.
 
 use anyhow::{Context, Result, bail};
-use taskstats_proto::v1::{WatchExitsRequest, WatchStarted};
+use taskstats_proto::v1::{Cursor, WatchExitsRequest, WatchStarted};
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
@@ -46,7 +46,8 @@ impl Follower {
         Self::ask(channel, selection, request).await
     }
 
-    /// Follows a selection from where the request says, which must be one for the selection.
+    /// Follows a selection from where the request says, which must be one for the selection. From a
+    /// place in another run of the agent, it goes on where this run begins.
     ///
     /// # Errors
     ///
@@ -58,7 +59,12 @@ impl Follower {
     ) -> Result<Self> {
         let wanted = request.resume_after.clone();
         let (started, stream) = open(channel, request).await?;
-        let begin = wanted.or(started.cursor.clone()).context("a stream that begins nowhere")?;
+        let instance_id = started.instance_id.clone();
+        let begin = match wanted {
+            Some(wanted) if wanted.instance_id == instance_id => wanted,
+            Some(_) => Cursor { instance_id, sequence: 0 },
+            None => started.cursor.clone().context("a stream that begins nowhere")?,
+        };
         let trail = Trail::begin(begin);
         Ok(Self { selection, stream, started, trail, end: None })
     }
@@ -177,7 +183,17 @@ impl Left {
         WatchExitsRequest { resume_after, ..self.selection.request() }
     }
 
-    /// Goes on after what was told.
+    /// Opens a stream that goes on after what was told; nothing is lost of that if it cannot be opened.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Follower::open`].
+    pub async fn reopen(&self, channel: &Channel) -> Result<Reopened> {
+        let (started, stream) = open(channel, self.request()).await?;
+        Ok(Reopened { started, stream })
+    }
+
+    /// Goes on after what was told, in the same run of the agent.
     ///
     /// # Errors
     ///
@@ -188,6 +204,29 @@ impl Left {
         let (started, stream) = open(channel, request).await?;
         trail.continued();
         Ok(Follower { selection, stream, started, trail, end: None })
+    }
+}
+
+/// A stream that goes on after what was told, in the same run of the agent or in another one.
+#[derive(Debug)]
+pub struct Reopened {
+    started: WatchStarted,
+    stream: Streaming<Response>,
+}
+
+impl Reopened {
+    /// Follows it; returns with it what was told by another run, if it was one.
+    #[must_use]
+    pub fn follow(self, left: Left) -> (Follower, Option<Trail>) {
+        let Self { started, stream } = self;
+        let Left { selection, mut trail } = left;
+        let instance_id = started.instance_id.clone();
+        let earlier = (trail.instance() != instance_id).then(|| {
+            let begin = Trail::begin(Cursor { instance_id, sequence: 0 });
+            std::mem::replace(&mut trail, begin)
+        });
+        trail.continued();
+        (Follower { selection, stream, started, trail, end: None }, earlier)
     }
 }
 

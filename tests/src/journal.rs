@@ -21,9 +21,22 @@ pub struct Journal {
 /// A line.
 #[derive(Debug, Serialize, Deserialize)]
 enum Entry {
-    Began { instance: String, sequence: u64 },
-    Exit { sequence: u64, cpu: u32, tgid: u32, pid: u32, ends_process: Option<bool> },
-    Lost { upto: u64, count: Option<u64> },
+    Began {
+        instance: String,
+        sequence: u64,
+    },
+    Exit {
+        sequence: u64,
+        cpu: u32,
+        kernel_sequence: u32,
+        tgid: u32,
+        pid: u32,
+        ends_process: Option<bool>,
+    },
+    Lost {
+        upto: u64,
+        count: Option<u64>,
+    },
 }
 
 impl Journal {
@@ -73,8 +86,8 @@ impl Journal {
     ///
     /// As in [`Journal::begin`].
     pub fn exit(&mut self, exit: &Trace) -> Result<()> {
-        let Trace { sequence, cpu, tgid, pid, ends_process } = *exit;
-        self.write(&Entry::Exit { sequence, cpu, tgid, pid, ends_process })
+        let Trace { sequence, cpu, kernel_sequence, tgid, pid, ends_process } = *exit;
+        self.write(&Entry::Exit { sequence, cpu, kernel_sequence, tgid, pid, ends_process })
     }
 
     /// Writes a gap.
@@ -106,10 +119,17 @@ fn follow(trail: &mut Option<Trail>, entry: Entry) -> Result<()> {
     trail.continued();
     match entry {
         Entry::Began { .. } => Ok(()),
-        Entry::Exit { sequence, cpu, tgid, pid, ends_process: last_in_process } => {
+        Entry::Exit {
+            sequence,
+            cpu,
+            kernel_sequence,
+            tgid,
+            pid,
+            ends_process: last_in_process,
+        } => {
             let identity = Some(Identity { pid: Some(pid), tgid: Some(tgid) });
             let task = Some(Task { identity });
-            let events = vec![Event { sequence, cpu, task, last_in_process }];
+            let events = vec![Event { sequence, cpu, kernel_sequence, task, last_in_process }];
             trail.follow(&Kind::Events(Events { events, cursor: cursor(sequence) }))
         }
         Entry::Lost { upto, count } => {
@@ -128,7 +148,14 @@ mod tests {
     fn a_torn_line_is_written_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let exit = |sequence| Trace { sequence, cpu: 1, tgid: 7, pid: 8, ends_process: None };
+        let exit = |sequence| Trace {
+            sequence,
+            cpu: 1,
+            kernel_sequence: 9,
+            tgid: 7,
+            pid: 8,
+            ends_process: None,
+        };
         let mut journal = Journal::open(&path).unwrap();
         assert!(journal.trail().is_none());
         journal.begin(Cursor { instance_id: "run".to_owned(), sequence: 4 }).unwrap();

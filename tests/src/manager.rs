@@ -105,6 +105,21 @@ impl Manager {
         self.state_folder().join("handover")
     }
 
+    /// Returns the folder of that file.
+    #[must_use]
+    pub fn state_folder(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Returns the agent's process id.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.as_ref().and_then(Child::id).context("the agent does not run")
+    }
+
     /// Returns the names of the descriptors in the store, in order.
     ///
     /// # Errors
@@ -239,10 +254,6 @@ impl Manager {
         let numbered = descriptors.into_iter().zip(FIRST_DESCRIPTOR..);
         let mappings = numbered.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
         Ok((names, mappings.collect()))
-    }
-
-    fn state_folder(&self) -> PathBuf {
-        self.folder.path().join("state")
     }
 
     fn stderr_path(&self) -> PathBuf {

@@ -1,6 +1,8 @@
 //! What `/proc` says of a process.
 
+use std::fmt;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -12,16 +14,122 @@ use crate::peer::Peer;
 /// The state of a task that a signal stopped (`proc_pid_stat(5)`).
 const STOPPED: &str = "T";
 
+/// Makes the kernel forget the largest size that a process had (`proc_pid_clear_refs(5)`).
+const FORGET_PEAK: &str = "5";
+/// How long a process is looked at to see whether it rests: many ticks of 10 ms, in which the kernel
+/// counts CPU time.
+const LOOK: Duration = Duration::from_millis(500);
+/// What a process that rests may use of that: a tick for each of some wake-ups.
+const REST: u64 = 5;
+
+/// What a process holds and has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vitals {
+    /// Memory, KiB.
+    pub resident_kib: u64,
+    /// The most memory since [`Vitals::begin`], KiB.
+    pub peak_kib: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
+    /// CPU time, in ticks of 10 ms.
+    pub ticks: u64,
+}
+
+impl Vitals {
+    /// Takes the vitals, and counts the peak from now on.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended.
+    pub fn begin(pid: u32) -> Result<Self> {
+        fs::write(format!("/proc/{pid}/clear_refs"), FORGET_PEAK)?;
+        Self::of(pid)
+    }
+
+    /// Takes the vitals.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended.
+    pub fn of(pid: u32) -> Result<Self> {
+        Ok(Self {
+            resident_kib: resident_kib(pid)?,
+            peak_kib: status_kib(pid, "VmHWM:")?,
+            descriptors: descriptors(pid)?,
+            threads: fs::read_dir(format!("/proc/{pid}/task"))?.count(),
+            ticks: ticks(pid)?,
+        })
+    }
+}
+
+impl fmt::Display for Vitals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { resident_kib, peak_kib, descriptors, threads, ticks } = self;
+        write!(
+            f,
+            "{resident_kib} KiB (peak {peak_kib}), {descriptors} descriptors, {threads} threads, {ticks}0 ms of CPU"
+        )
+    }
+}
+
+/// Waits until a process rests: it may wake now and then, but uses next to no CPU.
+///
+/// # Errors
+///
+/// It does not, or has ended.
+pub async fn rests(pid: u32) -> Result<()> {
+    within("a process to rest", async {
+        loop {
+            let before = ticks(pid)?;
+            tokio::time::sleep(LOOK).await;
+            if ticks(pid)? - before <= REST {
+                return Ok(());
+            }
+        }
+    })
+    .await?
+}
+
+/// Waits until a process has no more than so many descriptors open.
+///
+/// # Errors
+///
+/// It keeps more, or has ended.
+pub async fn lets_go(pid: u32, most: usize) -> Result<()> {
+    within("descriptors to be closed", async {
+        while descriptors(pid)? > most {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    })
+    .await?
+}
+
 /// Returns the memory that a process holds, in KiB (`VmRSS`).
 ///
 /// # Errors
 ///
 /// The process has ended.
 pub fn resident_kib(pid: u32) -> Result<u64> {
+    status_kib(pid, "VmRSS:")
+}
+
+fn status_kib(pid: u32, name: &'static str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let text = line.context("no VmRSS")?.trim().trim_end_matches("kB").trim_end();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let text = line.context(name)?.trim().trim_end_matches("kB").trim_end();
     Ok(text.parse()?)
+}
+
+/// User and system time (`proc_pid_stat(5)`, fields 14 and 15).
+fn ticks(pid: u32) -> Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, rest) = stat.rsplit_once(") ").context("a process without name")?;
+    let mut fields = rest.split(' ').skip(11);
+    let mut next = || Ok::<u64, anyhow::Error>(fields.next().context("a short stat")?.parse()?);
+    Ok(next()? + next()?)
 }
 
 /// Returns the number of descriptors that a process has open.

@@ -48,6 +48,9 @@ pub struct Event {
     /// Where it happened.
     #[prost(uint32, tag = "2")]
     pub cpu: u32,
+    /// Number of the kernel's message.
+    #[prost(uint32, tag = "3")]
+    pub kernel_sequence: u32,
     /// The task.
     #[prost(message, optional, tag = "5")]
     pub task: Option<Task>,

@@ -24,6 +24,24 @@ pub fn python() -> Result<PathBuf> {
     installed("python3")
 }
 
+/// Returns Envoy.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn envoy() -> Result<PathBuf> {
+    installed("envoy")
+}
+
+/// Returns k6.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn k6() -> Result<PathBuf> {
+    installed("k6")
+}
+
 fn installed(name: &str) -> Result<PathBuf> {
     let path = PathBuf::from(format!("{WORKSPACE}/target/tools/bin/{name}"));
     ensure!(path.exists(), "{name} is missing: run tests/tools");

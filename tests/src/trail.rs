@@ -15,6 +15,8 @@ pub struct Trace {
     pub sequence: u64,
     /// Where it happened.
     pub cpu: u32,
+    /// The kernel's number, which counts what it sent on that CPU.
+    pub kernel_sequence: u32,
     /// The process.
     pub tgid: u32,
     /// The task.
@@ -81,6 +83,12 @@ impl Trail {
             Kind::Lost(lost) => self.follow_lost(lost),
             Kind::Heartbeat(heartbeat) => self.advance(heartbeat.cursor.as_ref()),
         }
+    }
+
+    /// Returns the run of the agent that told it.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// Returns the place after all that was told.
@@ -261,6 +269,7 @@ impl TryFrom<&Event> for Trace {
         Ok(Self {
             sequence: event.sequence,
             cpu: event.cpu,
+            kernel_sequence: event.kernel_sequence,
             tgid: identity.tgid.context("an exit without process")?,
             pid: identity.pid.context("an exit without task")?,
             ends_process: event.last_in_process,

@@ -195,10 +195,11 @@ impl Watch {
     }
 }
 
-/// Tells whether an exit is that of task `pid` of process `tgid`.
+/// Tells whether an exit is that of task `pid` of process `tgid`, which kernels tell since taskstats
+/// version 12.
 #[must_use]
 pub fn is_exit_of(event: &ExitEvent, tgid: u32, pid: u32) -> bool {
-    pid_of(event) == Some(pid) && tgid_of(event) == Some(tgid)
+    pid_of(event) == Some(pid) && tgid_of(event).is_none_or(|found| found == tgid)
 }
 
 /// Returns the id of the task that exited.

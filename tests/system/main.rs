@@ -2,13 +2,16 @@
 //!
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
+mod attacks;
 mod broken_peers;
+mod capture;
 mod command;
 mod cpus;
 mod crowd;
 mod cycles;
 mod delays;
 mod discovery;
+mod disk;
 mod exits;
 mod fields;
 mod grpcurl;
@@ -23,6 +26,7 @@ mod load;
 mod logs;
 mod loss;
 mod misplaced;
+mod mutual_tls;
 mod policy;
 mod python;
 mod queries;
@@ -32,12 +36,16 @@ mod registration;
 mod replaying;
 mod restarting;
 mod resuming;
+mod rotation;
 mod sandbox;
 mod shutdown;
 mod soak;
 mod startup;
+mod starved;
 mod stopped;
+mod stuck;
 mod support;
+mod tls;
 mod unprivileged;
 mod watchdog;
 mod witness;

@@ -23,7 +23,7 @@ async fn the_witness_hears_what_a_churn_says_it_made() -> Result<()> {
         let mut heard = Vec::new();
         for exit in witness.take()? {
             if exit.tgid()? == churn.pid {
-                heard.push((exit.cpu, exit.has_group));
+                heard.push((exit.cpu, exit.group.is_some()));
             }
         }
         let mut expected = vec![(cpu, false); EXITS];

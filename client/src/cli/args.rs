@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use super::place::parse_place;
 use super::time::parse_duration;
+use super::tls::TlsFlags;
 use crate::{Cursor, OnLag, Scope, Target};
 
 const EXIT_CODES: &str = "\
@@ -24,12 +25,15 @@ pub struct Args {
     /// The agent.
     #[arg(
         long,
-        help = "The agent: unix:///PATH, an absolute path, or tcp://HOST[:PORT] (port 8275; plaintext)",
+        help = "The agent: unix:///PATH, an absolute path, tls://HOST[:PORT], or tcp://HOST[:PORT] (port 8275; plaintext)",
         global = true,
         env = "TASKSTATS_TARGET",
         default_value = "unix:///run/taskstatsd/taskstatsd.sock"
     )]
     pub(super) target: Target,
+
+    #[command(flatten)]
+    pub(super) tls: TlsFlags,
 
     /// How long a call may take, with its unit
     #[arg(long, global = true, value_parser = parse_duration, default_value = "5s")]

@@ -6,13 +6,18 @@ use std::process::ExitCode;
 
 use super::place::show_place;
 use super::text::escaped;
-use crate::{Cursor, Error};
+use crate::{Cursor, Error, Target, TlsFailure};
 
 const START: &str =
     "start it (taskstatsd, or systemctl start taskstatsd), or name another with --target";
 const STREAM_ENDED: &str = "the agent ended the stream";
+/// What HTTP/2 says of the first bytes of TLS.
+const NO_FRAME: &str = "frame with invalid size";
+const MAYBE_TLS: &str = "if the agent speaks TLS there, use tls:// and --ca";
 const NOT_ALLOWED: &str = "this user may not open the socket";
 
+/// What a shell sees of arguments that are wrong, as clap has it.
+const USAGE: u8 = 2;
 /// What a shell sees when the agent does not know the caller, or does not let it.
 const NOT_LET: u8 = 3;
 /// What a shell sees when the agent has no room for the call now.
@@ -50,6 +55,7 @@ impl Failure {
                 ExitCode::from(NOT_LET)
             }
             Error::ResourceExhausted { .. } => ExitCode::from(BUSY),
+            Error::Tls { .. } => ExitCode::from(USAGE),
             _ => ExitCode::FAILURE,
         }
     }
@@ -107,11 +113,17 @@ fn what(error: &Error) -> String {
 }
 
 fn advice(error: &Error, what: &str) -> Option<String> {
+    if let Some(failure) = error.tls_failure() {
+        return Some(tls_advice(&failure).to_owned());
+    }
     match error {
         Error::Unreachable { source, .. } if is_denied(source.as_ref()) => {
             Some(NOT_ALLOWED.to_owned())
         }
         Error::Unreachable { .. } => Some(START.to_owned()),
+        Error::Disconnected { target: Target::Tcp { .. }, .. } if what.ends_with(NO_FRAME) => {
+            Some(MAYBE_TLS.to_owned())
+        }
         Error::InvalidArgument { field, description, .. } => {
             let unsaid = !description.is_empty() && !what.contains(description.as_str());
             unsaid.then(|| format!("{field}: {description}"))
@@ -121,6 +133,30 @@ fn advice(error: &Error, what: &str) -> Option<String> {
             Some(format!("it asks to come back in {wait:?}"))
         }
         _ => None,
+    }
+}
+
+/// Which side refuses, and what would be right.
+fn tls_advice(failure: &TlsFailure) -> &'static str {
+    match failure {
+        TlsFailure::UnknownAuthority => {
+            "its certificate is of no CA in --ca; name the CA that signed it"
+        }
+        TlsFailure::WrongName => {
+            "its certificate has other names; name one of them with --server-name"
+        }
+        TlsFailure::NotValidNow => "its certificate is to be renewed, or a clock to be set",
+        TlsFailure::CertificateRefused => "its certificate is not one to trust",
+        TlsFailure::CertificateWanted => {
+            "the agent wants a certificate; show one with --cert and --key"
+        }
+        TlsFailure::RefusedByAgent => {
+            "the agent refuses the certificate of --cert; its log says why"
+        }
+        TlsFailure::NoCommonVersion => {
+            "the agent speaks no version of TLS that this client does; see its --tls-min-version"
+        }
+        TlsFailure::NoTls => "what answers there speaks no TLS; use tcp:// for a plaintext port",
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod certificates;
 mod columns;
 mod exits;
 mod failure;
@@ -18,6 +19,7 @@ mod signals;
 mod stats;
 mod text;
 mod time;
+mod tls;
 mod units;
 mod watch;
 
@@ -62,7 +64,7 @@ async fn run(args: Args) -> Result<(), Failure> {
 
 async fn connect(args: &Args) -> Result<Client, Failure> {
     let builder = Client::builder().connect_timeout(args.timeout).deadline(args.timeout);
-    Ok(builder.connect(args.target.clone()).await?)
+    Ok(args.tls.apply(builder)?.connect(args.target.clone()).await?)
 }
 
 /// Through a buffer, because the generators panic where they cannot write.

@@ -1,5 +1,6 @@
 //! `taskstatsctl node`.
 
+use super::certificates;
 use super::failure::Failure;
 use super::output::{Look, Mode, Output};
 use super::stats::Section;
@@ -30,6 +31,7 @@ fn table(node: &GetNodeResponse, look: &Look) -> String {
     sections.extend(node.exits.as_ref().map(exits));
     sections.extend(node.counters.as_ref().map(counters));
     sections.extend(node.history.as_ref().map(history));
+    sections.extend(certificates::sections(node, look));
     sections.extend(node.sandbox.as_ref().map(sandbox));
     sections.iter().map(|section| section.text(look.palette)).collect()
 }

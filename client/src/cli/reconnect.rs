@@ -56,6 +56,7 @@ pub(super) fn may_pass(error: &Error) -> bool {
         | Error::ResourceExhausted { .. }
         | Error::Unavailable { .. } => true,
         Error::InvalidTarget(_)
+        | Error::Tls { .. }
         | Error::NoSuchTask { .. }
         | Error::NoSuchService { .. }
         | Error::InvalidArgument { .. }

@@ -1,5 +1,6 @@
 //! `taskstatsctl node`, by running the binary.
 
+use prost_types::Timestamp;
 use serde_json::{Value, json};
 use taskstats_client::proto::*;
 
@@ -39,6 +40,22 @@ fn node() -> GetNodeResponse {
             last_sequence: 103,
             bytes: 14 << 10,
             capacity_bytes: 32 << 20,
+        }),
+        certificates: vec![Certificate {
+            r#use: CertificateUse::Server.into(),
+            subject: "CN=node7".to_owned(),
+            dns_names: vec!["node7".to_owned()],
+            uris: vec!["spiffe://a/b".to_owned()],
+            ip_addresses: vec!["10.0.0.7".to_owned()],
+            not_before: moment(0),
+            not_after: moment(0).map(|moment| Timestamp { seconds: moment.seconds + 60, ..moment }),
+        }],
+        tls: Some(Tls {
+            reloads: 1,
+            failed_reloads: 2,
+            reload_error: "--tls-cert /a.crt has no CERTIFICATE".to_owned(),
+            handshakes: 3,
+            failed_handshakes: 4,
         }),
         delay_accounting_since: None,
         sandbox: Some(Sandbox {
@@ -84,6 +101,17 @@ Since it started
 History
   held                14 KiB of 32 MiB
   exits               1 to 103
+Certificate
+  subject             CN=node7
+  names               node7, spiffe://a/b, 10.0.0.7
+  valid from          2026-11-22 14:07:09
+  valid until         2026-11-22 14:08:09
+TLS since it started
+  handshakes          3
+  failed handshakes   4
+  reloads             1
+  failed reloads      2
+  files are not used  --tls-cert /a.crt has no CERTIFICATE
 Rights
   user and group      65534:65534
   capabilities        net_admin

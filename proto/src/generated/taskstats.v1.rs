@@ -556,9 +556,60 @@ pub struct GetNodeResponse {
     /// turned on, or later. Absent unless `delay_accounting` is `DELAY_ACCOUNTING_ON`.
     #[prost(message, optional, tag = "14")]
     pub delay_accounting_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// The certificates that TCP listeners are secured with now: the agent's own, then the CAs of its
+    /// clients. Empty without TLS.
+    #[prost(message, repeated, tag = "16")]
+    pub certificates: ::prost::alloc::vec::Vec<Certificate>,
+    /// What became of certificates and handshakes. Absent without TLS.
+    #[prost(message, optional, tag = "17")]
+    pub tls: ::core::option::Option<Tls>,
     /// What the agent's process may do on its node.
     #[prost(message, optional, tag = "18")]
     pub sandbox: ::core::option::Option<Sandbox>,
+}
+/// A certificate in use.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Certificate {
+    /// What it is used for.
+    #[prost(enumeration = "CertificateUse", tag = "1")]
+    pub r#use: i32,
+    /// Its subject, such as `CN=node7`. Empty when it has none.
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
+    /// DNS names among its subject alternative names.
+    #[prost(string, repeated, tag = "3")]
+    pub dns_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// URIs among them, such as SPIFFE ids.
+    #[prost(string, repeated, tag = "4")]
+    pub uris: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// IP addresses among them, as text.
+    #[prost(string, repeated, tag = "5")]
+    pub ip_addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it becomes valid.
+    #[prost(message, optional, tag = "6")]
+    pub not_before: ::core::option::Option<::prost_types::Timestamp>,
+    /// The last moment at which it is valid.
+    #[prost(message, optional, tag = "7")]
+    pub not_after: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// What became of certificates and handshakes since the agent began.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tls {
+    /// How often changed files came into use.
+    #[prost(uint64, tag = "1")]
+    pub reloads: u64,
+    /// How often changed files did not, because they could not be used; those before stayed in use.
+    #[prost(uint64, tag = "2")]
+    pub failed_reloads: u64,
+    /// Why the files are not what is in use now: one sentence. Empty when they are.
+    #[prost(string, tag = "3")]
+    pub reload_error: ::prost::alloc::string::String,
+    /// Handshakes that succeeded.
+    #[prost(uint64, tag = "4")]
+    pub handshakes: u64,
+    /// Handshakes that did not: refused by either side, too slow, or no TLS at all.
+    #[prost(uint64, tag = "5")]
+    pub failed_handshakes: u64,
 }
 /// What a process gave up, and what is left.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -817,6 +868,39 @@ impl DelayAccounting {
             "DELAY_ACCOUNTING_OFF" => Some(Self::Off),
             "DELAY_ACCOUNTING_UNKNOWN" => Some(Self::Unknown),
             "DELAY_ACCOUNTING_PARTIAL" => Some(Self::Partial),
+            _ => None,
+        }
+    }
+}
+/// What a certificate is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CertificateUse {
+    /// Not said.
+    Unspecified = 0,
+    /// Clients know the agent by it.
+    Server = 1,
+    /// Certificates of clients are signed by it, or by one that it signed.
+    ClientCa = 2,
+}
+impl CertificateUse {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CERTIFICATE_USE_UNSPECIFIED",
+            Self::Server => "CERTIFICATE_USE_SERVER",
+            Self::ClientCa => "CERTIFICATE_USE_CLIENT_CA",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CERTIFICATE_USE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CERTIFICATE_USE_SERVER" => Some(Self::Server),
+            "CERTIFICATE_USE_CLIENT_CA" => Some(Self::ClientCa),
             _ => None,
         }
     }

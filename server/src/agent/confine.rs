@@ -33,6 +33,9 @@ impl Agent {
         if let Some(folder) = &self.config.state_dir {
             paths.keep_state(folder);
         }
+        if let Some(tls) = &self.config.tls {
+            tls.files.iter().for_each(|file| paths.reread(file.path()));
+        }
         paths
     }
 

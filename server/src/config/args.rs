@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
-use super::{Command, LimitArgs, PolicyArgs, SandboxArgs};
+use super::{Command, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs};
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
 
@@ -31,9 +31,13 @@ pub struct Args {
     )]
     pub listen: Vec<ListenAddress>,
 
-    /// Allow tcp:// listeners, which have neither encryption nor authentication.
+    /// Allow tcp:// listeners without TLS, which have neither encryption nor authentication.
     #[arg(long, env = "TASKSTATSD_INSECURE")]
     pub insecure: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would stand in the help text")]
+    pub tls: TlsArgs,
 
     /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
     #[arg(

@@ -2,12 +2,16 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::CaptureArgs;
+
 /// What to do instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Tell whether this machine and the place where the agent runs are right for it, and what to
     /// change; serves nothing.
     Doctor(DoctorArgs),
+    /// Write the kernel's own taskstats messages of some seconds to a file; serves nothing.
+    Capture(CaptureArgs),
 }
 
 /// How the doctor tells what it found.

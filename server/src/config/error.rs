@@ -10,10 +10,26 @@ pub enum ConfigError {
     /// Plaintext TCP was not allowed.
     #[error(
         "{0} has neither encryption nor authentication, and whoever reads the accounts of all \
-         processes can learn secrets from them (CVE-2011-2494); use a unix:// listener, or add \
-         --insecure if the network is trusted"
+         processes can learn secrets from them (CVE-2011-2494); use a unix:// listener, add \
+         --tls-cert and --tls-key, or add --insecure if the network is trusted"
     )]
     Plaintext(ListenAddress),
+    /// A flag means nothing without another.
+    #[error("{flag} needs {missing} as well")]
+    Incomplete {
+        /// The flag.
+        flag: &'static str,
+        /// The other.
+        missing: &'static str,
+    },
+    /// TLS is wanted and not wanted.
+    #[error("--insecure and --tls-cert contradict each other; leave one of them out")]
+    InsecureTls,
+    /// Nobody can come by TLS.
+    #[error(
+        "--tls-cert has no effect without a tcp:// listener; add --listen tcp://HOST:PORT, or leave it out"
+    )]
+    UnusedTls,
     /// A number is out of its range.
     #[error("{flag} {value} is out of range; use {range}")]
     OutOfRange {
@@ -47,6 +63,9 @@ pub enum ConfigError {
         "--user and --no-sandbox contradict each other: without the sandbox no user is left; give one of them"
     )]
     UserWithoutSandbox,
+    /// A flag says nothing to a capture.
+    #[error("--{0} is a setting of the serving agent, and says nothing to a capture; leave it out")]
+    NotForCapture(String),
     /// Two listeners are the same.
     #[error("{0} is given twice as a listener")]
     Twice(ListenAddress),

@@ -1,11 +1,13 @@
 //! From the command line and the environment to a configuration that was checked.
 
 mod args;
+mod capture;
 mod command;
 mod error;
 mod limits;
 mod policy;
 mod sandbox;
+mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,11 +16,13 @@ use bytesize::ByteSize;
 use tracing::level_filters::LevelFilter;
 
 pub use self::args::Args;
+pub use self::capture::CaptureArgs;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
 pub use self::limits::LimitArgs;
 pub use self::policy::PolicyArgs;
 pub use self::sandbox::{Sandbox, SandboxArgs};
+pub use self::tls::{TlsArgs, TlsConfig};
 
 use crate::exits::ReaderConfig;
 use crate::listen::ListenAddress;
@@ -63,6 +67,8 @@ pub struct Config {
     pub always_watch: Option<String>,
     /// Whether plaintext TCP is allowed.
     pub insecure: bool,
+    /// TLS for TCP listeners.
+    pub tls: Option<TlsConfig>,
     /// Whether to have the kernel account delays.
     pub enable_delay_accounting: bool,
     /// Whether to ask a kernel that may panic.
@@ -81,7 +87,21 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Plaintext`].
     pub fn check_plaintext(&self, address: &ListenAddress) -> Result<(), ConfigError> {
-        check_plaintext(address, self.insecure)
+        check_plaintext(address, self.insecure || self.tls.is_some())
+    }
+
+    /// Refuses TLS for which none of the listeners has a use.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnusedTls`].
+    pub fn check_tls_is_used<'a>(
+        &self,
+        mut listeners: impl Iterator<Item = &'a ListenAddress>,
+    ) -> Result<(), ConfigError> {
+        if self.tls.is_none() || listeners.any(ListenAddress::is_tcp) {
+            return Ok(());
+        }
+        Err(ConfigError::UnusedTls)
     }
 }
 
@@ -89,7 +109,8 @@ impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
-        check_listeners(&args)?;
+        let tls = args.tls.clone().check(args.insecure)?;
+        check_listeners(&args.listen, args.insecure || tls.is_some())?;
         check_ranges(&args)?;
         check_log(&args.log)?;
         args.policy.check()?;
@@ -113,6 +134,7 @@ impl TryFrom<Args> for Config {
             state_dir: args.state_dir,
             always_watch: args.always_watch,
             insecure: args.insecure,
+            tls,
             enable_delay_accounting: args.enable_delay_accounting,
             ignore_known_bad_kernel: args.ignore_known_bad_kernel,
             fail_fast: args.fail_fast,
@@ -122,19 +144,19 @@ impl TryFrom<Args> for Config {
     }
 }
 
-fn check_listeners(args: &Args) -> Result<(), ConfigError> {
-    for (index, address) in args.listen.iter().enumerate() {
-        check_plaintext(address, args.insecure)?;
+fn check_listeners(listen: &[ListenAddress], tcp_allowed: bool) -> Result<(), ConfigError> {
+    for (index, address) in listen.iter().enumerate() {
+        check_plaintext(address, tcp_allowed)?;
         // Port 0 is another port each time.
-        if !address.is_any_port() && args.listen[..index].contains(address) {
+        if !address.is_any_port() && listen[..index].contains(address) {
             return Err(ConfigError::Twice(address.clone()));
         }
     }
     Ok(())
 }
 
-fn check_plaintext(address: &ListenAddress, insecure: bool) -> Result<(), ConfigError> {
-    if address.is_plaintext_tcp() && !insecure {
+fn check_plaintext(address: &ListenAddress, tcp_allowed: bool) -> Result<(), ConfigError> {
+    if address.is_tcp() && !tcp_allowed {
         return Err(ConfigError::Plaintext(address.clone()));
     }
     Ok(())
@@ -157,10 +179,7 @@ fn check_log(filter: &str) -> Result<(), ConfigError> {
 fn check_ranges(args: &Args) -> Result<(), ConfigError> {
     let out_of_range =
         |flag, value: String, range: String| Err(ConfigError::OutOfRange { flag, value, range });
-    if !(MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&args.receive_buffer) {
-        let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
-        return out_of_range("--receive-buffer", args.receive_buffer.to_string(), range);
-    }
+    check_receive_buffer(args.receive_buffer)?;
     if args.history_bytes < MIN_HISTORY {
         let range = format!("{MIN_HISTORY} or more");
         return out_of_range("--history-bytes", args.history_bytes.to_string(), range);
@@ -176,6 +195,14 @@ fn check_ranges(args: &Args) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn check_receive_buffer(size: ByteSize) -> Result<(), ConfigError> {
+    if (MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&size) {
+        return Ok(());
+    }
+    let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
+    Err(ConfigError::OutOfRange { flag: "--receive-buffer", value: size.to_string(), range })
 }
 
 fn bytes(size: ByteSize) -> usize {

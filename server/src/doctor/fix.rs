@@ -76,6 +76,11 @@ impl Fix {
         systemd: "boot a kernel with landlock; the unit's ProtectSystem= and IPAddressDeny= restrict files and addresses meanwhile",
         kubernetes: "choose a node image whose kernel has landlock; readOnlyRootFilesystem: true restricts files meanwhile",
     };
+    pub(super) const CERTIFICATES: Self = Self {
+        linux: "put a certificate that is valid now and its key, in PEM, where --tls-cert and --tls-key say; a running agent takes them up by itself",
+        systemd: "renew the files that TASKSTATSD_TLS_CERT, TASKSTATSD_TLS_KEY and TASKSTATSD_CLIENT_CA name, readable by the unit's user",
+        kubernetes: "renew the secret that is mounted where the container's arguments say, such as by cert-manager",
+    };
     pub(super) const DELAY_ACCOUNTING: Self = Self {
         linux: "sysctl kernel.task_delayacct=1, or --enable-delay-accounting; it counts for tasks that begin later",
         systemd: "put kernel.task_delayacct=1 into /etc/sysctl.d, which is read before most tasks begin",

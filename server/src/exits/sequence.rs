@@ -2,7 +2,8 @@
 //!
 //! `prepare_reply` in the kernel's `kernel/taskstats.c` takes the number from a counter of the CPU
 //! that it runs on; the message then goes to the listeners of the CPU that the task is on. A task
-//! that moves in between uses another CPU's number, so these numbers are evidence, not a count.
+//! that moves in between uses another CPU's number, and one that is pre-empted in between is overtaken
+//! by the next number, so these numbers are evidence, not a count.
 
 use std::collections::BTreeMap;
 

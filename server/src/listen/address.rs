@@ -49,9 +49,9 @@ pub enum AddressError {
 }
 
 impl ListenAddress {
-    /// Whether whoever reaches the address can read and ask everything.
+    /// Whether others than processes of this node can reach the address.
     #[must_use]
-    pub fn is_plaintext_tcp(&self) -> bool {
+    pub fn is_tcp(&self) -> bool {
         matches!(self, Self::Tcp { .. })
     }
 

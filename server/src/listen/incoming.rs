@@ -6,24 +6,31 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::Listener;
+use super::handshake::{Handshakes, Secured};
+use super::{Listener, Security};
 use crate::security::Principal;
+use crate::telemetry::Throttle;
 
 /// How long nothing is accepted after a failure. With no descriptors left, each try would fail at
 /// once, and trying without end would take a whole CPU.
 const PAUSE: Duration = Duration::from_millis(100);
+/// One line for many failures: without descriptors, each pause ends in another one.
+static FAILURES: Throttle = Throttle::new(Duration::from_secs(10));
 
 /// Connections of several listeners, as they come.
 #[derive(Debug)]
 pub struct Incoming {
     listeners: Vec<Listener>,
+    /// Those of TCP connections, unless these are plaintext.
+    handshakes: Option<Handshakes>,
     /// Runs after a failure.
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -35,51 +42,94 @@ pub struct Connection {
     principal: Arc<Principal>,
 }
 
-/// The bytes of a connection of either kind.
+/// The bytes of a connection of any kind.
 #[derive(Debug)]
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What a listener accepted.
+#[derive(Debug)]
+enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream, SocketAddr),
 }
 
 impl Incoming {
-    /// Accepts from all of them.
+    /// Accepts from all of them. With security, TCP connections come after their handshake; without it,
+    /// they are plaintext.
     #[must_use]
-    pub fn new(listeners: Vec<Listener>) -> Self {
-        Self { listeners, pause: None }
+    pub fn new(listeners: Vec<Listener>, security: Option<Security>) -> Self {
+        Self { listeners, handshakes: security.map(Handshakes::new), pause: None }
+    }
+
+    /// Takes one of those who wait, whoever listens.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let mut accepted = self.listeners.iter().map(|listener| listener.poll_accept(cx));
+        accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    }
+
+    /// The connection, unless it comes later, after its handshake.
+    fn admit(&mut self, accepted: Accepted) -> io::Result<Option<Connection>> {
+        match (accepted, &mut self.handshakes) {
+            (Accepted::Unix(stream), _) => Connection::local(stream).map(Some),
+            (Accepted::Tcp(stream, peer), None) => Ok(Some(Connection::remote(stream, peer))),
+            (Accepted::Tcp(stream, peer), Some(handshakes)) => {
+                send_at_once(&stream);
+                handshakes.begin(stream, peer);
+                Ok(None)
+            }
+        }
+    }
+
+    fn poll_secured(&mut self, cx: &mut Context<'_>) -> Poll<Connection> {
+        match &mut self.handshakes {
+            Some(handshakes) => handshakes.poll_next(cx).map(Connection::secured),
+            None => Poll::Pending,
+        }
     }
 }
 
 impl futures_util::Stream for Incoming {
     type Item = io::Result<Connection>;
 
-    /// An error is given once, and then nothing is accepted for a while.
+    /// An error is given once, and then nothing is accepted for a while. Handshakes go on.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(cx));
-            self.pause = None;
-        }
-        for listener in &self.listeners {
-            let Poll::Ready(accepted) = listener.poll_accept(cx) else { continue };
-            if let Err(error) = &accepted {
-                tracing::warn!(%error, "accepting a connection failed");
-                self.pause = Some(Box::pin(sleep(PAUSE)));
+        loop {
+            if let Poll::Ready(connection) = self.poll_secured(cx) {
+                return Poll::Ready(Some(Ok(connection)));
             }
-            return Poll::Ready(Some(accepted));
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            let accepted = ready!(self.poll_accept(cx));
+            match accepted.and_then(|accepted| self.admit(accepted)) {
+                Ok(Some(connection)) => return Poll::Ready(Some(Ok(connection))),
+                // Its handshake has begun, and wants to be polled.
+                Ok(None) => {}
+                Err(error) => {
+                    if let Some(untold) = FAILURES.pass(Instant::now()) {
+                        tracing::warn!(%error, untold, "accepting a connection failed");
+                    }
+                    self.pause = Some(Box::pin(sleep(PAUSE)));
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
         }
-        Poll::Pending
     }
 }
 
 impl Listener {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Connection>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match self {
             Self::Unix(listener, _) => {
-                let accepted = ready!(listener.poll_accept(cx));
-                Poll::Ready(accepted.and_then(|(stream, _)| Connection::local(stream)))
+                listener.poll_accept(cx).map_ok(|(stream, _)| Accepted::Unix(stream))
             }
             Self::Tcp(listener) => {
-                listener.poll_accept(cx).map_ok(|(stream, peer)| Connection::remote(stream, peer))
+                listener.poll_accept(cx).map_ok(|(stream, peer)| Accepted::Tcp(stream, peer))
             }
         }
     }
@@ -93,11 +143,20 @@ impl Connection {
     }
 
     fn remote(stream: TcpStream, peer: SocketAddr) -> Self {
-        // Without it, small answers wait for acknowledgements of earlier ones. A connection that is
-        // already gone refuses, and fails at its first use.
-        drop(stream.set_nodelay(true));
+        send_at_once(&stream);
         Self { stream: Stream::Tcp(stream), principal: Arc::new(Principal::Anonymous(peer)) }
     }
+
+    fn secured(secured: Secured) -> Self {
+        let Secured { stream, principal } = secured;
+        Self { stream: Stream::Tls(stream), principal: Arc::new(principal) }
+    }
+}
+
+/// Without it, small answers wait for acknowledgements of earlier ones. A connection that is already gone
+/// refuses, and fails at its first use.
+fn send_at_once(stream: &TcpStream) {
+    drop(stream.set_nodelay(true));
 }
 
 impl Connected for Connection {
@@ -117,6 +176,7 @@ impl AsyncRead for Connection {
         match &mut self.get_mut().stream {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -130,6 +190,7 @@ impl AsyncWrite for Connection {
         match &mut self.get_mut().stream {
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -137,6 +198,7 @@ impl AsyncWrite for Connection {
         match &mut self.get_mut().stream {
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -144,6 +206,7 @@ impl AsyncWrite for Connection {
         match &mut self.get_mut().stream {
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -155,6 +218,7 @@ impl AsyncWrite for Connection {
         match &mut self.get_mut().stream {
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 

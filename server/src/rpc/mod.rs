@@ -1,6 +1,7 @@
 //! The gRPC service: requests in, kernel and exits asked, answers out.
 
 mod accounts;
+mod certificates;
 mod convert;
 mod error;
 mod frame;

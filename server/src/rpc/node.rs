@@ -6,10 +6,12 @@ use std::{fs, io};
 
 use taskstats_proto::v1;
 
+use super::certificates;
 use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
 use crate::readiness::Verdict;
 use crate::sandbox::{self, InForce};
+use crate::security::tls::Tls;
 use crate::security::{Callers, Limit, Refused, Resource};
 use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since, TaskId};
 
@@ -36,6 +38,8 @@ pub struct Node {
     pub started_at: Duration,
     /// What the process may do.
     pub sandbox: InForce,
+    /// What TCP listeners are secured with.
+    pub tls: Option<Arc<Tls>>,
     /// When the machine started, since 1970, as far as procfs tells.
     booted_at: Option<Duration>,
     /// The kernel's struct version, once it was asked.
@@ -63,6 +67,7 @@ impl Node {
             instance_id: read(RANDOM_UUID)?,
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
             sandbox: sandbox::in_force(),
+            tls: None,
             booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default()),
             version: OnceLock::new(),
         })
@@ -109,6 +114,8 @@ impl Node {
             exits: Some(exits_state(verdict)),
             counters: Some(counters(exits, callers)),
             history: Some(history(exits)),
+            certificates: self.tls.as_deref().map(certificates::in_use).unwrap_or_default(),
+            tls: self.tls.as_deref().map(certificates::counts),
             delay_accounting_since: self.accounted_since(delays).map(timestamp),
             sandbox: Some(describe_sandbox(&self.sandbox)),
         }

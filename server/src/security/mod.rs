@@ -9,6 +9,7 @@ mod rate;
 mod redaction;
 mod refused;
 mod role;
+pub mod tls;
 
 pub use caller::{Caller, Callers, Slot};
 pub use limits::{Full, Limits, Resource};

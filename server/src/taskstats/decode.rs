@@ -88,4 +88,6 @@ fn version_of<Order: ByteOrder>(bytes: &[u8], provenance: Provenance) -> u16 {
 }
 
 #[cfg(test)]
+pub(super) mod swapped;
+#[cfg(test)]
 mod tests;

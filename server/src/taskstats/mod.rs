@@ -14,6 +14,8 @@ mod stats;
 mod wire;
 
 pub use cpumask::{Cpumask, CpumaskError};
+#[cfg(test)]
+pub(crate) use decode::swapped::{decode_swapped, swap};
 pub use decode::{Provenance, decode};
 pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
 pub use exit::{Exit, WaitStatus};
@@ -22,7 +24,7 @@ pub use kernel::{
     TaskId, Wake,
 };
 pub use known_bad::{KNOWN_BAD_KERNELS, KnownBad};
-pub use linux::{LinuxKernel, Placement};
+pub use linux::{LinuxKernel, MessageSink, Placement, RawListener};
 pub use stats::{
     Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
     Memory, Stats, TaskIdentity,

@@ -94,6 +94,9 @@ pub mod offset {
     /// Longest wait of the first class, u64, ns; the shortest is the next u64, and the other classes
     /// follow in the order of [`DELAYS`]. Since version 16.
     pub const DELAY_EXTREMES: usize = 432;
+    /// When the longest wait of the first class ended: s and ns since 1970, i64 each; the other classes
+    /// follow in the order of [`DELAYS`]. Since version 17.
+    pub const DELAY_MOMENTS: usize = 560;
     /// The record's length in version 16; what lies behind is newer.
     pub const END_OF_VERSION_16: usize = 560;
 }
@@ -114,6 +117,12 @@ impl Record {
     /// The record is shorter than that.
     pub fn version(&self) -> Result<u32> {
         Ok(read_u16(&self.bytes, 0)?.into())
+    }
+
+    /// Returns the record as the kernel sent it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Returns the byte at `at`.

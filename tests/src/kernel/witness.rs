@@ -5,8 +5,10 @@ use anyhow::{Context, Result};
 use super::query::{AGGREGATE_PID, AGGREGATE_TGID, STATS};
 use super::record::{Record, offset};
 use super::socket::Socket;
-use super::wire::{Message, find};
+use super::wire::{Attribute, Message, find, read_u32};
 
+/// The id of a process (`TASKSTATS_TYPE_TGID`).
+const TGID: u16 = 2;
 /// Holds about 100,000 exits of one CPU (1,280 bytes of kernel memory each), so that the witness can
 /// stay idle while the load runs.
 const RECEIVE_BUFFER: usize = 64 * 1024 * 1024;
@@ -26,8 +28,8 @@ pub struct SeenExit {
     pub kernel_sequence: u32,
     /// The task's record.
     pub task: Record,
-    /// Whether a group record came with it.
-    pub has_group: bool,
+    /// The id and the record of the process, if they came with it.
+    pub group: Option<(u32, Record)>,
 }
 
 impl Witness {
@@ -103,7 +105,14 @@ impl SeenExit {
             cpu,
             kernel_sequence: message.sequence,
             task: Record::new(stats.value),
-            has_group: find(&attributes, AGGREGATE_TGID).is_some(),
+            group: find(&attributes, AGGREGATE_TGID).map(|nest| group(&nest)).transpose()?,
         })
     }
+}
+
+fn group(nest: &Attribute<'_>) -> Result<(u32, Record)> {
+    let inside = nest.nested()?;
+    let id = find(&inside, TGID).context("group without id")?;
+    let stats = find(&inside, STATS).context("group without record")?;
+    Ok((read_u32(id.value, 0)?, Record::new(stats.value)))
 }

@@ -10,6 +10,7 @@ fn events(sequences: &[u64], end: u64) -> Kind {
     let event = |sequence: &u64| Event {
         sequence: *sequence,
         cpu: u32::from(sequence.is_multiple_of(2)),
+        kernel_sequence: 0,
         task: Some(Task { identity: Some(Identity { pid: Some(7), tgid: Some(7) }) }),
         last_in_process: Some(true),
     };

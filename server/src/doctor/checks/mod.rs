@@ -1,6 +1,7 @@
 //! The checks, a file each.
 
 mod capability;
+mod certificates;
 mod delay_accounting;
 mod family;
 mod files;
@@ -23,6 +24,7 @@ pub(super) const ALL: &[Check] = &[
     known_bad::check,
     files::check,
     settings::check,
+    certificates::check,
     family::check,
     capability::check,
     namespaces::user,

@@ -6,30 +6,14 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{ByteOrder, Provenance, decode, decode_in};
+use super::swapped::{decode_swapped, swap};
+use super::{Provenance, decode};
 use crate::taskstats::{
     Comm, ContextSwitches, CpuTime, Delay, Executable, Extremes, Faults, Identity, Io, Memory,
     Stats, TaskIdentity,
 };
 
 const GROUP: Provenance = Provenance::Group { tgid: 77, version_if_unset: 0 };
-
-/// The order of bytes that this machine does not have.
-struct OtherOrder;
-
-impl ByteOrder for OtherOrder {
-    fn u16(bytes: [u8; 2]) -> u16 {
-        u16::from_ne_bytes(bytes).swap_bytes()
-    }
-
-    fn u32(bytes: [u8; 4]) -> u32 {
-        u32::from_ne_bytes(bytes).swap_bytes()
-    }
-
-    fn u64(bytes: [u8; 8]) -> u64 {
-        u64::from_ne_bytes(bytes).swap_bytes()
-    }
-}
 
 /// Lays out a C struct, field by field.
 #[derive(Default)]
@@ -229,8 +213,16 @@ fn every_field_of_every_version_is_found() {
 #[test]
 fn every_field_is_found_in_the_other_byte_order() {
     for version in 8..=17 {
-        let stats = decode_in::<OtherOrder>(&raw(version, true), Provenance::ExitedTask);
+        let stats = decode_swapped(&raw(version, true), Provenance::ExitedTask);
         assert_eq!(stats, expected(version), "version {version}");
+    }
+}
+
+/// Proves that what makes records of the other order knows each field, and its width.
+#[test]
+fn a_record_turned_around_is_one_of_the_other_order() {
+    for version in 8..=17 {
+        assert_eq!(swap(&raw(version, false), version), raw(version, true), "version {version}");
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use super::raw::{Decoding, MessageSink};
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
-use crate::taskstats::wire::{Command, exits_in};
+use crate::taskstats::wire::Command;
 use crate::taskstats::{
     Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Namespace, Wake,
 };
@@ -67,6 +68,31 @@ impl LinuxListener {
             inbox: Inbox::new(SLOTS, slot_bytes),
             ready: Vec::new(),
         })
+    }
+
+    /// As [`Listener::close`], with the kernel's bytes.
+    pub(super) fn close_into(&mut self, cpu: u32, sink: &mut impl MessageSink) {
+        let Some(mut socket) = self.sockets.remove(&cpu) else { return };
+        self.deregister(cpu, &socket);
+        while socket.take(cpu, Depth::Empty, &mut self.inbox, sink).more {}
+        socket.check_drops(cpu, sink);
+        self.ready.retain(|ready| *ready != cpu);
+    }
+
+    /// As [`Listener::drain`], with the kernel's bytes.
+    pub(super) fn drain_into(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
+        let mut drained = Drained::default();
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.retain(|&cpu| {
+            let Some(socket) = self.sockets.get_mut(&cpu) else { return false };
+            let taken = socket.take(cpu, depth, &mut self.inbox, sink);
+            drained.messages += taken.messages;
+            drained.fullest = drained.fullest.max(taken.messages);
+            drained.cut_short |= taken.cut_short;
+            taken.more
+        });
+        self.ready = ready;
+        drained
     }
 
     /// Stops to listen on a CPU and forgets what its socket holds.
@@ -179,11 +205,7 @@ impl Listener for LinuxListener {
     }
 
     fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
-        let Some(mut socket) = self.sockets.remove(&cpu) else { return };
-        self.deregister(cpu, &socket);
-        while socket.take(cpu, Depth::Empty, &mut self.inbox, sink).more {}
-        socket.check_drops(cpu, sink);
-        self.ready.retain(|ready| *ready != cpu);
+        self.close_into(cpu, &mut Decoding(sink));
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
@@ -192,23 +214,12 @@ impl Listener for LinuxListener {
     }
 
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
-        let mut drained = Drained::default();
-        let mut ready = std::mem::take(&mut self.ready);
-        ready.retain(|&cpu| {
-            let Some(socket) = self.sockets.get_mut(&cpu) else { return false };
-            let taken = socket.take(cpu, depth, &mut self.inbox, sink);
-            drained.messages += taken.messages;
-            drained.fullest = drained.fullest.max(taken.messages);
-            drained.cut_short |= taken.cut_short;
-            taken.more
-        });
-        self.ready = ready;
-        drained
+        self.drain_into(depth, &mut Decoding(sink))
     }
 
     fn check_drops(&mut self, sink: &mut dyn ExitSink) {
         for (cpu, socket) in &mut self.sockets {
-            socket.check_drops(*cpu, sink);
+            socket.check_drops(*cpu, &mut Decoding(sink));
         }
     }
 }
@@ -240,7 +251,7 @@ impl CpuSocket {
         cpu: u32,
         depth: Depth,
         inbox: &mut Inbox,
-        sink: &mut dyn ExitSink,
+        sink: &mut impl MessageSink,
     ) -> Taken {
         let mut messages = 0;
         for _ in 0..CALLS_A_TURN {
@@ -272,7 +283,7 @@ impl CpuSocket {
     }
 
     /// Tells what was dropped: all of it came after all that the queue held.
-    fn emptied(&mut self, cpu: u32, error: &io::Error, sink: &mut dyn ExitSink) {
+    fn emptied(&mut self, cpu: u32, error: &io::Error, sink: &mut impl MessageSink) {
         if error.kind() != io::ErrorKind::WouldBlock {
             tracing::error!(cpu, %error, "receiving exits failed");
         }
@@ -281,7 +292,7 @@ impl CpuSocket {
         }
     }
 
-    fn check_drops(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
+    fn check_drops(&mut self, cpu: u32, sink: &mut impl MessageSink) {
         let drops = match self.socket.drops() {
             Ok(drops) => drops,
             Err(error) => {
@@ -298,11 +309,11 @@ impl CpuSocket {
 }
 
 /// Hands the first `count` datagrams of the inbox to the sink.
-fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
+fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut impl MessageSink) {
     let mut truncated = 0;
     for received in inbox.received(count) {
         match received {
-            Received::Datagram(datagram) => deliver_datagram(cpu, datagram, sink),
+            Received::Datagram(datagram) => sink.datagram(cpu, datagram),
             Received::Truncated => truncated += 1,
         }
     }
@@ -311,16 +322,6 @@ fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut dyn ExitSink) {
         tracing::warn!(cpu, truncated, slot_bytes, "exit messages did not fit; enlarging the room");
         *inbox = Inbox::new(inbox.slots(), slot_bytes);
         sink.dropped(cpu, truncated);
-    }
-}
-
-fn deliver_datagram(cpu: u32, datagram: &[u8], sink: &mut dyn ExitSink) {
-    for exit in exits_in(datagram, cpu) {
-        match exit {
-            Some(exit) => sink.exit(&exit),
-            // Counted, so that nothing is lost silently.
-            None => sink.dropped(cpu, 1),
-        }
     }
 }
 

@@ -4,6 +4,7 @@ mod accounting;
 mod listener;
 mod namespaces;
 mod query;
+mod raw;
 mod self_test;
 mod system;
 
@@ -11,6 +12,7 @@ use std::io;
 use std::sync::OnceLock;
 
 pub use self::namespaces::Placement;
+pub use self::raw::{MessageSink, RawListener};
 
 use self::accounting::Switch;
 use self::listener::LinuxListener;
@@ -116,9 +118,25 @@ impl LinuxKernel {
         if let Some(namespace) = self.misplaced {
             return Err(KernelError::WrongNamespace { namespace });
         }
-        let one_record = self.queries.reply_bytes(family, TaskId::Pid(std::process::id()))?;
+        let one_record = self.queries.reply(family, TaskId::Pid(std::process::id()))?.len();
         let possible = self.possible_cpus().to_string();
         LinuxListener::new(family, possible, self.receive_buffer, 2 * one_record)
+    }
+
+    /// The kernel's whole message, headers included, with the account of a live task or group.
+    ///
+    /// # Errors
+    /// As [`Kernel::query`].
+    pub fn reply(&self, id: TaskId) -> Result<Vec<u8>, KernelError> {
+        self.queries.reply(self.family()?, id)
+    }
+
+    /// Opens a listener that hands on the kernel's own bytes, and listens on no CPU yet.
+    ///
+    /// # Errors
+    /// As [`Kernel::listen`].
+    pub fn listen_raw(&self) -> Result<RawListener, KernelError> {
+        self.new_listener().map(RawListener::new)
     }
 }
 

@@ -66,12 +66,12 @@ impl QuerySockets {
         })
     }
 
-    /// Asks for an account and returns the length of the kernel's message.
-    pub(super) fn reply_bytes(&self, family: u16, id: TaskId) -> Result<usize, KernelError> {
+    /// Asks for an account and returns the kernel's message, which holds it.
+    pub(super) fn reply(&self, family: u16, id: TaskId) -> Result<Vec<u8>, KernelError> {
         self.with_socket(family, |socket| {
             socket.ask(&[id])?;
             let length = socket.receive()?;
-            socket.account(length, id).map(|_| length)
+            socket.account(length, id).map(|_| socket.reply[..length].to_vec())
         })
     }
 

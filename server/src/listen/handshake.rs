@@ -1,0 +1,151 @@
+//! TLS handshakes: many at once, none for long.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::net::TcpStream;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::refusal::{Refusal, RefusalLog};
+use crate::security::tls::{Tls, names};
+use crate::security::{CertificateNames, Principal};
+
+/// Handshakes at once. The oldest gives way to the next one: an honest client needs milliseconds, so that
+/// the oldest of so many are those that only hold a place.
+const MOST_HANDSHAKES: usize = 256;
+/// How long a refused client may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// What it may still send meanwhile: the beginning of HTTP/2, and a request.
+const FAREWELL_BYTES: u64 = 64 << 10;
+
+/// How TCP connections become secure ones.
+#[derive(Clone, Debug)]
+pub struct Security {
+    /// The certificates in use.
+    pub tls: Arc<Tls>,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+}
+
+/// Handshakes that run. Dropped, they are given up.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    security: Security,
+    running: JoinSet<Outcome>,
+    /// Those that run, and some that have ended, the oldest first.
+    places: VecDeque<AbortHandle>,
+    log: RefusalLog,
+}
+
+/// A connection that is secure, and whose it is.
+#[derive(Debug)]
+pub(super) struct Secured {
+    pub(super) stream: Box<TlsStream<TcpStream>>,
+    pub(super) principal: Principal,
+}
+
+#[derive(Debug)]
+struct Outcome {
+    peer: SocketAddr,
+    result: Result<Secured, Refusal>,
+}
+
+impl Handshakes {
+    pub(super) fn new(security: Security) -> Self {
+        let (running, places) = (JoinSet::new(), VecDeque::new());
+        Self { security, running, places, log: RefusalLog::default() }
+    }
+
+    /// Begins a handshake.
+    pub(super) fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        self.make_room();
+        let security = self.security.clone();
+        let place = self.running.spawn(async move {
+            let result = shake_hands(stream, peer, &security).await;
+            Outcome { peer, result }
+        });
+        self.places.push_back(place);
+    }
+
+    /// Gives the next connection whose handshake succeeded. Pending also when none runs: who begins one
+    /// has to ask again.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Secured> {
+        while let Poll::Ready(Some(ended)) = self.running.poll_join_next(cx) {
+            if let Some(secured) = self.judge(ended) {
+                return Poll::Ready(secured);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn judge(&mut self, ended: Result<Outcome, JoinError>) -> Option<Secured> {
+        let (peer, result) = match ended {
+            Ok(Outcome { peer, result }) => (Some(peer), result),
+            Err(_) => (None, Err(Refusal::Crowded)),
+        };
+        self.security.tls.count_handshake(result.is_ok());
+        result.map_err(|refusal| self.log.say(&refusal, peer)).ok()
+    }
+
+    fn make_room(&mut self) {
+        while self.places.front().is_some_and(AbortHandle::is_finished) {
+            self.places.pop_front();
+        }
+        if self.places.len() < MOST_HANDSHAKES {
+            return;
+        }
+        self.places.retain(|place| !place.is_finished());
+        if self.places.len() >= MOST_HANDSHAKES
+            && let Some(oldest) = self.places.pop_front()
+        {
+            oldest.abort();
+        }
+    }
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    peer: SocketAddr,
+    security: &Security,
+) -> Result<Secured, Refusal> {
+    let acceptor = TlsAcceptor::from(security.tls.server_config());
+    let limit = security.handshake_timeout;
+    let accepted = timeout(limit, acceptor.accept(stream).into_fallible()).await;
+    match accepted.map_err(|_| Refusal::TimedOut(limit))? {
+        Ok(stream) => identify(stream, peer),
+        Err((error, stream)) => {
+            say_farewell(stream).await;
+            Err(Refusal::of(error))
+        }
+    }
+}
+
+fn identify(stream: TlsStream<TcpStream>, peer: SocketAddr) -> Result<Secured, Refusal> {
+    let (_, session) = stream.get_ref();
+    if !Tls::speaks(session.alpn_protocol()) {
+        return Err(Refusal::NoHttp2);
+    }
+    let leaf = session.peer_certificates().and_then(<[_]>::first);
+    let names: Option<CertificateNames> =
+        leaf.map(names).transpose().map_err(|error| Refusal::Certificate(error.to_string()))?;
+    let principal = names.map_or(Principal::Anonymous(peer), Principal::Certificate);
+    Ok(Secured { stream: Box::new(stream), principal })
+}
+
+/// Lets the client read the alert. Closed with bytes unread, a connection is reset, and then the client
+/// learns nothing.
+async fn say_farewell(mut stream: TcpStream) {
+    let farewell = async {
+        stream.shutdown().await?;
+        copy(&mut stream.take(FAREWELL_BYTES), &mut sink()).await
+    };
+    // It is refused, whether it listens or not.
+    drop(timeout(FAREWELL, farewell).await);
+}

@@ -1,0 +1,148 @@
+//! Why handshakes fail, and how much is said of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustls::{AlertDescription, Error as RustlsError};
+use tokio::time::Instant;
+
+/// At most one line for each kind of cause in so long: anyone who reaches the port can make handshakes
+/// fail.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why a handshake failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// `--client-ca` asks for one.
+    #[error("the client presented no certificate, which --client-ca asks for")]
+    NoCertificate,
+    /// The client's certificate is not one to let in.
+    #[error("the client's certificate is refused: {0}")]
+    Certificate(String),
+    /// The client does not want to speak with this server.
+    #[error(
+        "the client refuses: it sent the alert {0:?}; does it know the CA and the name of this server's certificate?"
+    )]
+    RefusedByClient(AlertDescription),
+    /// What came is not the TLS that is spoken here.
+    #[error("the client speaks other TLS or none: {0}")]
+    Protocol(RustlsError),
+    /// The client did not ask for HTTP/2.
+    #[error("the client does not ask for HTTP/2 (ALPN h2)")]
+    NoHttp2,
+    /// It took too long.
+    #[error("it took longer than {0:?} (--handshake-timeout)")]
+    TimedOut(Duration),
+    /// Others came meanwhile.
+    #[error("too many came after it that had not finished either")]
+    Crowded,
+    /// The connection broke.
+    #[error("the connection ended: {0}")]
+    Gone(io::Error),
+}
+
+/// A limit on what is logged.
+#[derive(Debug, Default)]
+pub(super) struct RefusalLog {
+    kinds: [Said; KINDS],
+}
+
+/// As many as [`Refusal::kind`] knows.
+const KINDS: usize = 8;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    last: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Refusal {
+    /// Why an attempt to shake hands ended so.
+    pub(super) fn of(error: io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>());
+        match tls {
+            None => Self::Gone(error),
+            Some(RustlsError::NoCertificatesPresented) => Self::NoCertificate,
+            Some(RustlsError::InvalidCertificate(reason)) => Self::Certificate(reason.to_string()),
+            Some(RustlsError::NoApplicationProtocol) => Self::NoHttp2,
+            Some(RustlsError::AlertReceived(alert)) => Self::RefusedByClient(*alert),
+            Some(other) => Self::Protocol(other.clone()),
+        }
+    }
+
+    const fn kind(&self) -> usize {
+        match self {
+            Self::NoCertificate => 0,
+            Self::Certificate(_) => 1,
+            Self::RefusedByClient(_) => 2,
+            Self::Protocol(_) => 3,
+            Self::NoHttp2 => 4,
+            Self::TimedOut(_) => 5,
+            Self::Crowded => 6,
+            Self::Gone(_) => 7,
+        }
+    }
+}
+
+impl RefusalLog {
+    /// Says it, unless the like was said a moment ago. Probes that only connect are of no interest.
+    pub(super) fn say(&mut self, refusal: &Refusal, peer: Option<SocketAddr>) {
+        let peer = peer.map(tracing::field::display);
+        if matches!(refusal, Refusal::Gone(_)) {
+            tracing::debug!(peer, "TLS handshake failed: {refusal}");
+            return;
+        }
+        if let Some(suppressed) = self.kinds[refusal.kind()].due(Instant::now()) {
+            tracing::warn!(peer, suppressed, "TLS handshake failed: {refusal}");
+        }
+    }
+}
+
+impl Said {
+    /// How often nothing was said since the last time, if it is time again.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::CertificateError;
+
+    use super::*;
+
+    fn of(error: RustlsError) -> String {
+        Refusal::of(io::Error::new(io::ErrorKind::InvalidData, error)).to_string()
+    }
+
+    #[test]
+    fn a_refusal_says_which_side_refuses_and_why() {
+        assert!(of(RustlsError::NoCertificatesPresented).contains("--client-ca"));
+        let said = of(RustlsError::InvalidCertificate(CertificateError::UnknownIssuer));
+        assert_eq!(said, "the client's certificate is refused: UnknownIssuer");
+        let said = of(RustlsError::AlertReceived(AlertDescription::UnknownCA));
+        assert!(said.starts_with("the client refuses: it sent the alert UnknownCA"), "{said}");
+        let said = of(RustlsError::HandshakeNotComplete);
+        assert!(said.starts_with("the client speaks other TLS or none"), "{said}");
+        let gone = Refusal::of(io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(gone, Refusal::Gone(_)), "{gone}");
+    }
+
+    /// Nobody fills the log by knocking; that it was tried is told with the next line.
+    #[test]
+    fn what_is_said_again_and_again_is_counted_instead() {
+        let mut said = Said::default();
+        let start = Instant::now();
+        assert_eq!(said.due(start), Some(0));
+        assert_eq!(said.due(start), None);
+        assert_eq!(said.due(start + INTERVAL / 2), None);
+        assert_eq!(said.due(start + INTERVAL), Some(2));
+        assert_eq!(said.due(start + INTERVAL * 2), Some(0));
+    }
+}

@@ -1,0 +1,103 @@
+//! Why certificates cannot be used.
+
+use std::io;
+
+use rustls_pki_types::pem;
+
+use super::PemFile;
+
+/// Files that make no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("reading {file} failed: {source}; name a PEM file that the agent may read")]
+    Read {
+        /// The file.
+        file: PemFile,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is no file of this kind.
+    #[error("{file} has more than {limit} bytes, so it is no PEM file of certificates or a key")]
+    TooLarge {
+        /// The file.
+        file: PemFile,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// Its text is no PEM.
+    #[error("{file} is not PEM: {source}")]
+    Pem {
+        /// The file.
+        file: PemFile,
+        /// What is wrong.
+        source: pem::Error,
+    },
+    /// There is none inside.
+    #[error("{file} has no {wanted}; it must be PEM with a section BEGIN {wanted}")]
+    Missing {
+        /// The file.
+        file: PemFile,
+        /// The section that was looked for.
+        wanted: &'static str,
+    },
+    /// A certificate cannot be read or used.
+    #[error("{file} has a certificate that cannot be used: {reason}")]
+    Certificate {
+        /// The file.
+        file: PemFile,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Certificate and key do not belong together, or the key is of an unknown kind.
+    #[error("{certificate} and {key} make no pair: {reason}; both must be of the same issue")]
+    Pair {
+        /// The file of the certificate.
+        certificate: PemFile,
+        /// The file of the key.
+        key: PemFile,
+        /// What rustls said.
+        reason: String,
+    },
+    /// Nothing can be verified by these CAs.
+    #[error("{file} cannot verify clients: {reason}")]
+    ClientCa {
+        /// The file.
+        file: PemFile,
+        /// What rustls said.
+        reason: String,
+    },
+    /// It was valid.
+    #[error("the certificate of {file} expired at {at}; renew it")]
+    Expired {
+        /// The file.
+        file: PemFile,
+        /// When, in RFC 3339.
+        at: String,
+    },
+    /// It will be valid.
+    #[error("the certificate of {file} is not valid before {from}; check the clocks")]
+    NotYetValid {
+        /// The file.
+        file: PemFile,
+        /// When, in RFC 3339.
+        from: String,
+    },
+    /// The protocol cannot be set up.
+    #[error("setting up TLS failed: {0}")]
+    Protocol(rustls::Error),
+    /// The files cannot be watched.
+    #[error(
+        "watching {what} for changes failed: {source}; raise the sysctls fs.inotify.max_user_instances \
+         and fs.inotify.max_user_watches if they are used up"
+    )]
+    Watch {
+        /// The folder, or the whole.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Reading ended before its time.
+    #[error("the agent ended while it read the files")]
+    Interrupted,
+}

@@ -1,0 +1,231 @@
+//! Keeps the certificates in use those of the files.
+
+use std::hash::RandomState;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task;
+use tokio::time::{Instant, sleep_until};
+
+use super::facts::shown;
+use super::material::{Bytes, Material, MinVersion};
+use super::watcher::{Watched, Watcher};
+use super::{Tls, TlsError, TlsFiles, Validity};
+
+/// How long files may make no whole: who replaces a certificate and then its key takes milliseconds, by
+/// hand some seconds. What is in use stays so meanwhile.
+const SETTLING: Duration = Duration::from_secs(2);
+/// What wakes for a date sleeps no longer than this, because clocks are set meanwhile.
+const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The task that reads the files again when they change.
+#[derive(Debug)]
+pub struct Reloader {
+    source: Source,
+    watcher: Watcher,
+    tls: Arc<Tls>,
+    /// What is in use.
+    fingerprint: u64,
+    /// When files that cannot be used are given up.
+    settled_at: Option<Instant>,
+    /// When files that cannot be used yet can be.
+    valid_from: Option<SystemTime>,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug)]
+struct Source {
+    files: TlsFiles,
+    oldest: MinVersion,
+    hasher: RandomState,
+}
+
+/// What the files are now.
+enum Found {
+    /// What is in use.
+    Same,
+    /// Something else, which can be used.
+    New(Material, u64),
+    /// What cannot be used now, and from when on it can, if that is all.
+    Unusable(TlsError, Option<SystemTime>),
+}
+
+impl Reloader {
+    /// Reads the files for the first time. They are watched before they are read, so that no change is
+    /// missed. A certificate that has expired is used all the same, so that the agent's other listeners
+    /// serve, and it can be renewed under the running agent.
+    ///
+    /// # Errors
+    /// Why there is no TLS with these files.
+    pub fn start(files: TlsFiles, oldest: MinVersion) -> Result<Self, TlsError> {
+        let mut watcher = Watcher::new()?;
+        let mut watched = watcher.watched();
+        watched.follow(&files)?;
+        watcher.set_watched(watched);
+        let source = Source { files, oldest, hasher: RandomState::new() };
+        let (material, fingerprint) = source.load()?;
+        log_validity(&material);
+        let tls = Arc::new(Tls::new(material));
+        Ok(Self { source, watcher, tls, fingerprint, settled_at: None, valid_from: None })
+    }
+
+    /// What the files were made of.
+    #[must_use]
+    pub fn tls(&self) -> Arc<Tls> {
+        Arc::clone(&self.tls)
+    }
+
+    /// Works until it is aborted.
+    pub async fn run(mut self) {
+        loop {
+            match self.next().await {
+                Ok(()) => {}
+                Err(error) => {
+                    // Cannot be but by a defect: the descriptor is the agent's own.
+                    tracing::error!(%error, "certificates are no longer watched; restart the agent to change them");
+                    let what = "files".to_owned();
+                    self.tls.refuse(&TlsError::Watch { what, source: error });
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for a reason to look at the files, and looks.
+    async fn next(&mut self) -> io::Result<()> {
+        let (wake_at, for_a_date) = self.wake_at();
+        tokio::select! {
+            changed = self.watcher.changed() => changed?,
+            () = sleep_until(wake_at) => {
+                if for_a_date && self.valid_from.is_none() {
+                    log_validity(&self.tls.current());
+                    return Ok(());
+                }
+            }
+        }
+        self.look().await;
+        Ok(())
+    }
+
+    /// When to wake without a change: to give up, or for a date; and whether it is for a date.
+    fn wake_at(&self) -> (Instant, bool) {
+        if let Some(at) = self.settled_at {
+            return (at, false);
+        }
+        let now = SystemTime::now();
+        let material = self.tls.current();
+        let changes = material.certificates.iter().filter_map(|facts| facts.next_change(now));
+        let sleep = match changes.chain(self.valid_from).min() {
+            // A date with seconds is reached within the next one.
+            Some(date) => date.duration_since(now).unwrap_or_default() + Duration::from_secs(1),
+            None => LONGEST_SLEEP,
+        };
+        (Instant::now() + sleep.min(LONGEST_SLEEP), true)
+    }
+
+    async fn look(&mut self) {
+        let (source, fingerprint) = (self.source.clone(), self.fingerprint);
+        let mut watched = self.watcher.watched();
+        // Beside the event loop: a folder may be on a network.
+        let looked = task::spawn_blocking(move || {
+            let found = source.find(&mut watched, fingerprint);
+            (watched, found)
+        });
+        let found = match looked.await {
+            Ok((watched, found)) => {
+                self.watcher.set_watched(watched);
+                found
+            }
+            Err(_) => Found::Unusable(TlsError::Interrupted, None),
+        };
+        self.take(found);
+    }
+
+    fn take(&mut self, found: Found) {
+        match found {
+            Found::Same => {
+                self.forget_failures();
+                if self.tls.settle() {
+                    tracing::info!("the files are again the certificates in use");
+                }
+            }
+            Found::New(material, fingerprint) => {
+                self.forget_failures();
+                self.fingerprint = fingerprint;
+                log_new(&material);
+                self.tls.replace(material);
+            }
+            Found::Unusable(error, valid_from) => self.wait_or_refuse(&error, valid_from),
+        }
+    }
+
+    fn forget_failures(&mut self) {
+        self.settled_at = None;
+        self.valid_from = None;
+    }
+
+    /// Files are replaced one after the other. Only if they make no whole when they should by now, they
+    /// are refused.
+    fn wait_or_refuse(&mut self, error: &TlsError, valid_from: Option<SystemTime>) {
+        let now = Instant::now();
+        if *self.settled_at.get_or_insert(now + SETTLING) > now {
+            return;
+        }
+        self.settled_at = None;
+        self.valid_from = valid_from;
+        if self.tls.refuse(error) {
+            tracing::warn!("changed certificates are not used, those before stay in use: {error}");
+        }
+    }
+}
+
+impl Source {
+    fn load(&self) -> Result<(Material, u64), TlsError> {
+        let bytes = Bytes::read(&self.files)?;
+        let material = Material::build(&self.files, &bytes, self.oldest)?;
+        Ok((material, bytes.fingerprint(&self.hasher)))
+    }
+
+    fn find(&self, watched: &mut Watched, in_use: u64) -> Found {
+        let found = watched.follow(&self.files).and_then(|()| {
+            let bytes = Bytes::read(&self.files)?;
+            let fingerprint = bytes.fingerprint(&self.hasher);
+            if fingerprint == in_use {
+                return Ok(Found::Same);
+            }
+            let material = Material::build(&self.files, &bytes, self.oldest)?;
+            let now = SystemTime::now();
+            Ok(match material.check_dates(&self.files.certificate, now) {
+                Ok(()) => Found::New(material, fingerprint),
+                Err(error) => Found::Unusable(error, material.valid_from(now)),
+            })
+        });
+        found.unwrap_or_else(|error| Found::Unusable(error, None))
+    }
+}
+
+fn log_new(material: &Material) {
+    if let Some(server) = material.certificates.first() {
+        let until = shown(server.not_after);
+        tracing::info!(subject = server.subject, until, "new connections use changed certificates");
+    }
+    log_validity(material);
+}
+
+/// Warns of dates that want somebody to act.
+fn log_validity(material: &Material) {
+    let now = SystemTime::now();
+    for facts in &material.certificates {
+        let until = shown(facts.not_after);
+        match facts.validity(now) {
+            Validity::Valid => {}
+            Validity::EndsSoon(_) => tracing::warn!("{facts} expires at {until}; renew it"),
+            Validity::Expired => tracing::warn!("{facts} expired at {until}; renew it"),
+            Validity::NotYet => {
+                let from = shown(facts.not_before);
+                tracing::warn!("{facts} is not valid before {from}; check the clocks");
+            }
+        }
+    }
+}

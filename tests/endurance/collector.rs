@@ -1,0 +1,211 @@
+//! A collector that comes back whatever happens to the agent, and its account of what it was told.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use taskstats_proto::v1::LostStage;
+use taskstats_tests::client::connect;
+use taskstats_tests::deadline::within;
+use taskstats_tests::follow::{Follower, Left, Reopened};
+use taskstats_tests::kernel::SeenExit;
+use taskstats_tests::selection::Selection;
+use taskstats_tests::trail::Trail;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+
+/// A collector that runs.
+pub(crate) struct Collector {
+    collecting: JoinHandle<Result<Account>>,
+    last: watch::Sender<Option<Vec<u32>>>,
+    /// How many messages it has read.
+    read: watch::Receiver<u64>,
+}
+
+/// What a collector was told, run by run of the agent.
+#[derive(Debug)]
+pub(crate) struct Account {
+    runs: Vec<Trail>,
+}
+
+/// What an account says, compared with what the kernel sent.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Compared {
+    pub(crate) received: u64,
+    /// Lost in the kernel, with their count.
+    pub(crate) counted: u64,
+    /// Between runs, told without a count.
+    pub(crate) unseen: u64,
+    pub(crate) runs: usize,
+}
+
+impl Collector {
+    /// Collects everything from now on.
+    pub(crate) async fn start(url: &str) -> Result<Self> {
+        let first = Follower::open(&connect(url).await?, Selection::EVERYTHING).await?;
+        let (last, until) = watch::channel(None);
+        let (count, read) = watch::channel(0);
+        let collecting = tokio::spawn(collect(url.to_owned(), first, until, count));
+        Ok(Self { collecting, last, read })
+    }
+
+    /// Waits until it has read another message.
+    pub(crate) async fn reads(&mut self) -> Result<()> {
+        self.read.mark_unchanged();
+        within("a collector to read", self.read.changed()).await?.context("a collector ended")
+    }
+
+    /// Has it read until the exits of these processes, and returns its account.
+    pub(crate) async fn finish(self, marks: Vec<u32>) -> Result<Account> {
+        self.last.send_replace(Some(marks));
+        within("a collector to end", self.collecting).await??
+    }
+}
+
+async fn collect(
+    url: String,
+    mut follower: Follower,
+    mut until: watch::Receiver<Option<Vec<u32>>>,
+    count: watch::Sender<u64>,
+) -> Result<Account> {
+    let mut runs = Vec::new();
+    loop {
+        let more = tokio::select! {
+            more = follower.next() => more?,
+            marks = finish(&mut until) => {
+                for mark in marks? {
+                    follower.exit_of(mark).await?;
+                }
+                runs.push(follower.leave().trail);
+                return Ok(Account { runs });
+            }
+        };
+        count.send_modify(|count| *count += 1);
+        if !more {
+            follower = come_back(&url, follower, &mut runs).await?;
+        }
+    }
+}
+
+/// Waits to be told the last exits to read.
+async fn finish(until: &mut watch::Receiver<Option<Vec<u32>>>) -> Result<Vec<u32>> {
+    let marks = until.wait_for(Option::is_some).await?;
+    marks.clone().context("no marks")
+}
+
+/// Resumes after the last cursor, however often the agent is killed meanwhile.
+async fn come_back(url: &str, follower: Follower, runs: &mut Vec<Trail>) -> Result<Follower> {
+    let left = follower.leave();
+    let reopened = within("the agent to be back", async {
+        loop {
+            match reopen(url, &left).await {
+                Err(error) if is_passing(&error) => tokio::task::yield_now().await,
+                outcome => return outcome,
+            }
+        }
+    });
+    let (follower, earlier) = reopened.await??.follow(left);
+    runs.extend(earlier);
+    Ok(follower)
+}
+
+async fn reopen(url: &str, left: &Left) -> Result<Reopened> {
+    left.reopen(&connect(url).await?).await
+}
+
+/// Whether an error is one of a connection that broke, rather than an answer of the agent.
+fn is_passing(error: &anyhow::Error) -> bool {
+    let broken = [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled];
+    error.downcast_ref::<Status>().is_none_or(|status| broken.contains(&status.code()))
+}
+
+/// One exit, in the order in which the kernel sent those of its CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    kernel_sequence: u32,
+    pid: u32,
+}
+
+/// What the kernel sent, by CPU.
+pub(crate) type AllSent = BTreeMap<u32, Vec<Sent>>;
+
+/// Keeps what counts of what a witness saw.
+pub(crate) fn note(all: &mut AllSent, seen: &[SeenExit]) -> Result<()> {
+    for exit in seen {
+        let sent = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid()? };
+        all.entry(exit.cpu).or_default().push(sent);
+    }
+    Ok(())
+}
+
+impl Account {
+    /// Compares with what the kernel sent between the marks: all that is missing is counted as lost in
+    /// its place, or stands between two runs, of which the later one began by saying so.
+    pub(crate) fn compare(&self, all: &AllSent, begin: &[u32]) -> Result<Compared> {
+        for (later, run) in self.runs.iter().enumerate() {
+            ensure_whole(run, later > 0)?;
+        }
+        let exits = || self.runs.iter().flat_map(Trail::exits);
+        for mark in begin {
+            ensure!(exits().any(|exit| exit.pid == *mark), "the first mark {mark} is missing");
+        }
+        let mut compared = Compared { runs: self.runs.len(), ..Compared::default() };
+        for (cpu, sent) in all {
+            self.compare_cpu(*cpu, sent, &mut compared)?;
+        }
+        Ok(compared)
+    }
+
+    fn compare_cpu(&self, cpu: u32, sent: &[Sent], compared: &mut Compared) -> Result<()> {
+        let mut next = 0;
+        for (number, run) in self.runs.iter().enumerate() {
+            let mut lost = lost_on(run, cpu);
+            let mut between_runs = true;
+            for exit in run.exits().iter().filter(|exit| exit.cpu == cpu) {
+                let told = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid };
+                let ahead = sent.iter().skip(next).position(|sent| *sent == told);
+                let ahead = ahead.with_context(|| format!("{told:?} was told, but not sent so"))?;
+                let missing = u64::try_from(ahead)?;
+                if between_runs {
+                    // Before the first run nobody listened for this collector.
+                    compared.unseen += if number == 0 { 0 } else { missing };
+                } else {
+                    lost = lost.checked_sub(missing).with_context(|| {
+                        format!(
+                            "run {number}: {missing} exits of CPU {cpu} before {told:?} are missing"
+                        )
+                    })?;
+                    compared.counted += missing;
+                }
+                between_runs = false;
+                compared.received += 1;
+                next += ahead + 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a run told adds up by its own numbers, and one that is not the first begins with a restart.
+fn ensure_whole(run: &Trail, restarted: bool) -> Result<()> {
+    let mut gaps = run.gaps().iter().peekable();
+    if restarted {
+        let first = gaps.next().context("a restart was not told")?;
+        ensure!(first.stage == LostStage::AgentRestart && first.after == 0, "{first:?}");
+        ensure!(first.count.is_none(), "nobody can know that: {first:?}");
+    }
+    let mut lost = 0;
+    for gap in gaps {
+        ensure!(gap.stage == LostStage::KernelSocket, "not of the kernel: {gap:?}");
+        lost += gap.count.context("a loss of unknown size")?;
+    }
+    let told = u64::try_from(run.exits().len())? + lost;
+    let passed = run.position() - run.beginning();
+    ensure!(told == passed, "{told} exits were told of {passed}");
+    Ok(())
+}
+
+fn lost_on(run: &Trail, cpu: u32) -> u64 {
+    let own = run.gaps().iter().filter(|gap| gap.cpu == Some(cpu));
+    own.filter_map(|gap| gap.count).sum()
+}

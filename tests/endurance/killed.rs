@@ -1,0 +1,109 @@
+//! The agent is killed and restarted at random moments, under load.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use taskstats_tests::chance::Chance;
+use taskstats_tests::cpus;
+use taskstats_tests::kernel::Witness;
+use taskstats_tests::load::Load;
+use taskstats_tests::manager::Manager;
+use tokio::time::sleep;
+
+use crate::collector::{AllSent, Collector, note};
+use crate::support::{duration, end_all, mark, start_churn};
+
+/// Collectors at once.
+const COLLECTORS: usize = 3;
+/// Exits on each CPU in a round.
+const EXITS: usize = 4_000;
+/// The agent lives so long at most before it is killed, in ms: about as long as a round.
+const LIFE_MS: usize = 800;
+/// Hold all exits of a busy machine, so that kills are what losses come from.
+const LARGE_BUFFERS: [&str; 4] = ["--receive-buffer", "64MiB", "--history-bytes", "64MiB"];
+/// Any seed does.
+const SEED: u64 = 9;
+
+/// How a run of the agent ended, and how often.
+#[derive(Debug, Default)]
+struct Ends {
+    kills: usize,
+    stops: usize,
+}
+
+/// Runs hand over to each other when they are not killed: only kills are told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_and_hand_overs_leave_every_account_complete() -> Result<()> {
+    let _load = Load::heavy()?;
+    survive(Manager::new(LARGE_BUFFERS)?, Hand::Over).await
+}
+
+/// Without a state folder each restart is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_and_restarts_leave_every_account_complete() -> Result<()> {
+    let _load = Load::heavy()?;
+    let mut manager = Manager::new(LARGE_BUFFERS)?;
+    manager.withdraw_state_folder();
+    survive(manager, Hand::Nothing).await
+}
+
+/// What a run leaves to the next one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hand {
+    Over,
+    Nothing,
+}
+
+async fn survive(mut manager: Manager, hand: Hand) -> Result<()> {
+    let until = Instant::now() + duration()? / 2;
+    let mut witness = Witness::open(&cpus::online()?)?;
+    let (mut sent, mut chance) = (AllSent::new(), Chance::new(SEED));
+    manager.start().await?;
+    let mut collectors = Vec::new();
+    for _ in 0..COLLECTORS {
+        collectors.push(Collector::start(&manager.url()).await?);
+    }
+    let begin = mark().await?;
+    let mut ends = Ends::default();
+    while ends.kills == 0 || ends.stops == 0 || Instant::now() < until {
+        let loads = start_churn(EXITS)?;
+        // The fault itself: any moment is as good as another.
+        sleep(Duration::from_millis(u64::try_from(chance.below(LIFE_MS))?)).await;
+        ends.end(&mut manager, &mut chance).await?;
+        manager.start().await?;
+        for collector in &mut collectors {
+            // Sometimes the next end comes before anybody is back.
+            if chance.below(4) > 0 {
+                collector.reads().await?;
+            }
+        }
+        end_all(loads).await?;
+        note(&mut sent, &witness.take()?)?;
+    }
+    let end = mark().await?;
+    note(&mut sent, &witness.take()?)?;
+    let total: usize = sent.values().map(Vec::len).sum();
+    println!("{ends:?}; the kernel sent {total} exits");
+    for collector in collectors {
+        let compared = collector.finish(end.clone()).await?.compare(&sent, &begin)?;
+        println!("{compared:?}");
+        let most = 1 + ends.kills + if hand == Hand::Over { 0 } else { ends.stops };
+        assert!(compared.runs <= most, "a hand-over failed: {compared:?}, {ends:?}");
+        assert!(compared.runs > 1, "{compared:?}");
+    }
+    Ok(())
+}
+
+impl Ends {
+    /// Kills the agent, or asks it to end; the former twice as often.
+    async fn end(&mut self, manager: &mut Manager, chance: &mut Chance) -> Result<()> {
+        if chance.below(3) > 0 {
+            manager.kill().await?;
+            self.kills += 1;
+        } else {
+            manager.stop().await?;
+            self.stops += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! `taskstatsd capture` on this kernel, and a small part of it to keep.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use taskstats_tests::binaries;
+use taskstats_tests::deadline::within;
+use taskstats_tests::kernel::Witness;
+use taskstats_tests::workload::Workload;
+use taskstatsd::capture::{Entry, Header, Reader, Writer};
+use taskstatsd::taskstats::{Exit, decode_exit_message};
+use tokio::io::{AsyncBufReadExt, BufReader as AsyncBufReader};
+use tokio::process::Command;
+
+use crate::exits;
+
+/// Longer than this exercise takes; a signal ends the capture.
+const SECONDS: &str = "600";
+/// The kernel's first thread of its own, which executes no file.
+const KTHREADD: u32 = 2;
+/// Exits without a group's record that are kept: enough to differ, and few enough for a repository.
+const KEPT_EXITS: usize = 24;
+/// The name of the only tasks that are kept: nobody else's business goes into a repository.
+const NAME: &[u8] = b"workload";
+
+/// Captures exits and replies, proves that the capture has what the witness has heard, and returns a
+/// capture of some of it.
+pub(crate) async fn take(folder: &Path, witness: &mut Witness) -> Result<Vec<u8>> {
+    let path = folder.join(format!("capture-{}", std::process::id()));
+    let workload = Workload::waiting(&["threads", "2"]).await?;
+    let ids =
+        [format!("--pid={},{KTHREADD}", workload.pid()), format!("--tgid={}", workload.pid())];
+    let mut capture = Command::new(binaries::taskstatsd()?)
+        .args(["capture", "--seconds", SECONDS, "--output"])
+        .arg(&path)
+        .args(ids)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut stderr = AsyncBufReader::new(capture.stderr.take().context("no stderr")?).lines();
+    // It says so when it listens.
+    let line = within("the capture to begin", stderr.next_line()).await??;
+    ensure!(line.as_ref().is_some_and(|line| line.contains("capturing")), "it said {line:?}");
+    witness.take()?;
+    workload.end().await?;
+    exits::make_some(folder).await?;
+    let heard = witness.take()?;
+    kill(Pid::from_raw(capture.id().context("it has ended")?.try_into()?), Signal::SIGINT)?;
+    let status = within("the capture to end", capture.wait()).await??;
+    ensure!(status.success(), "it ended with {status}: {:?}", stderr.next_line().await?);
+    let (header, entries) = read(&path)?;
+    std::fs::remove_file(&path)?;
+    let captured: BTreeSet<_> = entries.iter().filter_map(exit).map(|exit| key(&exit)).collect();
+    for exit in heard {
+        let key = (exit.cpu, exit.kernel_sequence, Some(exit.pid()?));
+        ensure!(captured.contains(&key), "the capture lacks {key:?}");
+    }
+    write(&header, &choose(entries))
+}
+
+fn key(exit: &Exit) -> (u32, u32, Option<u32>) {
+    (exit.cpu, exit.kernel_sequence, exit.task.identity.pid)
+}
+
+fn read(path: &Path) -> Result<(Header, Vec<Entry>)> {
+    let reader = Reader::new(BufReader::new(File::open(path)?))?;
+    let header = reader.header().clone();
+    Ok((header, reader.collect::<Result<_, _>>()?))
+}
+
+fn exit(entry: &Entry) -> Option<Exit> {
+    match entry {
+        Entry::Exit { cpu, message, .. } => decode_exit_message(message, *cpu),
+        Entry::Reply { .. } | Entry::Dropped { .. } => None,
+    }
+}
+
+/// Keeps the replies, the exits that end a group of threads, and some of the others.
+fn choose(entries: Vec<Entry>) -> Vec<Entry> {
+    let mut others = 0;
+    let mut is_kept = |entry: &Entry| match exit(entry) {
+        Some(exit) => {
+            let comm = exit.task.identity.task.map(|task| task.comm);
+            let is_ours = comm.is_some_and(|comm| comm.as_bytes() == NAME);
+            let is_other = exit.process.is_none();
+            others += usize::from(is_ours && is_other);
+            is_ours && (!is_other || others <= KEPT_EXITS)
+        }
+        None => matches!(entry, Entry::Reply { .. }),
+    };
+    entries.into_iter().filter(|entry| is_kept(entry)).collect()
+}
+
+fn write(header: &Header, entries: &[Entry]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(&mut bytes, header)?;
+    for entry in entries {
+        writer.write(entry)?;
+    }
+    writer.finish(header.begun_at_ns)?;
+    Ok(bytes)
+}

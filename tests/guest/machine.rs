@@ -1,0 +1,56 @@
+//! The virtual machine around the first program.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+
+use crate::report::{self, Report};
+
+/// What programs expect to find: file system and folder.
+const MOUNTS: [(&str, &str); 5] = [
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("tmpfs", "/run"),
+    ("tmpfs", "/tmp"),
+];
+/// Where the report goes; the first port is the console.
+const PORT: &str = "/dev/ttyS1";
+/// Where the exercise works.
+const FOLDER: &str = "/tmp";
+
+/// Makes the machine usable, runs `exercise`, sends its report, and ends the machine.
+///
+/// # Errors
+///
+/// The machine cannot be ended.
+pub(crate) fn run(exercise: impl FnOnce(&Path) -> Result<Report>) -> Result<()> {
+    let outcome = mount_all().and_then(|()| exercise(Path::new(FOLDER)));
+    if let Err(error) = send(&outcome) {
+        eprintln!("guest: sending the report failed: {error:#}");
+    }
+    // QEMU ends instead of starting the machine again.
+    reboot(RebootMode::RB_AUTOBOOT).context("end the machine")?;
+    Ok(())
+}
+
+fn mount_all() -> Result<()> {
+    for (kind, folder) in MOUNTS {
+        fs::create_dir_all(folder)?;
+        let mounted =
+            mount(Some(kind), Path::new(folder), Some(kind), MsFlags::empty(), None::<&str>);
+        mounted.with_context(|| format!("mount {folder}"))?;
+    }
+    Ok(())
+}
+
+fn send(outcome: &Result<Report>) -> Result<()> {
+    let mut port: File = OpenOptions::new().write(true).open(PORT).context(PORT)?;
+    match outcome {
+        Ok(report) => report.write(&mut port),
+        Err(error) => report::write_failure(error, &mut port),
+    }
+}

@@ -1,0 +1,63 @@
+//! What came out, in lines that a shell can take apart and a serial port can carry.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use anyhow::{Error, Result};
+use taskstats_tests::fields::Comparison;
+
+/// What an exercise found.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// `uname -r`.
+    pub(crate) release: String,
+    /// The version of the kernel's struct.
+    pub(crate) version: u32,
+    /// Its size.
+    pub(crate) struct_bytes: usize,
+    /// What the agent says of delay accounting.
+    pub(crate) delay_accounting: &'static str,
+    /// Exits that were compared.
+    pub(crate) exits: usize,
+    /// Of them, those with a group's record.
+    pub(crate) groups: usize,
+    /// Live accounts that were compared.
+    pub(crate) live: usize,
+    /// What was compared in them.
+    pub(crate) comparison: Comparison,
+    /// A small capture of this kernel.
+    pub(crate) capture: Vec<u8>,
+}
+
+impl Report {
+    /// Writes one line with the figures, one with the capture, and one that says that all is well.
+    pub(crate) fn write(&self, output: &mut impl Write) -> Result<()> {
+        let absent = self.comparison.absent.iter().copied().collect::<Vec<_>>().join(", ");
+        let absent = if absent.is_empty() { "nothing" } else { &absent };
+        let Self { release, version, struct_bytes, delay_accounting, .. } = self;
+        let Self { exits, groups, live, comparison, .. } = self;
+        writeln!(
+            output,
+            "row|{release}|v{version}|{struct_bytes}|{delay_accounting}|{exits}|{groups}|{live}|{fields}|{absent}",
+            fields = comparison.fields,
+        )?;
+        writeln!(output, "capture|v{version}|{}", hexadecimal(&self.capture)?)?;
+        writeln!(output, "passed")?;
+        Ok(output.flush()?)
+    }
+}
+
+/// Writes why there is no report.
+pub(crate) fn write_failure(error: &Error, output: &mut impl Write) -> Result<()> {
+    let reason = format!("{error:#}").replace('\n', "; ");
+    writeln!(output, "failed|{reason}")?;
+    Ok(output.flush()?)
+}
+
+fn hexadecimal(bytes: &[u8]) -> Result<String> {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        write!(text, "{byte:02x}")?;
+    }
+    Ok(text)
+}

@@ -1,0 +1,7 @@
+//! HTTP/2 written by hand, frame by frame, for peers that do what no library would let them do.
+
+mod frame;
+mod raw;
+
+pub use frame::{Flags, Frame, Headers, Kind, PREFACE};
+pub use raw::{Outcome, Raw, Writer};

@@ -1,0 +1,200 @@
+//! A connection on which anything can be written.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+
+use anyhow::{Result, bail};
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, UnixStream};
+
+use super::{Flags, Frame, Headers, Kind, PREFACE};
+use crate::deadline::within;
+
+/// Bytes of a frame's header.
+const HEADER: usize = 9;
+/// Read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Told apart from other pings by it.
+const QUESTION: &[u8; 8] = b"all read";
+
+/// How the agent took what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It read all of it.
+    Read,
+    /// It ended the connection.
+    Ended,
+}
+
+/// The half to write to.
+pub type Writer = Pin<Box<dyn AsyncWrite + Send>>;
+type Reader = Pin<Box<dyn AsyncRead + Send>>;
+
+/// A connection. Nothing is read or written unless it is asked for.
+pub struct Raw {
+    reader: Reader,
+    writer: Writer,
+}
+
+impl Raw {
+    /// Connects to `unix:///path` or `tcp://address:port`.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::connect_from(url, None).await
+    }
+
+    /// Connects from an address of this machine; TCP only.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, or there are no ports left.
+    pub async fn connect_from(url: &str, source: Option<IpAddr>) -> Result<Self> {
+        if let Some(path) = url.strip_prefix("unix://") {
+            let stream = within("a connection", UnixStream::connect(path)).await??;
+            let (reader, writer) = stream.into_split();
+            return Ok(Self { reader: Box::pin(reader), writer: Box::pin(writer) });
+        }
+        let Some(address) = url.strip_prefix("tcp://") else { bail!("no address: {url}") };
+        let socket = TcpSocket::new_v4()?;
+        if let Some(source) = source {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        let stream = within("a connection", socket.connect(address.parse()?)).await??;
+        stream.set_nodelay(true)?;
+        let (reader, writer) = stream.into_split();
+        Ok(Self { reader: Box::pin(reader), writer: Box::pin(writer) })
+    }
+
+    /// Connects, and says what every client says first.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there.
+    pub async fn greeted(url: &str) -> Result<Self> {
+        Self::greeted_with(url, &[]).await
+    }
+
+    /// Connects, and asks for settings.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there.
+    pub async fn greeted_with(url: &str, settings: &[u8]) -> Result<Self> {
+        let mut raw = Self::connect(url).await?;
+        let mut bytes = BytesMut::from(PREFACE);
+        Frame::new(Kind::Settings, 0, settings).put(&mut bytes);
+        Frame::new(Kind::Settings, 0, &[]).with(Flags::END_STREAM).put(&mut bytes);
+        raw.write(&bytes).await?;
+        Ok(raw)
+    }
+
+    /// Writes.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended the connection.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.write_all(bytes).await
+    }
+
+    /// Begins a call, with a body that follows or is never sent.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Raw::write`].
+    pub async fn begin(&mut self, stream: u32, path: &str) -> io::Result<()> {
+        let headers = Headers::call(path);
+        let frame = Frame::new(Kind::Headers, stream, headers.bytes());
+        let mut bytes = BytesMut::new();
+        frame.with(Flags::END_HEADERS).put(&mut bytes);
+        self.write(&bytes).await
+    }
+
+    /// Reads frames until one of this type, and returns its payload.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended the connection.
+    pub async fn read_until(&mut self, kind: Kind) -> Result<Vec<u8>> {
+        within("a frame", async {
+            loop {
+                let (type_of, payload) = read_frame(&mut self.reader).await?;
+                if type_of == kind as u8 {
+                    return Ok(payload);
+                }
+            }
+        })
+        .await?
+    }
+
+    /// Writes, asks whether all was read, and reads meanwhile; tells how the agent takes it.
+    ///
+    /// # Errors
+    ///
+    /// It neither answers nor ends the connection.
+    pub async fn exchange(&mut self, bytes: &[u8]) -> Result<Outcome> {
+        let mut question = BytesMut::new();
+        Frame::new(Kind::Ping, 0, QUESTION).put(&mut question);
+        let Self { reader, writer } = self;
+        let write = async {
+            writer.write_all(bytes).await?;
+            writer.write_all(&question).await
+        };
+        let exchanged = async {
+            let (_written, outcome) = tokio::join!(write, answer(reader));
+            outcome
+        };
+        within("an answer or an end", exchanged).await
+    }
+
+    /// Reads whatever comes until the agent ends the connection.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub async fn ended(&mut self) -> Result<()> {
+        within("the connection's end", drain(&mut self.reader)).await
+    }
+
+    /// Reads whatever comes, in a task of its own, and returns the half to write to.
+    #[must_use]
+    pub fn discarding(self) -> Writer {
+        let mut reader = self.reader;
+        tokio::spawn(async move { drain(&mut reader).await });
+        self.writer
+    }
+}
+
+async fn read_frame(reader: &mut Reader) -> Result<(u8, Vec<u8>)> {
+    let mut header = [0; HEADER];
+    reader.read_exact(&mut header).await?;
+    let [high, middle, low, type_of, ..] = header;
+    let length = u32::from_be_bytes([0, high, middle, low]);
+    let mut payload = vec![0; usize::try_from(length)?];
+    reader.read_exact(&mut payload).await?;
+    Ok((type_of, payload))
+}
+
+async fn answer(reader: &mut Reader) -> Outcome {
+    loop {
+        match read_frame(reader).await {
+            Ok((type_of, payload)) if type_of == Kind::Ping as u8 && payload == QUESTION => {
+                return Outcome::Read;
+            }
+            Ok(_) => {}
+            Err(_) => return Outcome::Ended,
+        }
+    }
+}
+
+/// An end or a reset: either way nothing comes any more.
+async fn drain(reader: &mut Reader) {
+    let mut buffer = vec![0; CHUNK];
+    while reader.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
+}

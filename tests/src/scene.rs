@@ -1,0 +1,139 @@
+//! What tests with certificates begin with: a CA, and files for an agent and a client.
+
+use anyhow::{Context, Result};
+use taskstats_proto::v1::{GetNodeRequest, GetNodeResponse, Tls};
+use tonic::transport::Channel;
+
+use crate::agent::Agent;
+use crate::binaries;
+use crate::certificates::{AGENT, Authority, Files, Pair, Wanted};
+use crate::client::{Client, connect};
+use crate::deadline::within;
+use crate::peer::{Peer, Said};
+
+/// The name that certificates of agents have.
+pub const NAME: &str = AGENT;
+
+/// A CA and its files: `ca.crt`, `agent.crt` and `.key`, `client.crt` and `.key`.
+#[derive(Debug)]
+pub struct Scene {
+    /// Who signs.
+    pub authority: Authority,
+    /// Where the files are.
+    pub files: Files,
+    /// What is in `client.crt` and `client.key`.
+    pub client: Pair,
+}
+
+impl Scene {
+    /// Makes all files.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be written.
+    pub fn new() -> Result<Self> {
+        let (authority, files) = (Authority::new("the CA")?, Files::new()?);
+        files.write("ca.crt", authority.pem())?;
+        files.write_pair("agent", &authority.sign(&Wanted::for_agent())?)?;
+        let client = authority.sign(&Wanted::for_client("collector.example"))?;
+        files.write_pair("client", &client)?;
+        Ok(Self { authority, files, client })
+    }
+
+    /// Returns the path of the CA's certificate.
+    #[must_use]
+    pub fn ca(&self) -> String {
+        self.files.argument("ca.crt")
+    }
+
+    /// Returns the flags of an agent with TLS on any port.
+    #[must_use]
+    pub fn flags(&self) -> Vec<String> {
+        let (certificate, key) =
+            (self.files.argument("agent.crt"), self.files.argument("agent.key"));
+        let flags =
+            ["--listen", "tcp://127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
+        flags.map(str::to_owned).to_vec()
+    }
+
+    /// Returns the flags of an agent that wants certificates of its clients.
+    #[must_use]
+    pub fn mutual_flags(&self) -> Vec<String> {
+        [self.flags(), vec!["--client-ca".to_owned(), self.ca()]].concat()
+    }
+
+    /// Returns where an agent serves by TLS, by the name that its certificate has.
+    ///
+    /// # Errors
+    ///
+    /// It does not say where.
+    pub fn address(&self, agent: &Agent) -> Result<String> {
+        let url = agent.listening_on("tcp://")?;
+        let (_, port) = url.rsplit_once(':').context("no port")?;
+        Ok(format!("{NAME}:{port}"))
+    }
+
+    /// Runs taskstatsctl against an agent's TLS port.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub async fn taskstatsctl(&self, agent: &Agent, arguments: &[&str]) -> Result<Said> {
+        let target = format!("tls://{}", self.address(agent)?);
+        let all = match arguments.contains(&"--target") {
+            true => arguments.to_vec(),
+            false => [&["--target", target.as_str()], arguments].concat(),
+        };
+        Peer::run(&binaries::taskstatsctl()?, all).await
+    }
+
+    /// Waits until so many handshakes have failed: by then the agent's log has told of it.
+    ///
+    /// # Errors
+    ///
+    /// They do not fail.
+    pub async fn failed_handshakes(&self, agent: &Agent, count: u64) -> Result<()> {
+        until_tls(&connect(&agent.url()).await?, |tls| tls.failed_handshakes >= count).await?;
+        Ok(())
+    }
+}
+
+/// Asks the agent what it is.
+///
+/// # Errors
+///
+/// It does not answer.
+pub async fn node(channel: &Channel) -> Result<GetNodeResponse> {
+    let mut client = Client::new(channel.clone());
+    Ok(within("an answer", client.get_node(GetNodeRequest {})).await??.into_inner())
+}
+
+/// Asks the agent again and again, until what it says of itself is as wanted.
+///
+/// # Errors
+///
+/// It never is, or a call fails.
+pub async fn until_node(
+    channel: &Channel,
+    wanted: impl Fn(&GetNodeResponse) -> bool,
+) -> Result<GetNodeResponse> {
+    within("the node to be as wanted", async {
+        loop {
+            let node = node(channel).await?;
+            if wanted(&node) {
+                return Ok(node);
+            }
+        }
+    })
+    .await?
+}
+
+/// The same for what it says of TLS.
+///
+/// # Errors
+///
+/// As [`until_node`].
+pub async fn until_tls(channel: &Channel, wanted: impl Fn(&Tls) -> bool) -> Result<Tls> {
+    let node = until_node(channel, |node| node.tls.as_ref().is_some_and(&wanted)).await?;
+    node.tls.context("no word on TLS")
+}

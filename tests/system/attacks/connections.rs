@@ -1,0 +1,129 @@
+//! Connections that are opened and not used.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Result;
+use bytes::BytesMut;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use taskstats_tests::deadline::within;
+use taskstats_tests::http2::{Flags, Frame, Headers, Kind, PREFACE, Raw};
+use taskstats_tests::load::Load;
+use taskstats_tests::process;
+
+use super::{Aftermath, GET_PID, Siege, assert_bounded};
+
+/// Of each kind and on each listener.
+const LOITERERS: usize = 50;
+/// Connections at once.
+const CROWD: usize = 10_000;
+/// From each address of this machine: less than the ports it has.
+const CROWD_OF_ADDRESS: usize = 2_000;
+/// What a connection that has said nothing may take in all rounds together: 15 KiB of buffers in a
+/// debug build, and what the allocator cannot use again of the round before. A leak of them would be 30.
+const CONNECTION_KIB: u64 = 26;
+/// What the rest may take.
+const REST_KIB: u64 = 8 * 1024;
+
+/// What a peer says before it falls silent.
+fn beginnings() -> Vec<Vec<u8>> {
+    let mut settings = BytesMut::from(PREFACE);
+    Frame::new(Kind::Settings, 0, &[]).put(&mut settings);
+    let mut headers = settings.clone();
+    let call = Headers::call(GET_PID);
+    Frame::new(Kind::Headers, 1, call.bytes()).with(Flags::END_HEADERS).put(&mut headers);
+    let half = |bytes: &[u8]| bytes[..bytes.len() - 5].to_vec();
+    vec![
+        Vec::new(),
+        half(PREFACE),
+        PREFACE.to_vec(),
+        half(&settings),
+        settings.to_vec(),
+        half(&headers),
+        headers.to_vec(),
+    ]
+}
+
+/// Silence at any point of the handshake costs a connection's memory, and no time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_handshakes_hold_up_nobody() -> Result<()> {
+    let _load = Load::heavy()?;
+    let beginnings = beginnings();
+    let connections = u64::try_from(2 * LOITERERS * beginnings.len())?;
+    let allowed_kib = connections * CONNECTION_KIB + REST_KIB;
+    assert_bounded("slow handshakes", loiter, allowed_kib).await
+}
+
+async fn loiter(siege: &mut Siege) -> Result<Aftermath> {
+    let mut loiterers = Vec::new();
+    for url in siege.urls.clone() {
+        for beginning in beginnings() {
+            for _ in 0..LOITERERS {
+                let mut raw = Raw::connect(&url).await?;
+                raw.write(&beginning).await?;
+                loiterers.push(raw);
+            }
+        }
+    }
+    siege.hold().await?;
+    siege.end(loiterers).await
+}
+
+/// A handshake of one byte at a time is read, and is no reason to wait for anyone else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_byte_by_byte_holds_up_nobody() -> Result<()> {
+    let _load = Load::heavy()?;
+    let allowed_kib = u64::try_from(2 * LOITERERS)? * CONNECTION_KIB + REST_KIB;
+    assert_bounded("bytes one by one", dribble, allowed_kib).await
+}
+
+async fn dribble(siege: &mut Siege) -> Result<Aftermath> {
+    let mut dribblers = Vec::new();
+    for url in &siege.urls {
+        for _ in 0..LOITERERS {
+            dribblers.push(Raw::connect(url).await?);
+        }
+    }
+    let longest = beginnings().pop().unwrap_or_default();
+    for byte in longest {
+        for dribbler in &mut dribblers {
+            dribbler.write(&[byte]).await?;
+        }
+        for caller in &mut siege.callers {
+            caller.served(1).await?;
+        }
+    }
+    siege.end(dribblers).await
+}
+
+/// Ten thousand connections are served, each for the memory of one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_connections_hold_up_nobody() -> Result<()> {
+    let _load = Load::heavy()?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let allowed_kib = u64::try_from(CROWD)? * CONNECTION_KIB + REST_KIB;
+    assert_bounded("10,000 connections", crowd, allowed_kib).await
+}
+
+async fn crowd(siege: &mut Siege) -> Result<Aftermath> {
+    let [_, port] = siege.urls.clone();
+    let (half, _) = PREFACE.split_at(PREFACE.len() / 2);
+    let mut crowd = Vec::with_capacity(CROWD);
+    for number in 0..CROWD {
+        let host = u8::try_from(2 + number / CROWD_OF_ADDRESS)?;
+        let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, host));
+        let mut raw = Raw::connect_from(&port, Some(source)).await?;
+        raw.write(half).await?;
+        crowd.push(raw);
+    }
+    let pid = siege.agent.pid()?;
+    within("all connections to be accepted", async {
+        while process::descriptors(pid)? < CROWD {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    })
+    .await??;
+    siege.hold().await?;
+    siege.end(crowd).await
+}

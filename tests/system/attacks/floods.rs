@@ -1,0 +1,211 @@
+//! Frames without end.
+
+use anyhow::Result;
+use bytes::{BufMut, BytesMut};
+use taskstats_tests::http2::{Flags, Frame, Headers, Kind, Outcome, Raw};
+use taskstats_tests::load::Load;
+
+use super::{Aftermath, GET_PID, HELD, Siege, WATCH_EXITS, assert_bounded};
+
+/// Connections of each flood on each listener.
+const CONNECTIONS: usize = 10;
+/// Frames of a flood on each of them: 50,000 on a listener.
+const FRAMES: u32 = 5_000;
+/// What a flood may take at its worst, from one connection at a time.
+const ALLOWED_KIB: u64 = 8 * 1024;
+/// The longest frame that the agent takes.
+const LONGEST: usize = 16 * 1024;
+/// `SETTINGS_INITIAL_WINDOW_SIZE` of 0: the peer takes no byte of any answer.
+const NO_WINDOW: &[u8] = &[0, 4, 0, 0, 0, 0];
+/// Calls on a connection whose peer takes no answers: as many streams as the agent allows.
+const UNREAD_CALLS: u32 = 256;
+/// What such a call may hold in a debug build.
+const UNREAD_CALL_KIB: u64 = 10;
+/// Frames of a peer that reads nothing: their answers are more than what sockets hold on the way.
+const UNREAD_FRAMES: u32 = 1_000_000;
+
+/// Stream numbers of a client are odd.
+fn stream(index: u32) -> u32 {
+    2 * index + 1
+}
+
+fn begun(bytes: &mut BytesMut, stream: u32, path: &str) {
+    let headers = Headers::call(path);
+    Frame::new(Kind::Headers, stream, headers.bytes()).with(Flags::END_HEADERS).put(bytes);
+}
+
+fn resets(path: &'static str) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for index in 0..FRAMES {
+        begun(&mut bytes, stream(index), path);
+        Frame::new(Kind::RstStream, stream(index), &8_u32.to_be_bytes()).put(&mut bytes);
+    }
+    bytes
+}
+
+fn repeated(frame: &Frame<'_>, times: u32) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for _ in 0..times {
+        frame.put(&mut bytes);
+    }
+    bytes
+}
+
+/// Floods both listeners, connection by connection, and tells how many were ended.
+async fn flood(siege: &mut Siege, flood: &[u8]) -> Result<(usize, Aftermath)> {
+    let mut ended = 0;
+    for url in siege.urls.clone() {
+        for _ in 0..CONNECTIONS {
+            let mut raw = Raw::greeted(&url).await?;
+            ended += usize::from(raw.exchange(flood).await? == Outcome::Ended);
+        }
+    }
+    siege.hold().await?;
+    Ok((ended, siege.end(()).await?))
+}
+
+/// Has every connection of a flood ended by the agent.
+async fn assert_ended(name: &str, bytes: &[u8]) -> Result<()> {
+    let _load = Load::heavy()?;
+    let once = async |siege: &mut Siege| {
+        let (ended, aftermath) = flood(siege, bytes).await?;
+        assert_eq!(ended, 2 * CONNECTIONS, "{name}: a connection outlived it");
+        Ok(aftermath)
+    };
+    assert_bounded(name, once, ALLOWED_KIB).await
+}
+
+/// Has a flood of what is allowed read to its end.
+async fn assert_read(name: &str, bytes: &[u8]) -> Result<()> {
+    let _load = Load::heavy()?;
+    let once = async |siege: &mut Siege| {
+        let (ended, aftermath) = flood(siege, bytes).await?;
+        println!("{name}: {ended} of {} connections ended", 2 * CONNECTIONS);
+        Ok(aftermath)
+    };
+    assert_bounded(name, once, ALLOWED_KIB).await
+}
+
+/// Calls that are given up at once end the connection before they are many (CVE-2023-44487).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rapid_resets_end_their_connection() -> Result<()> {
+    assert_ended("rapid resets of calls", &resets(GET_PID)).await
+}
+
+/// So do streams of exits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rapid_resets_of_streams_end_their_connection() -> Result<()> {
+    assert_ended("rapid resets of streams", &resets(WATCH_EXITS)).await
+}
+
+/// Headers that never end, end the connection (CVE-2024-27316): long ones by their size, short ones by
+/// their number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_without_end_end_their_connection() -> Result<()> {
+    let long = Headers::default().with("x", &[b'x'; LONGEST - 16]);
+    let short = Headers::default().with("x", b"x");
+    for (name, more) in [
+        ("long CONTINUATIONs", long.bytes()),
+        ("short CONTINUATIONs", short.bytes()),
+        ("empty CONTINUATIONs", &[]),
+    ] {
+        let headers = Headers::call(GET_PID);
+        let mut bytes = BytesMut::new();
+        Frame::new(Kind::Headers, 1, headers.bytes()).put(&mut bytes);
+        let times = if more.len() > LONGEST / 2 { FRAMES / 100 } else { FRAMES };
+        bytes.put(repeated(&Frame::new(Kind::Continuation, 1, more), times));
+        assert_ended(name, &bytes).await?;
+    }
+    Ok(())
+}
+
+/// A list of headers above the limit is refused, however it is cut into frames.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oversize_headers_are_refused() -> Result<()> {
+    let headers = Headers::call(GET_PID).with("x", &[b'x'; 2 * LONGEST]);
+    let (first, rest) = headers.bytes().split_at(LONGEST);
+    let mut bytes = BytesMut::new();
+    for index in 0..FRAMES / 100 {
+        Frame::new(Kind::Headers, stream(index), first).put(&mut bytes);
+        let mut parts = rest.chunks(LONGEST).peekable();
+        while let Some(part) = parts.next() {
+            let flags = if parts.peek().is_none() { Flags::END_HEADERS } else { Flags::NONE };
+            Frame::new(Kind::Continuation, stream(index), part).with(flags).put(&mut bytes);
+        }
+    }
+    assert_read("oversize headers", &bytes).await
+}
+
+/// Frames that ask for nothing but an answer are answered one by one, or end the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pings_settings_and_empty_frames_are_only_read() -> Result<()> {
+    for (name, frame) in [
+        ("PINGs", Frame::new(Kind::Ping, 0, b"12345678")),
+        ("SETTINGS", Frame::new(Kind::Settings, 0, &[])),
+        ("WINDOW_UPDATEs", Frame::new(Kind::WindowUpdate, 0, &[0, 0, 0, 1])),
+    ] {
+        assert_read(name, &repeated(&frame, FRAMES)).await?;
+    }
+    let mut bytes = BytesMut::new();
+    begun(&mut bytes, stream(0), GET_PID);
+    bytes.put(repeated(&Frame::new(Kind::Data, stream(0), &[]), FRAMES));
+    assert_read("empty DATA", &bytes).await
+}
+
+/// Answers that a peer asks for and does not take are not piled up: neither by its windows, nor by its
+/// socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_takes_are_not_piled_up() -> Result<()> {
+    let _load = Load::heavy()?;
+    let calls = u64::try_from(2 * CONNECTIONS)? * u64::from(UNREAD_CALLS);
+    assert_bounded("no window", refuse_answers, calls * UNREAD_CALL_KIB).await?;
+    assert_bounded("no reading", read_nothing, ALLOWED_KIB).await
+}
+
+async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
+    let mut bytes = BytesMut::new();
+    for index in 0..UNREAD_CALLS {
+        begun(&mut bytes, stream(index), "/taskstats.v1.TaskstatsService/GetNode");
+        // An empty message: the whole request.
+        Frame::new(Kind::Data, stream(index), &[0; 5]).with(Flags::END_STREAM).put(&mut bytes);
+    }
+    let mut peers = Vec::new();
+    for url in siege.urls.clone() {
+        for _ in 0..CONNECTIONS {
+            let mut raw = Raw::greeted_with(&url, NO_WINDOW).await?;
+            raw.exchange(&bytes).await?;
+            peers.push(raw);
+        }
+    }
+    siege.hold().await?;
+    siege.end(peers).await
+}
+
+async fn read_nothing(siege: &mut Siege) -> Result<Aftermath> {
+    let pings = repeated(&Frame::new(Kind::Ping, 0, b"12345678"), UNREAD_FRAMES / 1000);
+    let mut peers = Vec::new();
+    for url in siege.urls.clone() {
+        let mut raw = Raw::greeted(&url).await?;
+        let write = async {
+            for _ in 0..1000 {
+                raw.write(&pings).await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            // The agent may end it, or read all: that is its choice.
+            _written = write => {}
+            // Or stop reading, until its answers are taken.
+            held = served(siege, HELD) => held?,
+        }
+        peers.push(raw);
+    }
+    siege.end(peers).await
+}
+
+async fn served(siege: &mut Siege, calls: u64) -> Result<()> {
+    for caller in &mut siege.callers {
+        caller.served(calls).await?;
+    }
+    Ok(())
+}

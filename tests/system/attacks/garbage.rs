@@ -1,0 +1,98 @@
+//! Bytes that are no HTTP/2, or almost.
+
+use anyhow::Result;
+use bytes::{BufMut, BytesMut};
+use taskstats_tests::chance::Chance;
+use taskstats_tests::http2::{Flags, Frame, Headers, Kind, PREFACE, Raw};
+use taskstats_tests::load::Load;
+
+use super::{Aftermath, GET_PID, Siege, WATCH_EXITS, assert_bounded};
+
+/// Connections of each kind on each listener.
+const CONNECTIONS: usize = 300;
+/// Bytes of noise at most.
+const NOISE: usize = 4096;
+/// Frames of a conversation.
+const FRAMES: usize = 12;
+/// What it may take at its worst.
+const ALLOWED_KIB: u64 = 8 * 1024;
+/// Any seed does.
+const SEED: u64 = 44_487;
+
+/// Noise, conversations with single bytes changed, and conversations cut short end their own
+/// connection and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_and_torn_frames_hurt_nobody_else() -> Result<()> {
+    let _load = Load::heavy()?;
+    let mut chance = Chance::new(SEED);
+    let once = async |siege: &mut Siege| babble(siege, &mut chance).await;
+    assert_bounded("garbage", once, ALLOWED_KIB).await
+}
+
+async fn babble(siege: &mut Siege, chance: &mut Chance) -> Result<Aftermath> {
+    for url in siege.urls.clone() {
+        for _ in 0..CONNECTIONS {
+            for bytes in [noise(chance), changed(chance), cut(chance)] {
+                let mut raw = Raw::connect(&url).await?;
+                // The agent may end it in the middle of this.
+                let _sent = raw.write(&bytes).await;
+                drop(raw.discarding());
+            }
+        }
+    }
+    siege.hold().await?;
+    siege.end(()).await
+}
+
+fn noise(chance: &mut Chance) -> Vec<u8> {
+    let mut bytes = if chance.below(2) == 0 { Vec::new() } else { PREFACE.to_vec() };
+    for _ in 0..chance.below(NOISE) {
+        bytes.push(byte(chance));
+    }
+    bytes
+}
+
+/// A conversation that a peer may have, all at once.
+fn conversation(chance: &mut Chance) -> Vec<u8> {
+    let mut bytes = BytesMut::from(PREFACE);
+    Frame::new(Kind::Settings, 0, &[]).put(&mut bytes);
+    let mut stream = 1;
+    for _ in 0..FRAMES {
+        let path = if chance.below(2) == 0 { GET_PID } else { WATCH_EXITS };
+        let headers = Headers::call(path);
+        let mut call = Frame::new(Kind::Headers, stream, headers.bytes());
+        call.flags = Flags::END_HEADERS;
+        match chance.below(4) {
+            0 => Frame::new(Kind::Ping, 0, b"12345678").put(&mut bytes),
+            1 => Frame::new(Kind::WindowUpdate, 0, &[0, 0, 1, 0]).put(&mut bytes),
+            2 => call.put(&mut bytes),
+            _ => {
+                call.put(&mut bytes);
+                let data = Frame::new(Kind::Data, stream, &[0, 0, 0, 0, 2, 8, 1]);
+                data.with(Flags::END_STREAM).put(&mut bytes);
+            }
+        }
+        stream += 2;
+    }
+    bytes.put_slice(&[]);
+    bytes.to_vec()
+}
+
+fn changed(chance: &mut Chance) -> Vec<u8> {
+    let mut bytes = conversation(chance);
+    for _ in 0..=chance.below(3) {
+        let place = PREFACE.len() + chance.below(bytes.len() - PREFACE.len());
+        bytes[place] = byte(chance);
+    }
+    bytes
+}
+
+fn cut(chance: &mut Chance) -> Vec<u8> {
+    let mut bytes = conversation(chance);
+    bytes.truncate(chance.below(bytes.len()));
+    bytes
+}
+
+fn byte(chance: &mut Chance) -> u8 {
+    u8::try_from(chance.below(256)).unwrap_or_default()
+}

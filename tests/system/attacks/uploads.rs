@@ -1,0 +1,101 @@
+//! Requests that are too long, come compressed, or never come to their end.
+
+use std::future::poll_fn;
+
+use anyhow::{Context, Result};
+use bytes::{BufMut, BytesMut};
+use taskstats_tests::agent::Agent;
+use taskstats_tests::client::connect;
+use taskstats_tests::deadline::within;
+use taskstats_tests::http2::{Flags, Frame, Headers, Kind, Raw};
+use taskstats_tests::load::Load;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::Request;
+use tonic::{Code, Status};
+
+use super::{Aftermath, GET_PID, Siege, assert_bounded};
+
+/// Connections on each listener.
+const CONNECTIONS: usize = 4;
+/// Calls on each: as many as the agent allows at once.
+const CALLS: u32 = 256;
+/// What is sent of each request, in one frame.
+const HALF: usize = 15 * 1024;
+/// What is announced: within the limit of a request, so that the agent waits for it.
+const ANNOUNCED: u32 = 60 * 1024;
+/// What a connection's calls may hold in all rounds together: the buffer of a request is doubled as it
+/// fills, and the allocator cannot use all of it again.
+const CONNECTION_KIB: u64 = 256 * 60;
+
+/// Requests that stop midway hold what was sent of them, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_stop_midway_hold_up_nobody() -> Result<()> {
+    let _load = Load::heavy()?;
+    let allowed_kib = u64::try_from(2 * CONNECTIONS)? * CONNECTION_KIB;
+    assert_bounded("half requests", stop_midway, allowed_kib).await
+}
+
+async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
+    let mut part = BytesMut::new();
+    part.put_u8(0);
+    part.put_u32(ANNOUNCED);
+    part.put_bytes(0, HALF);
+    let headers = Headers::call(GET_PID);
+    let mut peers = Vec::new();
+    for url in siege.urls.clone() {
+        for _ in 0..CONNECTIONS {
+            let mut raw = Raw::greeted(&url).await?;
+            for call in 0..CALLS {
+                let stream = 2 * call + 1;
+                let mut bytes = BytesMut::new();
+                let begin = Frame::new(Kind::Headers, stream, headers.bytes());
+                begin.with(Flags::END_HEADERS).put(&mut bytes);
+                Frame::new(Kind::Data, stream, &part).put(&mut bytes);
+                // Its answer says that there is room for more.
+                raw.exchange(&bytes).await?;
+            }
+            peers.push(raw);
+        }
+    }
+    siege.hold().await?;
+    siege.end(peers).await
+}
+
+/// Compression is not offered: whoever compresses is told so, and a message that says it is compressed
+/// by nothing is refused. There is nothing that a small message could grow to.
+#[tokio::test]
+async fn compressed_requests_are_refused() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    assert_eq!(answer(&agent, Some("gzip"), "\u{1}\0\0\0\0").await?, Code::Unimplemented);
+    assert_eq!(answer(&agent, None, "\u{1}\0\0\0\0").await?, Code::Internal);
+    // And the same call, uncompressed, is answered: pid 0 is refused by its name.
+    assert_eq!(answer(&agent, None, "\0\0\0\0\0").await?, Code::InvalidArgument);
+    Ok(())
+}
+
+/// A message that announces more than a request may have is refused before it is sent.
+#[tokio::test]
+async fn an_oversize_message_is_refused_by_its_header() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    assert_eq!(answer(&agent, None, "\0\u{7f}\0\0\0").await?, Code::OutOfRange);
+    Ok(())
+}
+
+/// The status of a call whose request is `message` to the byte.
+async fn answer(agent: &Agent, encoding: Option<&str>, message: &'static str) -> Result<Code> {
+    let mut channel = connect(&agent.url()).await?;
+    let mut request = Request::post(format!("http://localhost{GET_PID}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    if let Some(encoding) = encoding {
+        request = request.header("grpc-encoding", encoding);
+    }
+    within("a channel that is ready", poll_fn(|context| channel.poll_ready(context))).await??;
+    let call = channel.call(request.body(Body::new(message.to_owned()))?);
+    let response = within("an answer", call).await??;
+    let status = Status::from_header_map(response.headers()).context("no status")?;
+    Ok(status.code())
+}

@@ -1,0 +1,94 @@
+//! `taskstatsd capture`, and the trial of the running kernel, which takes one.
+
+use std::fs;
+
+use anyhow::Result;
+use taskstats_tests::binaries;
+use taskstats_tests::deadline::within;
+use taskstats_tests::load::Load;
+use taskstats_tests::peer::Peer;
+use tokio::process::Command;
+
+use crate::support::NO_SUCH_TASK;
+
+/// What a command that was called in the wrong way ends with.
+const USAGE: i32 = 2;
+/// What a command ends with that the kernel or the system refused.
+const REFUSED: i32 = 1;
+/// Takes the right to ask for accounts away from what it starts.
+const WITHOUT_NET_ADMIN: [&str; 4] = ["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
+
+/// What `tests/kernels` tries on other kernels holds on this one: queries, exits and a capture that a
+/// signal ends agree with another reading of the kernel's messages.
+#[tokio::test]
+async fn this_kernel_stands_the_trial_of_the_others() -> Result<()> {
+    // Alone: the trial compares every exit of the machine.
+    let _load = Load::heavy()?;
+    binaries::taskstatsd()?;
+    let folder = tempfile::tempdir_in(binaries::folder()?)?;
+    let mut guest = Command::new(binaries::guest()?);
+    guest.arg(folder.path()).env(binaries::PREBUILT, binaries::folder()?);
+    let output = within("the trial", guest.output()).await??;
+    let (stdout, stderr) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stdout.lines().last(), Some("passed"), "{stdout}");
+    assert_eq!(fs::read_dir(folder.path())?.count(), 0, "something was left behind");
+    Ok(())
+}
+
+/// Values that cannot be used are errors of usage that name their flag.
+#[tokio::test]
+async fn senseless_captures_are_refused() -> Result<()> {
+    let _load = Load::light()?;
+    for (arguments, named) in [
+        (&["--seconds", "0"][..], "--seconds 0"),
+        (&["--seconds", "86401"], "--seconds 86401"),
+        (&["--seconds", "1", "--cpus", "70000"], "--cpus"),
+        (&["--seconds", "1", "--pid", "many"], "--pid"),
+        (&["--seconds", "1", "--receive-buffer", "1KiB"], "--receive-buffer"),
+        (&[], "--seconds"),
+    ] {
+        let arguments = [&["capture"], arguments].concat();
+        let said = Peer::run(&binaries::taskstatsd()?, &arguments).await?;
+        assert_eq!(said.code, Some(USAGE), "{arguments:?}: {}", said.stderr);
+        assert!(said.stderr.contains(named), "{arguments:?}: {}", said.stderr);
+        assert_eq!(said.stdout, "");
+    }
+    Ok(())
+}
+
+/// A flag of the serving agent is not passed over.
+#[tokio::test]
+async fn a_flag_that_says_nothing_to_a_capture_is_refused() -> Result<()> {
+    let _load = Load::light()?;
+    let arguments = ["--max-watchers", "3", "capture", "--seconds", "1"];
+    let said = Peer::run(&binaries::taskstatsd()?, arguments).await?;
+    assert_eq!(said.code, Some(USAGE), "{}", said.stderr);
+    assert!(said.stderr.contains("--max-watchers"), "{}", said.stderr);
+    Ok(())
+}
+
+/// A capture that cannot be taken says why, and leaves no file; one that is there is not overwritten.
+#[tokio::test]
+async fn a_capture_that_cannot_be_taken_says_why() -> Result<()> {
+    let _load = Load::light()?;
+    let folder = tempfile::tempdir()?;
+    let (agent, path) = (binaries::taskstatsd()?, folder.path().join("capture"));
+    let (agent_text, path_text) = (agent.to_string_lossy(), path.to_string_lossy());
+    let capture = ["capture", "--seconds", "1", "--output", &path_text];
+    let nobody = NO_SUCH_TASK.to_string();
+    let said = Peer::run(&agent, [&capture[..], &["--pid", &nobody]].concat()).await?;
+    assert_eq!(said.code, Some(REFUSED));
+    assert!(said.stderr.contains(&nobody) && said.stderr.contains("ESRCH"), "{}", said.stderr);
+    let deprived = [&WITHOUT_NET_ADMIN[..], &[&*agent_text], &capture].concat();
+    let said = Peer::run("setpriv".as_ref(), deprived).await?;
+    assert_eq!(said.code, Some(REFUSED));
+    assert!(said.stderr.contains("CAP_NET_ADMIN"), "{}", said.stderr);
+    assert!(!path.exists());
+    fs::write(&path, "precious")?;
+    let said = Peer::run(&agent, capture).await?;
+    assert_eq!(said.code, Some(REFUSED));
+    assert!(said.stderr.contains("--output") && said.stderr.contains("exists"), "{}", said.stderr);
+    assert_eq!(fs::read_to_string(&path)?, "precious");
+    Ok(())
+}

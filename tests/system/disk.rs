@@ -1,0 +1,122 @@
+//! Folders that cannot be written, when the agent starts and when it ends.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use taskstats_proto::v1::{Cursor, LostStage, WatchExitsRequest};
+use taskstats_tests::agent::Launch;
+use taskstats_tests::client::connect;
+use taskstats_tests::follow::Follower;
+use taskstats_tests::load::Load;
+use taskstats_tests::manager::Manager;
+use taskstats_tests::mount::Tmpfs;
+use taskstats_tests::selection::Selection;
+use taskstats_tests::trail::Trail;
+use taskstats_tests::workload::Workload;
+use tonic::Code;
+
+use crate::crowd;
+
+/// Holds a page or two.
+const FULL_SOON: &str = "8k";
+/// Their history is larger.
+const EXITS: usize = 1000;
+/// What an agent takes that is started without more.
+const NO_ARGUMENTS: [&str; 0] = [];
+
+/// What an agent says that leaves nothing to the next one.
+const NOTHING_LEFT: &str = "nothing is left to the next run";
+
+/// A disk that is full at the end costs the hand-over, and is told: by the log, and to collectors by
+/// a loss. As soon as there is room, runs hand over again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_costs_one_hand_over() -> Result<()> {
+    let _load = Load::heavy()?;
+    let mut manager = Manager::new(NO_ARGUMENTS)?;
+    let disk = Tmpfs::mount(&manager.state_folder(), FULL_SOON)?;
+    assert_not_handed_over(&mut manager, "No space left").await?;
+    let left = fs::read_dir(manager.state_folder())?.count();
+    assert_eq!(left, 0, "half a file was left behind");
+    drop(disk);
+    assert_handed_over(&mut manager).await
+}
+
+/// So does a folder that was made read-only meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_state_folder_costs_one_hand_over() -> Result<()> {
+    let _load = Load::heavy()?;
+    let mut manager = Manager::new(NO_ARGUMENTS)?;
+    let disk = Tmpfs::mount(&manager.state_folder(), FULL_SOON)?;
+    disk.make_read_only()?;
+    assert_not_handed_over(&mut manager, "Read-only file system").await?;
+    drop(disk);
+    assert_handed_over(&mut manager).await
+}
+
+/// A socket in a folder that cannot be written is an error that names both.
+#[tokio::test]
+async fn a_read_only_runtime_folder_is_named() -> Result<()> {
+    let _load = Load::light()?;
+    let folder = tempfile::tempdir()?;
+    let disk = Tmpfs::mount(folder.path(), FULL_SOON)?;
+    disk.make_read_only()?;
+    let socket = folder.path().join("agent.sock");
+    let url = format!("unix://{}", socket.display());
+    let ending = Launch::new()?.arguments(["--listen", &url]).run().await?;
+    assert_eq!(ending.status.code(), Some(1), "{ending:?}");
+    for part in [url.as_str(), "Read-only file system"] {
+        assert!(ending.stderr.contains(part), "{}", ending.stderr);
+    }
+    assert!(!ending.stderr.contains("panicked"), "{}", ending.stderr);
+    Ok(())
+}
+
+/// Has a run end well that cannot leave anything, and the next one say so.
+async fn assert_not_handed_over(manager: &mut Manager, reason: &str) -> Result<()> {
+    manager.start().await?;
+    let trail = run_and_stop(manager).await?;
+    let stderr = manager.stderr()?;
+    assert!(stderr.contains(NOTHING_LEFT) && stderr.contains(reason), "{stderr}");
+    assert_eq!(manager.stored()?, [""; 0], "sockets without their file");
+    manager.start().await?;
+    let mut back = resume(manager, trail.cursor()).await?;
+    let ended = Workload::run(&["exit", "0"]).await?;
+    // The loss of the restart hides nothing: it stands before all that the new run saw.
+    while !back.trail().exits().iter().any(|exit| exit.pid == ended.pid) {
+        assert!(back.next().await?, "the stream ended");
+    }
+    let gap = back.trail().gaps().first().context("the restart was not told")?;
+    assert_eq!((gap.stage, gap.count), (LostStage::AgentRestart, None));
+    Ok(())
+}
+
+/// Has the run that is there hand over to another one.
+async fn assert_handed_over(manager: &mut Manager) -> Result<()> {
+    let trail = run_and_stop(manager).await?;
+    manager.start().await?;
+    let mut back = resume(manager, trail.cursor()).await?;
+    assert_eq!(back.started().instance_id, trail.instance(), "{}", manager.stderr()?);
+    let ended = Workload::run(&["exit", "0"]).await?;
+    back.exit_of(ended.pid).await?;
+    assert_eq!(back.trail().gaps(), []);
+    Ok(())
+}
+
+/// Makes more exits than the disk could hold, and has the agent end well.
+async fn run_and_stop(manager: &mut Manager) -> Result<Trail> {
+    let channel = connect(&manager.url()).await?;
+    let mut follower = Follower::open(&channel, Selection::EVERYTHING).await?;
+    for pid in crowd::churn(EXITS).await? {
+        follower.exit_of(pid).await?;
+    }
+    let (stopped, end) = tokio::join!(manager.stop(), follower.end());
+    assert!(stopped?.success(), "{}", manager.stderr()?);
+    assert_eq!(end?.code(), Code::Unavailable);
+    Ok(follower.leave().trail)
+}
+
+async fn resume(manager: &Manager, cursor: Cursor) -> Result<Follower> {
+    let request =
+        WatchExitsRequest { resume_after: Some(cursor), ..Selection::EVERYTHING.request() };
+    Follower::ask(&connect(&manager.url()).await?, Selection::EVERYTHING, request).await
+}

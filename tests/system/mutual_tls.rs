@@ -1,0 +1,112 @@
+//! Certificates of clients: whose are taken, whose are not, and what both sides say then.
+
+use anyhow::{Context, Result};
+use taskstats_tests::agent::Agent;
+use taskstats_tests::certificates::{Authority, Pair, Wanted};
+use taskstats_tests::client::{Client, connect_securely};
+use taskstats_tests::handshake::{Handshake, Version};
+use taskstats_tests::load::Load;
+use taskstats_tests::peer::Peer;
+use taskstats_tests::scene::{NAME, Scene};
+use taskstats_tests::tools;
+
+use crate::support::get_pid;
+
+/// A client with a certificate of the CA is served, also one in another language.
+#[tokio::test]
+async fn a_client_of_the_ca_is_served() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let agent = Agent::start_with(scene.mutual_flags()).await?;
+    let (ca, certificate, key) =
+        (scene.ca(), scene.files.argument("client.crt"), scene.files.argument("client.key"));
+    let flags = ["--ca", &ca, "--cert", &certificate, "--key", &key, "node"];
+    let said = scene.taskstatsctl(&agent, &flags).await?;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    assert!(said.stdout.contains("CN=the CA"), "{}", said.stdout);
+    let address = scene.address(&agent)?;
+    let method = "taskstats.v1.TaskstatsService/GetNode";
+    let flags = ["-cacert", &ca, "-cert", &certificate, "-key", &key, &address, method];
+    let said = Peer::run(&tools::grpcurl()?, flags).await?;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(said.stdout.contains("CERTIFICATE_USE_SERVER"), "{}", said.stdout);
+    Ok(())
+}
+
+/// A certificate that is not one of the CA for clients, now, lets nobody in, whatever version of TLS is
+/// spoken; and the agent's log says why.
+#[tokio::test]
+async fn a_certificate_that_is_not_right_lets_nobody_in() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let client = || Wanted::for_client("collector.example");
+    let sign = |wanted: Wanted| scene.authority.sign(&wanted);
+    for (pair, reason) in [
+        (None, "no certificate"),
+        (Some(Authority::new("another CA")?.sign(&client())?), "UnknownIssuer"),
+        (Some(Authority::new("the CA")?.sign(&client())?), "certificate is refused"),
+        (Some(client().self_signed()?), "UnknownIssuer"),
+        (Some(sign(client().expired())?), "expired"),
+        (Some(sign(client().not_yet_valid())?), "not valid yet"),
+        (Some(sign(Wanted::for_agent())?), "certificate is refused"),
+    ] {
+        assert_kept_out(&scene, pair.as_ref(), reason).await?;
+    }
+    Ok(())
+}
+
+async fn assert_kept_out(scene: &Scene, pair: Option<&Pair>, reason: &str) -> Result<()> {
+    let flags = [scene.mutual_flags(), vec!["--tls-min-version".to_owned(), "1.2".to_owned()]];
+    let agent = Agent::start_with(flags.concat()).await?;
+    let url = agent.listening_on("tcp://")?;
+    for version in [Version::V1_2, Version::V1_3] {
+        let handshake = Handshake::new(version, scene.authority.pem(), pair)?;
+        let refusal = handshake.let_in(&url).await.err().context("it was let in")?.to_string();
+        assert!(refusal.contains("received fatal alert"), "{reason}: {refusal}");
+    }
+    scene.failed_handshakes(&agent, 2).await?;
+    let log = agent.stderr()?;
+    assert!(log.contains(reason), "{reason} is not in {log}");
+    assert!(!log.contains("panicked"), "{log}");
+    Ok(())
+}
+
+/// The command line says which side refused, and what to do.
+#[tokio::test]
+async fn who_is_kept_out_learns_why() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let other = Authority::new("another CA")?.sign(&Wanted::for_client("stranger"))?;
+    scene.files.write_pair("stranger", &other)?;
+    let agent = Agent::start_with(scene.mutual_flags()).await?;
+    let said = scene.taskstatsctl(&agent, &["--ca", &scene.ca(), "node"]).await?;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("show one with --cert and --key"), "{}", said.stderr);
+    let (certificate, key) =
+        (scene.files.argument("stranger.crt"), scene.files.argument("stranger.key"));
+    let flags = ["--ca", &scene.ca(), "--cert", &certificate, "--key", &key, "node"];
+    let said = scene.taskstatsctl(&agent, &flags).await?;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("the agent refuses the certificate"), "{}", said.stderr);
+    Ok(())
+}
+
+/// Who is refused does not disturb those who are served.
+#[tokio::test]
+async fn refusals_disturb_nobody() -> Result<()> {
+    const REFUSALS: u64 = 50;
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let agent = Agent::start_with(scene.mutual_flags()).await?;
+    let url = agent.listening_on("tcp://")?;
+    let ca = scene.authority.pem();
+    let channel = connect_securely(&url, ca, Some(&scene.client), NAME).await?;
+    let stranger = Handshake::new(Version::V1_3, ca, None)?;
+    let mut client = Client::new(channel);
+    for _ in 0..REFUSALS {
+        assert!(stranger.let_in(&url).await.is_err());
+        get_pid(&mut client, std::process::id()).await?;
+    }
+    scene.failed_handshakes(&agent, REFUSALS).await?;
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Certificates that change under a running agent.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use anyhow::{Context, Result};
+use taskstats_tests::agent::Agent;
+use taskstats_tests::certificates::{Authority, Pair, Wanted};
+use taskstats_tests::client::{Client, connect, connect_securely};
+use taskstats_tests::deadline::within;
+use taskstats_tests::handshake::{Handshake, Version};
+use taskstats_tests::load::Load;
+use taskstats_tests::process;
+use taskstats_tests::scene::{NAME, Scene, until_node, until_tls};
+use taskstats_tests::watch::Watch;
+use taskstats_tests::workload::Workload;
+use tonic::transport::Channel;
+
+use crate::support::get_pid;
+
+/// How often certificates are swapped under load.
+const SWAPS: u32 = 1000;
+
+/// A folder of certificates as Kubernetes mounts a secret: links to links, of which one is swapped.
+struct Secret {
+    scene: Scene,
+    current: u32,
+}
+
+impl Secret {
+    fn new() -> Result<Self> {
+        let mut secret = Self { scene: Scene::new()?, current: 0 };
+        for name in ["tls.crt", "tls.key"] {
+            symlink(format!("..data/{name}"), secret.scene.files.path(name))?;
+        }
+        secret.swap()?;
+        Ok(secret)
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let path = |name: &str| self.scene.files.argument(name);
+        let (certificate, key, ca) = (path("tls.crt"), path("tls.key"), path("ca.crt"));
+        let listen = ["--listen", "tcp://127.0.0.1:0"];
+        let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--client-ca", &ca];
+        listen.iter().chain(&tls).map(|&word| word.to_owned()).collect()
+    }
+
+    /// Puts the next certificate in place, and returns the name that it alone has.
+    fn swap(&mut self) -> Result<String> {
+        let files = &self.scene.files;
+        let (old, new) = (format!("..{}", self.current), format!("..{}", self.current + 1));
+        self.current += 1;
+        let name = format!("number-{}.example", self.current);
+        let pair = self.scene.authority.sign(&Wanted::for_agent().and_name(&name))?;
+        fs::create_dir(files.path(&new))?;
+        fs::write(files.path(&new).join("tls.crt"), pair.certificate)?;
+        fs::write(files.path(&new).join("tls.key"), pair.key)?;
+        symlink(&new, files.path("..data_tmp"))?;
+        fs::rename(files.path("..data_tmp"), files.path("..data"))?;
+        if files.path(&old).exists() {
+            fs::remove_dir_all(files.path(&old))?;
+        }
+        Ok(name)
+    }
+}
+
+/// Waits until the agent uses the certificate with a name. Each question is a call on an open
+/// connection.
+async fn in_use(channel: &Channel, name: &str) -> Result<()> {
+    let uses = |names: &[String]| names.iter().any(|known| known == name);
+    until_node(channel, |node| node.certificates.iter().any(|it| uses(&it.dns_names))).await?;
+    Ok(())
+}
+
+/// A thousand swaps: no call on an open connection fails, the stream goes on, each new connection sees
+/// the certificate of its time.
+#[tokio::test]
+async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
+    let _load = Load::light()?;
+    let mut secret = Secret::new()?;
+    let (ca, client) = (secret.scene.authority.pem().to_owned(), secret.scene.client.clone());
+    let agent = Agent::start_with(secret.flags()).await?;
+    let url = agent.listening_on("tcp://")?;
+    let open = connect_securely(&url, &ca, Some(&client), NAME).await?;
+    let mut watch = Watch::everything(&open).await?;
+    let descriptors = process::descriptors(agent.pid()?)?;
+    for _ in 0..SWAPS {
+        let name = secret.swap()?;
+        in_use(&open, &name).await?;
+        drop(connect_securely(&url, &ca, Some(&client), &name).await?);
+    }
+    let ended = Workload::run(&["exit", "0"]).await?;
+    watch.exit_of(ended.pid).await?;
+    let tls = until_tls(&open, |_| true).await?;
+    assert_eq!((tls.reloads, tls.failed_reloads), (SWAPS.into(), 0), "{tls:?}");
+    assert_eq!(tls.failed_handshakes, 0, "{tls:?}");
+    within("closed connections to be gone", async {
+        while process::descriptors(agent.pid()?)? > descriptors {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    })
+    .await?
+}
+
+/// New files that make no pair are not used and told, in the log, to those who ask, and once; the
+/// connections and the certificate before stay. What is right again is used.
+#[tokio::test]
+async fn a_bad_new_file_keeps_the_old() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let agent = Agent::start_with(scene.mutual_flags()).await?;
+    let (url, ca) = (agent.listening_on("tcp://")?, scene.authority.pem());
+    let local = connect(&agent.url()).await?;
+    let open = connect_securely(&url, ca, Some(&scene.client), NAME).await?;
+    let next = scene.authority.sign(&Wanted::for_agent().and_name("next.example"))?;
+    scene.files.write("agent.crt", &next.certificate)?;
+    let tls = until_tls(&local, |tls| tls.failed_reloads == 1).await?;
+    assert!(tls.reload_error.contains("make no pair"), "{tls:?}");
+    assert_eq!(agent.stderr()?.matches("those before stay in use").count(), 1);
+    get_pid(&mut Client::new(open), std::process::id()).await?;
+    drop(connect_securely(&url, ca, Some(&scene.client), NAME).await?);
+    scene.files.write("agent.key", &next.key)?;
+    in_use(&local, "next.example").await?;
+    drop(connect_securely(&url, ca, Some(&scene.client), "next.example").await?);
+    let tls = until_tls(&local, |_| true).await?;
+    let expected = (1, 1, "");
+    assert_eq!((tls.reloads, tls.failed_reloads, tls.reload_error.as_str()), expected);
+    Ok(())
+}
+
+/// So are certificates that no client would accept, and files that are gone.
+#[tokio::test]
+async fn what_no_client_would_accept_is_not_used() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let agent = Agent::start_with(scene.flags()).await?;
+    let local = connect(&agent.url()).await?;
+    let sign = |wanted: Wanted| scene.authority.sign(&wanted);
+    let expired = sign(Wanted::for_agent().expired())?;
+    scene.files.write_pair("agent", &expired)?;
+    until_tls(&local, |tls| tls.reload_error.contains("expired at")).await?;
+    scene.files.write_pair("agent", &sign(Wanted::for_agent().not_yet_valid())?)?;
+    until_tls(&local, |tls| tls.reload_error.contains("not valid before")).await?;
+    fs::remove_file(scene.files.path("agent.crt"))?;
+    let tls = until_tls(&local, |tls| tls.reload_error.contains("No such file")).await?;
+    assert_eq!(tls.reloads, 0, "{tls:?}");
+    let good = sign(Wanted::for_agent().and_name("good.example"))?;
+    scene.files.write_pair("agent", &good)?;
+    in_use(&local, "good.example").await
+}
+
+/// Files are found again however they are replaced: written over, renamed over, each in a folder of its
+/// own, and with the folder itself.
+#[tokio::test]
+async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let files = &scene.files;
+    for folder in ["certs", "keys"] {
+        fs::create_dir(files.path(folder))?;
+    }
+    let put = |pair: &Pair| -> Result<()> {
+        files.write("certs/agent.crt", &pair.certificate)?;
+        files.write("keys/agent.key", &pair.key)?;
+        Ok(())
+    };
+    let sign = |name: &str| scene.authority.sign(&Wanted::for_agent().and_name(name));
+    put(&sign("first.example")?)?;
+    let (certificate, key) = (files.argument("certs/agent.crt"), files.argument("keys/agent.key"));
+    let flags = ["--listen", "tcp://127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
+    let agent = Agent::start_with(flags).await?;
+    let local = connect(&agent.url()).await?;
+
+    put(&sign("written.example")?)?;
+    in_use(&local, "written.example").await?;
+
+    let renamed = sign("renamed.example")?;
+    for (name, text) in [("keys/agent.key", renamed.key), ("certs/agent.crt", renamed.certificate)]
+    {
+        files.write("new", &text)?;
+        fs::rename(files.path("new"), files.path(name))?;
+    }
+    in_use(&local, "renamed.example").await?;
+
+    let moved = sign("moved.example")?;
+    fs::rename(files.path("certs"), files.path("certs.old"))?;
+    fs::create_dir(files.path("certs.new"))?;
+    files.write("certs.new/agent.crt", &moved.certificate)?;
+    files.write("keys/agent.key", &moved.key)?;
+    fs::rename(files.path("certs.new"), files.path("certs"))?;
+    in_use(&local, "moved.example").await?;
+
+    put(&sign("last.example")?)?;
+    in_use(&local, "last.example").await
+}
+
+/// A CA that is taken away keeps its clients out from then on; who is connected stays. Nobody comes
+/// back by resuming a session that began before.
+#[tokio::test]
+async fn a_ca_that_is_replaced_lets_in_no_more() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let agent = Agent::start_with(scene.mutual_flags()).await?;
+    let (url, ca) = (agent.listening_on("tcp://")?, scene.authority.pem().to_owned());
+    let open = connect_securely(&url, &ca, Some(&scene.client), NAME).await?;
+    // Keeps what a server gives to resume by.
+    let old = Handshake::new(Version::V1_3, &ca, Some(&scene.client))?;
+    drop(old.let_in(&url).await?);
+
+    let other = Authority::new("another CA")?;
+    let newcomer = other.sign(&Wanted::for_client("newcomer"))?;
+    scene.files.write("ca.crt", other.pem())?;
+    until_node(&open, |node| node.certificates.iter().any(|it| it.subject == "CN=another CA"))
+        .await?;
+
+    let refusal = old.let_in(&url).await.err().context("the old CA still lets in")?.to_string();
+    assert!(refusal.contains("received fatal alert"), "{refusal}");
+    Handshake::new(Version::V1_3, &ca, Some(&newcomer))?.let_in(&url).await?;
+    get_pid(&mut Client::new(open), std::process::id()).await?;
+    Ok(())
+}
+
+/// A certificate that ends within days is told at start.
+#[tokio::test]
+async fn an_end_that_is_near_is_told() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let wanted = Wanted::for_agent().ending_in(std::time::Duration::from_secs(3 * 24 * 60 * 60));
+    scene.files.write_pair("agent", &scene.authority.sign(&wanted)?)?;
+    let agent = Agent::start_with(scene.flags()).await?;
+    let log = agent.stderr()?;
+    assert!(log.contains("expires at") && log.contains("renew it"), "{log}");
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! An agent that lacks descriptors, CPUs or memory.
+
+use anyhow::{Context, Result};
+use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::caller::Caller;
+use taskstats_tests::cgroup::MemoryGroup;
+use taskstats_tests::client::{connect, service};
+use taskstats_tests::cpus;
+use taskstats_tests::follow::Follower;
+use taskstats_tests::http2::Raw;
+use taskstats_tests::kernel::Witness;
+use taskstats_tests::load::Load;
+use taskstats_tests::process::{self, Vitals};
+use taskstats_tests::selection::Selection;
+use taskstats_tests::span::{Span, booked, sent};
+use taskstats_tests::watch::Watch;
+use taskstats_tests::workload::Workload;
+
+use crate::crowd;
+use crate::support::{get_pid, refusal_in};
+
+/// As `ulimit -n 64` would.
+const FEW_DESCRIPTORS: [&str; 2] = ["prlimit", "--nofile=64"];
+/// More connections than that.
+const CONNECTIONS: usize = 100;
+/// Answers to a caller who was there before.
+const ANSWERS: u64 = 200;
+
+/// Exits on each CPU.
+const EXITS: usize = 10_000;
+
+/// Room for exits, MiB.
+const HISTORY_MIB: u64 = 8;
+/// What the agent may hold beside them, MiB: its program, of which a debug build has much, and a few
+/// watchers' connections.
+const REST_MIB: u64 = 8;
+/// Threads that exit: twice what the history holds.
+const HISTORY_EXITS: usize = 120_000;
+
+/// Without descriptors the agent serves whom it knows, turns away the rest without spinning, and is
+/// as before when descriptors come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
+    let _load = Load::heavy()?;
+    let agent = Launch::new()?
+        .listen_privately()
+        .arguments(["--grace-period", "0s"])
+        .wrapped(FEW_DESCRIPTORS)
+        .start()
+        .await?;
+    let pid = agent.pid()?;
+    let channel = connect(&agent.url()).await?;
+    // What is opened once is opened now.
+    drop(Watch::everything(&channel).await?);
+    get_pid(&mut service(&agent.url()).await?, pid).await?;
+    crowd::counters(&agent.url()).await?;
+    process::rests(pid).await?;
+    let before = Vitals::begin(pid)?;
+
+    let mut caller = Caller::start(&agent.url()).await?;
+    let mut crowd = Vec::new();
+    for _ in 0..CONNECTIONS {
+        // The kernel takes them all; the agent cannot.
+        crowd.push(Raw::connect(&agent.url()).await?);
+    }
+    caller.served(ANSWERS).await?;
+    let refusal = refusal_in(Watch::everything(&channel).await)?;
+    println!("a watcher without descriptors: {refusal:?}");
+    caller.stop().await?;
+    process::rests(pid).await?;
+    println!("without descriptors: {before}, then {}", Vitals::of(pid)?);
+    let stderr = agent.stderr()?;
+    assert!(stderr.contains("accepting a connection failed"), "{stderr}");
+
+    drop(crowd);
+    process::lets_go(pid, before.descriptors).await?;
+    get_pid(&mut service(&agent.url()).await?, pid).await?;
+    let mut watch = Watch::everything(&channel).await?;
+    let ended = Workload::run(&["exit", "0"]).await?;
+    watch.exit_of(ended.pid).await?;
+    drop(watch);
+    process::lets_go(pid, before.descriptors).await?;
+    let after = Vitals::of(pid)?;
+    assert!(after.threads <= before.threads, "{before} became {after}");
+    assert!(!agent.stderr()?.contains("panicked"), "{}", agent.stderr()?);
+    Ok(())
+}
+
+/// On one CPU, which it shares with those that it watches, received and lost are what was sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_on_one_cpu_accounts_for_every_exit() -> Result<()> {
+    let _load = Load::heavy()?;
+    let cpus = cpus::online()?;
+    let one = cpus.first().context("no CPU")?.to_string();
+    let mut witness = Witness::open(&cpus)?;
+    let agent = Launch::new()?.listen_privately().wrapped(["taskset", "-c", &one]).start().await?;
+    let mut watch = Watch::everything(&connect(&agent.url()).await?).await?;
+    let begin = marks(&mut watch, &cpus).await?;
+    crowd::churn(EXITS * cpus.len()).await?;
+    let end = marks(&mut watch, &cpus).await?;
+    let spans = cpus.iter().zip(begin.into_iter().zip(end));
+    let spans: Vec<_> = spans.map(|(cpu, (begin, end))| Span { cpu: *cpu, begin, end }).collect();
+    let told = booked(&watch, &spans)?;
+    println!("on one CPU: {told:?}");
+    assert_eq!(told.total(), sent(&witness.take()?, &spans)?, "{told:?}");
+    assert!(told.received > 0, "{told:?}");
+    watch.ledger()?.ensure_settled()
+}
+
+async fn marks(watch: &mut Watch, cpus: &[u32]) -> Result<Vec<u32>> {
+    let mut marks = Vec::new();
+    for cpu in cpus {
+        marks.push(watch.settled_mark(*cpu).await?);
+    }
+    Ok(marks)
+}
+
+/// A history that fills and is overwritten stays in the memory that was meant for it, so that a limit
+/// close above it does not kill the agent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_above_the_history_kills_nobody() -> Result<()> {
+    let _load = Load::heavy()?;
+    let group = MemoryGroup::new("history", (HISTORY_MIB + REST_MIB) << 20)?;
+    let mut agent = Launch::new()?
+        .listen_privately()
+        .arguments(["--history-bytes", &format!("{HISTORY_MIB}MiB")])
+        .wrapped(group.wrapper())
+        .start()
+        .await?;
+    fill(&agent).await?;
+    let vitals = Vitals::of(agent.pid()?)?;
+    println!("a full history: {vitals}; the group held {} KiB", group.peak()? / 1024);
+    assert_eq!(group.kills()?, 0);
+    assert!(agent.stop().await?.success());
+    Ok(())
+}
+
+/// Makes more exits than the history holds, while one reads them and another one does not.
+async fn fill(agent: &Agent) -> Result<()> {
+    let mut witness = Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
+    let stalled = Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
+    let mut followers = [stalled];
+    crowd::churn_watched(&mut witness, HISTORY_EXITS).await?;
+    crowd::catch_up(&mut witness, &mut followers).await?;
+    crowd::reconcile(witness.trail(), &followers)?;
+    let overtaken = !followers[0].trail().gaps().is_empty();
+    assert!(overtaken, "the history never overflowed");
+    Ok(())
+}
