@@ -93,7 +93,7 @@ impl Bench {
 
 impl Measurement {
     /// Everything, in the order in which it is run.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Lost,
         Self::Idle,
         Self::Exits,
