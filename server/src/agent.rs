@@ -21,7 +21,7 @@ use tonic_health::server::HealthReporter;
 use self::begin::Begun;
 use self::switch::enable_delay_accounting;
 use self::watchdog::{Guard, Watchdog, misplaced};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, KernelChoice};
 use crate::exits::{self, Exits, WatchError};
 use crate::handover::{Handover, StoredSocket};
 use crate::inherit::Inherited;
@@ -33,6 +33,7 @@ use crate::sandbox::SandboxError;
 use crate::security::Callers;
 use crate::security::tls::{Reloader, TlsError};
 use crate::serve::Server;
+use crate::taskstats::sim::SimKernel;
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
@@ -101,6 +102,9 @@ pub enum StartError {
     /// The machine told too little about itself.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The simulated kernel did not start.
+    #[error("starting the simulated kernel failed: {0}")]
+    Simulation(#[source] io::Error),
     /// There is no TLS with the certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -144,21 +148,17 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 impl Agent {
-    /// Binds all listeners and prepares to ask the running kernel. Listeners among `inherited`, which
+    /// Binds all listeners and prepares to ask the kernel that the configuration names. Listeners among `inherited`, which
     /// the service manager passed, stand for those of the configuration.
     ///
     /// # Errors
     /// [`StartError`], with nothing left behind.
-    pub async fn bind(config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
-        let kernel = LinuxKernel::new(config.reader.receive_buffer)?;
-        let kernel = match config.ignore_known_bad_kernel {
-            true => kernel.ignoring_known_bugs(),
-            false => kernel,
-        };
-        Self::bind_with(config, inherited, Arc::new(kernel)).await
+    pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
+        let kernel = open_kernel(&mut config)?;
+        Self::bind_with(config, inherited, kernel).await
     }
 
-    /// Binds all listeners, for another kernel than the running one.
+    /// Binds all listeners, for any kernel.
     ///
     /// # Errors
     /// As [`Agent::bind`].
@@ -173,7 +173,7 @@ impl Agent {
         let (stored, passed) = sort_inherited(inherited);
         let listeners = bind_listeners(&config, passed).await?;
         let certificates = load_certificates(&config)?;
-        let mut node = Node::read(config.node_name.clone())?;
+        let mut node = Node::read(config.node_name.clone())?.running_on(&*kernel)?;
         node.tls = certificates.as_ref().map(Reloader::tls);
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
@@ -330,6 +330,25 @@ impl Ending {
         match handover.leave(&self.node.instance_id, self.exits.stop_and_keep()) {
             Ok(()) => tracing::info!("left sockets and history to the next run"),
             Err(error) => tracing::warn!(%error, "nothing is left to the next run"),
+        }
+    }
+}
+
+/// Opens the kernel that the configuration names, and takes down how large receive buffers it grants.
+fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
+    let receive_buffer = &mut config.reader.receive_buffer;
+    match config.kernel {
+        KernelChoice::Linux => {
+            let kernel = LinuxKernel::new(*receive_buffer)?;
+            Ok(Arc::new(match config.ignore_known_bad_kernel {
+                true => kernel.ignoring_known_bugs(),
+                false => kernel,
+            }))
+        }
+        KernelChoice::Sim(spec) => {
+            let kernel = SimKernel::prepare(spec, *receive_buffer);
+            *receive_buffer = spec.granted(*receive_buffer);
+            Ok(Arc::new(kernel))
         }
     }
 }

@@ -7,7 +7,7 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries;
 use taskstats_tests::client::{Client, connect, service};
 use taskstats_tests::deadline::within;
-use taskstats_tests::http2::{Raw, frame};
+use taskstats_tests::http2::{Frame, Kind, Raw};
 use taskstats_tests::load::Load;
 use taskstats_tests::refusal::Refusal;
 use taskstats_tests::user::User;
@@ -55,7 +55,7 @@ async fn connections_have_a_limit() -> Result<()> {
     get_pid(&mut first, 1).await?;
     let mut second = service(&agent.url()).await?;
     get_pid(&mut second, 1).await?;
-    let frames = Raw::connect(&agent.socket()).await?.to_end().await?;
+    let frames = Raw::connect(&agent.url()).await?.to_end().await?;
     assert_eq!(frames, [0; 0], "a connection too many");
     get_pid(&mut first, 1).await?;
     assert_eq!(count(&mut first, Limit::Connections).await?, 1);
@@ -83,7 +83,7 @@ async fn a_share_is_left_for_others() -> Result<()> {
     assert_busy(&refusal, "--principal-share");
     let mut second = service(&agent.url()).await?;
     get_pid(&mut second, 1).await?;
-    assert_eq!(Raw::connect(&agent.socket()).await?.to_end().await?, [0; 0], "the third of a user");
+    assert_eq!(Raw::connect(&agent.url()).await?.to_end().await?, [0; 0], "the third of a user");
     let url = agent.url();
     let watch = ["--target", &url, "watch", "--number", "1", "--last", "1"];
     Workload::run(&["exit", "0"]).await?;
@@ -222,10 +222,9 @@ async fn connections_without_calls_are_closed() -> Result<()> {
     let agent = Agent::start_with(["--idle-timeout", "1s"]).await?;
     let channel = connect(&agent.url()).await?;
     let mut watch = Watch::everything(&channel).await?;
-    let mut idle = Raw::connect(&agent.socket()).await?;
-    idle.begin().await?;
-    let silent = Raw::connect(&agent.socket()).await?;
-    assert!(idle.to_end().await?.contains(&frame::GOAWAY));
+    let idle = Raw::greeted(&agent.url()).await?;
+    let silent = Raw::connect(&agent.url()).await?;
+    assert!(idle.to_end().await?.contains(&(Kind::GoAway as u8)));
     // It never spoke HTTP/2, so it cannot be told in it.
     silent.to_end().await?;
     let ended = Workload::run(&["exit", "0"]).await?;
@@ -241,19 +240,18 @@ async fn rapid_resets_end_their_connection() -> Result<()> {
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, 1).await?;
-    let mut raw = Raw::connect(&agent.socket()).await?;
-    raw.begin().await?;
+    let mut raw = Raw::greeted(&agent.url()).await?;
     let reset = async {
         for number in 0..RESETS {
             let stream = 2 * number + 1;
-            raw.request(stream).await?;
-            raw.send(frame::RST_STREAM, 0, stream, &[0, 0, 0, 8]).await?;
+            raw.begin(stream, "/").await?;
+            raw.send(Frame::new(Kind::RstStream, stream, &[0, 0, 0, 8])).await?;
         }
         Ok::<_, anyhow::Error>(())
     };
     // The agent may be done with it before all are sent.
     let _sent = reset.await;
-    assert!(raw.to_end().await?.contains(&frame::GOAWAY));
+    assert!(raw.to_end().await?.contains(&(Kind::GoAway as u8)));
     get_pid(&mut client, 1).await?;
     assert_eq!(count(&mut client, Limit::Protocol).await?, 1);
     Ok(())
@@ -265,10 +263,9 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
     let _load = Load::light()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
-    let mut raw = Raw::connect(&agent.socket()).await?;
-    raw.begin().await?;
-    raw.send(frame::HEADERS, 0, 1, &[]).await?;
-    let flood = async { while raw.send(frame::CONTINUATION, 0, 1, &[]).await.is_ok() {} };
+    let mut raw = Raw::greeted(&agent.url()).await?;
+    raw.send(Frame::new(Kind::Headers, 1, &[])).await?;
+    let flood = async { while raw.send(Frame::new(Kind::Continuation, 1, &[])).await.is_ok() {} };
     within("the end of the flood", flood).await?;
     get_pid(&mut client, 1).await?;
     assert_eq!(count(&mut client, Limit::Protocol).await?, 1);
@@ -280,9 +277,8 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
 async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
     let _load = Load::light()?;
     let mut agent = Agent::start_with(["--drain-timeout", "1h"]).await?;
-    let silent = Raw::connect(&agent.socket()).await?;
-    let mut idle = Raw::connect(&agent.socket()).await?;
-    idle.begin().await?;
+    let silent = Raw::connect(&agent.url()).await?;
+    let idle = Raw::greeted(&agent.url()).await?;
     get_pid(&mut service(&agent.url()).await?, 1).await?;
     agent.signal(Signal::SIGTERM)?;
     assert!(agent.ended().await?.success());

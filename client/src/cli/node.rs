@@ -42,10 +42,12 @@ fn compact(node: &GetNodeResponse) -> String {
     let refused: u64 = counters.refused.iter().map(|refused| refused.count).sum();
     let since = node.delay_accounting_since.as_ref().map_or_else(String::new, rfc3339);
     let started = node.started_at.as_ref().map_or_else(String::new, rfc3339);
+    let simulated =
+        simulated(node).map_or_else(String::new, |spec| format!(" simulated={}", word(spec)));
     format!(
         "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
          delay_accounting={} delay_accounting_since={} agent={} instance_id={} started_at={} watchable={} received={} \
-         delivered={} lost={lost} unexplained_gaps={} watchers={} refused={refused}\n",
+         delivered={} lost={lost} unexplained_gaps={} watchers={} refused={refused}{simulated}\n",
         word(&node.node_name),
         word(&node.boot_id),
         word(&node.kernel_release),
@@ -79,10 +81,16 @@ fn machine(node: &GetNodeResponse, look: &Look) -> Section {
         .row("name", escaped(&node.node_name))
         .row("boot id", escaped(&node.boot_id))
         .row("kernel", escaped(&node.kernel_release))
+        .known("simulated", simulated(node).map(escaped))
         .row("taskstats version", node.taskstats_version)
         .row("possible CPUs", escaped(&node.possible_cpus))
         .row("online CPUs", escaped(&node.online_cpus))
         .row("delay accounting", delays)
+}
+
+/// What is simulated, if it is.
+fn simulated(node: &GetNodeResponse) -> Option<&str> {
+    Some(node.simulated_kernel.as_str()).filter(|spec| !spec.is_empty())
 }
 
 fn agent(node: &GetNodeResponse, look: &Look) -> Section {

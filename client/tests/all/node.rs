@@ -67,6 +67,7 @@ fn node() -> GetNodeResponse {
             landlock_version: 0,
             gaps: vec!["no landlock".to_owned()],
         }),
+        simulated_kernel: String::new(),
     }
 }
 
@@ -143,4 +144,15 @@ async fn a_node_tells_since_when_delays_are_accounted() {
     let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;
     let pair = " delay_accounting=on delay_accounting_since=2026-11-22T14:07:09";
     assert!(text(&compact).contains(pair), "{}", text(&compact));
+}
+
+/// A node whose kernel is invented says so, and no other does.
+#[tokio::test]
+async fn a_simulated_kernel_is_labelled() {
+    let simulated = GetNodeResponse { simulated_kernel: "sim:cpus=4".to_owned(), ..node() };
+    let agent = Agent::start(Script { node: simulated, ..Script::default() });
+    let table = run(&agent, &["node"]).await.stdout;
+    assert!(text(&table).contains("  simulated           sim:cpus=4\n"), "{}", text(&table));
+    let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;
+    assert!(text(&compact).contains(" simulated=sim:cpus=4\n"), "{}", text(&compact));
 }

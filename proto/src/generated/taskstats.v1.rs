@@ -556,6 +556,10 @@ pub struct GetNodeResponse {
     /// turned on, or later. Absent unless `delay_accounting` is `DELAY_ACCOUNTING_ON`.
     #[prost(message, optional, tag = "14")]
     pub delay_accounting_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// What is simulated, such as `sim:cpus=4,rate=100,…`, if the agent serves an invented kernel: then
+    /// no task, account or exit is real. Empty for the real kernel.
+    #[prost(string, tag = "15")]
+    pub simulated_kernel: ::prost::alloc::string::String,
     /// The certificates that TCP listeners are secured with now: the agent's own, then the CAs of its
     /// clients. Empty without TLS.
     #[prost(message, repeated, tag = "16")]

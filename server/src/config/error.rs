@@ -66,6 +66,12 @@ pub enum ConfigError {
     /// A flag says nothing to a capture.
     #[error("--{0} is a setting of the serving agent, and says nothing to a capture; leave it out")]
     NotForCapture(String),
+    /// What is simulated has no sockets to hand over.
+    #[error(
+        "--state-dir cannot be used with --kernel sim: simulated sockets end with the agent, so that \
+         there is nothing to hand over; leave one of them out"
+    )]
+    SimulatedState,
     /// Two listeners are the same.
     #[error("{0} is given twice as a listener")]
     Twice(ListenAddress),

@@ -4,6 +4,7 @@ mod args;
 mod capture;
 mod command;
 mod error;
+mod kernel;
 mod limits;
 mod policy;
 mod sandbox;
@@ -19,6 +20,7 @@ pub use self::args::Args;
 pub use self::capture::CaptureArgs;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
+pub use self::kernel::{KernelChoice, KernelChoiceError};
 pub use self::limits::LimitArgs;
 pub use self::policy::PolicyArgs;
 pub use self::sandbox::{Sandbox, SandboxArgs};
@@ -45,6 +47,8 @@ const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
 /// A configuration that the agent can run with.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which kernel is served.
+    pub kernel: KernelChoice,
     /// Where to listen.
     pub listen: Vec<ListenAddress>,
     /// How exits are taken.
@@ -118,7 +122,11 @@ impl TryFrom<Args> for Config {
         if let Some(folder) = args.state_dir.as_ref().filter(|folder| !folder.is_dir()) {
             return Err(ConfigError::StateDir(folder.clone()));
         }
+        if args.state_dir.is_some() && args.kernel != KernelChoice::Linux {
+            return Err(ConfigError::SimulatedState);
+        }
         Ok(Self {
+            kernel: args.kernel,
             listen: args.listen,
             reader: ReaderConfig {
                 pace: args.pace,

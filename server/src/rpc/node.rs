@@ -13,7 +13,7 @@ use crate::readiness::Verdict;
 use crate::sandbox::{self, InForce};
 use crate::security::tls::Tls;
 use crate::security::{Callers, Limit, Refused, Resource};
-use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since, TaskId};
+use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -22,6 +22,9 @@ const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
 const STATISTICS: &str = "/proc/stat";
 /// A new random UUID at each reading.
 const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
+
+/// What stands for the release of a kernel that has none.
+const SIMULATED_RELEASE: &str = "simulated";
 
 /// Facts that stay the same as long as the agent runs.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub struct Node {
     pub tls: Option<Arc<Tls>>,
     /// When the machine started, since 1970, as far as procfs tells.
     booted_at: Option<Duration>,
+    /// What is simulated; empty for a real kernel.
+    pub simulated_kernel: String,
     /// The kernel's struct version, once it was asked.
     version: OnceLock<u16>,
 }
@@ -69,8 +74,20 @@ impl Node {
             sandbox: sandbox::in_force(),
             tls: None,
             booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default()),
+            simulated_kernel: String::new(),
             version: OnceLock::new(),
         })
+    }
+
+    /// Says so if the kernel is simulated. It is no release, and each run is a boot of its own.
+    ///
+    /// # Errors
+    /// When procfs is not mounted.
+    pub fn running_on(self, kernel: &dyn Kernel) -> Result<Self, NodeError> {
+        let Some(simulated_kernel) = kernel.simulated() else { return Ok(self) };
+        let boot_id = read(RANDOM_UUID)?;
+        let kernel_release = SIMULATED_RELEASE.to_owned();
+        Ok(Self { simulated_kernel, boot_id, kernel_release, ..self })
     }
 
     /// The version of `struct taskstats` that the kernel speaks.
@@ -78,7 +95,7 @@ impl Node {
         if let Some(version) = self.version.get() {
             return Ok(*version);
         }
-        let version = kernel.query(TaskId::Pid(std::process::id()))?.version;
+        let version = kernel.version()?;
         Ok(*self.version.get_or_init(|| version))
     }
 
@@ -118,6 +135,7 @@ impl Node {
             tls: self.tls.as_deref().map(certificates::counts),
             delay_accounting_since: self.accounted_since(delays).map(timestamp),
             sandbox: Some(describe_sandbox(&self.sandbox)),
+            simulated_kernel: self.simulated_kernel.clone(),
         }
     }
 }

@@ -103,6 +103,17 @@ impl Raw {
         self.writer.write_all(bytes).await
     }
 
+    /// Sends one frame.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Raw::write`].
+    pub async fn send(&mut self, frame: Frame<'_>) -> io::Result<()> {
+        let mut bytes = BytesMut::new();
+        frame.put(&mut bytes);
+        self.write(&bytes).await
+    }
+
     /// Begins a call, with a body that follows or is never sent.
     ///
     /// # Errors
@@ -110,10 +121,7 @@ impl Raw {
     /// As in [`Raw::write`].
     pub async fn begin(&mut self, stream: u32, path: &str) -> io::Result<()> {
         let headers = Headers::call(path);
-        let frame = Frame::new(Kind::Headers, stream, headers.bytes());
-        let mut bytes = BytesMut::new();
-        frame.with(Flags::END_HEADERS).put(&mut bytes);
-        self.write(&bytes).await
+        self.send(Frame::new(Kind::Headers, stream, headers.bytes()).with(Flags::END_HEADERS)).await
     }
 
     /// Reads frames until one of this type, and returns its payload.
@@ -160,6 +168,22 @@ impl Raw {
     /// It does not.
     pub async fn ended(&mut self) -> Result<()> {
         within("the connection's end", drain(&mut self.reader)).await
+    }
+
+    /// Reads until the agent ends the connection; returns the types of the frames it sent.
+    ///
+    /// # Errors
+    ///
+    /// It does not end it.
+    pub async fn to_end(mut self) -> Result<Vec<u8>> {
+        within("the connection's end", async {
+            let mut types = Vec::new();
+            while let Ok((type_of, _)) = read_frame(&mut self.reader).await {
+                types.push(type_of);
+            }
+            types
+        })
+        .await
     }
 
     /// Reads whatever comes, in a task of its own, and returns the half to write to.

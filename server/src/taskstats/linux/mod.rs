@@ -8,15 +8,15 @@ mod raw;
 mod self_test;
 mod system;
 
-use std::io;
 use std::sync::OnceLock;
 
 pub use self::namespaces::Placement;
-pub use self::raw::{MessageSink, RawListener};
+pub use self::raw::RawListener;
 
 use self::accounting::Switch;
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
+use super::reply::{failed, refused};
 use super::wire::FAMILY;
 use super::{
     Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, KnownBad, Listener, Namespace,
@@ -184,19 +184,6 @@ impl Kernel for LinuxKernel {
         }
         Ok(Box::new(listener))
     }
-}
-
-/// Says what a failed request means.
-fn refused(operation: &'static str, errno: i32) -> KernelError {
-    match errno {
-        libc::EPERM => KernelError::NotPermitted { operation },
-        _ => failed(operation, io::Error::from_raw_os_error(errno)),
-    }
-}
-
-/// Wraps what a system call said.
-fn failed(operation: &'static str, source: io::Error) -> KernelError {
-    KernelError::System { operation, source }
 }
 
 #[cfg(test)]
