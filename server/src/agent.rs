@@ -1,5 +1,7 @@
 //! From a configuration to a running agent, and to its end.
 
+mod begin;
+mod confine;
 mod switch;
 mod watchdog;
 
@@ -16,15 +18,18 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use self::begin::Begun;
 use self::switch::enable_delay_accounting;
-use self::watchdog::{AlwaysWatch, Guard, Watchdog, misplaced};
+use self::watchdog::{Guard, Watchdog, misplaced};
 use crate::config::{Config, ConfigError, KernelChoice};
 use crate::exits::{self, Exits, WatchError};
-use crate::handover::{self, Handover, Predecessor, StoredSocket};
+use crate::handover::{Handover, StoredSocket};
 use crate::inherit::Inherited;
 use crate::listen::{BindError, Incoming, Listener, Security};
-use crate::readiness::{Keeper, Readiness};
+use crate::notify;
+use crate::readiness::Readiness;
 use crate::rpc::{Node, NodeError, Service};
+use crate::sandbox::SandboxError;
 use crate::security::Callers;
 use crate::security::tls::{Reloader, TlsError};
 use crate::serve::Server;
@@ -33,26 +38,23 @@ use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
 const WHOLE_AGENT: &str = "";
-/// Set by a service manager that speaks `sd_notify(3)`.
-const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// The longest drain while sockets wait for a successor: nobody reads them meanwhile.
 const HANDOVER_DRAIN: Duration = Duration::from_secs(1);
 /// Threads beside the event loop, for calls whose kernel time grows with what they ask for.
 const BLOCKING_THREADS: usize = 4;
 
-/// An agent with bound listeners, which does not serve yet.
+/// An agent with bound listeners, which does not serve yet, and has no thread but the caller's.
 #[derive(Debug)]
 pub struct Agent {
     listeners: Vec<Listener>,
     /// Of TCP listeners, unless these are plaintext.
     certificates: Option<Reloader>,
     kernel: Arc<dyn Kernel>,
-    exits: Arc<Exits>,
-    node: Arc<Node>,
+    node: Node,
     handover: Option<Handover>,
-    keeper: Keeper,
-    readiness: Readiness,
-    always_watch: Option<AlwaysWatch>,
+    /// Sockets that an earlier run left.
+    stored: Vec<StoredSocket>,
+    always_watch: Option<Cpumask>,
     config: Config,
 }
 
@@ -112,6 +114,9 @@ pub enum StartError {
     /// A descriptor that the service manager passed may not be listened on.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Rights could not be given up.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The CPUs to always listen to are no CPUs.
     #[error("--always-watch: {0}")]
     AlwaysWatch(#[source] CpumaskError),
@@ -172,54 +177,34 @@ impl Agent {
         node.tls = certificates.as_ref().map(Reloader::tls);
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
-        if handover.is_some() && std::env::var_os(NOTIFY_SOCKET).is_none() {
+        if handover.is_some() && !notify::is_heard() {
             tracing::warn!("--state-dir has no effect without a service manager");
         }
-        let predecessor = predecessor(handover.as_ref(), stored);
+        if let Err(error) = notify::connect() {
+            tracing::warn!(%error, "the service manager cannot be reached");
+        }
         if config.enable_delay_accounting {
             enable_delay_accounting(&*kernel);
         }
-        let exits = start_exits(&config, &kernel, &mut node, predecessor)?;
-        let (keeper, readiness) = Keeper::start(Arc::clone(&kernel)).await;
-        if let (true, Err(error)) = (config.fail_fast, readiness.verdict()) {
-            return Err(StartError::FailFast(error));
-        }
-        let mut always_watch = always_watch.map(AlwaysWatch::new);
-        if let Some(wanted) = &mut always_watch
-            && readiness.verdict().is_ok()
-            && let Err(error) = wanted.claim(&exits).await
-            && config.fail_fast
-        {
-            return Err(error.into());
-        }
-        Ok(Self {
-            listeners,
-            certificates,
-            kernel,
-            exits: Arc::new(exits),
-            node: Arc::new(node),
-            handover,
-            keeper,
-            readiness,
-            always_watch,
-            config,
-        })
+        Ok(Self { listeners, certificates, kernel, node, handover, stored, always_watch, config })
     }
 
-    /// Serves until [`Running::drain`].
+    /// Takes up what an earlier run left, and serves until [`Running::drain`].
     ///
     /// # Errors
-    /// When the contract's descriptors cannot be served.
-    pub async fn serve(self) -> Result<Running, StartError> {
+    /// When exits cannot be taken, or the contract's descriptors cannot be served.
+    pub async fn serve(mut self) -> Result<Running, StartError> {
         self.log_start();
+        let Begun { exits, keeper, readiness, always_watch } = self.begin().await?;
+        let node = Arc::new(self.node);
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
         let watchdog = Watchdog {
-            keeper: self.keeper,
-            readiness: self.readiness.clone(),
-            exits: Arc::clone(&self.exits),
+            keeper,
+            readiness: readiness.clone(),
+            exits: Arc::clone(&exits),
             health: health.clone(),
-            always_watch: self.always_watch,
+            always_watch,
         };
         let (tls, certificates) = (self.config.tls.clone(), self.certificates.as_ref());
         let Config { policy, redaction, limits, connection, .. } = self.config;
@@ -231,9 +216,9 @@ impl Agent {
         });
         let service = Service::new(
             self.kernel,
-            Arc::clone(&self.exits),
-            Arc::clone(&self.node),
-            self.readiness.clone(),
+            Arc::clone(&exits),
+            Arc::clone(&node),
+            readiness.clone(),
             Arc::clone(&callers),
         );
         let longest = connection.size.request;
@@ -248,10 +233,10 @@ impl Agent {
             serving: tokio::spawn(server.run(incoming, stop.clone())),
             reloading: self.certificates.map(|certificates| tokio::spawn(certificates.run())),
             stop,
-            exits: self.exits,
-            node: self.node,
+            exits,
+            node,
             handover: self.handover,
-            readiness: self.readiness,
+            readiness,
             watchdog: Some(watchdog.start().await),
             health,
             fail_fast: self.config.fail_fast,
@@ -260,6 +245,7 @@ impl Agent {
     }
 
     fn log_start(&self) {
+        self.log_rights();
         for listener in &self.listeners {
             match listener.address() {
                 Ok(address) => tracing::info!("listening on {address}"),
@@ -293,7 +279,7 @@ impl Running {
         let end = Ending {
             exits: Arc::clone(&self.exits),
             node: Arc::clone(&self.node),
-            handover: self.handover.take().filter(|_| std::env::var_os(NOTIFY_SOCKET).is_some()),
+            handover: self.handover.take().filter(|_| notify::is_heard()),
         };
         let timeout = match end.handover {
             Some(_) => self.drain_timeout.min(HANDOVER_DRAIN),
@@ -365,7 +351,7 @@ fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
             }))
         }
         KernelChoice::Sim(spec) => {
-            let kernel = SimKernel::start(spec, *receive_buffer).map_err(StartError::Simulation)?;
+            let kernel = SimKernel::prepare(spec, *receive_buffer);
             *receive_buffer = spec.granted(*receive_buffer);
             Ok(Arc::new(kernel))
         }
@@ -410,39 +396,6 @@ async fn bind_listeners(
 fn load_certificates(config: &Config) -> Result<Option<Reloader>, TlsError> {
     let tls = config.tls.as_ref();
     tls.map(|tls| Reloader::start(tls.files.clone(), tls.min_version)).transpose()
-}
-
-/// What an earlier run left, or `None` with a word why it cannot be used.
-fn predecessor(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<Predecessor> {
-    let Some(handover) = handover else {
-        handover::discard(stored);
-        return None;
-    };
-    handover.take(stored).unwrap_or_else(|error| {
-        tracing::warn!(%error, "what an earlier run left is not taken up; cursors of it are void");
-        None
-    })
-}
-
-/// Goes on where the predecessor stopped, under its instance id, or begins anew.
-fn start_exits(
-    config: &Config,
-    kernel: &Arc<dyn Kernel>,
-    node: &mut Node,
-    predecessor: Option<Predecessor>,
-) -> Result<Exits, exits::StartError> {
-    let (reader, history_bytes) = (config.reader, config.history_bytes);
-    if let Some(Predecessor { instance_id, kept }) = predecessor {
-        match Exits::resume(Arc::clone(kernel), reader, history_bytes, kept) {
-            Ok(exits) => {
-                tracing::info!(instance_id, "going on where an earlier run stopped");
-                node.instance_id = instance_id;
-                return Ok(exits);
-            }
-            Err(error) => tracing::warn!(%error, "what an earlier run left cannot be taken up"),
-        }
-    }
-    Exits::start(Arc::clone(kernel), reader, history_bytes)
 }
 
 /// Both versions of the protocol: callers in the field still speak only the older one.

@@ -38,6 +38,7 @@ mod replaying;
 mod restarting;
 mod resuming;
 mod rotation;
+mod sandbox;
 mod shutdown;
 mod simulated;
 mod soak;

@@ -7,8 +7,11 @@ use super::stats::Section;
 use super::text::{escaped, word};
 use super::time::rfc3339;
 use super::units;
-use crate::proto::{Counters, ExitsState, History, Limit};
+use crate::proto::{Counters, ExitsState, History, Limit, Sandbox};
 use crate::{Client, DelayAccounting, GetNodeResponse, LostStage};
+
+/// More than this are not told by name: it is nearly all of them.
+const MANY_CAPABILITIES: usize = 4;
 
 pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure> {
     let node = client.node().await?;
@@ -29,6 +32,7 @@ fn table(node: &GetNodeResponse, look: &Look) -> String {
     sections.extend(node.counters.as_ref().map(counters));
     sections.extend(node.history.as_ref().map(history));
     sections.extend(certificates::sections(node, look));
+    sections.extend(node.sandbox.as_ref().map(sandbox));
     sections.iter().map(|section| section.text(look.palette)).collect()
 }
 
@@ -156,6 +160,26 @@ fn history(history: &History) -> Section {
         return section.row("exits", "none");
     }
     section.row("exits", format!("{} to {}", history.first_sequence, history.last_sequence))
+}
+
+fn sandbox(sandbox: &Sandbox) -> Section {
+    let yes_no = |yes| if yes { "yes" } else { "no" };
+    let capabilities = match sandbox.capabilities.len() {
+        0 => "none".to_owned(),
+        1..=MANY_CAPABILITIES => escaped(&sandbox.capabilities.join(", ")).into_owned(),
+        count => format!("{count} of them"),
+    };
+    let landlock = match sandbox.landlock_version {
+        0 => "no".to_owned(),
+        version => format!("yes, version {version}"),
+    };
+    let section = Section::new("Rights")
+        .row("user and group", format!("{}:{}", sandbox.uid, sandbox.gid))
+        .row("capabilities", capabilities)
+        .row("no new privileges", yes_no(sandbox.no_new_privs))
+        .row("calls filtered", yes_no(sandbox.seccomp))
+        .row("files restricted", landlock);
+    sandbox.gaps.iter().fold(section, |section, gap| section.row("missing", escaped(gap)))
 }
 
 fn accounting(state: DelayAccounting) -> &'static str {

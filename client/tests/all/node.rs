@@ -58,6 +58,15 @@ fn node() -> GetNodeResponse {
             failed_handshakes: 4,
         }),
         delay_accounting_since: None,
+        sandbox: Some(Sandbox {
+            uid: 65534,
+            gid: 65534,
+            capabilities: vec!["net_admin".to_owned()],
+            no_new_privs: true,
+            seccomp: true,
+            landlock_version: 0,
+            gaps: vec!["no landlock".to_owned()],
+        }),
         simulated_kernel: String::new(),
     }
 }
@@ -104,6 +113,13 @@ TLS since it started
   reloads             1
   failed reloads      2
   files are not used  --tls-cert /a.crt has no CERTIFICATE
+Rights
+  user and group      65534:65534
+  capabilities        net_admin
+  no new privileges   yes
+  calls filtered      yes
+  files restricted    no
+  missing             no landlock
 ";
     assert_eq!(text(&run(&agent, &["node"]).await.stdout), expected);
     let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
-use super::{Command, KernelChoice, LimitArgs, PolicyArgs, TlsArgs};
+use super::{Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs};
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
 
@@ -109,6 +109,10 @@ pub struct Args {
     /// Name of this node in answers; the host name by default.
     #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
     pub node_name: Option<String>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would stand in the help text")]
+    pub sandbox: SandboxArgs,
 
     /// The kernel to serve: linux, or sim[:KEY=VALUE,...], a simulated one with invented tasks, which
     /// needs no rights.

@@ -7,6 +7,7 @@ mod error;
 mod kernel;
 mod limits;
 mod policy;
+mod sandbox;
 mod tls;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use self::error::ConfigError;
 pub use self::kernel::{KernelChoice, KernelChoiceError};
 pub use self::limits::LimitArgs;
 pub use self::policy::PolicyArgs;
+pub use self::sandbox::{Sandbox, SandboxArgs};
 pub use self::tls::{TlsArgs, TlsConfig};
 
 use crate::exits::ReaderConfig;
@@ -79,6 +81,8 @@ pub struct Config {
     pub fail_fast: bool,
     /// Overrides the host name.
     pub node_name: Option<String>,
+    /// What is given up.
+    pub sandbox: Sandbox,
 }
 
 impl Config {
@@ -143,6 +147,7 @@ impl TryFrom<Args> for Config {
             ignore_known_bad_kernel: args.ignore_known_bad_kernel,
             fail_fast: args.fail_fast,
             node_name: args.node_name,
+            sandbox: Sandbox::try_from(args.sandbox)?,
         })
     }
 }

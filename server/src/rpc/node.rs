@@ -10,6 +10,7 @@ use super::certificates;
 use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
 use crate::readiness::Verdict;
+use crate::sandbox::{self, InForce};
 use crate::security::tls::Tls;
 use crate::security::{Callers, Limit, Refused, Resource};
 use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since};
@@ -38,6 +39,8 @@ pub struct Node {
     pub instance_id: String,
     /// When it began, since 1970.
     pub started_at: Duration,
+    /// What the process may do.
+    pub sandbox: InForce,
     /// What TCP listeners are secured with.
     pub tls: Option<Arc<Tls>>,
     /// When the machine started, since 1970, as far as procfs tells.
@@ -68,6 +71,7 @@ impl Node {
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            sandbox: sandbox::in_force(),
             tls: None,
             booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default()),
             simulated_kernel: String::new(),
@@ -130,6 +134,7 @@ impl Node {
             certificates: self.tls.as_deref().map(certificates::in_use).unwrap_or_default(),
             tls: self.tls.as_deref().map(certificates::counts),
             delay_accounting_since: self.accounted_since(delays).map(timestamp),
+            sandbox: Some(describe_sandbox(&self.sandbox)),
             simulated_kernel: self.simulated_kernel.clone(),
         }
     }
@@ -143,6 +148,18 @@ fn exits_state(verdict: &Verdict) -> v1::ExitsState {
             reason: error.to_string(),
             fix: error.fix().to_owned(),
         },
+    }
+}
+
+fn describe_sandbox(sandbox: &InForce) -> v1::Sandbox {
+    v1::Sandbox {
+        uid: sandbox.uid,
+        gid: sandbox.gid,
+        capabilities: sandbox.capabilities.clone(),
+        no_new_privs: sandbox.no_new_privs,
+        seccomp: sandbox.seccomp,
+        landlock_version: sandbox.landlock,
+        gaps: sandbox.gaps.iter().map(ToString::to_string).collect(),
     }
 }
 

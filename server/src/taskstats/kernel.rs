@@ -158,6 +158,15 @@ impl fmt::Display for Namespace {
 
 /// Answers for live tasks and tells exits: the real kernel, or a simulated one.
 pub trait Kernel: fmt::Debug + Send + Sync {
+    /// Starts the threads that the kernel takes in this process, if it takes any. Until then, the
+    /// process may have a single one.
+    ///
+    /// # Errors
+    /// When the system starts no thread.
+    fn begin(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The account of a live task or group.
     ///
     /// # Errors

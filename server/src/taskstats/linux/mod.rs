@@ -19,8 +19,8 @@ use self::query::QuerySockets;
 use super::reply::{failed, refused};
 use super::wire::FAMILY;
 use super::{
-    Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, KnownBad, Listener, SelfTest, Stats,
-    TaskId,
+    Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, KnownBad, Listener, Namespace,
+    SelfTest, Stats, TaskId,
 };
 use crate::netlink::resolve_family;
 
@@ -45,6 +45,8 @@ pub struct LinuxKernel {
     release: String,
     /// Why the kernel must not be asked.
     bug: Option<&'static KnownBad>,
+    /// Where this process is, which stays the same as long as it lives.
+    misplaced: Option<Namespace>,
 }
 
 impl LinuxKernel {
@@ -71,6 +73,7 @@ impl LinuxKernel {
             receive_buffer,
             bug: KnownBad::of(&release),
             release,
+            misplaced: namespaces::misplaced(),
         })
     }
 
@@ -112,7 +115,9 @@ impl LinuxKernel {
     /// Opens a listener whose slots fit this kernel's longest message: a task's and a group's record.
     fn new_listener(&self) -> Result<LinuxListener, KernelError> {
         let family = self.family()?;
-        namespaces::check()?;
+        if let Some(namespace) = self.misplaced {
+            return Err(KernelError::WrongNamespace { namespace });
+        }
         let one_record = self.queries.reply(family, TaskId::Pid(std::process::id()))?.len();
         let possible = self.possible_cpus().to_string();
         LinuxListener::new(family, possible, self.receive_buffer, 2 * one_record)

@@ -48,8 +48,8 @@ pub struct SimKernel {
     shared: Arc<Shared>,
     spec: Spec,
     possible: Cpumask,
-    /// Moves the time on; `None` where the owner does.
-    clock: Option<Clock>,
+    /// Moves the time on once it has begun; `None` where the owner does.
+    clock: Mutex<Option<Clock>>,
 }
 
 /// What a kernel shares with its listeners and its clock.
@@ -75,14 +75,22 @@ enum Time {
 impl SimKernel {
     /// Begins a machine whose time passes as real time does.
     ///
-    /// `receive_buffer` is the size of each CPU's receive buffer, in bytes; it is less where all of
-    /// them together would take more than 1 GiB, because they lie in this process.
-    ///
     /// # Errors
     /// When the system starts no thread.
     pub fn start(spec: Spec, receive_buffer: usize) -> io::Result<Self> {
+        let kernel = Self::prepare(spec, receive_buffer);
+        kernel.begin()?;
+        Ok(kernel)
+    }
+
+    /// Prepares a machine whose time passes as real time does from [`Kernel::begin`] on.
+    ///
+    /// `receive_buffer` is the size of each CPU's receive buffer, in bytes; it is less where all of
+    /// them together would take more than 1 GiB, because they lie in this process.
+    #[must_use]
+    pub fn prepare(spec: Spec, receive_buffer: usize) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut kernel = Self::new(World::booted(spec, now), receive_buffer, Time::Real);
+        let kernel = Self::new(World::booted(spec, now), receive_buffer, Time::Real);
         tracing::warn!(
             "the kernel is simulated: tasks, accounts and exits are invented (sim:{spec})"
         );
@@ -92,8 +100,7 @@ impl SimKernel {
             granted,
             "receive buffers lie in the agent's own memory"
         );
-        kernel.clock = Some(Clock::start(Arc::clone(&kernel.shared))?);
-        Ok(kernel)
+        kernel
     }
 
     /// Begins a machine whose time passes when [`World::advance`] says so, and whose listeners never
@@ -110,7 +117,7 @@ impl SimKernel {
         // The kernel doubles what is asked for.
         let limit = 2 * spec.granted(receive_buffer);
         let shared = Arc::new(Shared { world, waiting, limit, time });
-        Self { shared, spec, possible, clock: None }
+        Self { shared, spec, possible, clock: Mutex::new(None) }
     }
 
     /// The machine, for as long as it is held.
@@ -174,6 +181,14 @@ impl Shared {
 }
 
 impl Kernel for SimKernel {
+    fn begin(&self) -> io::Result<()> {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.time == Time::Real && clock.is_none() {
+            *clock = Some(Clock::start(Arc::clone(&self.shared))?);
+        }
+        Ok(())
+    }
+
     fn query(&self, id: TaskId) -> Result<Stats, KernelError> {
         let reply = self.world().query(id);
         match reply {
@@ -269,7 +284,8 @@ impl ExitSink for Probe {
 
 impl Drop for SimKernel {
     fn drop(&mut self) {
-        let Some(clock) = self.clock.take() else { return };
+        let clock = self.clock.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(clock) = clock else { return };
         clock.stop();
         let Report { exits, sent, unmade, .. } = self.world().report();
         tracing::info!(exits, sent, unmade, "the simulated kernel ends");
