@@ -14,7 +14,7 @@ use crate::support::{counters, end_all, mark, start_churn};
 /// Collectors.
 const HERD: usize = 500;
 /// Leaves room for them.
-const ARGUMENTS: [&str; 2] = ["--max-watchers", "600"];
+const ARGUMENTS: [&str; 4] = ["--max-watchers", "600", "--principal-share", "100"];
 /// Exits on each CPU while nobody is there to read them.
 const EXITS: usize = 500;
 /// How often all of them come back.

@@ -6,8 +6,8 @@ mod floods;
 mod garbage;
 mod uploads;
 
-use anyhow::Result;
-use taskstats_proto::v1::GetNodeRequest;
+use anyhow::{Context, Result};
+use taskstats_proto::v1::{GetNodeRequest, Limit};
 use taskstats_tests::agent::Agent;
 use taskstats_tests::caller::Caller;
 use taskstats_tests::client::service;
@@ -28,11 +28,12 @@ const GET_PID: &str = "/taskstats.v1.TaskstatsService/GetPid";
 /// Path of the stream, which costs the agent most to open.
 const WATCH_EXITS: &str = "/taskstats.v1.TaskstatsService/WatchExits";
 
-/// An agent with a unix socket and a port, and a well-behaved caller on each.
+/// An agent with a unix socket and a port, which attackers come by as root and from another address,
+/// and a well-behaved caller, whose address is its own.
 struct Siege {
     agent: Agent,
     urls: [String; 2],
-    callers: Vec<Caller>,
+    caller: Option<Caller>,
     before: Vitals,
 }
 
@@ -44,8 +45,9 @@ struct Aftermath {
 }
 
 impl Siege {
-    async fn begin() -> Result<Self> {
-        let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
+    async fn begin(limits: &[&str]) -> Result<Self> {
+        let arguments = [&["--insecure", "--listen", "tcp://127.0.0.1:0"], limits].concat();
+        let agent = Agent::start_with(arguments).await?;
         let urls = [agent.listening_on("unix://")?, agent.listening_on("tcp://")?];
         for url in &urls {
             let mut caller = Caller::start(url).await?;
@@ -56,32 +58,39 @@ impl Siege {
         }
         process::rests(agent.pid()?).await?;
         let before = Vitals::begin(agent.pid()?)?;
-        Ok(Self { agent, urls, callers: Vec::new(), before })
+        Ok(Self { agent, urls, caller: None, before })
     }
 
-    /// Has the callers begin.
+    /// Has the caller begin.
     async fn call(&mut self) -> Result<()> {
-        for url in &self.urls {
-            self.callers.push(Caller::start(url).await?);
-        }
+        let [_, port] = &self.urls;
+        self.caller = Some(Caller::start(port).await?);
         Ok(())
     }
 
-    /// Has the callers served while the attackers hold on to what they have.
+    /// Has the caller answered so often.
+    async fn served(&mut self, calls: u64) -> Result<()> {
+        self.caller.as_mut().context("nobody calls")?.served(calls).await
+    }
+
+    /// Has the caller served while the attackers hold on to what they have.
     async fn hold(&mut self) -> Result<()> {
-        for caller in &mut self.callers {
-            caller.served(HELD).await?;
-        }
-        Ok(())
+        self.served(HELD).await
+    }
+
+    /// How often callers ran into a limit.
+    async fn refused(&self, limit: Limit) -> Result<u64> {
+        let [_, port] = &self.urls;
+        let node = service(port).await?.get_node(GetNodeRequest {}).await?.into_inner();
+        let counters = node.counters.context("no counters")?;
+        let refused = counters.refused.iter().find(|refused| refused.limit() == limit);
+        Ok(refused.map_or(0, |refused| refused.count))
     }
 
     /// Sees that every call was answered, that the agent rests although `attackers` are still there,
     /// and that it lets go of them when they go.
     async fn end<T>(&mut self, attackers: T) -> Result<Aftermath> {
-        let mut answered = 0;
-        for caller in self.callers.drain(..) {
-            answered += caller.stop().await?;
-        }
+        let answered = self.caller.take().context("nobody calls")?.stop().await?;
         let pid = self.agent.pid()?;
         process::rests(pid).await?;
         drop(attackers);
@@ -114,10 +123,20 @@ impl Aftermath {
 /// taken than one of them is allowed.
 async fn assert_bounded(
     attack: &str,
+    once: impl AsyncFnMut(&mut Siege) -> Result<Aftermath>,
+    allowed_kib: u64,
+) -> Result<()> {
+    assert_bounded_with(&[], attack, once, allowed_kib).await
+}
+
+/// Does so with other limits than the agent has by itself.
+async fn assert_bounded_with(
+    limits: &[&str],
+    attack: &str,
     mut once: impl AsyncFnMut(&mut Siege) -> Result<Aftermath>,
     allowed_kib: u64,
 ) -> Result<()> {
-    let mut siege = Siege::begin().await?;
+    let mut siege = Siege::begin(limits).await?;
     for _ in 0..ROUNDS {
         siege.call().await?;
         let aftermath = once(&mut siege).await?;

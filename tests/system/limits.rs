@@ -238,7 +238,7 @@ async fn rapid_resets_end_their_connection() -> Result<()> {
         for number in 0..RESETS {
             let stream = 2 * number + 1;
             raw.begin(stream, "/").await?;
-            raw.send(Frame::new(Kind::RstStream, stream, &[0, 0, 0, 8])).await?;
+            raw.send(&Frame::new(Kind::RstStream, stream, &[0, 0, 0, 8])).await?;
         }
         Ok::<_, anyhow::Error>(())
     };
@@ -257,8 +257,9 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let mut raw = Raw::greeted(&agent.url()).await?;
-    raw.send(Frame::new(Kind::Headers, 1, &[])).await?;
-    let flood = async { while raw.send(Frame::new(Kind::Continuation, 1, &[])).await.is_ok() {} };
+    raw.send(&Frame::new(Kind::Headers, 1, &[])).await?;
+    let more = Frame::new(Kind::Continuation, 1, &[]);
+    let flood = async { while raw.send(&more).await.is_ok() {} };
     within("the end of the flood", flood).await?;
     get_pid(&mut client, 1).await?;
     assert_eq!(count(&mut client, Limit::Protocol).await?, 1);

@@ -244,7 +244,8 @@ impl History {
             let passed = inner.evicted.selected(selection);
             let missed = passed.since(position.passed);
             let exact = !inner.evicted.unwatched_since(position.next, selection);
-            let (first_at, last_at) = (position.at, inner.evicted_at);
+            // The clock may have been set back meanwhile.
+            let (first_at, last_at) = (position.at.min(inner.evicted_at), inner.evicted_at);
             *position = Position { next: inner.first(), passed, at: last_at };
             if !exact || missed != Selected::default() {
                 let count = exact.then_some(missed.exits + missed.lost);

@@ -74,9 +74,10 @@ impl Intake {
         self.listened = true;
     }
 
-    /// Begins a drain.
-    pub(super) fn begin(&mut self) {
-        self.now = wall_clock();
+    /// Begins a drain, at a time since 1970. The clock of the wall may have been set back or forward
+    /// since the last one: it only dates exits and losses, and nothing waits by it.
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.now = now;
     }
 
     /// Says that the drain which runs has left nothing behind.
@@ -171,7 +172,9 @@ impl ExitSink for Intake {
         let losses = self.losses.entry(cpu).or_default();
         let pending = losses.pending.get_or_insert(new);
         pending.count += count;
-        pending.last_at = self.now;
+        // A clock that was set back must not make a loss end before it began.
+        pending.first_at = pending.first_at.min(self.now);
+        pending.last_at = pending.last_at.max(self.now);
     }
 }
 
@@ -179,5 +182,55 @@ impl Losses {
     /// When the next loss may be told; `None` for at once.
     fn due(&self) -> Option<Instant> {
         self.told_at.map(|told_at| told_at + LOSS_INTERVAL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn intake() -> Intake {
+        Intake::new(Arc::new(History::new(1 << 20, 1)), Arc::default())
+    }
+
+    /// A loss that a step of the clock lies in: its interval stays one, and holds both times.
+    #[test]
+    fn a_loss_across_a_step_of_the_clock_ends_after_it_began() {
+        let noon = 12 * HOUR;
+        for stepped in [noon - HOUR, noon + HOUR] {
+            let mut intake = intake();
+            intake.begin(noon);
+            intake.left_nothing();
+            intake.begin(stepped);
+            intake.dropped(0, 3);
+            let loss = intake.losses[&0].pending.unwrap();
+            assert_eq!((loss.first_at, loss.last_at), (noon.min(stepped), stepped));
+            intake.begin(noon);
+            intake.dropped(0, 4);
+            let loss = intake.losses[&0].pending.unwrap();
+            assert_eq!((loss.first_at, loss.last_at), (noon.min(stepped), noon.max(stepped)));
+            assert_eq!(loss.count, 7);
+        }
+    }
+
+    /// A loss that waits is due by the monotonic clock, however the other one is set.
+    #[test]
+    fn a_step_of_the_clock_delays_no_loss() {
+        let (noon, started) = (12 * HOUR, Instant::now());
+        let mut intake = intake();
+        intake.begin(noon);
+        intake.dropped(0, 1);
+        intake.end(started);
+        assert!(intake.losses[&0].pending.is_none(), "the first one is told at once");
+        intake.begin(noon - HOUR);
+        intake.dropped(0, 1);
+        intake.end(started);
+        assert_eq!(intake.next_loss(), Some(started + LOSS_INTERVAL));
+        intake.begin(noon + HOUR);
+        intake.end(started + LOSS_INTERVAL);
+        assert!(intake.losses[&0].pending.is_none(), "it was due");
+        assert_eq!(intake.next_sequence(), 3);
     }
 }

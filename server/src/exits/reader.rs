@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::counters::Counters;
 use super::history::History;
-use super::intake::Intake;
+use super::intake::{Intake, wall_clock};
 use super::pacer::Pacer;
 use super::registry::Registry;
 use crate::taskstats::{Cpumask, Depth, KeptSocket, Kernel, KernelError, Listener, Wake};
@@ -221,7 +221,7 @@ impl Reader {
                 break farewell;
             }
         };
-        self.intake.begin();
+        self.intake.begin(wall_clock());
         let kept = match farewell {
             Farewell::Close => {
                 self.close_all();
@@ -313,7 +313,7 @@ impl Reader {
         let now = (self.now)();
         let check = self.checked_at.is_none_or(|checked_at| now >= checked_at + CHECK_INTERVAL);
         let Some(listener) = &mut self.listener else { return };
-        self.intake.begin();
+        self.intake.begin(wall_clock());
         if check {
             self.checked_at = Some(now);
             self.intake.set_delay_accounting(self.kernel.delay_accounting());
@@ -361,7 +361,7 @@ impl Reader {
         let mut opened = Vec::new();
         for cpu in self.registry.missing(cpus) {
             if let Err(error) = self.open(cpu) {
-                self.intake.begin();
+                self.intake.begin(wall_clock());
                 for cpu in opened {
                     self.close(cpu);
                 }
@@ -400,7 +400,7 @@ impl Reader {
     fn expire(&mut self) {
         let expired = self.registry.expire((self.now)());
         if !expired.is_empty() {
-            self.intake.begin();
+            self.intake.begin(wall_clock());
         }
         for cpu in &expired {
             self.close(*cpu);

@@ -1,7 +1,7 @@
 //! A connection on which anything can be written.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 
 use anyhow::{Result, bail};
@@ -12,6 +12,8 @@ use tokio::net::{TcpSocket, UnixStream};
 use super::{Flags, Frame, Headers, Kind, PREFACE};
 use crate::deadline::within;
 
+/// Also this machine, like each address that begins so.
+const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Bytes of a frame's header.
 const HEADER: usize = 9;
 /// Read at once.
@@ -40,21 +42,22 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Connects to `unix:///path` or `tcp://address:port`.
+    /// Connects to `unix:///path` or `tcp://address:port`; by TCP from another address than ordinary
+    /// callers have, so that the agent takes it for another caller.
     ///
     /// # Errors
     ///
     /// Nobody listens there.
     pub async fn connect(url: &str) -> Result<Self> {
-        Self::connect_from(url, None).await
+        Self::connect_from(url, OTHER_ADDRESS).await
     }
 
-    /// Connects from an address of this machine; TCP only.
+    /// Connects by TCP from an address of this machine; by a unix socket as ever.
     ///
     /// # Errors
     ///
     /// Nobody listens there, or there are no ports left.
-    pub async fn connect_from(url: &str, source: Option<IpAddr>) -> Result<Self> {
+    pub async fn connect_from(url: &str, source: Ipv4Addr) -> Result<Self> {
         if let Some(path) = url.strip_prefix("unix://") {
             let stream = within("a connection", UnixStream::connect(path)).await??;
             let (reader, writer) = stream.into_split();
@@ -62,9 +65,7 @@ impl Raw {
         }
         let Some(address) = url.strip_prefix("tcp://") else { bail!("no address: {url}") };
         let socket = TcpSocket::new_v4()?;
-        if let Some(source) = source {
-            socket.bind(SocketAddr::new(source, 0))?;
-        }
+        socket.bind(SocketAddr::new(source.into(), 0))?;
         let stream = within("a connection", socket.connect(address.parse()?)).await??;
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
@@ -103,17 +104,6 @@ impl Raw {
         self.writer.write_all(bytes).await
     }
 
-    /// Sends one frame.
-    ///
-    /// # Errors
-    ///
-    /// As in [`Raw::write`].
-    pub async fn send(&mut self, frame: Frame<'_>) -> io::Result<()> {
-        let mut bytes = BytesMut::new();
-        frame.put(&mut bytes);
-        self.write(&bytes).await
-    }
-
     /// Begins a call, with a body that follows or is never sent.
     ///
     /// # Errors
@@ -121,7 +111,8 @@ impl Raw {
     /// As in [`Raw::write`].
     pub async fn begin(&mut self, stream: u32, path: &str) -> io::Result<()> {
         let headers = Headers::call(path);
-        self.send(Frame::new(Kind::Headers, stream, headers.bytes()).with(Flags::END_HEADERS)).await
+        let frame = Frame::new(Kind::Headers, stream, headers.bytes());
+        self.send(&frame.with(Flags::END_HEADERS)).await
     }
 
     /// Reads frames until one of this type, and returns its payload.
@@ -161,16 +152,18 @@ impl Raw {
         within("an answer or an end", exchanged).await
     }
 
-    /// Reads whatever comes until the agent ends the connection.
+    /// Writes one frame.
     ///
     /// # Errors
     ///
-    /// It does not.
-    pub async fn ended(&mut self) -> Result<()> {
-        within("the connection's end", drain(&mut self.reader)).await
+    /// As in [`Raw::write`].
+    pub async fn send(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+        let mut bytes = BytesMut::new();
+        frame.put(&mut bytes);
+        self.write(&bytes).await
     }
 
-    /// Reads until the agent ends the connection; returns the types of the frames it sent.
+    /// Reads until the agent ends the connection; returns the types of the frames that it sent.
     ///
     /// # Errors
     ///
@@ -178,6 +171,7 @@ impl Raw {
     pub async fn to_end(mut self) -> Result<Vec<u8>> {
         within("the connection's end", async {
             let mut types = Vec::new();
+            // An end or a reset: either way the agent has let go.
             while let Ok((type_of, _)) = read_frame(&mut self.reader).await {
                 types.push(type_of);
             }

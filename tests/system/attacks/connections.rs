@@ -1,23 +1,26 @@
 //! Connections that are opened and not used.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use bytes::BytesMut;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use taskstats_proto::v1::Limit;
 use taskstats_tests::deadline::within;
 use taskstats_tests::http2::{Flags, Frame, Headers, Kind, PREFACE, Raw};
 use taskstats_tests::load::Load;
 use taskstats_tests::process;
 
-use super::{Aftermath, GET_PID, Siege, assert_bounded};
+use super::{Aftermath, GET_PID, Siege, assert_bounded, assert_bounded_with};
 
 /// Of each kind and on each listener.
 const LOITERERS: usize = 50;
 /// Connections at once.
 const CROWD: usize = 10_000;
-/// From each address of this machine: less than the ports it has.
-const CROWD_OF_ADDRESS: usize = 2_000;
+/// Addresses that they come from.
+const ADDRESSES: usize = 5;
+/// How many one address may have by default: half of 1,024.
+const SHARE: usize = 512;
 /// What a connection that has said nothing may take in all rounds together: 15 KiB of buffers in a
 /// debug build, and what the allocator cannot use again of the round before. A leak of them would be 30.
 const CONNECTION_KIB: u64 = 26;
@@ -88,42 +91,73 @@ async fn dribble(siege: &mut Siege) -> Result<Aftermath> {
         for dribbler in &mut dribblers {
             dribbler.write(&[byte]).await?;
         }
-        for caller in &mut siege.callers {
-            caller.served(1).await?;
-        }
+        siege.served(1).await?;
     }
     siege.end(dribblers).await
 }
 
-/// Ten thousand connections are served, each for the memory of one.
+/// Ten thousand connections of one address: half of what the agent takes are kept, the others are closed
+/// at once and counted, and others still come in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_connections_do_not_lock_out_others() -> Result<()> {
+    let _load = Load::heavy()?;
+    raise_descriptors()?;
+    let mut closed = 0;
+    let once = async |siege: &mut Siege| {
+        closed += u64::try_from(CROWD - SHARE)?;
+        let crowd = crowd(siege, 1).await?;
+        within("the others to be closed", async {
+            while siege.refused(Limit::Connections).await? < closed {}
+            anyhow::Ok(())
+        })
+        .await??;
+        assert!(process::descriptors(siege.agent.pid()?)? < 2 * SHARE, "more were kept");
+        siege.hold().await?;
+        siege.end(crowd).await
+    };
+    let allowed_kib = u64::try_from(SHARE)? * CONNECTION_KIB + REST_KIB;
+    assert_bounded("10,000 connections", once, allowed_kib).await
+}
+
+/// An agent that may have them serves ten thousand connections, each for the memory of one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_connections_hold_up_nobody() -> Result<()> {
     let _load = Load::heavy()?;
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    raise_descriptors()?;
+    let once = async |siege: &mut Siege| {
+        let crowd = crowd(siege, ADDRESSES).await?;
+        let pid = siege.agent.pid()?;
+        within("all connections to be accepted", async {
+            while process::descriptors(pid)? < CROWD {
+                tokio::task::yield_now().await;
+            }
+            anyhow::Ok(())
+        })
+        .await??;
+        siege.hold().await?;
+        siege.end(crowd).await
+    };
     let allowed_kib = u64::try_from(CROWD)? * CONNECTION_KIB + REST_KIB;
-    assert_bounded("10,000 connections", crowd, allowed_kib).await
+    let limits = ["--max-connections", "20000", "--principal-share", "100"];
+    assert_bounded_with(&limits, "10,000 connections, all kept", once, allowed_kib).await
 }
 
-async fn crowd(siege: &mut Siege) -> Result<Aftermath> {
-    let [_, port] = siege.urls.clone();
+fn raise_descriptors() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+}
+
+/// Connects ten thousand times, from so many addresses of this machine.
+async fn crowd(siege: &Siege, addresses: usize) -> Result<Vec<Raw>> {
+    let [_, port] = &siege.urls;
     let (half, _) = PREFACE.split_at(PREFACE.len() / 2);
     let mut crowd = Vec::with_capacity(CROWD);
     for number in 0..CROWD {
-        let host = u8::try_from(2 + number / CROWD_OF_ADDRESS)?;
-        let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, host));
-        let mut raw = Raw::connect_from(&port, Some(source)).await?;
-        raw.write(half).await?;
+        let host = u8::try_from(2 + number % addresses)?;
+        let mut raw = Raw::connect_from(port, Ipv4Addr::new(127, 0, 0, host)).await?;
+        // It may be closed already.
+        let _sent = raw.write(half).await;
         crowd.push(raw);
     }
-    let pid = siege.agent.pid()?;
-    within("all connections to be accepted", async {
-        while process::descriptors(pid)? < CROWD {
-            tokio::task::yield_now().await;
-        }
-        anyhow::Ok(())
-    })
-    .await??;
-    siege.hold().await?;
-    siege.end(crowd).await
+    Ok(crowd)
 }

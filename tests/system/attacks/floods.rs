@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use taskstats_tests::http2::{Flags, Frame, Headers, Kind, Outcome, Raw};
 use taskstats_tests::load::Load;
 
-use super::{Aftermath, GET_PID, HELD, Siege, WATCH_EXITS, assert_bounded};
+use super::{Aftermath, GET_PID, Siege, WATCH_EXITS, assert_bounded};
 
 /// Connections of each flood on each listener.
 const CONNECTIONS: usize = 10;
@@ -196,16 +196,9 @@ async fn read_nothing(siege: &mut Siege) -> Result<Aftermath> {
             // The agent may end it, or read all: that is its choice.
             _written = write => {}
             // Or stop reading, until its answers are taken.
-            held = served(siege, HELD) => held?,
+            held = siege.hold() => held?,
         }
         peers.push(raw);
     }
     siege.end(peers).await
-}
-
-async fn served(siege: &mut Siege, calls: u64) -> Result<()> {
-    for caller in &mut siege.callers {
-        caller.served(calls).await?;
-    }
-    Ok(())
 }
