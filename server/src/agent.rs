@@ -1,5 +1,7 @@
 //! From a configuration to a running agent, and to its end.
 
+mod begin;
+mod confine;
 mod switch;
 mod watchdog;
 
@@ -16,42 +18,43 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use self::begin::Begun;
 use self::switch::enable_delay_accounting;
-use self::watchdog::{AlwaysWatch, Guard, Watchdog, misplaced};
-use crate::config::{Config, ConfigError};
+use self::watchdog::{Guard, Watchdog, misplaced};
+use crate::config::{Config, ConfigError, KernelChoice};
 use crate::exits::{self, Exits, WatchError};
-use crate::handover::{self, Handover, Predecessor, StoredSocket};
+use crate::handover::{Handover, StoredSocket};
 use crate::inherit::Inherited;
 use crate::listen::{BindError, Incoming, Listener, Security};
-use crate::readiness::{Keeper, Readiness};
+use crate::notify;
+use crate::readiness::Readiness;
 use crate::rpc::{Node, NodeError, Service};
+use crate::sandbox::SandboxError;
 use crate::security::Callers;
 use crate::security::tls::{Reloader, TlsError};
 use crate::serve::Server;
+use crate::taskstats::sim::SimKernel;
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 
 /// The name under which health checks ask for the agent as a whole.
 const WHOLE_AGENT: &str = "";
-/// Set by a service manager that speaks `sd_notify(3)`.
-const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// The longest drain while sockets wait for a successor: nobody reads them meanwhile.
 const HANDOVER_DRAIN: Duration = Duration::from_secs(1);
 /// Threads beside the event loop, for calls whose kernel time grows with what they ask for.
 const BLOCKING_THREADS: usize = 4;
 
-/// An agent with bound listeners, which does not serve yet.
+/// An agent with bound listeners, which does not serve yet, and has no thread but the caller's.
 #[derive(Debug)]
 pub struct Agent {
     listeners: Vec<Listener>,
     /// Of TCP listeners, unless these are plaintext.
     certificates: Option<Reloader>,
     kernel: Arc<dyn Kernel>,
-    exits: Arc<Exits>,
-    node: Arc<Node>,
+    node: Node,
     handover: Option<Handover>,
-    keeper: Keeper,
-    readiness: Readiness,
-    always_watch: Option<AlwaysWatch>,
+    /// Sockets that an earlier run left.
+    stored: Vec<StoredSocket>,
+    always_watch: Option<Cpumask>,
     config: Config,
 }
 
@@ -99,6 +102,9 @@ pub enum StartError {
     /// The machine told too little about itself.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The simulated kernel did not start.
+    #[error("starting the simulated kernel failed: {0}")]
+    Simulation(#[source] io::Error),
     /// There is no TLS with the certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -108,6 +114,9 @@ pub enum StartError {
     /// A descriptor that the service manager passed may not be listened on.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Rights could not be given up.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The CPUs to always listen to are no CPUs.
     #[error("--always-watch: {0}")]
     AlwaysWatch(#[source] CpumaskError),
@@ -139,21 +148,17 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 impl Agent {
-    /// Binds all listeners and prepares to ask the running kernel. Listeners among `inherited`, which
+    /// Binds all listeners and prepares to ask the kernel that the configuration names. Listeners among `inherited`, which
     /// the service manager passed, stand for those of the configuration.
     ///
     /// # Errors
     /// [`StartError`], with nothing left behind.
-    pub async fn bind(config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
-        let kernel = LinuxKernel::new(config.reader.receive_buffer)?;
-        let kernel = match config.ignore_known_bad_kernel {
-            true => kernel.ignoring_known_bugs(),
-            false => kernel,
-        };
-        Self::bind_with(config, inherited, Arc::new(kernel)).await
+    pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
+        let kernel = open_kernel(&mut config)?;
+        Self::bind_with(config, inherited, kernel).await
     }
 
-    /// Binds all listeners, for another kernel than the running one.
+    /// Binds all listeners, for any kernel.
     ///
     /// # Errors
     /// As [`Agent::bind`].
@@ -168,67 +173,52 @@ impl Agent {
         let (stored, passed) = sort_inherited(inherited);
         let listeners = bind_listeners(&config, passed).await?;
         let certificates = load_certificates(&config)?;
-        let mut node = Node::read(config.node_name.clone())?;
+        let mut node = Node::read(config.node_name.clone())?.running_on(&*kernel)?;
         node.tls = certificates.as_ref().map(Reloader::tls);
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
-        if handover.is_some() && std::env::var_os(NOTIFY_SOCKET).is_none() {
+        if handover.is_some() && !notify::is_heard() {
             tracing::warn!("--state-dir has no effect without a service manager");
         }
-        let predecessor = predecessor(handover.as_ref(), stored);
+        if let Err(error) = notify::connect() {
+            tracing::warn!(%error, "the service manager cannot be reached");
+        }
         if config.enable_delay_accounting {
             enable_delay_accounting(&*kernel);
         }
-        let exits = start_exits(&config, &kernel, &mut node, predecessor)?;
-        let (keeper, readiness) = Keeper::start(Arc::clone(&kernel)).await;
-        if let (true, Err(error)) = (config.fail_fast, readiness.verdict()) {
-            return Err(StartError::FailFast(error));
-        }
-        let mut always_watch = always_watch.map(AlwaysWatch::new);
-        if let Some(wanted) = &mut always_watch
-            && readiness.verdict().is_ok()
-            && let Err(error) = wanted.claim(&exits).await
-            && config.fail_fast
-        {
-            return Err(error.into());
-        }
-        Ok(Self {
-            listeners,
-            certificates,
-            kernel,
-            exits: Arc::new(exits),
-            node: Arc::new(node),
-            handover,
-            keeper,
-            readiness,
-            always_watch,
-            config,
-        })
+        Ok(Self { listeners, certificates, kernel, node, handover, stored, always_watch, config })
     }
 
-    /// Serves until [`Running::drain`].
+    /// Takes up what an earlier run left, and serves until [`Running::drain`].
     ///
     /// # Errors
-    /// When the contract's descriptors cannot be served.
-    pub async fn serve(self) -> Result<Running, StartError> {
+    /// When exits cannot be taken, or the contract's descriptors cannot be served.
+    pub async fn serve(mut self) -> Result<Running, StartError> {
         self.log_start();
+        let Begun { exits, keeper, readiness, always_watch } = self.begin().await?;
+        let node = Arc::new(self.node);
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
         let watchdog = Watchdog {
-            keeper: self.keeper,
-            readiness: self.readiness.clone(),
-            exits: Arc::clone(&self.exits),
+            keeper,
+            readiness: readiness.clone(),
+            exits: Arc::clone(&exits),
             health: health.clone(),
-            always_watch: self.always_watch,
+            always_watch,
         };
-        let security = security(&self.config, self.certificates.as_ref());
+        let (tls, certificates) = (self.config.tls.clone(), self.certificates.as_ref());
         let Config { policy, redaction, limits, connection, .. } = self.config;
         let callers = Arc::new(Callers::new(policy, redaction, limits));
+        let security = tls.zip(certificates).map(|(config, certificates)| Security {
+            tls: certificates.tls(),
+            handshake_timeout: config.handshake_timeout,
+            callers: Arc::clone(&callers),
+        });
         let service = Service::new(
             self.kernel,
-            Arc::clone(&self.exits),
-            Arc::clone(&self.node),
-            self.readiness.clone(),
+            Arc::clone(&exits),
+            Arc::clone(&node),
+            readiness.clone(),
             Arc::clone(&callers),
         );
         let longest = connection.size.request;
@@ -243,10 +233,10 @@ impl Agent {
             serving: tokio::spawn(server.run(incoming, stop.clone())),
             reloading: self.certificates.map(|certificates| tokio::spawn(certificates.run())),
             stop,
-            exits: self.exits,
-            node: self.node,
+            exits,
+            node,
             handover: self.handover,
-            readiness: self.readiness,
+            readiness,
             watchdog: Some(watchdog.start().await),
             health,
             fail_fast: self.config.fail_fast,
@@ -255,6 +245,7 @@ impl Agent {
     }
 
     fn log_start(&self) {
+        self.log_rights();
         for listener in &self.listeners {
             match listener.address() {
                 Ok(address) => tracing::info!("listening on {address}"),
@@ -288,7 +279,7 @@ impl Running {
         let end = Ending {
             exits: Arc::clone(&self.exits),
             node: Arc::clone(&self.node),
-            handover: self.handover.take().filter(|_| std::env::var_os(NOTIFY_SOCKET).is_some()),
+            handover: self.handover.take().filter(|_| notify::is_heard()),
         };
         let timeout = match end.handover {
             Some(_) => self.drain_timeout.min(HANDOVER_DRAIN),
@@ -348,6 +339,25 @@ impl Ending {
     }
 }
 
+/// Opens the kernel that the configuration names, and takes down how large receive buffers it grants.
+fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
+    let receive_buffer = &mut config.reader.receive_buffer;
+    match config.kernel {
+        KernelChoice::Linux => {
+            let kernel = LinuxKernel::new(*receive_buffer)?;
+            Ok(Arc::new(match config.ignore_known_bad_kernel {
+                true => kernel.ignoring_known_bugs(),
+                false => kernel,
+            }))
+        }
+        KernelChoice::Sim(spec) => {
+            let kernel = SimKernel::prepare(spec, *receive_buffer);
+            *receive_buffer = spec.granted(*receive_buffer);
+            Ok(Arc::new(kernel))
+        }
+    }
+}
+
 /// Tells stored sockets from those to listen on.
 fn sort_inherited(inherited: Vec<Inherited>) -> (Vec<StoredSocket>, Vec<Inherited>) {
     let (mut stored, mut passed) = (Vec::new(), Vec::new());
@@ -386,44 +396,6 @@ async fn bind_listeners(
 fn load_certificates(config: &Config) -> Result<Option<Reloader>, TlsError> {
     let tls = config.tls.as_ref();
     tls.map(|tls| Reloader::start(tls.files.clone(), tls.min_version)).transpose()
-}
-
-fn security(config: &Config, certificates: Option<&Reloader>) -> Option<Security> {
-    let handshake_timeout = config.tls.as_ref()?.handshake_timeout;
-    Some(Security { tls: certificates?.tls(), handshake_timeout })
-}
-
-/// What an earlier run left, or `None` with a word why it cannot be used.
-fn predecessor(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<Predecessor> {
-    let Some(handover) = handover else {
-        handover::discard(stored);
-        return None;
-    };
-    handover.take(stored).unwrap_or_else(|error| {
-        tracing::warn!(%error, "what an earlier run left is not taken up; cursors of it are void");
-        None
-    })
-}
-
-/// Goes on where the predecessor stopped, under its instance id, or begins anew.
-fn start_exits(
-    config: &Config,
-    kernel: &Arc<dyn Kernel>,
-    node: &mut Node,
-    predecessor: Option<Predecessor>,
-) -> Result<Exits, exits::StartError> {
-    let (reader, history_bytes) = (config.reader, config.history_bytes);
-    if let Some(Predecessor { instance_id, kept }) = predecessor {
-        match Exits::resume(Arc::clone(kernel), reader, history_bytes, kept) {
-            Ok(exits) => {
-                tracing::info!(instance_id, "going on where an earlier run stopped");
-                node.instance_id = instance_id;
-                return Ok(exits);
-            }
-            Err(error) => tracing::warn!(%error, "what an earlier run left cannot be taken up"),
-        }
-    }
-    Exits::start(Arc::clone(kernel), reader, history_bytes)
 }
 
 /// Both versions of the protocol: callers in the field still speak only the older one.

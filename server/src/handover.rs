@@ -19,6 +19,7 @@ pub use file::{FileError, SavedSocket, State};
 
 use crate::exits::Kept;
 use crate::inherit::Inherited;
+use crate::notify;
 use crate::taskstats::KeptSocket;
 
 /// Names of stored descriptors begin with this; the CPU follows.
@@ -166,7 +167,7 @@ fn match_sockets(stored: Vec<StoredSocket>, state: &State) -> Option<Vec<KeptSoc
 fn store(kept: &KeptSocket) -> io::Result<()> {
     let name = format!("{STORED_PREFIX}{}", kept.cpu);
     let state = [NotifyState::FdStore, NotifyState::FdName(&name), UNPOLLED];
-    sd_notify::notify_with_fds(&state, &[kept.socket.as_fd()])
+    notify::send_with_fds(&state, &[kept.socket.as_fd()])
 }
 
 /// Takes sockets out of the manager's store. One that stays there is refused at the next start,
@@ -175,7 +176,7 @@ fn forget(cpus: impl Iterator<Item = u32>) {
     for cpu in cpus {
         let name = format!("{STORED_PREFIX}{cpu}");
         let state = [NotifyState::FdStoreRemove, NotifyState::FdName(&name)];
-        if let Err(error) = sd_notify::notify(&state) {
+        if let Err(error) = notify::send(&state) {
             tracing::warn!(%error, cpu, "the service manager still stores a socket");
         }
     }

@@ -1,7 +1,7 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
-//! [`readiness`], [`security`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`], [`agent`].
-//! Beside them: [`inherit`] and [`handover`], for a service manager; [`capture`], which keeps the kernel's
-//! messages in a file; and [`telemetry`].
+//! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`],
+//! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager; [`capture`],
+//! which keeps the kernel's messages in a file; and [`telemetry`].
 
 pub mod agent;
 pub mod capture;
@@ -12,8 +12,10 @@ pub mod handover;
 pub mod inherit;
 pub mod listen;
 pub mod netlink;
+pub mod notify;
 pub mod readiness;
 pub mod rpc;
+pub mod sandbox;
 pub mod security;
 pub mod serve;
 pub mod taskstats;

@@ -12,6 +12,8 @@ use taskstatsd::capture::{self, RecordError, Recorder};
 use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError};
 use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
+use taskstatsd::notify;
+use taskstatsd::sandbox::SandboxError;
 use taskstatsd::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -39,7 +41,11 @@ fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
             let usage = error.downcast_ref::<ConfigError>().is_some()
                 || matches!(
                     error.downcast_ref(),
-                    Some(StartError::AlwaysWatch(_) | StartError::Config(_))
+                    Some(
+                        StartError::AlwaysWatch(_)
+                            | StartError::Config(_)
+                            | StartError::Sandbox(SandboxError::User(_))
+                    )
                 )
                 || matches!(error.downcast_ref(), Some(RecordError::Cpus(_)));
             if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
@@ -77,8 +83,9 @@ fn explain(error: &anyhow::Error) -> String {
 
 async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install().context("installing signal handlers failed")?;
-    let mut running = Agent::bind(config, inherited).await?.serve().await?;
-    notify(&[NotifyState::Ready]);
+    let bound = Agent::bind(config, inherited).await?;
+    let mut running = bound.confine()?.serve().await?;
+    tell(&[NotifyState::Ready]);
     let misplaced = tokio::select! {
         () = signals.recv() => None,
         never = keep_watchdog_quiet() => match never {},
@@ -87,7 +94,7 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
             Failure::Misplaced(error) => Some(error),
         },
     };
-    notify(&[NotifyState::Stopping]);
+    tell(&[NotifyState::Stopping]);
     tracing::info!("draining; a second signal ends at once");
     let drained = tokio::select! {
         drained = running.drain() => drained,
@@ -159,13 +166,13 @@ async fn keep_watchdog_quiet() -> Infallible {
     let mut interval = tokio::time::interval(longest / 2);
     loop {
         interval.tick().await;
-        notify(&[NotifyState::Watchdog]);
+        tell(&[NotifyState::Watchdog]);
     }
 }
 
 /// Tells the service manager, if there is one.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = notify::send(state) {
         tracing::warn!(%error, "telling the service manager failed");
     }
 }

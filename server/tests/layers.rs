@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 14] = [
+const LAYERS: [&str; 16] = [
     "telemetry",
     "netlink",
     "taskstats",
@@ -12,8 +12,10 @@ const LAYERS: [&str; 14] = [
     "exits",
     "readiness",
     "security",
+    "sandbox",
     "rpc",
     "inherit",
+    "notify",
     "handover",
     "listen",
     "serve",

@@ -7,6 +7,7 @@ mod idle;
 mod latency;
 mod lost;
 mod query;
+pub(crate) mod sandbox;
 mod stall;
 mod tls;
 mod watchers;
@@ -38,6 +39,8 @@ pub(crate) enum Measurement {
     Watchers,
     /// `GetPid` beside a health check.
     Query,
+    /// `GetPid` with and without the sandbox.
+    Sandbox,
     /// Memory at rest and with a full history, and how fast that is replayed.
     History,
     /// Cost of an exit with many CPUs.
@@ -90,7 +93,7 @@ impl Bench {
 
 impl Measurement {
     /// Everything, in the order in which it is run.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Lost,
         Self::Idle,
         Self::Exits,
@@ -98,6 +101,7 @@ impl Measurement {
         Self::Stall,
         Self::Watchers,
         Self::Query,
+        Self::Sandbox,
         Self::History,
         Self::Growth,
         Self::Tls,
@@ -113,6 +117,7 @@ impl Measurement {
             Self::Stall => stall::NAME,
             Self::Watchers => watchers::NAME,
             Self::Query => query::NAME,
+            Self::Sandbox => sandbox::NAME,
             Self::History => history::NAME,
             Self::Growth => growth::NAME,
             Self::Tls => tls::NAME,
@@ -134,6 +139,7 @@ impl Measurement {
             Self::Stall => stall::round(bench, round, report),
             Self::Watchers => watchers::round(bench, round, report),
             Self::Query => query::round(bench, report),
+            Self::Sandbox => sandbox::round(bench, round, report),
             Self::History => history::round(bench, round, report),
             Self::Growth => growth::round(bench, round, report),
             Self::Tls => tls::round(bench, round, report),
@@ -149,6 +155,7 @@ impl Measurement {
             Self::Lost | Self::Idle | Self::Stall => Ok(()),
             Self::Watchers => watchers::relate(report),
             Self::Query => query::relate(report),
+            Self::Sandbox => sandbox::relate(report),
             Self::History => history::relate(report),
             Self::Growth => growth::relate(report),
             Self::Tls => tls::relate(report),

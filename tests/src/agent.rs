@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 
 use crate::binaries;
 use crate::deadline::within;
+use crate::folder;
 use crate::notify::Notifications;
 
 /// How the agent says where it listens.
@@ -55,7 +56,7 @@ impl Launch {
     ///
     /// No temporary folder can be made.
     pub fn new() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = folder::open_to_all()?;
         let notifications = Notifications::open(folder.path())?;
         Ok(Self { folder, notifications, wrapper: Vec::new(), arguments: Vec::new() })
     }

@@ -50,6 +50,15 @@ pub fn follower() -> Result<PathBuf> {
     Ok(folder()?.join("follower"))
 }
 
+/// Returns the binary that tries what the sandbox forbids, which cargo builds with the tests.
+///
+/// # Errors
+///
+/// As in [`workload`].
+pub fn confined() -> Result<PathBuf> {
+    Ok(folder()?.join("confined"))
+}
+
 /// Returns the binary that tries the agent on whichever kernel runs, which cargo builds with the tests.
 ///
 /// # Errors

@@ -12,6 +12,8 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
+use crate::folder;
+
 /// The name that the tests know an agent by; it needs no resolver.
 pub const AGENT: &str = "localhost";
 
@@ -183,7 +185,7 @@ impl Files {
     ///
     /// No temporary folder can be made.
     pub fn new() -> Result<Self> {
-        Ok(Self { folder: tempfile::tempdir()? })
+        Ok(Self { folder: folder::open_to_all()? })
     }
 
     /// Returns the folder.

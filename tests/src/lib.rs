@@ -14,6 +14,7 @@ pub mod client;
 pub mod cpus;
 pub mod deadline;
 pub mod fields;
+pub mod folder;
 pub mod follow;
 pub mod handshake;
 pub mod health;

@@ -22,6 +22,7 @@ use self::inbox::Inbox;
 use self::store::{Notification, Store};
 use crate::binaries;
 use crate::deadline::within;
+use crate::folder;
 
 /// The message that says that a service serves.
 const READY: &str = "READY=1";
@@ -63,7 +64,7 @@ impl Manager {
     ///
     /// No temporary folder can be made.
     pub fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = folder::open_to_all()?;
         fs::create_dir(folder.path().join("state"))?;
         let listener = UnixListener::bind(folder.path().join("agent.sock"))?;
         let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());

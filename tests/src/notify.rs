@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tokio::net::UnixDatagram;
 
+use crate::folder;
+
 /// The message that says that a service serves.
 const READY: &str = "READY=1";
 /// The message that says that a service has begun to end.
@@ -29,7 +31,9 @@ impl Notifications {
     /// The folder cannot be written.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join("notify.sock");
-        Ok(Self { socket: UnixDatagram::bind(&path)?, path })
+        let socket = UnixDatagram::bind(&path)?;
+        folder::open_file_to_all(&path)?;
+        Ok(Self { socket, path })
     }
 
     /// Returns what belongs into the service's `NOTIFY_SOCKET`.

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use taskstats_proto::v1::{BatchGetRequest, GetNodeRequest, GetPidRequest, GetPidResponse, Limit};
+use taskstats_proto::v1::{BatchGetRequest, GetPidRequest, GetPidResponse, Limit};
 use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries;
 use taskstats_tests::client::{Client, connect, service};
@@ -19,20 +19,13 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
-use crate::support::{get_pid, refusal_in, refused};
+use crate::support::{count_refused as count, get_pid, refusal_in, refused};
 
 /// Someone else than the one who runs the tests.
 const OTHER: User = User { uid: 65001, gid: 65001 };
 const GET_PID: &str = "/taskstats.v1.TaskstatsService/GetPid";
 /// More streams than a peer may reset before anyone looked at them.
 const RESETS: u32 = 200;
-
-/// How often a limit was hit.
-async fn count(client: &mut Client, limit: Limit) -> Result<u64> {
-    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
-    let refused = node.counters.context("no counters")?.refused;
-    Ok(refused.iter().filter(|refused| refused.limit() == limit).map(|it| it.count).sum())
-}
 
 fn assert_busy(refusal: &Refusal, flag: &str) {
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");

@@ -16,6 +16,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{get_pid, refusal_in};
 
+/// Root that gave up its rights: the limits of another user's process would take a capability to change.
+const AS_ROOT: [&str; 2] = ["--user", "0:0"];
 /// Enough for an agent with a few connections.
 const PLENTY: usize = 1024;
 
@@ -24,7 +26,7 @@ const PLENTY: usize = 1024;
 #[tokio::test]
 async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     let _load = Load::light()?;
-    let agent = Agent::start().await?;
+    let agent = Agent::start_with(AS_ROOT).await?;
     let channel = connect(&agent.url()).await?;
     let mut client = Client::new(channel.clone());
     get_pid(&mut client, std::process::id()).await?;
@@ -61,10 +63,11 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
 #[tokio::test]
 async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
     let _load = Load::light()?;
-    let needed = next_descriptor(Agent::start().await?.pid()?)?;
+    let needed = next_descriptor(Agent::start_with(AS_ROOT).await?.pid()?)?;
     // One for the connection of the test, and none to listen with.
     let few = format!("--nofile={}:", needed + 1);
-    let launch = Launch::new()?.listen_privately().arguments(["--always-watch", "all"]);
+    let launch = Launch::new()?.listen_privately().arguments(AS_ROOT);
+    let launch = launch.arguments(["--always-watch", "all"]);
     let agent = launch.wrapped(["prlimit", &few]).start().await?;
     let channel = connect(&agent.url()).await?;
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
@@ -88,7 +91,7 @@ async fn watched_cpus(client: &mut Client) -> Result<String> {
 #[tokio::test]
 async fn an_agent_that_fails_fast_ends_when_it_turns_bad() -> Result<()> {
     let _load = Load::light()?;
-    let mut agent = Agent::start_with(["--fail-fast"]).await?;
+    let mut agent = Agent::start_with(AS_ROOT.into_iter().chain(["--fail-fast"])).await?;
     let channel = connect(&agent.url()).await?;
     limit_descriptors(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
     let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;

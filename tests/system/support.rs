@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use nix::unistd::gettid;
 use taskstats_proto::v1::{
-    ExitEvent, ExitStatus, GetPidRequest, GetTgidRequest, Identity, Scope, TaskStats,
-    WatchExitsRequest,
+    ExitEvent, ExitStatus, GetNodeRequest, GetPidRequest, GetTgidRequest, Identity, Limit, Scope,
+    TaskStats, WatchExitsRequest,
 };
 use taskstats_tests::client::Client;
 use taskstats_tests::refusal::Refusal;
@@ -62,4 +62,11 @@ pub(crate) fn exit_status(event: &ExitEvent) -> Result<&ExitStatus> {
 /// This process' own id, and the id of the thread that calls.
 pub(crate) fn own_ids() -> Result<(u32, u32)> {
     Ok((std::process::id(), u32::try_from(gettid().as_raw())?))
+}
+
+/// How often the agent refused something because of a limit.
+pub(crate) async fn count_refused(client: &mut Client, limit: Limit) -> Result<u64> {
+    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
+    let refused = node.counters.context("no counters")?.refused;
+    Ok(refused.iter().filter(|refused| refused.limit() == limit).map(|it| it.count).sum())
 }

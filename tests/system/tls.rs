@@ -1,6 +1,7 @@
 //! TLS without certificates of clients: how it starts, and who gets in.
 
 use anyhow::{Context, Result};
+use taskstats_proto::v1::Limit;
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::certificates::{Authority, Wanted};
 use taskstats_tests::client::{Client, connect, connect_securely, service};
@@ -13,7 +14,7 @@ use taskstats_tests::{binaries, tools};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::support::get_pid;
+use crate::support::{count_refused, get_pid};
 
 /// What a command that was called in the wrong way ends with.
 const USAGE: i32 = 2;
@@ -251,6 +252,8 @@ async fn a_silent_connection_is_closed_in_time() -> Result<()> {
     assert_eq!(read?, 0);
     scene.failed_handshakes(&agent, 1).await?;
     assert!(agent.stderr()?.contains("--handshake-timeout"), "{}", agent.stderr()?);
+    let mut client = Client::new(connect(&agent.url()).await?);
+    assert_eq!(count_refused(&mut client, Limit::HandshakeTime).await?, 1);
     Ok(())
 }
 

@@ -7,8 +7,11 @@ use super::stats::Section;
 use super::text::{escaped, word};
 use super::time::rfc3339;
 use super::units;
-use crate::proto::{Counters, ExitsState, History, Limit};
+use crate::proto::{Counters, ExitsState, History, Limit, Sandbox};
 use crate::{Client, DelayAccounting, GetNodeResponse, LostStage};
+
+/// More than this are not told by name: it is nearly all of them.
+const MANY_CAPABILITIES: usize = 4;
 
 pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure> {
     let node = client.node().await?;
@@ -29,6 +32,7 @@ fn table(node: &GetNodeResponse, look: &Look) -> String {
     sections.extend(node.counters.as_ref().map(counters));
     sections.extend(node.history.as_ref().map(history));
     sections.extend(certificates::sections(node, look));
+    sections.extend(node.sandbox.as_ref().map(sandbox));
     sections.iter().map(|section| section.text(look.palette)).collect()
 }
 
@@ -38,10 +42,12 @@ fn compact(node: &GetNodeResponse) -> String {
     let refused: u64 = counters.refused.iter().map(|refused| refused.count).sum();
     let since = node.delay_accounting_since.as_ref().map_or_else(String::new, rfc3339);
     let started = node.started_at.as_ref().map_or_else(String::new, rfc3339);
+    let simulated =
+        simulated(node).map_or_else(String::new, |spec| format!(" simulated={}", word(spec)));
     format!(
         "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
          delay_accounting={} delay_accounting_since={} agent={} instance_id={} started_at={} watchable={} received={} \
-         delivered={} lost={lost} unexplained_gaps={} watchers={} refused={refused}\n",
+         delivered={} lost={lost} unexplained_gaps={} watchers={} refused={refused}{simulated}\n",
         word(&node.node_name),
         word(&node.boot_id),
         word(&node.kernel_release),
@@ -75,10 +81,16 @@ fn machine(node: &GetNodeResponse, look: &Look) -> Section {
         .row("name", escaped(&node.node_name))
         .row("boot id", escaped(&node.boot_id))
         .row("kernel", escaped(&node.kernel_release))
+        .known("simulated", simulated(node).map(escaped))
         .row("taskstats version", node.taskstats_version)
         .row("possible CPUs", escaped(&node.possible_cpus))
         .row("online CPUs", escaped(&node.online_cpus))
         .row("delay accounting", delays)
+}
+
+/// What is simulated, if it is.
+fn simulated(node: &GetNodeResponse) -> Option<&str> {
+    Some(node.simulated_kernel.as_str()).filter(|spec| !spec.is_empty())
 }
 
 fn agent(node: &GetNodeResponse, look: &Look) -> Section {
@@ -148,6 +160,26 @@ fn history(history: &History) -> Section {
         return section.row("exits", "none");
     }
     section.row("exits", format!("{} to {}", history.first_sequence, history.last_sequence))
+}
+
+fn sandbox(sandbox: &Sandbox) -> Section {
+    let yes_no = |yes| if yes { "yes" } else { "no" };
+    let capabilities = match sandbox.capabilities.len() {
+        0 => "none".to_owned(),
+        1..=MANY_CAPABILITIES => escaped(&sandbox.capabilities.join(", ")).into_owned(),
+        count => format!("{count} of them"),
+    };
+    let landlock = match sandbox.landlock_version {
+        0 => "no".to_owned(),
+        version => format!("yes, version {version}"),
+    };
+    let section = Section::new("Rights")
+        .row("user and group", format!("{}:{}", sandbox.uid, sandbox.gid))
+        .row("capabilities", capabilities)
+        .row("no new privileges", yes_no(sandbox.no_new_privs))
+        .row("calls filtered", yes_no(sandbox.seccomp))
+        .row("files restricted", landlock);
+    sandbox.gaps.iter().fold(section, |section, gap| section.row("missing", escaped(gap)))
 }
 
 fn accounting(state: DelayAccounting) -> &'static str {

@@ -58,6 +58,16 @@ fn node() -> GetNodeResponse {
             failed_handshakes: 4,
         }),
         delay_accounting_since: None,
+        sandbox: Some(Sandbox {
+            uid: 65534,
+            gid: 65534,
+            capabilities: vec!["net_admin".to_owned()],
+            no_new_privs: true,
+            seccomp: true,
+            landlock_version: 0,
+            gaps: vec!["no landlock".to_owned()],
+        }),
+        simulated_kernel: String::new(),
     }
 }
 
@@ -103,6 +113,13 @@ TLS since it started
   reloads             1
   failed reloads      2
   files are not used  --tls-cert /a.crt has no CERTIFICATE
+Rights
+  user and group      65534:65534
+  capabilities        net_admin
+  no new privileges   yes
+  calls filtered      yes
+  files restricted    no
+  missing             no landlock
 ";
     assert_eq!(text(&run(&agent, &["node"]).await.stdout), expected);
     let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;
@@ -127,4 +144,15 @@ async fn a_node_tells_since_when_delays_are_accounted() {
     let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;
     let pair = " delay_accounting=on delay_accounting_since=2026-11-22T14:07:09";
     assert!(text(&compact).contains(pair), "{}", text(&compact));
+}
+
+/// A node whose kernel is invented says so, and no other does.
+#[tokio::test]
+async fn a_simulated_kernel_is_labelled() {
+    let simulated = GetNodeResponse { simulated_kernel: "sim:cpus=4".to_owned(), ..node() };
+    let agent = Agent::start(Script { node: simulated, ..Script::default() });
+    let table = run(&agent, &["node"]).await.stdout;
+    assert!(text(&table).contains("  simulated           sim:cpus=4\n"), "{}", text(&table));
+    let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;
+    assert!(text(&compact).contains(" simulated=\"sim:cpus=4\"\n"), "{}", text(&compact));
 }

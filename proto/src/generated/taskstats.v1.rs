@@ -556,6 +556,10 @@ pub struct GetNodeResponse {
     /// turned on, or later. Absent unless `delay_accounting` is `DELAY_ACCOUNTING_ON`.
     #[prost(message, optional, tag = "14")]
     pub delay_accounting_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// What is simulated, such as `sim:cpus=4,rate=100,…`, if the agent serves an invented kernel: then
+    /// no task, account or exit is real. Empty for the real kernel.
+    #[prost(string, tag = "15")]
+    pub simulated_kernel: ::prost::alloc::string::String,
     /// The certificates that TCP listeners are secured with now: the agent's own, then the CAs of its
     /// clients. Empty without TLS.
     #[prost(message, repeated, tag = "16")]
@@ -563,6 +567,9 @@ pub struct GetNodeResponse {
     /// What became of certificates and handshakes. Absent without TLS.
     #[prost(message, optional, tag = "17")]
     pub tls: ::core::option::Option<Tls>,
+    /// What the agent's process may do on its node.
+    #[prost(message, optional, tag = "18")]
+    pub sandbox: ::core::option::Option<Sandbox>,
 }
 /// A certificate in use.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -607,6 +614,32 @@ pub struct Tls {
     /// Handshakes that did not: refused by either side, too slow, or no TLS at all.
     #[prost(uint64, tag = "5")]
     pub failed_handshakes: u64,
+}
+/// What a process gave up, and what is left.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sandbox {
+    /// Effective user id.
+    #[prost(uint32, tag = "1")]
+    pub uid: u32,
+    /// Effective group id.
+    #[prost(uint32, tag = "2")]
+    pub gid: u32,
+    /// Effective capabilities, as capabilities(7) names them, in small letters and without `cap_`. Only
+    /// `net_admin` is needed; empty without any.
+    #[prost(string, repeated, tag = "3")]
+    pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether an exec could give no new rights.
+    #[prost(bool, tag = "4")]
+    pub no_new_privs: bool,
+    /// Whether system calls are filtered.
+    #[prost(bool, tag = "5")]
+    pub seccomp: bool,
+    /// The version of landlock whose rules are in force. 0: files and ports are not restricted.
+    #[prost(uint32, tag = "6")]
+    pub landlock_version: u32,
+    /// What should be in force and is not, a sentence each; empty where everything is.
+    #[prost(string, repeated, tag = "7")]
+    pub gaps: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Whether exits can be watched on this node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

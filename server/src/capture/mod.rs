@@ -14,6 +14,8 @@
 
 mod error;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod reader;
 mod recorder;
 mod writer;

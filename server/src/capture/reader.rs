@@ -168,7 +168,8 @@ impl<R: Read> Sealed<R> {
         let expected = std::mem::take(&mut self.checksum).finalize();
         let found = self.u32(part)?;
         self.checksum = crc32fast::Hasher::new();
-        if found == expected { Ok(()) } else { Err(ReadError::Damaged(part)) }
+        // No fuzzer guesses a checksum.
+        if found == expected || cfg!(fuzzing) { Ok(()) } else { Err(ReadError::Damaged(part)) }
     }
 
     fn fill(&mut self, bytes: &mut [u8], part: &'static str) -> Result<(), ReadError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
-use super::{Command, LimitArgs, PolicyArgs, TlsArgs};
+use super::{Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs};
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
 
@@ -109,6 +109,20 @@ pub struct Args {
     /// Name of this node in answers; the host name by default.
     #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
     pub node_name: Option<String>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would stand in the help text")]
+    pub sandbox: SandboxArgs,
+
+    /// The kernel to serve: linux, or sim[:KEY=VALUE,...], a simulated one with invented tasks, which
+    /// needs no rights.
+    ///
+    /// Its keys: cpus (1 to 1024), rate (exits a second), seed, version (of struct taskstats, 8 to
+    /// 17), tasks (alive at once), threads (a process, on the average), delayacct (on or off); and
+    /// faults: errors, truncate, overflow, migrate (shares from 0 to 1), vanish (PERIOD/LENGTH, such
+    /// as 20s/5s).
+    #[arg(long, value_name = "KERNEL", env = "TASKSTATSD_KERNEL", default_value = "linux")]
+    pub kernel: KernelChoice,
 
     /// What to log to stderr: error, warn, info, debug, trace, or a filter by module.
     #[arg(long, value_name = "FILTER", env = "TASKSTATSD_LOG", default_value = "info")]

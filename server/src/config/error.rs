@@ -58,9 +58,20 @@ pub enum ConfigError {
     /// The state folder is none.
     #[error("--state-dir {path} is no folder; make it first: mkdir -m 700 -p {path}", path = .0.display())]
     StateDir(PathBuf),
+    /// Two flags contradict each other.
+    #[error(
+        "--user and --no-sandbox contradict each other: without the sandbox no user is left; give one of them"
+    )]
+    UserWithoutSandbox,
     /// A flag says nothing to a capture.
     #[error("--{0} is a setting of the serving agent, and says nothing to a capture; leave it out")]
     NotForCapture(String),
+    /// What is simulated has no sockets to hand over.
+    #[error(
+        "--state-dir cannot be used with --kernel sim: simulated sockets end with the agent, so that \
+         there is nothing to hand over; leave one of them out"
+    )]
+    SimulatedState,
     /// Two listeners are the same.
     #[error("{0} is given twice as a listener")]
     Twice(ListenAddress),

@@ -4,8 +4,10 @@ mod args;
 mod capture;
 mod command;
 mod error;
+mod kernel;
 mod limits;
 mod policy;
+mod sandbox;
 mod tls;
 
 use std::path::PathBuf;
@@ -18,8 +20,10 @@ pub use self::args::Args;
 pub use self::capture::CaptureArgs;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
+pub use self::kernel::{KernelChoice, KernelChoiceError};
 pub use self::limits::LimitArgs;
 pub use self::policy::PolicyArgs;
+pub use self::sandbox::{Sandbox, SandboxArgs};
 pub use self::tls::{TlsArgs, TlsConfig};
 
 use crate::exits::ReaderConfig;
@@ -43,6 +47,8 @@ const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
 /// A configuration that the agent can run with.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which kernel is served.
+    pub kernel: KernelChoice,
     /// Where to listen.
     pub listen: Vec<ListenAddress>,
     /// How exits are taken.
@@ -75,6 +81,8 @@ pub struct Config {
     pub fail_fast: bool,
     /// Overrides the host name.
     pub node_name: Option<String>,
+    /// What is given up.
+    pub sandbox: Sandbox,
 }
 
 impl Config {
@@ -114,7 +122,11 @@ impl TryFrom<Args> for Config {
         if let Some(folder) = args.state_dir.as_ref().filter(|folder| !folder.is_dir()) {
             return Err(ConfigError::StateDir(folder.clone()));
         }
+        if args.state_dir.is_some() && args.kernel != KernelChoice::Linux {
+            return Err(ConfigError::SimulatedState);
+        }
         Ok(Self {
+            kernel: args.kernel,
             listen: args.listen,
             reader: ReaderConfig {
                 pace: args.pace,
@@ -135,6 +147,7 @@ impl TryFrom<Args> for Config {
             ignore_known_bad_kernel: args.ignore_known_bad_kernel,
             fail_fast: args.fail_fast,
             node_name: args.node_name,
+            sandbox: Sandbox::try_from(args.sandbox)?,
         })
     }
 }

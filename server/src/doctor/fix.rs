@@ -66,6 +66,16 @@ impl Fix {
         systemd: "correct the flag in ExecStart= or the variable in the unit's environment file",
         kubernetes: "correct the container's args or env",
     };
+    pub(super) const SANDBOX: Self = Self {
+        linux: "leave --no-sandbox out, but for debugging",
+        systemd: "remove TASKSTATSD_NO_SANDBOX from the unit's environment",
+        kubernetes: "remove --no-sandbox from the container's args",
+    };
+    pub(super) const LANDLOCK: Self = Self {
+        linux: "boot a kernel with CONFIG_SECURITY_LANDLOCK=y, and add landlock to its parameter lsm=; the agent runs without it",
+        systemd: "boot a kernel with landlock; the unit's ProtectSystem= and IPAddressDeny= restrict files and addresses meanwhile",
+        kubernetes: "choose a node image whose kernel has landlock; readOnlyRootFilesystem: true restricts files meanwhile",
+    };
     pub(super) const CERTIFICATES: Self = Self {
         linux: "put a certificate that is valid now and its key, in PEM, where --tls-cert and --tls-key say; a running agent takes them up by itself",
         systemd: "renew the files that TASKSTATSD_TLS_CERT, TASKSTATSD_TLS_KEY and TASKSTATSD_CLIENT_CA name, readable by the unit's user",

@@ -272,6 +272,27 @@ impl Drop for Exits {
     }
 }
 
+#[cfg(test)]
+impl Exits {
+    /// Makes exits whose reader takes a step when it is told to, on a clock of the test's own.
+    fn stepped(
+        kernel: Arc<dyn Kernel>,
+        config: ReaderConfig,
+        history_bytes: usize,
+        now: fn() -> std::time::Instant,
+    ) -> (Self, reader::Reader) {
+        let history = Arc::new(History::new(history_bytes, cpu_numbers(&*kernel)));
+        let counters = Arc::new(Counters::default());
+        let (shared, counted) = (Arc::clone(&history), Arc::clone(&counters));
+        let (reader, newest) = reader::prepare(kernel, config, shared, counted, None, now);
+        let thread = Mutex::new(None);
+        (Self { reader: reader.handle(), thread, history, counters, newest }, reader)
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
 /// The number that is enough for a table of CPUs.
 fn cpu_numbers(kernel: &dyn Kernel) -> usize {
     kernel.possible_cpus().last().map_or(0, |last| last as usize + 1)

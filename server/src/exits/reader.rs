@@ -95,7 +95,9 @@ impl fmt::Debug for Shared {
 }
 
 /// Takes exits from a listener, which exists while there is a CPU to listen on.
-struct Reader {
+pub(super) struct Reader {
+    /// The clock; another one than [`Instant::now`] in tests only.
+    now: fn() -> Instant,
     handle: ReaderHandle,
     kernel: Arc<dyn Kernel>,
     commands: mpsc::Receiver<Command>,
@@ -114,7 +116,7 @@ struct Reader {
 
 /// Whether the reader goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     Continue,
     Stop(Farewell),
 }
@@ -137,12 +139,28 @@ pub(super) fn start(
     counters: Arc<Counters>,
     inherited: Option<Inherited>,
 ) -> io::Result<Started> {
+    let (reader, newest) = prepare(kernel, config, history, counters, inherited, Instant::now);
+    let handle = reader.handle.clone();
+    let thread = thread::Builder::new().name("exit-reader".to_owned()).spawn(|| reader.run())?;
+    Ok(Started { handle, thread, newest })
+}
+
+/// Makes a reader that has no thread yet.
+pub(super) fn prepare(
+    kernel: Arc<dyn Kernel>,
+    config: ReaderConfig,
+    history: Arc<History>,
+    counters: Arc<Counters>,
+    inherited: Option<Inherited>,
+    now: fn() -> Instant,
+) -> (Reader, watch::Receiver<u64>) {
     let (sender, commands) = mpsc::channel();
     let shared = Arc::new(Shared::default());
     let handle = ReaderHandle { commands: sender, shared: Arc::clone(&shared) };
     let (sender, newest) = watch::channel(history.next_sequence());
     let mut reader = Reader {
-        handle: handle.clone(),
+        now,
+        handle,
         kernel,
         commands,
         shared,
@@ -150,15 +168,14 @@ pub(super) fn start(
         newest: sender,
         registry: Registry::new(config.grace),
         listener: None,
-        pacer: Pacer::new(config.pace, config.receive_buffer, Instant::now()),
+        pacer: Pacer::new(config.pace, config.receive_buffer, now()),
         sleep: None,
         checked_at: None,
     };
     if let Some(inherited) = inherited {
         reader.inherit(inherited);
     }
-    let thread = thread::Builder::new().name("exit-reader".to_owned()).spawn(|| reader.run())?;
-    Ok(Started { handle, thread, newest })
+    (reader, newest)
 }
 
 impl ReaderHandle {
@@ -191,8 +208,14 @@ impl ReaderHandle {
 }
 
 impl Reader {
+    /// Commands this reader.
+    #[cfg(test)]
+    pub(super) fn handle(&self) -> ReaderHandle {
+        self.handle.clone()
+    }
+
     /// Runs to the end; returns the sockets if they are to be kept.
-    fn run(mut self) -> Vec<KeptSocket> {
+    pub(super) fn run(mut self) -> Vec<KeptSocket> {
         let farewell = loop {
             if let Flow::Stop(farewell) = self.step() {
                 break farewell;
@@ -206,7 +229,7 @@ impl Reader {
             }
             Farewell::Keep => self.keep_all(),
         };
-        self.intake.finish(Instant::now());
+        self.intake.finish((self.now)());
         self.announce();
         kept
     }
@@ -229,7 +252,7 @@ impl Reader {
 
     /// Goes on with the listener of an earlier run, whose watchers have the grace to come back.
     fn inherit(&mut self, inherited: Inherited) {
-        self.registry.inherit(&inherited.cpus, Instant::now(), INHERITED_GRACE);
+        self.registry.inherit(&inherited.cpus, (self.now)(), INHERITED_GRACE);
         self.intake.resume(inherited.read_at);
         self.set_listener(inherited.listener);
         self.publish_watched();
@@ -241,7 +264,7 @@ impl Reader {
     }
 
     /// One turn: wait, obey, drain, announce.
-    fn step(&mut self) -> Flow {
+    pub(super) fn step(&mut self) -> Flow {
         let flow = if self.listener.is_some() { self.wait() } else { self.rest() };
         if flow != Flow::Continue {
             return flow;
@@ -283,11 +306,11 @@ impl Reader {
         }
         let deadlines = [self.registry.next_expiry(), self.intake.next_loss()];
         let next = deadlines.into_iter().flatten().min();
-        listener.wait(next.map(|deadline| deadline.saturating_duration_since(Instant::now())))
+        listener.wait(next.map(|deadline| deadline.saturating_duration_since((self.now)())))
     }
 
     fn drain(&mut self) {
-        let now = Instant::now();
+        let now = (self.now)();
         let check = self.checked_at.is_none_or(|checked_at| now >= checked_at + CHECK_INTERVAL);
         let Some(listener) = &mut self.listener else { return };
         self.intake.begin(wall_clock());
@@ -325,7 +348,7 @@ impl Reader {
                 drop(done.send(outcome));
             }
             Command::Unwatch { cpus } => {
-                self.registry.remove(&cpus, Instant::now());
+                self.registry.remove(&cpus, (self.now)());
                 self.expire();
             }
             Command::Stop(farewell) => return Flow::Stop(farewell),
@@ -342,7 +365,7 @@ impl Reader {
                 for cpu in opened {
                     self.close(cpu);
                 }
-                self.intake.end(Instant::now());
+                self.intake.end((self.now)());
                 self.expire();
                 return Err(error);
             }
@@ -375,7 +398,7 @@ impl Reader {
 
     /// Closes the CPUs whose grace is over, and with the last of them the listener.
     fn expire(&mut self) {
-        let expired = self.registry.expire(Instant::now());
+        let expired = self.registry.expire((self.now)());
         if !expired.is_empty() {
             self.intake.begin(wall_clock());
         }
@@ -383,12 +406,12 @@ impl Reader {
             self.close(*cpu);
         }
         if !expired.is_empty() {
-            self.intake.end(Instant::now());
+            self.intake.end((self.now)());
             self.publish_watched();
         }
         if self.registry.is_empty() && self.listener.take().is_some() {
             *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            self.intake.finish(Instant::now());
+            self.intake.finish((self.now)());
             self.announce();
             self.sleep = None;
         }

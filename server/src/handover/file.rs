@@ -1,6 +1,6 @@
 //! The file that goes with the stored sockets.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -87,9 +87,15 @@ impl State {
         let mut file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
         {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(|source| failed("opening", source))?,
+            Err(source) => {
+                // Who it belongs to says more than that it is closed.
+                fs::symlink_metadata(path).map_or(Ok(()), |it| check_owner(path, &it))?;
+                return Err(failed("opening", source));
+            }
+            Ok(file) => file,
         };
-        check_owner(path, &file)?;
+        let metadata = file.metadata().map_err(|source| failed("looking at", source))?;
+        check_owner(path, &metadata)?;
         let mut bytes = Vec::new();
         let read = (&mut file).take(MAX_BYTES).read_to_end(&mut bytes);
         read.map_err(|source| failed("reading", source))?;
@@ -135,13 +141,12 @@ pub(super) fn body(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// A file that another user could have written says nothing.
-fn check_owner(path: &Path, file: &File) -> Result<(), FileError> {
-    let metadata = file.metadata().map_err(|source| system("looking at", path, source))?;
-    let own = fs::metadata("/proc/self").map_err(|source| system("looking at", path, source))?;
-    if metadata.uid() != own.uid() {
-        return Err(FileError::Foreign { path: path.to_owned(), owner: metadata.uid() });
+fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
+    let owner = metadata.uid();
+    if owner == nix::unistd::geteuid().as_raw() {
+        return Ok(());
     }
-    Ok(())
+    Err(FileError::Foreign { path: path.to_owned(), owner })
 }
 
 fn system(operation: &'static str, path: &Path, source: io::Error) -> FileError {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
+use std::net::ToSocketAddrs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -65,7 +66,8 @@ pub enum BindError {
     },
 }
 
-/// A socket's file, removed with the listener unless another one stands there by then.
+/// A socket's file, removed with the listener unless another one stands there by then, or the user
+/// that the agent became may not: it is not given the folder, in which root would then trust it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -92,10 +94,7 @@ impl Listener {
     pub async fn bind(address: &ListenAddress) -> Result<Self, BindError> {
         match address {
             ListenAddress::Unix(path) => bind_unix(address, path),
-            ListenAddress::Tcp { host, port } => TcpListener::bind((host.as_str(), *port))
-                .await
-                .map(Self::Tcp)
-                .map_err(|source| system(address, "bind", source)),
+            ListenAddress::Tcp { host, port } => bind_tcp(address, host, *port).await,
         }
     }
 
@@ -143,6 +142,15 @@ fn adopt(descriptor: OwnedFd) -> io::Result<Listener> {
         Domain::IPV4 | Domain::IPV6 => Ok(Listener::Tcp(TcpListener::from_std(descriptor.into())?)),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither unix nor TCP")),
     }
+}
+
+/// Looks the name up here, although it may wait: the runtime would do it in a thread of its own, and
+/// a thread that is there before rights are given up keeps them.
+async fn bind_tcp(address: &ListenAddress, host: &str, port: u16) -> Result<Listener, BindError> {
+    let found = (host, port).to_socket_addrs();
+    let found: Vec<_> = found.map_err(|source| system(address, "lookup", source))?.collect();
+    let bound = TcpListener::bind(&found[..]).await;
+    bound.map(Listener::Tcp).map_err(|source| system(address, "bind", source))
 }
 
 fn bind_unix(address: &ListenAddress, path: &Path) -> Result<Listener, BindError> {

@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::refusal::{Refusal, RefusalLog};
 use crate::security::tls::{Tls, names};
-use crate::security::{CertificateNames, Principal};
+use crate::security::{Callers, CertificateNames, Limit, Principal};
 
 /// Handshakes at once. The oldest gives way to the next one: an honest client needs milliseconds, so that
 /// the oldest of so many are those that only hold a place.
@@ -32,6 +32,8 @@ pub struct Security {
     pub tls: Arc<Tls>,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
+    /// Where refused ones are counted.
+    pub callers: Arc<Callers>,
 }
 
 /// Handshakes that run. Dropped, they are given up.
@@ -91,7 +93,17 @@ impl Handshakes {
             Err(_) => (None, Err(Refusal::Crowded)),
         };
         self.security.tls.count_handshake(result.is_ok());
-        result.map_err(|refusal| self.log.say(&refusal, peer)).ok()
+        result.map_err(|refusal| self.tell(&refusal, peer)).ok()
+    }
+
+    fn tell(&self, refusal: &Refusal, peer: Option<SocketAddr>) {
+        let who = peer.map_or_else(|| "a peer".to_owned(), |peer| peer.to_string());
+        if refusal.is_late() {
+            let what = format_args!("TLS handshake: {refusal}");
+            self.security.callers.refused().add(Limit::HandshakeTime, &who, &what);
+        } else {
+            self.log.say(refusal, &who);
+        }
     }
 
     fn make_room(&mut self) {

@@ -1,11 +1,11 @@
 //! Why handshakes fail, and how much is said of it.
 
 use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::{AlertDescription, Error as RustlsError};
-use tokio::time::Instant;
+
+use crate::telemetry::Throttle;
 
 /// At most one line for each kind of cause in so long: anyone who reaches the port can make handshakes
 /// fail.
@@ -43,19 +43,13 @@ pub(super) enum Refusal {
 }
 
 /// A limit on what is logged.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RefusalLog {
-    kinds: [Said; KINDS],
+    kinds: [Throttle; KINDS],
 }
 
 /// As many as [`Refusal::kind`] knows.
 const KINDS: usize = 8;
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Said {
-    last: Option<Instant>,
-    suppressed: u64,
-}
 
 impl Refusal {
     /// Why an attempt to shake hands ended so.
@@ -69,6 +63,11 @@ impl Refusal {
             Some(RustlsError::AlertReceived(alert)) => Self::RefusedByClient(*alert),
             Some(other) => Self::Protocol(other.clone()),
         }
+    }
+
+    /// Whether it ran out of time or of room, rather than being wrong.
+    pub(super) const fn is_late(&self) -> bool {
+        matches!(self, Self::TimedOut(_) | Self::Crowded)
     }
 
     const fn kind(&self) -> usize {
@@ -85,29 +84,22 @@ impl Refusal {
     }
 }
 
+impl Default for RefusalLog {
+    fn default() -> Self {
+        Self { kinds: [const { Throttle::new(INTERVAL) }; KINDS] }
+    }
+}
+
 impl RefusalLog {
     /// Says it, unless the like was said a moment ago. Probes that only connect are of no interest.
-    pub(super) fn say(&mut self, refusal: &Refusal, peer: Option<SocketAddr>) {
-        let peer = peer.map(tracing::field::display);
+    pub(super) fn say(&self, refusal: &Refusal, peer: &str) {
         if matches!(refusal, Refusal::Gone(_)) {
             tracing::debug!(peer, "TLS handshake failed: {refusal}");
             return;
         }
-        if let Some(suppressed) = self.kinds[refusal.kind()].due(Instant::now()) {
-            tracing::warn!(peer, suppressed, "TLS handshake failed: {refusal}");
+        if let Some(untold) = self.kinds[refusal.kind()].pass(Instant::now()) {
+            tracing::warn!(peer, untold, "TLS handshake failed: {refusal}");
         }
-    }
-}
-
-impl Said {
-    /// How often nothing was said since the last time, if it is time again.
-    fn due(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
-            self.suppressed += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -132,17 +124,5 @@ mod tests {
         assert!(said.starts_with("the client speaks other TLS or none"), "{said}");
         let gone = Refusal::of(io::ErrorKind::UnexpectedEof.into());
         assert!(matches!(gone, Refusal::Gone(_)), "{gone}");
-    }
-
-    /// Nobody fills the log by knocking; that it was tried is told with the next line.
-    #[test]
-    fn what_is_said_again_and_again_is_counted_instead() {
-        let mut said = Said::default();
-        let start = Instant::now();
-        assert_eq!(said.due(start), Some(0));
-        assert_eq!(said.due(start), None);
-        assert_eq!(said.due(start + INTERVAL / 2), None);
-        assert_eq!(said.due(start + INTERVAL), Some(2));
-        assert_eq!(said.due(start + INTERVAL * 2), Some(0));
     }
 }

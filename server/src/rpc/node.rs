@@ -10,9 +10,10 @@ use super::certificates;
 use super::convert::{accounting, timestamp};
 use crate::exits::Exits;
 use crate::readiness::Verdict;
+use crate::sandbox::{self, InForce};
 use crate::security::tls::Tls;
 use crate::security::{Callers, Limit, Refused, Resource};
-use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since, TaskId};
+use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
@@ -21,6 +22,9 @@ const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
 const STATISTICS: &str = "/proc/stat";
 /// A new random UUID at each reading.
 const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
+
+/// What stands for the release of a kernel that has none.
+const SIMULATED_RELEASE: &str = "simulated";
 
 /// Facts that stay the same as long as the agent runs.
 #[derive(Debug)]
@@ -35,10 +39,14 @@ pub struct Node {
     pub instance_id: String,
     /// When it began, since 1970.
     pub started_at: Duration,
+    /// What the process may do.
+    pub sandbox: InForce,
     /// What TCP listeners are secured with.
     pub tls: Option<Arc<Tls>>,
     /// When the machine started, since 1970, as far as procfs tells.
     booted_at: Option<Duration>,
+    /// What is simulated; empty for a real kernel.
+    pub simulated_kernel: String,
     /// The kernel's struct version, once it was asked.
     version: OnceLock<u16>,
 }
@@ -63,10 +71,23 @@ impl Node {
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
             started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            sandbox: sandbox::in_force(),
             tls: None,
             booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default()),
+            simulated_kernel: String::new(),
             version: OnceLock::new(),
         })
+    }
+
+    /// Says so if the kernel is simulated. It is no release, and each run is a boot of its own.
+    ///
+    /// # Errors
+    /// When procfs is not mounted.
+    pub fn running_on(self, kernel: &dyn Kernel) -> Result<Self, NodeError> {
+        let Some(simulated_kernel) = kernel.simulated() else { return Ok(self) };
+        let boot_id = read(RANDOM_UUID)?;
+        let kernel_release = SIMULATED_RELEASE.to_owned();
+        Ok(Self { simulated_kernel, boot_id, kernel_release, ..self })
     }
 
     /// The version of `struct taskstats` that the kernel speaks.
@@ -74,7 +95,7 @@ impl Node {
         if let Some(version) = self.version.get() {
             return Ok(*version);
         }
-        let version = kernel.query(TaskId::Pid(std::process::id()))?.version;
+        let version = kernel.version()?;
         Ok(*self.version.get_or_init(|| version))
     }
 
@@ -113,6 +134,8 @@ impl Node {
             certificates: self.tls.as_deref().map(certificates::in_use).unwrap_or_default(),
             tls: self.tls.as_deref().map(certificates::counts),
             delay_accounting_since: self.accounted_since(delays).map(timestamp),
+            sandbox: Some(describe_sandbox(&self.sandbox)),
+            simulated_kernel: self.simulated_kernel.clone(),
         }
     }
 }
@@ -125,6 +148,18 @@ fn exits_state(verdict: &Verdict) -> v1::ExitsState {
             reason: error.to_string(),
             fix: error.fix().to_owned(),
         },
+    }
+}
+
+fn describe_sandbox(sandbox: &InForce) -> v1::Sandbox {
+    v1::Sandbox {
+        uid: sandbox.uid,
+        gid: sandbox.gid,
+        capabilities: sandbox.capabilities.clone(),
+        no_new_privs: sandbox.no_new_privs,
+        seccomp: sandbox.seccomp,
+        landlock_version: sandbox.landlock,
+        gaps: sandbox.gaps.iter().map(ToString::to_string).collect(),
     }
 }
 

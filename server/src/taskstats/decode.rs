@@ -90,4 +90,4 @@ fn version_of<Order: ByteOrder>(bytes: &[u8], provenance: Provenance) -> u16 {
 #[cfg(test)]
 pub(super) mod swapped;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -158,6 +158,15 @@ impl fmt::Display for Namespace {
 
 /// Answers for live tasks and tells exits: the real kernel, or a simulated one.
 pub trait Kernel: fmt::Debug + Send + Sync {
+    /// Starts the threads that the kernel takes in this process, if it takes any. Until then, the
+    /// process may have a single one.
+    ///
+    /// # Errors
+    /// When the system starts no thread.
+    fn begin(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The account of a live task or group.
     ///
     /// # Errors
@@ -230,6 +239,19 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// # Errors
     /// When a socket is not one that this kernel's listeners keep.
     fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError>;
+
+    /// The version of `struct taskstats` that the kernel speaks.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    fn version(&self) -> Result<u16, KernelError> {
+        Ok(self.query(TaskId::Pid(std::process::id()))?.version)
+    }
+
+    /// What is simulated, as the command line says it; `None` for a real kernel.
+    fn simulated(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a self-test found: each CPU is in one of the sets.

@@ -1,5 +1,6 @@
 //! What the kernel says of tasks, in domain types, and the seam behind which it is asked.
 
+mod build;
 mod cpumask;
 mod decode;
 mod delay_accounting;
@@ -10,9 +11,13 @@ mod kernel;
 mod known_bad;
 mod layout;
 mod linux;
+mod queue;
+mod reply;
+pub mod sim;
 mod stats;
 mod wire;
 
+pub use build::build;
 pub use cpumask::{Cpumask, CpumaskError};
 #[cfg(test)]
 pub(crate) use decode::swapped::{decode_swapped, swap};
@@ -24,9 +29,10 @@ pub use kernel::{
     TaskId, Wake,
 };
 pub use known_bad::{KNOWN_BAD_KERNELS, KnownBad};
-pub use linux::{LinuxKernel, MessageSink, Placement, RawListener};
+pub use linux::{LinuxKernel, Placement, RawListener};
+pub use queue::MessageSink;
 pub use stats::{
     Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
     Memory, Stats, TaskIdentity,
 };
-pub use wire::{decode_exit_message, decode_reply_message};
+pub use wire::{decode_exit_message, decode_reply_message, exit_message};

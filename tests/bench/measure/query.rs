@@ -22,14 +22,14 @@ pub(super) const NAME: &str = "query";
 
 /// What is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+pub(super) enum Call {
     GetPid,
     Check,
 }
 
 /// One connection, with a client for each call.
 #[derive(Clone, Debug)]
-struct Caller {
+pub(super) struct Caller {
     tasks: TaskstatsServiceClient<Channel>,
     health: HealthClient<Channel>,
 }
@@ -58,13 +58,13 @@ impl Call {
 }
 
 impl Caller {
-    async fn connect(address: &str) -> Result<Self> {
+    pub(super) async fn connect(address: &str) -> Result<Self> {
         let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
         let tasks = TaskstatsServiceClient::new(channel.clone());
         Ok(Self { tasks, health: HealthClient::new(channel) })
     }
 
-    async fn call(&mut self, call: Call) -> Result<()> {
+    pub(super) async fn call(&mut self, call: Call) -> Result<()> {
         match call {
             Call::GetPid => {
                 let request = GetPidRequest { pid: process::id() };

@@ -9,6 +9,7 @@ mod kernel;
 mod known_bad;
 mod namespaces;
 mod receive_buffer;
+mod sandbox;
 mod self_test;
 mod settings;
 
@@ -31,5 +32,6 @@ pub(super) const ALL: &[Check] = &[
     namespaces::network,
     receive_buffer::check,
     delay_accounting::check,
+    sandbox::check,
     self_test::check,
 ];

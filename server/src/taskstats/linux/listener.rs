@@ -1,19 +1,18 @@
 //! Taking exits: one socket a CPU, because a message does not say on which CPU its task exited, and
 //! because losses then have an address.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use super::raw::{Decoding, MessageSink};
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
+use crate::taskstats::queue::{CpuQueue, Decoding, MessageSink, Queues, Slots, Source};
+use crate::taskstats::reply::REGISTER;
 use crate::taskstats::wire::Command;
 use crate::taskstats::{
     Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Namespace, Wake,
 };
 
-const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
 /// Messages taken by one system call; more would only make the memory that they go through larger.
 const SLOTS: usize = 64;
 /// The least size of a slot. The record of every known version fits, and one page holds two slots.
@@ -22,8 +21,6 @@ const SLOT_BYTES: usize = 2048;
 const SLOT_GROWTH: usize = 4;
 /// The most that a slot grows to: `NLMSG_GOODSIZE` bounds a message by a page, of 64 KiB at most.
 const MAX_SLOT_BYTES: usize = 64 * 1024;
-/// System calls at one socket before the others get their turn; then it stays ready.
-const CALLS_A_TURN: usize = 64;
 /// A reply to a registration repeats the request behind a header.
 const REPLY_BYTES: usize = 64 * 1024;
 
@@ -34,20 +31,8 @@ pub(super) struct LinuxListener {
     /// The list of all possible CPUs.
     possible: String,
     receive_buffer: usize,
-    sockets: BTreeMap<u32, CpuSocket>,
+    queues: Queues<Socket>,
     poller: Poller,
-    inbox: Inbox,
-    /// CPUs whose sockets may hold messages.
-    ready: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct CpuSocket {
-    socket: Socket,
-    /// The drop counter when it was last read.
-    drops: u32,
-    /// Whether the kernel told of drops since the queue was last empty.
-    overflowed: bool,
 }
 
 impl LinuxListener {
@@ -63,43 +48,21 @@ impl LinuxListener {
             family,
             possible,
             receive_buffer,
-            sockets: BTreeMap::new(),
+            queues: Queues::new(Inbox::new(SLOTS, slot_bytes)),
             poller: Poller::new().map_err(|source| failed("epoll_create", source))?,
-            inbox: Inbox::new(SLOTS, slot_bytes),
-            ready: Vec::new(),
         })
     }
 
     /// As [`Listener::close`], with the kernel's bytes.
     pub(super) fn close_into(&mut self, cpu: u32, sink: &mut impl MessageSink) {
-        let Some(mut socket) = self.sockets.remove(&cpu) else { return };
-        self.deregister(cpu, &socket);
-        while socket.take(cpu, Depth::Empty, &mut self.inbox, sink).more {}
-        socket.check_drops(cpu, sink);
-        self.ready.retain(|ready| *ready != cpu);
+        let Some(queue) = self.queues.remove(cpu) else { return };
+        self.deregister(cpu, &queue);
+        self.queues.finish(queue, sink);
     }
 
     /// As [`Listener::drain`], with the kernel's bytes.
     pub(super) fn drain_into(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
-        let mut drained = Drained::default();
-        let mut ready = std::mem::take(&mut self.ready);
-        ready.retain(|&cpu| {
-            let Some(socket) = self.sockets.get_mut(&cpu) else { return false };
-            let taken = socket.take(cpu, depth, &mut self.inbox, sink);
-            drained.messages += taken.messages;
-            drained.fullest = drained.fullest.max(taken.messages);
-            drained.cut_short |= taken.cut_short;
-            taken.more
-        });
-        self.ready = ready;
-        drained
-    }
-
-    /// Stops to listen on a CPU and forgets what its socket holds.
-    fn abandon(&mut self, cpu: u32) {
-        if let Some(socket) = self.sockets.remove(&cpu) {
-            self.deregister(cpu, &socket);
-        }
+        self.queues.drain(depth, sink)
     }
 
     /// Goes on with a socket that an earlier listener kept.
@@ -108,7 +71,7 @@ impl LinuxListener {
         let socket = Socket::adopt(socket).map_err(|source| failed("adopting a socket", source))?;
         self.set_receive_buffer(&socket)?;
         // It may have overflowed while nobody read it; the error that says so may have been taken.
-        self.poll(cpu, CpuSocket { socket, drops, overflowed: true })
+        self.poll(cpu, CpuQueue::adopted(cpu, socket, drops))
     }
 
     fn set_receive_buffer(&self, socket: &Socket) -> Result<(), KernelError> {
@@ -123,14 +86,12 @@ impl LinuxListener {
     }
 
     /// Adds a registered socket to those that are waited for.
-    fn poll(&mut self, cpu: u32, socket: CpuSocket) -> Result<(), KernelError> {
-        if let Err(source) = self.poller.add(&socket.socket, cpu) {
-            self.deregister(cpu, &socket);
+    fn poll(&mut self, cpu: u32, queue: CpuQueue<Socket>) -> Result<(), KernelError> {
+        if let Err(source) = self.poller.add(&queue.socket, cpu) {
+            self.deregister(cpu, &queue);
             return Err(failed("epoll_ctl", source));
         }
-        self.sockets.insert(cpu, socket);
-        // What arrived before the socket was polled gave no edge.
-        self.ready.push(cpu);
+        self.queues.insert(queue);
         Ok(())
     }
 
@@ -170,13 +131,13 @@ impl LinuxListener {
 
     /// Ends the registration. It cannot fail in a way that matters: the kernel forgets a closed
     /// socket at the next exit.
-    fn deregister(&self, cpu: u32, socket: &CpuSocket) {
+    fn deregister(&self, cpu: u32, queue: &CpuQueue<Socket>) {
         // Not acknowledged: the queue may be full, and then the kernel would drop the acknowledgement
         // and count it among the exits that it dropped.
         let list = cpu.to_string();
         let request = Command::Deregister(&list).request(self.family, 1, false).encode();
-        let outcome = request.and_then(|request| socket.socket.send(&request));
-        if let Err(error) = outcome.and_then(|()| self.poller.remove(&socket.socket)) {
+        let outcome = request.and_then(|request| queue.socket.send(&request));
+        if let Err(error) = outcome.and_then(|()| self.poller.remove(&queue.socket)) {
             tracing::warn!(cpu, %error, "deregistering failed");
         }
     }
@@ -191,15 +152,12 @@ impl Listener for LinuxListener {
         let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
         self.set_receive_buffer(&socket)?;
         self.register(cpu, &socket)?;
-        self.poll(cpu, CpuSocket { socket, drops: 0, overflowed: false })
+        self.poll(cpu, CpuQueue::new(cpu, socket))
     }
 
     fn keep(mut self: Box<Self>) -> Vec<KeptSocket> {
-        let sockets = std::mem::take(&mut self.sockets).into_iter();
-        let kept = sockets.map(|(cpu, CpuSocket { socket, drops, .. })| KeptSocket {
-            cpu,
-            drops,
-            socket: socket.release(),
+        let kept = self.queues.remove_all().map(|(cpu, CpuQueue { socket, drops, .. })| {
+            KeptSocket { cpu, drops, socket: socket.release() }
         });
         kept.collect()
     }
@@ -209,8 +167,9 @@ impl Listener for LinuxListener {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
-        let timeout = if self.ready.is_empty() { timeout } else { Some(Duration::ZERO) };
-        self.poller.wait(timeout, &mut self.ready).map_err(|source| failed("epoll_wait", source))
+        let ready = &mut self.queues.ready;
+        let timeout = if ready.is_empty() { timeout } else { Some(Duration::ZERO) };
+        self.poller.wait(timeout, ready).map_err(|source| failed("epoll_wait", source))
     }
 
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
@@ -218,110 +177,44 @@ impl Listener for LinuxListener {
     }
 
     fn check_drops(&mut self, sink: &mut dyn ExitSink) {
-        for (cpu, socket) in &mut self.sockets {
-            socket.check_drops(*cpu, &mut Decoding(sink));
-        }
+        self.queues.check_drops(&mut Decoding(sink));
     }
 }
 
 impl Drop for LinuxListener {
     /// Leaves no registration behind.
     fn drop(&mut self) {
-        let cpus: Vec<u32> = self.sockets.keys().copied().collect();
-        for cpu in cpus {
-            self.abandon(cpu);
+        for (cpu, queue) in self.queues.remove_all() {
+            self.deregister(cpu, &queue);
         }
     }
 }
 
-/// What one turn at a socket brought.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    messages: usize,
-    /// Whether the socket may hold more.
-    more: bool,
-    /// Whether it does, because its turn was over.
-    cut_short: bool,
-}
+impl Source for Socket {
+    type Inbox = Inbox;
 
-impl CpuSocket {
-    /// Takes messages until the socket is as empty as wanted, or its turn is over.
-    fn take(
-        &mut self,
-        cpu: u32,
-        depth: Depth,
-        inbox: &mut Inbox,
-        sink: &mut impl MessageSink,
-    ) -> Taken {
-        let mut messages = 0;
-        for _ in 0..CALLS_A_TURN {
-            match self.socket.receive_many(inbox) {
-                Ok(count) => {
-                    messages += count;
-                    let all = count < inbox.slots();
-                    deliver(cpu, inbox, count, sink);
-                    // The queue was empty, so all that was dropped came after what it gave and before
-                    // what it will give.
-                    if all && std::mem::take(&mut self.overflowed) {
-                        self.check_drops(cpu, sink);
-                    }
-                    // What arrived since waits for the next drain.
-                    if all && depth == Depth::Shallow {
-                        return Taken { messages, more: true, cut_short: false };
-                    }
-                }
-                // Told once; the kernel goes on dropping until the queue is empty.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.overflowed = true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.emptied(cpu, &error, sink);
-                    return Taken { messages, more: false, cut_short: false };
-                }
-            }
-        }
-        Taken { messages, more: true, cut_short: true }
+    fn receive_many(&self, inbox: &mut Inbox) -> io::Result<usize> {
+        Self::receive_many(self, inbox)
     }
 
-    /// Tells what was dropped: all of it came after all that the queue held.
-    fn emptied(&mut self, cpu: u32, error: &io::Error, sink: &mut impl MessageSink) {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            tracing::error!(cpu, %error, "receiving exits failed");
-        }
-        if std::mem::take(&mut self.overflowed) {
-            self.check_drops(cpu, sink);
-        }
-    }
-
-    fn check_drops(&mut self, cpu: u32, sink: &mut impl MessageSink) {
-        let drops = match self.socket.drops() {
-            Ok(drops) => drops,
-            Err(error) => {
-                tracing::error!(cpu, %error, "reading the drop counter failed");
-                return;
-            }
-        };
-        let new = drops.wrapping_sub(self.drops);
-        self.drops = drops;
-        if new > 0 {
-            sink.dropped(cpu, u64::from(new));
-        }
+    fn drops(&self) -> io::Result<u32> {
+        Self::drops(self)
     }
 }
 
-/// Hands the first `count` datagrams of the inbox to the sink.
-fn deliver(cpu: u32, inbox: &mut Inbox, count: usize, sink: &mut impl MessageSink) {
-    let mut truncated = 0;
-    for received in inbox.received(count) {
-        match received {
-            Received::Datagram(datagram) => sink.datagram(cpu, datagram),
-            Received::Truncated => truncated += 1,
-        }
+impl Slots for Inbox {
+    fn slots(&self) -> usize {
+        Self::slots(self)
     }
-    if truncated > 0 {
-        let slot_bytes = (inbox.slot_bytes() * SLOT_GROWTH).min(MAX_SLOT_BYTES);
+
+    fn received(&self, count: usize) -> impl Iterator<Item = Received<'_>> {
+        Self::received(self, count)
+    }
+
+    fn enlarge(&mut self, cpu: u32, truncated: u64) {
+        let slot_bytes = (self.slot_bytes() * SLOT_GROWTH).min(MAX_SLOT_BYTES);
         tracing::warn!(cpu, truncated, slot_bytes, "exit messages did not fit; enlarging the room");
-        *inbox = Inbox::new(inbox.slots(), slot_bytes);
-        sink.dropped(cpu, truncated);
+        *self = Self::new(self.slots(), slot_bytes);
     }
 }
 

@@ -8,19 +8,19 @@ mod raw;
 mod self_test;
 mod system;
 
-use std::io;
 use std::sync::OnceLock;
 
 pub use self::namespaces::Placement;
-pub use self::raw::{MessageSink, RawListener};
+pub use self::raw::RawListener;
 
 use self::accounting::Switch;
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
+use super::reply::{failed, refused};
 use super::wire::FAMILY;
 use super::{
-    Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, KnownBad, Listener, SelfTest, Stats,
-    TaskId,
+    Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, KnownBad, Listener, Namespace,
+    SelfTest, Stats, TaskId,
 };
 use crate::netlink::resolve_family;
 
@@ -45,6 +45,8 @@ pub struct LinuxKernel {
     release: String,
     /// Why the kernel must not be asked.
     bug: Option<&'static KnownBad>,
+    /// Where this process is, which stays the same as long as it lives.
+    misplaced: Option<Namespace>,
 }
 
 impl LinuxKernel {
@@ -71,6 +73,7 @@ impl LinuxKernel {
             receive_buffer,
             bug: KnownBad::of(&release),
             release,
+            misplaced: namespaces::misplaced(),
         })
     }
 
@@ -112,7 +115,9 @@ impl LinuxKernel {
     /// Opens a listener whose slots fit this kernel's longest message: a task's and a group's record.
     fn new_listener(&self) -> Result<LinuxListener, KernelError> {
         let family = self.family()?;
-        namespaces::check()?;
+        if let Some(namespace) = self.misplaced {
+            return Err(KernelError::WrongNamespace { namespace });
+        }
         let one_record = self.queries.reply(family, TaskId::Pid(std::process::id()))?.len();
         let possible = self.possible_cpus().to_string();
         LinuxListener::new(family, possible, self.receive_buffer, 2 * one_record)
@@ -179,19 +184,6 @@ impl Kernel for LinuxKernel {
         }
         Ok(Box::new(listener))
     }
-}
-
-/// Says what a failed request means.
-fn refused(operation: &'static str, errno: i32) -> KernelError {
-    match errno {
-        libc::EPERM => KernelError::NotPermitted { operation },
-        _ => failed(operation, io::Error::from_raw_os_error(errno)),
-    }
-}
-
-/// Wraps what a system call said.
-fn failed(operation: &'static str, source: io::Error) -> KernelError {
-    KernelError::System { operation, source }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use crate::taskstats::{KernelError, Namespace};
+use crate::taskstats::Namespace;
 
 /// `PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
@@ -59,16 +59,15 @@ impl Placement {
     }
 }
 
-/// Refuses where exits do not arrive although the kernel may accept the registration.
+/// The namespace in which exits do not arrive although the kernel may accept the registration, if
+/// this process is in one. To be asked while procfs still shows it: the namespaces of others are
+/// closed to a process that gave up its rights.
 ///
 /// Exits are unicast in the initial network namespace only (`kernel/taskstats.c`,
 /// `send_cpu_listeners`); a registration is refused outside the initial pid and user namespaces.
-pub(super) fn check() -> Result<(), KernelError> {
+pub(super) fn misplaced() -> Option<Namespace> {
     let needed = [Namespace::User, Namespace::Pid, Namespace::Network];
-    match needed.into_iter().find(|it| Placement::of_self(*it) == Placement::Child) {
-        Some(namespace) => Err(KernelError::WrongNamespace { namespace }),
-        None => Ok(()),
-    }
+    needed.into_iter().find(|it| Placement::of_self(*it) == Placement::Child)
 }
 
 /// The inode of a namespace, which is its identity.

@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{failed, refused};
-use crate::netlink::{MessageKind, Messages, NumberRequest, Socket};
-use crate::taskstats::wire::{Command, decode_reply};
+use super::failed;
+use crate::netlink::{NumberRequest, Socket};
+use crate::taskstats::reply::{QUERY, account};
+use crate::taskstats::wire::Command;
 use crate::taskstats::{KernelError, Stats, TaskId};
 
-const OPERATION: &str = "TASKSTATS_CMD_GET";
 /// Questions sent in one datagram. Their replies wait in a receive buffer of the default size, which
 /// holds more than a hundred.
 const PIPELINED: usize = 64;
@@ -97,7 +97,7 @@ impl QuerySocket {
     fn open(family: u16) -> Result<Self, KernelError> {
         let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
         let template = |id| NumberRequest::new(&Command::Query(id).request(family, 0, false));
-        let invalid = |source| failed(OPERATION, source);
+        let invalid = |source| failed(QUERY, source);
         Ok(Self {
             socket,
             pid_request: template(TaskId::Pid(0)).map_err(invalid)?,
@@ -118,25 +118,14 @@ impl QuerySocket {
                 TaskId::Tgid(tgid) => self.tgid_request.with(self.sequence, tgid),
             });
         }
-        self.socket.send(&datagram).map_err(|source| failed(OPERATION, source))
+        self.socket.send(&datagram).map_err(|source| failed(QUERY, source))
     }
 
     fn receive(&mut self) -> Result<usize, KernelError> {
-        self.socket.receive_now(&mut self.reply[..]).map_err(|source| failed(OPERATION, source))
+        self.socket.receive_now(&mut self.reply[..]).map_err(|source| failed(QUERY, source))
     }
 
     fn account(&self, length: usize, id: TaskId) -> Result<Stats, KernelError> {
-        let bad_reply = KernelError::BadReply { operation: OPERATION };
-        let Some(message) = Messages::new(&self.reply[..length]).next() else {
-            return Err(bad_reply);
-        };
-        match message.kind() {
-            MessageKind::Error(libc::ESRCH) => Err(KernelError::NoSuchTask(id)),
-            MessageKind::Error(errno) => Err(refused(OPERATION, errno)),
-            MessageKind::Generic { attributes, .. } => {
-                decode_reply(attributes, id).ok_or(bad_reply)
-            }
-            MessageKind::Acknowledgement | MessageKind::Malformed => Err(bad_reply),
-        }
+        account(&self.reply[..length], id)
     }
 }

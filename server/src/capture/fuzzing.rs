@@ -1,0 +1,60 @@
+//! What the fuzz targets in `tests/fuzz` run, and the tests with their seeds. Not part of the agent.
+
+use super::{Entry, ReadError, Reader, Writer};
+use crate::taskstats::fuzzing::datagram;
+
+/// Reads a capture, deals with the messages in it, and writes it again. A fuzzer's build looks at no
+/// checksums, which no fuzzer guesses.
+///
+/// # Panics
+/// When a whole one is written as something else than it was read.
+pub fn capture(bytes: &[u8]) {
+    let Ok(reader) = Reader::new(bytes) else { return };
+    let header = reader.header().clone();
+    let entries: Result<Vec<Entry>, ReadError> = reader.collect();
+    let Ok(entries) = entries else { return };
+    for entry in &entries {
+        if let Entry::Exit { message, .. } | Entry::Reply { message, .. } = entry {
+            datagram(message);
+        }
+    }
+    let mut written = Vec::new();
+    let mut writer = Writer::new(&mut written, &header).expect("a header that was read");
+    entries.iter().for_each(|entry| writer.write(entry).expect("an entry that was read"));
+    writer.finish(0).expect("an end");
+    let again = Reader::new(&written[..]).expect("what was written");
+    assert_eq!(*again.header(), header);
+    let again: Vec<Entry> = again.map(|entry| entry.expect("an entry as written")).collect();
+    assert_eq!(again, entries);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+    use crate::seeds::seeds;
+
+    #[test]
+    fn every_seed_is_dealt_with() {
+        seeds("capture").iter().for_each(|seed| capture(seed));
+    }
+
+    proptest! {
+        /// Whatever is wrong with a capture ends it; it never makes the reader panic.
+        #[test]
+        fn a_changed_capture_is_refused_or_whole(
+            chosen in any::<Index>(),
+            change in (any::<Index>(), any::<u8>()),
+            cut in any::<Index>(),
+        ) {
+            let seeds = seeds("capture");
+            let mut bytes = chosen.get(&seeds).clone();
+            let place = change.0.index(bytes.len());
+            bytes[place] = change.1;
+            bytes.truncate(cut.index(bytes.len() + 1));
+            capture(&bytes);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Giving up all rights that serving does not take.
+//!
+//! After the agent has bound its listeners, and before it starts a thread, it becomes a user without
+//! rights who keeps `CAP_NET_ADMIN`, closes files and ports by landlock, and system calls by seccomp.
+//! Threads that are started later inherit all of it.
+
+mod landlock;
+mod paths;
+mod privileges;
+mod prospect;
+mod report;
+mod seccomp;
+mod syscalls;
+mod user;
+
+use std::path::PathBuf;
+use std::{fs, io};
+
+pub use paths::Paths;
+pub use prospect::{Prospect, prospect};
+pub use report::{Gap, InForce, in_force};
+pub use user::{User, UserError, UserSpec};
+
+/// The threads of this process.
+const THREADS: &str = "/proc/self/task";
+
+/// Why rights could not be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// No such user.
+    #[error("--user: {0}")]
+    User(#[from] UserError),
+    /// Threads run that would keep their rights.
+    #[error("{0} threads run already, and would keep their rights; this is a bug of the agent")]
+    Threads(usize),
+    /// The state folder could not be used by the user.
+    #[error(
+        "--state-dir {folder} cannot be written by user {uid}, as whom the agent runs: {source}; give it to that user: chown {uid} {folder}",
+        folder = .folder.display(), uid = .user.uid
+    )]
+    StateDir {
+        /// The folder.
+        folder: PathBuf,
+        /// Who cannot.
+        user: User,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The state folder is not the agent's alone.
+    #[error(
+        "--state-dir {folder} has files of others, such as {foreign}, and is not given to user {uid}, as whom the agent runs; name a folder of its own, or give it to that user: chown {uid} {folder}",
+        folder = .folder.display(), foreign = .foreign.display(), uid = .user.uid
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// A file in it.
+        foreign: PathBuf,
+        /// Who would get it.
+        user: User,
+    },
+    /// The system refused.
+    #[error("giving up rights failed at {operation}: {source}; --no-sandbox keeps them all")]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Landlock refused.
+    #[error("restricting files failed: {0}; --no-sandbox leaves them open")]
+    Landlock(#[from] ::landlock::RulesetError),
+    /// A path cannot be opened, to be left open by landlock.
+    #[error("restricting files failed: {0}; --no-sandbox leaves them open")]
+    Path(#[source] ::landlock::PathFdError),
+    /// Seccomp refused.
+    #[error("filtering system calls failed: {0}; --no-sandbox leaves them open")]
+    Seccomp(#[from] seccompiler::Error),
+}
+
+/// Gives up all rights that serving does not take. `wanted` is the user to become instead of root.
+///
+/// # Errors
+/// [`SandboxError`]. Some rights may be gone then: the process should end.
+pub fn enter(wanted: Option<&UserSpec>, paths: &Paths) -> Result<InForce, SandboxError> {
+    let threads = fs::read_dir(THREADS).map_or(1, Iterator::count);
+    if threads > 1 {
+        return Err(SandboxError::Threads(threads));
+    }
+    let user = User::find(wanted)?;
+    let mut gaps = Vec::new();
+    // While the paths can be reached.
+    let rules = landlock::prepare(paths)?;
+    let changed = privileges::change_user(user, wanted.is_some(), &mut gaps)?;
+    if changed {
+        paths.write.iter().try_for_each(|folder| paths::give_away(folder, user))?;
+    }
+    privileges::drop_capabilities(&mut gaps)?;
+    if changed {
+        paths.write.iter().try_for_each(|folder| paths::check_writable(folder, user))?;
+    }
+    gaps.extend(paths::unreadable(paths));
+    let landlock = rules.enforce(&mut gaps)?;
+    seccomp::enforce(&mut gaps)?;
+    Ok(InForce { landlock, gaps, ..in_force() })
+}
+
+/// What is in force where nothing was given up.
+#[must_use]
+pub fn none() -> InForce {
+    InForce { gaps: vec![Gap::NoSandbox], ..in_force() }
+}

@@ -1,0 +1,78 @@
+//! Files and ports, by landlock (`landlock(7)`).
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, PathFdError,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+
+use super::{Gap, Paths, SandboxError};
+
+/// The newest version whose rules were tried. Older kernels enforce as many of them as they know.
+const NEWEST: ABI = ABI::V7;
+
+/// Rules that are ready to be put into force.
+pub(super) struct Rules(RulesetCreated);
+
+/// Rules that open `paths` and nothing else: no other file, no TCP port, no signal and no abstract
+/// socket of other processes. To be made while the paths can be reached.
+pub(super) fn prepare(paths: &Paths) -> Result<Rules, SandboxError> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    let keep =
+        read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
+    let remove = AccessFs::RemoveFile.into();
+    let rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))?
+        // No rule names a port: listeners are bound by now, and the agent calls nobody.
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?;
+    let opened = [(&paths.read, read), (&paths.write, keep), (&paths.remove, remove)];
+    let mut opened = opened.into_iter().flat_map(|(paths, access)| beneath(paths, access));
+    let rules = opened.try_fold(rules, |rules, rule| Ok::<_, SandboxError>(rules.add_rule(rule?)?));
+    rules.map(Rules)
+}
+
+/// A rule for each path that is there.
+fn beneath(
+    paths: &BTreeSet<PathBuf>,
+    access: BitFlags<AccessFs>,
+) -> impl Iterator<Item = Result<PathBeneath<PathFd>, SandboxError>> {
+    paths.iter().filter_map(move |path| {
+        let access = if path.is_dir() { access } else { access & AccessFs::from_file(NEWEST) };
+        match PathFd::new(path) {
+            Ok(folder) => Some(Ok(PathBeneath::new(folder, access))),
+            // What is not there needs no rule.
+            Err(PathFdError::OpenCall { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                None
+            }
+            Err(error) => Some(Err(SandboxError::Path(error))),
+        }
+    })
+}
+
+impl Rules {
+    /// Puts the rules into force for this thread and those that it will start. Returns the kernel's
+    /// version of landlock, 0 without it.
+    pub(super) fn enforce(self, gaps: &mut Vec<Gap>) -> Result<u32, RulesetError> {
+        let status = self.0.restrict_self()?;
+        let abi = match status.landlock {
+            LandlockStatus::Available { effective_abi, .. } => effective_abi.min(NEWEST) as u32,
+            LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
+        };
+        match status.ruleset {
+            RulesetStatus::FullyEnforced => {}
+            RulesetStatus::PartiallyEnforced => gaps.push(Gap::OldLandlock { abi }),
+            RulesetStatus::NotEnforced => gaps.push(Gap::NoLandlock),
+        }
+        Ok(abi)
+    }
+}
+
+/// Restricts this thread for good, and returns the kernel's version.
+pub(super) fn try_out() -> Result<u32, SandboxError> {
+    Ok(prepare(&Paths::default())?.enforce(&mut Vec::new())?)
+}

@@ -1,0 +1,102 @@
+//! Becoming a user who may do one thing.
+
+use capctl::{Cap, CapSet, CapState, Secbits, ambient, bounding, prctl};
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, getgid, getgroups, getuid, setgroups, setresgid, setresuid};
+
+use super::{Gap, SandboxError, User};
+
+/// What taskstats asks for (`kernel/taskstats.c`, `GENL_ADMIN_PERM`), and receive buffers beyond the
+/// system's limit.
+const KEPT: Cap = Cap::NET_ADMIN;
+
+/// Becomes another user, with all capabilities still there, and returns whether it did.
+///
+/// `named` says that an operator chose the user: one that cannot be had is an error then. Without
+/// that, who is not root stays who it is.
+pub(super) fn change_user(
+    user: User,
+    named: bool,
+    gaps: &mut Vec<Gap>,
+) -> Result<bool, SandboxError> {
+    let there = getuid().as_raw() == user.uid && getgid().as_raw() == user.gid && !has_groups();
+    if there || (!named && !getuid().is_root()) {
+        return Ok(false);
+    }
+    let held = held()?;
+    match become_user(user) {
+        Ok(()) => {}
+        // No CAP_SETUID, as in a container that dropped it; or a user namespace without that user.
+        Err((operation, Errno::EPERM | Errno::EINVAL)) if !named => {
+            gaps.push(Gap::StillRoot { operation });
+            return Ok(false);
+        }
+        Err((operation, errno)) => return Err(system(operation, errno as i32)),
+    }
+    // The change has emptied the effective set, and left the permitted one.
+    tried("capset", CapState { effective: held.permitted, ..held }.set_current())?;
+    Ok(true)
+}
+
+/// Gives up all capabilities but [`KEPT`], and the ways to get others.
+pub(super) fn drop_capabilities(gaps: &mut Vec<Gap>) -> Result<(), SandboxError> {
+    let held = held()?;
+    if held.effective.has(Cap::SETPCAP) {
+        // What an exec could win back, if there were one.
+        tried("prctl(PR_CAPBSET_DROP)", bounding::clear())?;
+        tried("prctl(PR_SET_SECUREBITS)", prctl::set_securebits(secure_bits()))?;
+    }
+    let mut kept = CapSet::empty();
+    kept.set_state(KEPT, held.permitted.has(KEPT));
+    let least = CapState { effective: kept, permitted: kept, inheritable: CapSet::empty() };
+    // A service manager's own filter may be in the way. What is left then is no right of this
+    // process, but only what an exec would inherit.
+    let mut attempt = |operation, outcome| match tried(operation, outcome) {
+        Err(_) if held.permitted == kept => {
+            gaps.push(Gap::Refused { operation });
+            Ok(())
+        }
+        outcome => outcome,
+    };
+    attempt("capset", least.set_current())?;
+    if ambient::is_supported() {
+        attempt("prctl(PR_CAP_AMBIENT)", ambient::clear())?;
+    }
+    tried("prctl(PR_SET_NO_NEW_PRIVS)", prctl::set_no_new_privs())?;
+    // No core file has the accounts, and no other process of the user can attach.
+    tried("prctl(PR_SET_DUMPABLE)", prctl::set_dumpable(false))
+}
+
+/// An exec as root gives no rights, and none can be made ambient.
+fn secure_bits() -> Secbits {
+    Secbits::NOROOT
+        | Secbits::NOROOT_LOCKED
+        | Secbits::KEEP_CAPS_LOCKED
+        | Secbits::NO_CAP_AMBIENT_RAISE
+        | Secbits::NO_CAP_AMBIENT_RAISE_LOCKED
+}
+
+fn has_groups() -> bool {
+    getgroups().is_ok_and(|groups| groups.iter().any(|group| *group != getgid()))
+}
+
+fn become_user(user: User) -> Result<(), (&'static str, Errno)> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    prctl::set_keepcaps(true)
+        .map_err(|error| ("prctl(PR_SET_KEEPCAPS)", Errno::from_raw(error.code())))?;
+    setgroups(&[]).map_err(|errno| ("setgroups", errno))?;
+    setresgid(gid, gid, gid).map_err(|errno| ("setresgid", errno))?;
+    setresuid(uid, uid, uid).map_err(|errno| ("setresuid", errno))
+}
+
+fn held() -> Result<CapState, SandboxError> {
+    CapState::get_current().map_err(|error| system("capget", error.code()))
+}
+
+fn tried(operation: &'static str, outcome: capctl::Result<()>) -> Result<(), SandboxError> {
+    outcome.map_err(|error| system(operation, error.code()))
+}
+
+fn system(operation: &'static str, errno: i32) -> SandboxError {
+    SandboxError::System { operation, source: std::io::Error::from_raw_os_error(errno) }
+}

@@ -1,0 +1,178 @@
+//! What is in force, as the kernel says.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use capctl::{Cap, CapSet};
+
+/// Where the kernel says what a thread may do; all threads of a confined agent are alike.
+const STATUS: &str = "/proc/thread-self/status";
+/// `SECCOMP_MODE_FILTER`.
+const FILTERED: &str = "2";
+
+/// A measure that should be in force and is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// It was turned off.
+    NoSandbox,
+    /// Root could not be left.
+    StillRoot {
+        /// The call that was refused.
+        operation: &'static str,
+    },
+    /// A right that nothing uses could not be given up.
+    Refused {
+        /// The call that was refused.
+        operation: &'static str,
+    },
+    /// A file was read as root, and cannot be read again.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The kernel knows some of the rules.
+    OldLandlock {
+        /// The version that it knows.
+        abi: u32,
+    },
+    /// The kernel has no landlock, or it was not turned on at boot.
+    NoLandlock,
+    /// There is no list of system calls for this architecture.
+    NoSeccomp,
+}
+
+/// What a process may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Effective capabilities, as `capabilities(7)` names them, in small letters.
+    pub capabilities: Vec<String>,
+    /// Whether an exec can give no new rights.
+    pub no_new_privs: bool,
+    /// Whether system calls are filtered.
+    pub seccomp: bool,
+    /// Version of landlock whose rules are in force; 0 without any.
+    pub landlock: u32,
+    /// What should be in force and is not.
+    pub gaps: Vec<Gap>,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSandbox => formatter.write_str("--no-sandbox: nothing was given up"),
+            Self::StillRoot { operation } => write!(
+                formatter,
+                "still root by number, though without its rights: {operation} was refused"
+            ),
+            Self::Refused { operation } => write!(
+                formatter,
+                "{operation} was refused, by a filter of the service manager or container: \
+                 capabilities that an exec would inherit are left"
+            ),
+            Self::Unreadable { file } => write!(
+                formatter,
+                "{} cannot be read without root: when it changes, the new one is not taken up; give \
+                 it to the group of --user",
+                file.display()
+            ),
+            Self::OldLandlock { abi } => {
+                write!(
+                    formatter,
+                    "this kernel enforces a part of the landlock rules (version {abi})"
+                )
+            }
+            Self::NoLandlock => formatter.write_str(
+                "this kernel has no landlock, or it is not in its lsm= list: files and ports are \
+                 not restricted",
+            ),
+            Self::NoSeccomp => {
+                formatter.write_str("system calls are not filtered on this architecture")
+            }
+        }
+    }
+}
+
+impl fmt::Display for InForce {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or = |yes: bool, word: &'static str| if yes { word } else { "no" };
+        let capabilities = match self.capabilities.len() {
+            0 => "none".to_owned(),
+            // A name for each would fill the line.
+            1..=3 => self.capabilities.join("+"),
+            count => format!("{count}"),
+        };
+        let landlock = match self.landlock {
+            0 => "no".to_owned(),
+            abi => format!("version {abi}"),
+        };
+        write!(
+            formatter,
+            "user {}:{}, capabilities {capabilities}, no_new_privs {}, seccomp {}, landlock {landlock}",
+            self.uid,
+            self.gid,
+            or(self.no_new_privs, "yes"),
+            or(self.seccomp, "filter"),
+        )
+    }
+}
+
+/// What the kernel says of the calling thread. Landlock is not told there.
+#[must_use]
+pub fn in_force() -> InForce {
+    let status = fs::read_to_string(STATUS).unwrap_or_default();
+    parse(&status)
+}
+
+fn parse(status: &str) -> InForce {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim()
+    };
+    // Real, effective, saved and file system's.
+    let effective = |name| field(name).split_whitespace().nth(1).and_then(|id| id.parse().ok());
+    InForce {
+        uid: effective("Uid").unwrap_or(nix::unistd::geteuid().as_raw()),
+        gid: effective("Gid").unwrap_or(nix::unistd::getegid().as_raw()),
+        capabilities: names(u64::from_str_radix(field("CapEff"), 16).unwrap_or(0)),
+        no_new_privs: field("NoNewPrivs") == "1",
+        seccomp: field("Seccomp") == FILTERED,
+        landlock: 0,
+        gaps: Vec::new(),
+    }
+}
+
+fn names(bits: u64) -> Vec<String> {
+    let set: CapSet = Cap::iter().filter(|cap| bits >> (*cap as u8) & 1 == 1).collect();
+    set.iter().map(|cap| cap.to_string().to_lowercase().replace("cap_", "")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = "Name:\ttaskstatsd\nUid:\t0\t65534\t65534\t65534\nGid:\t1\t65533\t2\t3\n\
+                          CapEff:\t0000000000001000\nNoNewPrivs:\t1\nSeccomp:\t2\n\
+                          Seccomp_filters:\t2\n";
+
+    #[test]
+    fn the_kernel_s_words_are_understood() {
+        let in_force = InForce { landlock: 7, ..parse(STATUS) };
+        assert_eq!((in_force.uid, in_force.gid), (65534, 65533));
+        assert_eq!(
+            in_force.to_string(),
+            "user 65534:65533, capabilities net_admin, no_new_privs yes, seccomp filter, \
+             landlock version 7"
+        );
+    }
+
+    #[test]
+    fn without_procfs_nothing_is_claimed() {
+        let in_force = parse("");
+        assert!(!in_force.seccomp && !in_force.no_new_privs && in_force.capabilities.is_empty());
+    }
+}

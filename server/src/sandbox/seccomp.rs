@@ -1,0 +1,53 @@
+//! System calls, by seccomp (`seccomp(2)`).
+
+use std::env::consts::ARCH;
+
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads,
+};
+
+use super::Gap;
+use super::syscalls::allowed;
+
+/// What a call that is not listed ends with. The agent goes on, and says what failed: killed, it
+/// would lose the exits of the node for a call that may be harmless.
+const REFUSED: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
+/// What a call ends with that the C library replaces by an older one.
+const UNKNOWN: SeccompAction = SeccompAction::Errno(libc::ENOSYS as u32);
+
+/// Puts the filters into force for all threads.
+pub(super) fn enforce(gaps: &mut Vec<Gap>) -> Result<(), seccompiler::Error> {
+    let Ok(architecture) = TargetArch::try_from(ARCH) else {
+        gaps.push(Gap::NoSeccomp);
+        return Ok(());
+    };
+    for program in programs(architecture)? {
+        apply_filter_all_threads(&program)?;
+    }
+    Ok(())
+}
+
+/// One filter for `clone3` alone, and then the list, which lets no further filter in. The flags of
+/// `clone3` are in memory, where no filter sees them; the C library goes on with `clone`, whose flags
+/// are checked.
+fn programs(architecture: TargetArch) -> Result<[BpfProgram; 2], BackendError> {
+    let list = SeccompFilter::new(allowed()?, REFUSED, SeccompAction::Allow, architecture)?;
+    let clone3 = [(libc::SYS_clone3, Vec::new())].into_iter().collect();
+    let clone3 = SeccompFilter::new(clone3, SeccompAction::Allow, UNKNOWN, architecture)?;
+    Ok([clone3.try_into()?, list.try_into()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's limit (`BPF_MAXINSNS`) is checked when a program is loaded, that is in privileged
+    /// runs only; the compiler's own checks are done here.
+    #[test]
+    fn the_filters_compile_for_each_architecture() {
+        for architecture in [TargetArch::x86_64, TargetArch::aarch64] {
+            let programs = programs(architecture).unwrap();
+            assert!(programs.iter().all(|program| !program.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What a reply to a query means, and what a refusal means.
+
+use std::io;
+
+use super::wire::decode_reply;
+use super::{KernelError, Stats, TaskId};
+use crate::netlink::{MessageKind, Messages};
+
+/// What queries are called in errors.
+pub(super) const QUERY: &str = "TASKSTATS_CMD_GET";
+/// What registrations are called in errors.
+pub(super) const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
+
+/// Reads the account of `id` from the reply to a query for it.
+pub(super) fn account(datagram: &[u8], id: TaskId) -> Result<Stats, KernelError> {
+    let bad_reply = KernelError::BadReply { operation: QUERY };
+    let Some(message) = Messages::new(datagram).next() else {
+        return Err(bad_reply);
+    };
+    match message.kind() {
+        MessageKind::Error(libc::ESRCH) => Err(KernelError::NoSuchTask(id)),
+        MessageKind::Error(errno) => Err(refused(QUERY, errno)),
+        MessageKind::Generic { attributes, .. } => decode_reply(attributes, id).ok_or(bad_reply),
+        MessageKind::Acknowledgement | MessageKind::Malformed => Err(bad_reply),
+    }
+}
+
+/// Says what a failed request means.
+pub(super) fn refused(operation: &'static str, errno: i32) -> KernelError {
+    match errno {
+        libc::EPERM => KernelError::NotPermitted { operation },
+        _ => failed(operation, io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Wraps what a system call said.
+pub(super) fn failed(operation: &'static str, source: io::Error) -> KernelError {
+    KernelError::System { operation, source }
+}

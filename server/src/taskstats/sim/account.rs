@@ -1,0 +1,279 @@
+//! What an invented task has used: a function of its seed and its age, so that nothing of it has to
+//! be kept, and whoever asks twice sees it grow.
+
+use std::time::Duration;
+
+use super::chance::mix;
+use crate::taskstats::{
+    Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
+    Memory, Stats, TaskIdentity,
+};
+
+/// What is invented for a task of one program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Program {
+    name: &'static [u8],
+    uid: u32,
+    nice: i8,
+    scheduler: u8,
+    /// 0 for a kernel thread, which has no file.
+    inode: u64,
+}
+
+/// What runs on the simulated machine. One name is no UTF-8, because real ones need not be.
+pub(super) const PROGRAMS: [Program; 8] = [
+    Program { name: b"init", uid: 0, nice: 0, scheduler: 0, inode: 1001 },
+    Program { name: b"sh", uid: 1000, nice: 0, scheduler: 0, inode: 1002 },
+    Program { name: b"nginx", uid: 33, nice: 0, scheduler: 0, inode: 1003 },
+    Program { name: b"postgres", uid: 110, nice: 0, scheduler: 0, inode: 1004 },
+    Program { name: b"cc1plus", uid: 1001, nice: 10, scheduler: 3, inode: 1005 },
+    Program { name: b"backup-\xe9t\xe9", uid: 34, nice: 19, scheduler: 5, inode: 1006 },
+    Program { name: b"kworker/u8:1", uid: 0, nice: 0, scheduler: 0, inode: 0 },
+    Program { name: b"java", uid: 1002, nice: -5, scheduler: 0, inode: 1007 },
+];
+
+/// The device of all files.
+const DEVICE: u64 = 0xfd01;
+/// Parts of a share: 16 bits.
+const SHARE_BITS: u32 = 48;
+/// The kernel clears the low bits of I/O numbers (`xacct_add_tsk` in `kernel/tsacct.c`).
+const IO_GRAIN: u64 = 1024;
+/// Nanoseconds in a microsecond.
+const NS: u64 = 1000;
+
+/// Who a task is, and how far it has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    pub(super) pid: u32,
+    pub(super) tgid: u32,
+    pub(super) seed: u64,
+    pub(super) program: Program,
+    /// When it began, since 1970.
+    pub(super) began_at: Duration,
+    /// Its age, and that of its group, µs.
+    pub(super) age_us: u64,
+    pub(super) group_age_us: u64,
+    pub(super) version: u16,
+    /// Whether the kernel keeps delay accounts beside the scheduler's.
+    pub(super) delay_accounting: bool,
+}
+
+/// What the kernel adds up over a group's dead (`delayacct_add_tsk` in `kernel/delayacct.c`), and what
+/// only the living add.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GroupTotals {
+    run_real_ns: u64,
+    run_virtual_ns: u64,
+    delays: [(u64, u64); DelayClass::COUNT],
+    living: Living,
+}
+
+/// What a question for a group adds up over its living tasks (`fill_stats_for_tgid`).
+#[derive(Clone, Copy, Debug, Default)]
+struct Living {
+    elapsed_us: u64,
+    user_us: u64,
+    system_us: u64,
+    switches: ContextSwitches,
+}
+
+impl Life {
+    /// The account of the task.
+    pub(super) fn stats(&self) -> Stats {
+        let (user_us, system_us) = self.cpu_us();
+        let run_real_ns = (user_us + system_us) * NS;
+        let is_kernel_thread = self.program.inode == 0;
+        Stats {
+            version: self.version,
+            identity: self.identity(),
+            exit_status: None,
+            cpu: CpuTime {
+                user_us: Some(user_us),
+                system_us: Some(system_us),
+                user_scaled_us: Some(user_us),
+                system_scaled_us: Some(system_us),
+                run_real_ns: Some(run_real_ns),
+                run_virtual_ns: Some(run_real_ns + self.part(2) % NS),
+                run_real_scaled_ns: Some(run_real_ns),
+            },
+            elapsed_us: Some(self.age_us),
+            group_elapsed_us: Some(self.group_age_us),
+            faults: Some(Faults {
+                minor: 40 + self.share_of(self.age_us, 3) / 64,
+                major: self.part(4) % 4,
+            }),
+            memory: Some(self.memory(user_us + system_us)),
+            io: Some(self.io()),
+            context_switches: Some(self.switches()),
+            delays: std::array::from_fn(|class| Some(self.delay(class))),
+            executable: (!is_kernel_thread)
+                .then_some(Executable { device: DEVICE, inode: self.program.inode }),
+            unknown_tail: Vec::new(),
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        let mut comm = [0; Comm::CAPACITY];
+        comm[..self.program.name.len()].copy_from_slice(self.program.name);
+        let task = TaskIdentity {
+            ppid: u32::from(self.pid != 1),
+            uid: self.program.uid,
+            gid: self.program.uid,
+            comm: Comm::new(&comm),
+            nice: self.program.nice,
+            scheduler: self.program.scheduler,
+            flags: 0,
+            begin_time_s: i64::try_from(self.began_at.as_secs()).unwrap_or(i64::MAX),
+        };
+        Identity { pid: Some(self.pid), tgid: Some(self.tgid), task: Some(task) }
+    }
+
+    fn cpu_us(&self) -> (u64, u64) {
+        (self.share_of(self.age_us, 0) / 4, self.share_of(self.age_us, 1) / 8)
+    }
+
+    fn memory(&self, cpu_us: u64) -> Memory {
+        let peak_rss_kib = if self.program.inode == 0 { 0 } else { 1500 + self.part(5) };
+        Memory {
+            rss_integral_mb_us: cpu_us / 1024 * peak_rss_kib,
+            vm_integral_mb_us: cpu_us / 1024 * peak_rss_kib * 3,
+            peak_rss_kib,
+            peak_vm_kib: peak_rss_kib * 3,
+        }
+    }
+
+    fn io(&self) -> Io {
+        let bytes = |n| self.share_of(self.age_us, n) / IO_GRAIN * IO_GRAIN;
+        Io {
+            read_chars_bytes: bytes(6) * 2,
+            write_chars_bytes: bytes(7),
+            read_syscalls: bytes(8),
+            write_syscalls: bytes(9),
+            read_bytes: bytes(6),
+            write_bytes: bytes(7),
+            cancelled_write_bytes: 0,
+        }
+    }
+
+    fn switches(&self) -> ContextSwitches {
+        ContextSwitches {
+            voluntary: 1 + self.share_of(self.age_us, 10) / 512,
+            involuntary: self.share_of(self.age_us, 11) / 4096,
+        }
+    }
+
+    /// The scheduler keeps the waits for a CPU whether delay accounting is on or off.
+    fn delay(&self, class: usize) -> Delay {
+        if class != 0 && !self.delay_accounting {
+            return Delay::default();
+        }
+        let count = self.share_of(self.age_us, 12 + class as u64) / 1024;
+        let mean_ns = 500 + self.part(20 + class as u64);
+        let total_ns = count * mean_ns;
+        let extremes = (count > 0).then(|| Extremes {
+            max_ns: total_ns.min(mean_ns * 3),
+            min_ns: mean_ns / 3,
+            max_at: Some(self.began_at + Duration::from_micros(self.age_us / 2)),
+        });
+        Delay { count, total_ns, extremes }
+    }
+
+    /// A part of `whole` that stays the same for this task and this `n`.
+    fn share_of(&self, whole: u64, n: u64) -> u64 {
+        let product = u128::from(whole) * u128::from(self.part(n));
+        u64::try_from(product >> (u64::BITS - SHARE_BITS)).unwrap_or(u64::MAX)
+    }
+
+    /// A number of 16 bits that stays the same for this task and this `n`.
+    fn part(&self, n: u64) -> u64 {
+        mix(self.seed.wrapping_add(n)) >> SHARE_BITS
+    }
+}
+
+impl GroupTotals {
+    /// Adds a task that exits.
+    pub(super) fn add_dead(&mut self, stats: &Stats) {
+        self.run_real_ns += stats.cpu.run_real_ns.unwrap_or(0);
+        self.run_virtual_ns += stats.cpu.run_virtual_ns.unwrap_or(0);
+        for (total, delay) in self.delays.iter_mut().zip(stats.delays.iter().flatten()) {
+            total.0 += delay.count;
+            total.1 += delay.total_ns;
+        }
+    }
+
+    /// Adds a task that lives.
+    pub(super) fn add_living(&mut self, stats: &Stats) {
+        self.add_dead(stats);
+        let switches = stats.context_switches.unwrap_or_default();
+        self.living.elapsed_us += stats.elapsed_us.unwrap_or(0);
+        self.living.user_us += stats.cpu.user_us.unwrap_or(0);
+        self.living.system_us += stats.cpu.system_us.unwrap_or(0);
+        self.living.switches.voluntary += switches.voluntary;
+        self.living.switches.involuntary += switches.involuntary;
+    }
+
+    /// The record of the group.
+    pub(super) fn stats(&self, tgid: u32, version: u16) -> Stats {
+        let Living { elapsed_us, user_us, system_us, switches } = self.living;
+        Stats {
+            version,
+            identity: Identity { tgid: Some(tgid), ..Identity::default() },
+            cpu: CpuTime {
+                user_us: Some(user_us),
+                system_us: Some(system_us),
+                run_real_ns: Some(self.run_real_ns),
+                run_virtual_ns: Some(self.run_virtual_ns),
+                run_real_scaled_ns: Some(self.run_real_ns),
+                ..CpuTime::default()
+            },
+            elapsed_us: Some(elapsed_us),
+            context_switches: Some(switches),
+            delays: self
+                .delays
+                .map(|(count, total_ns)| Some(Delay { count, total_ns, extremes: None })),
+            ..Stats::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(age_us: u64) -> Life {
+        Life {
+            pid: 7,
+            tgid: 7,
+            seed: 99,
+            program: PROGRAMS[2],
+            began_at: Duration::from_secs(1_700_000_000),
+            age_us,
+            group_age_us: age_us,
+            version: 17,
+            delay_accounting: true,
+        }
+    }
+
+    #[test]
+    fn an_account_grows_with_age_and_is_the_same_when_asked_again() {
+        let ages = [0, 1, 1000, 1_000_000, 3600 * 1_000_000, u64::MAX >> 20];
+        let mut before = 0;
+        for age in ages {
+            let stats = life(age).stats();
+            assert_eq!(stats, life(age).stats());
+            let sum = stats.cpu.run_real_ns.unwrap() + stats.io.unwrap().read_bytes;
+            assert!(sum >= before, "{stats:?}");
+            assert!(stats.cpu.run_real_ns.unwrap() <= age * NS, "not more CPU than time");
+            before = sum;
+        }
+        assert!(before > 0);
+    }
+
+    #[test]
+    fn only_the_scheduler_counts_delays_where_accounting_is_off() {
+        let off = Life { delay_accounting: false, ..life(1_000_000_000) };
+        let delays = off.stats().delays.map(Option::unwrap);
+        assert!(delays[0].count > 0);
+        assert!(delays[1..].iter().all(|delay| *delay == Delay::default()));
+    }
+}

@@ -1,0 +1,75 @@
+//! Numbers that look random and are the same for the same seed, in every version of this program.
+
+/// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): a
+/// published algorithm of ten lines, which no update of a dependency can change.
+#[derive(Clone, Debug)]
+pub(super) struct Chance {
+    state: u64,
+}
+
+/// The golden ratio, as the algorithm has it.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Parts of a whole in which a [`Share`](super::spec::Share) is counted.
+const MILLION: u64 = 1_000_000;
+
+impl Chance {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(STEP);
+        mix(self.state)
+    }
+
+    /// A number below `bound`; 0 for a bound of 0.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        let product = u128::from(self.next()) * bound as u128;
+        usize::try_from(product >> u64::BITS).unwrap_or(0)
+    }
+
+    /// A number from 1 to `bound`, each as likely.
+    pub(super) fn one_to(&mut self, bound: u32) -> u32 {
+        let below = u64::from(bound).saturating_mul(self.next() >> u32::BITS) >> u32::BITS;
+        u32::try_from(below).unwrap_or(0) + 1
+    }
+
+    /// Whether something happens that does so `parts` times in a million.
+    pub(super) fn happens(&mut self, parts: u32) -> bool {
+        parts > 0 && self.next() % MILLION < u64::from(parts)
+    }
+}
+
+/// Spreads a number over all bits.
+pub(super) fn mix(number: u64) -> u64 {
+    let mut mixed = number;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first numbers of the published algorithm: simulations of old can be run again.
+    #[test]
+    fn the_numbers_stay_what_they_are() {
+        let mut chance = Chance::new(0);
+        let numbers = [chance.next(), chance.next()];
+        assert_eq!(numbers, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
+    }
+
+    #[test]
+    fn bounds_are_kept_and_reached() {
+        let mut chance = Chance::new(7);
+        let mut seen = [false; 5];
+        (0..200).for_each(|_| seen[chance.below(5)] = true);
+        assert_eq!(seen, [true; 5]);
+        assert_eq!(chance.below(0), 0);
+        let from_one: Vec<u32> = (0..200).map(|_| chance.one_to(3)).collect();
+        assert_eq!((from_one.iter().min(), from_one.iter().max()), (Some(&1), Some(&3)));
+        assert!(!chance.happens(0));
+        assert!(chance.happens(1_000_000));
+    }
+}

@@ -1,0 +1,114 @@
+//! Tries what the agent's sandbox forbids, and what it allows, from inside of it.
+//!
+//! Prints a line for each attempt: its name, and `ok` or the kernel's word. With the argument `free`,
+//! it tries the same without the sandbox; with `abort`, it aborts in it.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
+use nix::sys::signal::kill;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::unistd::{Pid, Uid, getppid, setresuid};
+use rustix::net::sockopt::set_ip_ttl;
+use taskstatsd::sandbox::{self, Paths};
+
+/// The user to become.
+const USER: &str = "65534:65534";
+/// Anyone may read it, and the agent does not need to.
+const READABLE: &str = "/etc/passwd";
+
+type Attempt = (&'static str, fn(&Path) -> io::Result<()>);
+
+const ATTEMPTS: &[Attempt] = &[
+    ("read procfs", |_| fs::read_to_string("/proc/1/stat").map(drop)),
+    ("read sysfs", |_| fs::read_to_string("/sys/devices/system/cpu/online").map(drop)),
+    ("list threads", |_| fs::read_dir("/proc/1/task").map(drop)),
+    ("keep state", |folder| {
+        fs::write(folder.join("handover.new"), "state")?;
+        fs::rename(folder.join("handover.new"), folder.join("handover"))?;
+        fs::read(folder.join("handover"))?;
+        fs::remove_file(folder.join("handover"))
+    }),
+    ("start a thread", |_| {
+        thread::Builder::new().spawn(|| ())?.join().map_err(|_| io::Error::other("it panicked"))
+    }),
+    ("pin a thread", |_| {
+        let cpus: CpuSet = sched_getaffinity(Pid::from_raw(0))?;
+        Ok(sched_setaffinity(Pid::from_raw(0), &cpus)?)
+    }),
+    ("panic", |_| panic_and_go_on()),
+    ("open generic netlink", |_| netlink(SockProtocol::NetlinkGeneric)),
+    ("open routing netlink", |_| netlink(SockProtocol::NetlinkRoute)),
+    ("open an internet socket", |_| open(AddressFamily::Inet, SockType::Stream, None)),
+    ("listen on a port", |_| TcpListener::bind("127.0.0.1:0").map(drop)),
+    ("set an option of IP", |_| Ok(set_ip_ttl(UnixStream::pair()?.0, 1)?)),
+    ("read another file", |_| File::open(READABLE).map(drop)),
+    ("list another folder", |_| fs::read_dir("/").map(drop)),
+    ("make a socket", |folder| UnixListener::bind(folder.join("socket")).map(drop)),
+    ("make a link", |folder| std::os::unix::fs::symlink("/", folder.join("link"))),
+    ("write a setting", |_| File::options().write(true).open("/proc/self/comm").map(drop)),
+    ("execute", |_| Command::new("/bin/true").status().map(drop)),
+    ("signal the parent", |_| Ok(kill(getppid(), None)?)),
+    ("unshare", |_| Ok(unshare(CloneFlags::CLONE_FS)?)),
+    ("become root", |_| {
+        let root = Uid::from_raw(0);
+        Ok(setresuid(root, root, root)?)
+    }),
+];
+
+#[expect(clippy::panic, reason = "it is what is tried")]
+fn panic_and_go_on() -> io::Result<()> {
+    match thread::spawn(|| panic!("tried")).join() {
+        Ok(()) => Err(Errno::ECANCELED.into()),
+        Err(_) => Ok(()),
+    }
+}
+
+fn main() -> Result<()> {
+    let how = std::env::args().nth(1);
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    fs::create_dir(&state)?;
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    if how.as_deref() != Some("free") {
+        let mut paths = Paths::new();
+        paths.keep_state(&state);
+        let in_force = sandbox::enter(Some(&USER.parse()?), &paths)?;
+        eprintln!("{in_force}");
+    }
+    if how.as_deref() == Some("abort") {
+        std::process::abort();
+    }
+    for (name, attempt) in ATTEMPTS {
+        match attempt(&state) {
+            Ok(()) => println!("{name}: ok"),
+            Err(error) => {
+                let errno = error.raw_os_error().with_context(|| format!("{name}: {error}"))?;
+                println!("{name}: {:?}", Errno::from_raw(errno));
+            }
+        }
+    }
+    // The sandbox keeps it from being removed; who started this does it.
+    println!("folder: {}", folder.keep().display());
+    Ok(())
+}
+
+fn netlink(protocol: SockProtocol) -> io::Result<()> {
+    open(AddressFamily::Netlink, SockType::Raw, Some(protocol))
+}
+
+fn open(family: AddressFamily, kind: SockType, protocol: Option<SockProtocol>) -> io::Result<()> {
+    let opened = match protocol {
+        Some(protocol) => socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol),
+        None => socket(family, kind, SockFlag::SOCK_CLOEXEC, None),
+    };
+    Ok(opened.map(drop)?)
+}

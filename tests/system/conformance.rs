@@ -1,0 +1,62 @@
+//! One set of rules for two kernels: the one that runs this machine, and the simulated one. The same
+//! calls have the same answers.
+
+mod exits;
+mod host;
+mod listeners;
+mod queries;
+
+use anyhow::Result;
+use taskstats_tests::load::Load;
+
+use self::host::{Linux, Sim};
+
+/// Makes a test of each rule for each kernel.
+macro_rules! both_kernels {
+    ($($module:ident: $($rule:ident),+;)+) => {
+        mod linux {
+            use super::*;
+            $($(
+                #[tokio::test]
+                async fn $rule() -> Result<()> {
+                    let _load = Load::light()?;
+                    $module::$rule::<Linux>().await
+                }
+            )+)+
+        }
+
+        mod sim {
+            use super::*;
+            $($(
+                #[tokio::test]
+                async fn $rule() -> Result<()> {
+                    $module::$rule::<Sim>().await
+                }
+            )+)+
+        }
+    };
+}
+
+both_kernels! {
+    queries:
+        a_live_task_is_found,
+        nobody_has_an_unknown_id,
+        who_has_ended_is_not_found,
+        a_group_is_found_by_any_of_its_tasks,
+        the_threads_of_a_group_are_listed,
+        an_unknown_id_spoils_no_other;
+    exits:
+        a_process_of_one_task_ends_without_a_group_record,
+        the_last_of_several_tasks_brings_the_group_record,
+        the_group_record_counts_the_dead,
+        every_message_says_its_version,
+        exits_take_the_next_number_of_their_cpu,
+        no_number_is_taken_while_nobody_listens,
+        every_listener_hears_every_exit,
+        a_full_queue_drops_and_counts_exactly;
+    listeners:
+        an_impossible_cpu_is_refused,
+        who_has_closed_hears_nothing,
+        who_was_dropped_hears_nothing,
+        a_dead_listener_is_forgotten_at_the_next_exit;
+}

@@ -1,0 +1,131 @@
+//! What the agent may still do once it serves.
+
+mod calls;
+mod files;
+mod users;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result};
+use taskstats_proto::v1::{GetNodeRequest, Sandbox};
+use taskstats_tests::agent::Agent;
+use taskstats_tests::client::{connect, service};
+use taskstats_tests::load::Load;
+use taskstats_tests::watch::Watch;
+use taskstats_tests::workload::Workload;
+
+use crate::support::get_pid;
+
+/// `CAP_NET_ADMIN` as a bit, as procfs writes it.
+const NET_ADMIN: &str = "0000000000001000";
+/// No capability.
+const NONE: &str = "0000000000000000";
+/// The user without rights, and the group.
+const NOBODY: &str = "65534:65534";
+
+/// What procfs says of a thread, by field.
+type Status = BTreeMap<String, String>;
+
+/// The status of each thread.
+fn statuses(pid: u32) -> Result<Vec<Status>> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
+    threads
+        .map(|thread| {
+            let text = fs::read_to_string(thread?.path().join("status"))?;
+            let fields = text.lines().filter_map(|line| line.split_once(':'));
+            let words = |value: &str| value.split_whitespace().collect::<Vec<_>>().join(" ");
+            Ok(fields.map(|(name, value)| (name.to_owned(), words(value))).collect())
+        })
+        .collect()
+}
+
+/// Asserts a field of all threads.
+fn assert_all(statuses: &[Status], field: &str, expected: &str) {
+    for status in statuses {
+        let found = status.get(field).map(String::as_str);
+        assert_eq!(found, Some(expected), "{field} of thread {:?}", status.get("Name"));
+    }
+}
+
+/// What the agent says of itself.
+async fn told(agent: &Agent) -> Result<Sandbox> {
+    let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?;
+    node.into_inner().sandbox.context("nothing is told of the sandbox")
+}
+
+/// Uses the agent so that all its threads run: the event loop, the reader, and those of slow calls.
+async fn use_all(agent: &Agent) -> Result<()> {
+    let mut watch = Watch::everything(&connect(&agent.url()).await?).await?;
+    let ended = Workload::run(&["exit", "0"]).await?;
+    watch.exit_of(ended.pid).await?;
+    let mut client = service(&agent.url()).await?;
+    get_pid(&mut client, std::process::id()).await?;
+    let request =
+        taskstats_proto::v1::GetTgidRequest { tgid: std::process::id(), include_threads: true };
+    let answer = client.get_tgid(request).await?.into_inner();
+    assert!(!answer.threads.is_empty(), "the threads of others' processes are not seen");
+    Ok(())
+}
+
+/// Started as root, the agent keeps one capability in each of its threads and nothing else, and says
+/// so.
+#[tokio::test]
+async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--user", NOBODY]).await?;
+    use_all(&agent).await?;
+    let statuses = statuses(agent.pid()?)?;
+    assert!(statuses.len() > 2, "{} threads", statuses.len());
+    for ids in ["Uid", "Gid"] {
+        assert_all(&statuses, ids, "65534 65534 65534 65534");
+    }
+    assert_all(&statuses, "Groups", "");
+    for kept in ["CapPrm", "CapEff"] {
+        assert_all(&statuses, kept, NET_ADMIN);
+    }
+    for emptied in ["CapInh", "CapBnd", "CapAmb"] {
+        assert_all(&statuses, emptied, NONE);
+    }
+    for (field, value) in [("NoNewPrivs", "1"), ("Seccomp", "2"), ("Seccomp_filters", "2")] {
+        assert_all(&statuses, field, value);
+    }
+    // The kernel gives procfs' files of a process that nobody may attach to, to root.
+    assert_eq!(fs::metadata(format!("/proc/{}/environ", agent.pid()?))?.uid(), 0, "dumpable");
+    let told = told(&agent).await?;
+    assert_eq!((told.uid, told.gid), (65534, 65534));
+    assert_eq!(told.capabilities, ["net_admin"]);
+    assert!(told.no_new_privs && told.seccomp, "{told:?}");
+    let said = agent.stderr()?;
+    assert!(said.contains("rights: user 65534:65534, capabilities net_admin"), "{said}");
+    Ok(())
+}
+
+/// The kernel's own list of what it can enforce is enforced, or the agent says what is missing.
+#[tokio::test]
+async fn landlock_is_in_force_or_said_to_be_missing() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let told = told(&agent).await?;
+    let missing = told.gaps.iter().any(|gap| gap.contains("landlock"));
+    assert_eq!(told.landlock_version < 7, missing, "{told:?}");
+    assert_eq!(agent.stderr()?.contains("landlock version 7"), !missing, "{}", agent.stderr()?);
+    Ok(())
+}
+
+/// For debugging, an agent keeps what it has, and warns.
+#[tokio::test]
+async fn without_the_sandbox_nothing_is_given_up() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--no-sandbox"]).await?;
+    use_all(&agent).await?;
+    let (own, statuses) = (statuses(std::process::id())?, statuses(agent.pid()?)?);
+    for field in ["Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp"] {
+        assert_all(&statuses, field, &own[0][field]);
+    }
+    assert!(agent.stderr()?.contains("WARN"), "{}", agent.stderr()?);
+    let told = told(&agent).await?;
+    assert!(told.gaps.iter().any(|gap| gap.contains("--no-sandbox")), "{told:?}");
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What a process in the agent's sandbox can do, tried from inside of it.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use taskstats_tests::binaries;
+use taskstats_tests::load::Load;
+use taskstats_tests::peer::Peer;
+
+/// What serving takes.
+const ALLOWED: [&str; 8] = [
+    "read procfs",
+    "read sysfs",
+    "list threads",
+    "keep state",
+    "start a thread",
+    "pin a thread",
+    "panic",
+    "open generic netlink",
+];
+/// What system calls are refused.
+const NOT_CALLED: [&str; 8] = [
+    "open routing netlink",
+    "open an internet socket",
+    "listen on a port",
+    "set an option of IP",
+    "execute",
+    "signal the parent",
+    "unshare",
+    "become root",
+];
+/// What landlock refuses, where the kernel has it.
+const NOT_OPENED: [&str; 3] = ["read another file", "list another folder", "write a setting"];
+/// What is not on the list either, under names that depend on the C library.
+const NOT_MADE: [&str; 2] = ["make a socket", "make a link"];
+
+/// Runs all attempts; returns what came of each.
+async fn try_all(arguments: &[&str]) -> Result<BTreeMap<String, String>> {
+    let said = Peer::run(&binaries::confined()?, arguments).await?;
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let lines = said.stdout.lines().filter_map(|line| line.split_once(": "));
+    let mut outcomes: BTreeMap<_, _> =
+        lines.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).collect();
+    remove_folder(&said.stdout)?;
+    outcomes.remove("folder");
+    outcomes.insert("landlock".to_owned(), said.stderr);
+    Ok(outcomes)
+}
+
+/// Without the sandbox each attempt succeeds: what fails in it fails because of it.
+#[tokio::test]
+async fn each_attempt_succeeds_outside_of_the_sandbox() -> Result<()> {
+    let _load = Load::light()?;
+    let outcomes = try_all(&["free"]).await?;
+    for name in ALLOWED.iter().chain(&NOT_CALLED).chain(&NOT_OPENED).chain(&NOT_MADE) {
+        // A unix socket has no such option; a filter would have said so before.
+        let expected = if *name == "set an option of IP" { "EOPNOTSUPP" } else { "ok" };
+        assert_eq!(outcomes.get(*name).map(String::as_str), Some(expected), "{name}");
+    }
+    Ok(())
+}
+
+/// What serving takes is allowed, and what would give more rights, reach the network or start
+/// programs is not.
+#[tokio::test]
+async fn what_serving_does_not_take_is_refused() -> Result<()> {
+    let _load = Load::light()?;
+    let outcomes = try_all(&[]).await?;
+    for name in ALLOWED {
+        assert_eq!(outcomes.get(name).map(String::as_str), Some("ok"), "{name}: {outcomes:?}");
+    }
+    for name in NOT_CALLED {
+        assert_eq!(outcomes.get(name).map(String::as_str), Some("EPERM"), "{name}: {outcomes:?}");
+    }
+    for name in NOT_MADE {
+        assert_ne!(outcomes.get(name).map(String::as_str), Some("ok"), "{name}: {outcomes:?}");
+    }
+    if outcomes.get("landlock").is_some_and(|said| said.contains("landlock version")) {
+        for name in NOT_OPENED {
+            assert_eq!(outcomes.get(name).map(String::as_str), Some("EACCES"), "{name}");
+        }
+    }
+    Ok(())
+}
+
+/// A panic names the functions that led to it: the agent may read its own binary.
+#[test]
+fn a_panic_has_a_backtrace() -> Result<()> {
+    let tried = Command::new(binaries::confined()?).env("RUST_BACKTRACE", "1").output()?;
+    let said = String::from_utf8(tried.stderr)?;
+    assert!(said.contains("confined::ATTEMPTS"), "{said}");
+    remove_folder(&String::from_utf8(tried.stdout)?)
+}
+
+/// An abort ends the process by its own signal, not by what comes of one that was refused.
+#[test]
+fn an_abort_is_an_abort() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(binaries::confined()?);
+    command.arg("abort").env("TMPDIR", folder.path()).stderr(Stdio::null());
+    assert_eq!(command.status()?.signal(), Some(nix::libc::SIGABRT));
+    Ok(())
+}
+
+/// Removes the folder that the attempts were made in.
+fn remove_folder(stdout: &str) -> Result<()> {
+    let folder = stdout.lines().find_map(|line| line.strip_prefix("folder: "));
+    Ok(std::fs::remove_dir_all(folder.context("no folder")?)?)
+}

@@ -1,0 +1,90 @@
+//! Files that the agent made, or goes on to use, as another user than it began.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use anyhow::Result;
+use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::client::service;
+use taskstats_tests::load::Load;
+
+use super::NOBODY;
+use crate::support::get_pid;
+
+/// A folder in which its owner alone makes files.
+const OWNERS: u32 = 0o755;
+/// Root, and its group.
+const ROOT: (u32, u32) = (0, 0);
+
+/// The socket stays that of who started the agent, so that operators are let in as before.
+#[tokio::test]
+async fn the_socket_stays_with_root() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--user", NOBODY]).await?;
+    let metadata = fs::metadata(agent.socket())?;
+    assert_eq!((metadata.uid(), metadata.gid()), ROOT);
+    assert_eq!(metadata.mode() & 0o777, 0o660);
+    Ok(())
+}
+
+/// In a folder of root's the socket's file outlives the agent, and the next agent replaces it.
+#[tokio::test]
+async fn a_socket_in_a_folder_of_root_is_replaced_by_the_next_agent() -> Result<()> {
+    let _load = Load::light()?;
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), Permissions::from_mode(OWNERS))?;
+    let socket = folder.path().join("agent.sock");
+    let url = format!("unix://{}", socket.display());
+    for _ in 0..2 {
+        let mut agent =
+            Launch::new()?.arguments(["--user", NOBODY, "--listen", &url]).start().await?;
+        get_pid(&mut service(&url).await?, std::process::id()).await?;
+        assert!(agent.stop().await?.success());
+        assert!(socket.exists(), "who removed it?");
+    }
+    Ok(())
+}
+
+/// A state folder of root's becomes the user's, with what the agent left in it.
+#[tokio::test]
+async fn a_state_folder_is_given_to_the_user() -> Result<()> {
+    let _load = Load::light()?;
+    let folder = tempfile::tempdir()?;
+    let (state, left) = (folder.path().join("state"), folder.path().join("state/handover"));
+    fs::set_permissions(folder.path(), Permissions::from_mode(OWNERS))?;
+    fs::create_dir(&state)?;
+    fs::set_permissions(&state, Permissions::from_mode(0o700))?;
+    fs::write(&left, "left by root")?;
+    let path = state.display().to_string();
+    let agent = Agent::start_with(["--user", "4242:4343", "--state-dir", &path]).await?;
+    let metadata = fs::metadata(&state)?;
+    assert_eq!((metadata.uid(), metadata.gid()), (4242, 4343));
+    assert!(agent.stderr()?.contains(&path), "{}", agent.stderr()?);
+    assert!(agent.stderr()?.contains("handover is damaged"), "{}", agent.stderr()?);
+    Ok(())
+}
+
+/// A folder that has files of others is not given away, whatever the flag says.
+#[tokio::test]
+async fn a_folder_of_others_is_not_given_away() -> Result<()> {
+    let _load = Load::light()?;
+    let folder = tempfile::tempdir()?;
+    fs::set_permissions(folder.path(), Permissions::from_mode(OWNERS))?;
+    let foreign = folder.path().join("foreign");
+    fs::write(&foreign, "")?;
+    refused(&folder.path().display().to_string(), &foreign.display().to_string()).await?;
+    fs::remove_file(&foreign)?;
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777))?;
+    refused(&folder.path().display().to_string(), "chown 65534").await?;
+    assert_eq!(fs::metadata(folder.path())?.uid(), ROOT.0);
+    Ok(())
+}
+
+/// The agent does not start with a state folder, and says `why`.
+async fn refused(folder: &str, why: &str) -> Result<()> {
+    let arguments = ["--user", NOBODY, "--state-dir", folder];
+    let ending = Launch::new()?.listen_privately().arguments(arguments).run().await?;
+    assert!(!ending.status.success(), "{}", ending.stderr);
+    assert!(ending.stderr.contains(why), "{}", ending.stderr);
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Who the agent becomes.
+
+use anyhow::Result;
+use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::load::Load;
+
+use super::{NET_ADMIN, NOBODY, NONE, assert_all, statuses, told, use_all};
+
+/// What a command that was called in the wrong way ends with.
+const USAGE: i32 = 2;
+/// Starts the agent as a user without rights but the one, as systemd does.
+const AMBIENT: [&str; 6] = [
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=+net_admin",
+    "--ambient-caps=+net_admin",
+];
+/// Root as in a container that was granted one capability: it cannot become anyone else.
+const ROOT_WITH_ONE: [&str; 3] =
+    ["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin"];
+
+/// A user is chosen by its numbers.
+#[tokio::test]
+async fn the_user_is_chosen() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--user", "4242:4343"]).await?;
+    use_all(&agent).await?;
+    let statuses = statuses(agent.pid()?)?;
+    assert_all(&statuses, "Uid", "4242 4242 4242 4242");
+    assert_all(&statuses, "Gid", "4343 4343 4343 4343");
+    Ok(())
+}
+
+/// A user that does not exist, is none, or would not be left is an error of usage.
+#[tokio::test]
+async fn a_user_that_cannot_be_is_refused() -> Result<()> {
+    let _load = Load::light()?;
+    for (arguments, named) in [
+        (vec!["--user", "no-such-user"], "no-such-user"),
+        (vec!["--user", "1:2:3"], "1:2:3"),
+        (vec!["--user", NOBODY, "--no-sandbox"], "--no-sandbox"),
+    ] {
+        let ending = Launch::new()?.listen_privately().arguments(&arguments).run().await?;
+        assert_eq!(ending.status.code(), Some(USAGE), "{arguments:?}: {}", ending.stderr);
+        assert!(ending.stderr.contains(named), "{}", ending.stderr);
+    }
+    Ok(())
+}
+
+/// Another user with the capability gives up the ways to pass it on, and serves.
+#[tokio::test]
+async fn another_user_stays_who_it_is() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Launch::new()?.listen_privately().wrapped(AMBIENT).start().await?;
+    use_all(&agent).await?;
+    let statuses = statuses(agent.pid()?)?;
+    assert_all(&statuses, "Uid", "65534 65534 65534 65534");
+    assert_all(&statuses, "CapEff", NET_ADMIN);
+    for (field, value) in
+        [("CapInh", NONE), ("CapAmb", NONE), ("NoNewPrivs", "1"), ("Seccomp", "2")]
+    {
+        assert_all(&statuses, field, value);
+    }
+    let told = told(&agent).await?;
+    assert!(!told.gaps.iter().any(|gap| gap.contains("root")), "{told:?}");
+    Ok(())
+}
+
+/// Who may not become a user that was asked for does not run as someone else.
+#[tokio::test]
+async fn a_user_that_cannot_be_had_is_an_error() -> Result<()> {
+    let _load = Load::light()?;
+    let launch = Launch::new()?.listen_privately().wrapped(AMBIENT).arguments(["--user", "4242"]);
+    let ending = launch.run().await?;
+    assert!(!ending.status.success());
+    assert!(ending.stderr.contains("setgroups"), "{}", ending.stderr);
+    Ok(())
+}
+
+/// Root that may not become another user, as in a container, is left without root's rights, and says
+/// that it is still root.
+#[tokio::test]
+async fn root_of_a_container_serves_with_one_capability() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Launch::new()?.listen_privately().wrapped(ROOT_WITH_ONE).start().await?;
+    use_all(&agent).await?;
+    let statuses = statuses(agent.pid()?)?;
+    assert_all(&statuses, "Uid", "0 0 0 0");
+    assert_all(&statuses, "CapPrm", NET_ADMIN);
+    assert_all(&statuses, "Seccomp", "2");
+    let told = told(&agent).await?;
+    assert!(told.gaps.iter().any(|gap| gap.contains("still root")), "{told:?}");
+    Ok(())
+}

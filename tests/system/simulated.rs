@@ -1,0 +1,188 @@
+//! The agent on a simulated kernel.
+
+use anyhow::{Context, Result};
+use taskstats_proto::v1::watch_exits_response::Kind;
+use taskstats_proto::v1::{GetNodeRequest, GetPidRequest, LostStage, WatchExitsRequest};
+use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::client::{connect, service};
+use taskstats_tests::deadline::within;
+use taskstats_tests::ledger::Ledger;
+use taskstats_tests::load::Load;
+use taskstats_tests::process::resident_kib;
+use taskstats_tests::watch::Watch;
+use tonic::Streaming;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::support::{get_pid, identity};
+
+/// Far more exits than the agent can take, on far more CPUs than a machine of two cores has.
+const STORM: &str = "sim:cpus=512,rate=1000000,seed=1";
+/// Exits of the storm that are accounted for.
+const EXITS: u64 = 3_000_000;
+/// Calls of each kind that are answered meanwhile.
+const CALLS: u64 = 200;
+/// What the storm's sockets may hold, each, is twice this.
+const RECEIVE_BUFFER_KIB: u64 = 128;
+const CPUS: u64 = 512;
+const HISTORY_KIB: u64 = 16 * 1024;
+/// The agent without history and receive buffers, in a debug build: its code, its threads, and what
+/// a stream has in flight.
+const REST_KIB: u64 = 64 * 1024;
+/// What a command that was called in the wrong way ends with.
+const USAGE: i32 = 2;
+/// Takes the right to ask for accounts away from what it starts.
+const WITHOUT_NET_ADMIN: [&str; 5] =
+    ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
+
+/// Without any rights a simulated kernel is served: queries, exits, and a label that says so.
+#[tokio::test]
+async fn a_simulated_kernel_needs_no_rights_and_is_labelled() -> Result<()> {
+    let kernel = "sim:cpus=6,rate=2000,version=14,seed=7";
+    let launch = Launch::new()?.listen_privately().arguments(["--kernel", kernel]);
+    let agent = launch.wrapped(WITHOUT_NET_ADMIN).start().await?;
+    let mut client = service(&agent.url()).await?;
+    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
+    assert!(node.simulated_kernel.starts_with("sim:cpus=6,rate=2000,seed=7,version=14,"));
+    assert_eq!((node.possible_cpus.as_str(), node.taskstats_version), ("0-5", 14));
+    assert!(node.exits.context("no word on exits")?.watchable);
+    let init = get_pid(&mut client, 1).await?;
+    assert_eq!(identity(&init)?.comm.as_deref(), Some("init"));
+    let mut watch = Watch::everything(&connect(&agent.url()).await?).await?;
+    while watch.seen().len() < 100 {
+        watch.next().await?;
+    }
+    assert!(watch.seen().iter().all(|exit| exit.cpu < 6));
+    assert!(agent.stderr()?.contains("the kernel is simulated"), "{}", agent.stderr()?);
+    Ok(())
+}
+
+/// A real kernel is not labelled.
+#[tokio::test]
+async fn a_real_kernel_is_not_labelled() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?.into_inner();
+    assert_eq!(node.simulated_kernel, "");
+    Ok(())
+}
+
+/// What cannot be simulated is refused with what can.
+#[tokio::test]
+async fn a_senseless_simulation_is_refused() -> Result<()> {
+    for (kernel, said) in [
+        ("hurd", "`hurd` is no kernel"),
+        ("sim:cpus=0", "cpus=0 is out of range; use 1 to 1024"),
+        ("sim:cups=4", "`cups` is no key"),
+    ] {
+        let ending =
+            Launch::new()?.listen_privately().arguments(["--kernel", kernel]).run().await?;
+        assert_eq!(ending.status.code(), Some(USAGE), "{}", ending.stderr);
+        assert!(ending.stderr.contains(said), "{}", ending.stderr);
+    }
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().to_string_lossy().into_owned();
+    let launch = Launch::new()?.listen_privately().arguments(["--kernel", "sim"]);
+    let ending = launch.arguments(["--state-dir", &state]).run().await?;
+    assert_eq!(ending.status.code(), Some(USAGE), "{}", ending.stderr);
+    assert!(ending.stderr.contains("--state-dir cannot be used"), "{}", ending.stderr);
+    Ok(())
+}
+
+/// A million exits a second on 512 CPUs: each is received or counted as lost, up to the agent's end;
+/// memory stays below its ceiling; and calls are answered all the while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
+    let _load = Load::heavy()?;
+    let (buffer, history) = (format!("{RECEIVE_BUFFER_KIB}KiB"), format!("{HISTORY_KIB}KiB"));
+    let mut agent = Agent::start_with(
+        [
+            ["--kernel", STORM],
+            ["--receive-buffer", &buffer],
+            ["--history-bytes", &history],
+            ["--drain-timeout", "100s"],
+        ]
+        .concat(),
+    )
+    .await?;
+    let mut storm = Storm::open(&agent.url()).await?;
+    let calls = tokio::spawn(call(agent.url(), agent.pid()?));
+    while storm.ledger.position() < EXITS || !calls.is_finished() {
+        storm.book().await?;
+    }
+    let (answered, most_kib) = calls.await??;
+    let (stopped, read) = tokio::join!(agent.stop(), storm.read_to_the_end());
+    read?;
+    assert!(stopped?.success(), "{}", agent.stderr()?);
+
+    let ledger = &storm.ledger;
+    ledger.ensure_settled()?;
+    let (received, kernel) = (ledger.received(), ledger.lost(LostStage::KernelSocket));
+    let history = ledger.lost(LostStage::History);
+    let sent = sent(&agent.stderr()?)?;
+    println!("sent {sent} = received {received} + kernel {kernel} + history {history}");
+    println!("{answered} calls of each kind; at most {most_kib} KiB resident");
+    println!("{}", agent.stderr()?);
+    assert_eq!(received + kernel + history, sent);
+    assert!(received > 0 && kernel > 0, "no storm");
+    let ceiling = HISTORY_KIB + 2 * RECEIVE_BUFFER_KIB * CPUS + REST_KIB;
+    assert!(most_kib < ceiling, "{most_kib} KiB, above {ceiling} KiB");
+    Ok(())
+}
+
+/// A stream of everything, of which only the books are kept.
+struct Storm {
+    stream: Streaming<taskstats_proto::v1::WatchExitsResponse>,
+    ledger: Ledger,
+}
+
+impl Storm {
+    async fn open(url: &str) -> Result<Self> {
+        let mut stream =
+            service(url).await?.watch_exits(WatchExitsRequest::default()).await?.into_inner();
+        let first = within("the first message", stream.message()).await??;
+        let Some(Kind::Started(started)) = first.and_then(|message| message.kind) else {
+            anyhow::bail!("the stream did not start");
+        };
+        Ok(Self { stream, ledger: Ledger::open(&started)? })
+    }
+
+    /// Books one more message; false at the end.
+    async fn book(&mut self) -> Result<bool> {
+        let message = match within("a message", self.stream.message()).await? {
+            Ok(message) => message,
+            Err(status) if status.code() == tonic::Code::Unavailable => None,
+            Err(status) => return Err(status.into()),
+        };
+        let Some(kind) = message.and_then(|message| message.kind) else { return Ok(false) };
+        self.ledger.book(&kind)?;
+        Ok(true)
+    }
+
+    async fn read_to_the_end(&mut self) -> Result<()> {
+        while self.book().await? {}
+        Ok(())
+    }
+}
+
+/// Calls until each kind was answered so often; returns how often, and the most memory seen.
+async fn call(url: String, pid: u32) -> Result<(u64, u64)> {
+    let mut client = service(&url).await?;
+    let mut health = HealthClient::new(connect(&url).await?);
+    let mut most_kib = 0;
+    for _ in 0..CALLS {
+        within("an account", client.get_pid(GetPidRequest { pid: 1 })).await??;
+        within("a health check", health.check(HealthCheckRequest::default())).await??;
+        within("the node", client.get_node(GetNodeRequest {})).await??;
+        most_kib = most_kib.max(resident_kib(pid)?);
+    }
+    Ok((CALLS, most_kib))
+}
+
+/// How many messages the simulated kernel says that it has sent.
+fn sent(stderr: &str) -> Result<u64> {
+    let line = stderr.lines().find(|line| line.contains("the simulated kernel ends"));
+    let words = line.context("it did not say its end")?.split(' ');
+    let sent = words.filter_map(|word| word.strip_prefix("sent=")).next();
+    Ok(sent.context("it did not say what it sent")?.parse()?)
+}
