@@ -70,11 +70,18 @@ async fn survive(mut manager: Manager, hand: Hand) -> Result<()> {
         // The fault itself: any moment is as good as another.
         sleep(Duration::from_millis(u64::try_from(chance.below(LIFE_MS))?)).await;
         ends.end(&mut manager, &mut chance).await?;
+        // Often, so that the witness' own buffer never overflows.
+        note(&mut sent, &witness.take()?)?;
         manager.start().await?;
         for collector in &mut collectors {
+            note(&mut sent, &witness.take()?)?;
             // Sometimes the next end comes before anybody is back.
             if chance.below(4) > 0 {
-                collector.reads().await?;
+                // The load may be over by now.
+                tokio::select! {
+                    read = collector.reads() => read?,
+                    failed = exit_without_end() => failed?,
+                }
             }
         }
         end_all(loads).await?;
@@ -97,6 +104,12 @@ async fn survive(mut manager: Manager, hand: Hand) -> Result<()> {
         assert!(compared.runs > 1, "{compared:?}");
     }
     Ok(())
+}
+
+async fn exit_without_end() -> Result<()> {
+    loop {
+        mark().await?;
+    }
 }
 
 impl Ends {
