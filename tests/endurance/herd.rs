@@ -1,13 +1,19 @@
 //! Many collectors that lose the agent at the same moment, and come back at the same moment.
 
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use taskstats_tests::client::connect;
+use taskstats_tests::deadline::within;
 use taskstats_tests::follow::{Follower, Left};
 use taskstats_tests::load::Load;
 use taskstats_tests::manager::Manager;
 use taskstats_tests::process::{self, Vitals};
 use taskstats_tests::selection::Selection;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tonic::Status;
+use tonic_types::StatusExt;
 
 use crate::support::{counters, end_all, mark, start_churn};
 
@@ -65,6 +71,27 @@ async fn scatter(herd: Vec<Follower>) -> Result<Vec<Left>> {
     ending.join_all().await.into_iter().collect()
 }
 
+/// Resumes; tries again, as it is told, while too many do so at once.
+async fn come_back(url: &str, left: Left) -> Result<Follower> {
+    let channel = connect(url).await?;
+    let reopened = within("a place in the herd", async {
+        loop {
+            match left.reopen(&channel).await {
+                Err(error) => sleep(retry_after(&error).ok_or(error)?).await,
+                Ok(reopened) => return anyhow::Ok(reopened),
+            }
+        }
+    });
+    let (follower, earlier) = reopened.await??.follow(left);
+    ensure!(earlier.is_none(), "another run: nothing was handed over");
+    Ok(follower)
+}
+
+fn retry_after(error: &anyhow::Error) -> Option<Duration> {
+    let status = error.downcast_ref::<Status>()?;
+    status.get_error_details().retry_info()?.retry_delay
+}
+
 /// Has all of them come back at once and read to the same place.
 async fn gather(url: &str, left: Vec<Left>, churned: Vec<u32>) -> Result<Vec<Follower>> {
     let mut coming = JoinSet::new();
@@ -72,12 +99,12 @@ async fn gather(url: &str, left: Vec<Left>, churned: Vec<u32>) -> Result<Vec<Fol
         let url = url.to_owned();
         let churned = churned.clone();
         coming.spawn(async move {
-            let mut follower = left.resume(&connect(&url).await?).await?;
+            let mut follower = come_back(&url, left).await?;
             for pid in churned {
                 follower.exit_of(pid).await?;
             }
             follower.trail().ensure_complete()?;
-            anyhow::ensure!(follower.trail().gaps().is_empty(), "{:?}", follower.trail().gaps());
+            ensure!(follower.trail().gaps().is_empty(), "{:?}", follower.trail().gaps());
             anyhow::Ok(follower)
         });
     }

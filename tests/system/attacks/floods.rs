@@ -142,7 +142,7 @@ async fn pings_settings_and_empty_frames_are_only_read() -> Result<()> {
     for (name, frame) in [
         ("PINGs", Frame::new(Kind::Ping, 0, b"12345678")),
         ("SETTINGS", Frame::new(Kind::Settings, 0, &[])),
-        ("WINDOW_UPDATEs", Frame::new(Kind::WindowUpdate, 0, &[0, 0, 0, 1])),
+        ("window updates", Frame::new(Kind::WindowUpdate, 0, &[0, 0, 0, 1])),
     ] {
         assert_read(name, &repeated(&frame, FRAMES)).await?;
     }
