@@ -18,7 +18,7 @@ impl Tmpfs {
     ///
     /// The kernel refuses.
     pub fn mount(path: &Path, size: &str) -> Result<Self> {
-        let options = format!("size={size}");
+        let options = format!("size={size},mode=700");
         mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
             .with_context(|| format!("mount a tmpfs on {}", path.display()))?;
         Ok(Self { path: path.to_owned() })

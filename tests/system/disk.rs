@@ -34,10 +34,8 @@ async fn a_full_disk_costs_one_hand_over() -> Result<()> {
     let _load = Load::heavy()?;
     let mut manager = Manager::new(NO_ARGUMENTS)?;
     let disk = Tmpfs::mount(&manager.state_folder(), FULL_SOON)?;
-    assert_not_handed_over(&mut manager, "No space left").await?;
-    let left = fs::read_dir(manager.state_folder())?.count();
-    assert_eq!(left, 0, "half a file was left behind");
-    drop(disk);
+    manager.start().await?;
+    assert_not_handed_over(&mut manager, disk, "No space left").await?;
     assert_handed_over(&mut manager).await
 }
 
@@ -47,9 +45,9 @@ async fn a_read_only_state_folder_costs_one_hand_over() -> Result<()> {
     let _load = Load::heavy()?;
     let mut manager = Manager::new(NO_ARGUMENTS)?;
     let disk = Tmpfs::mount(&manager.state_folder(), FULL_SOON)?;
+    manager.start().await?;
     disk.make_read_only()?;
-    assert_not_handed_over(&mut manager, "Read-only file system").await?;
-    drop(disk);
+    assert_not_handed_over(&mut manager, disk, "Read-only file system").await?;
     assert_handed_over(&mut manager).await
 }
 
@@ -71,13 +69,16 @@ async fn a_read_only_runtime_folder_is_named() -> Result<()> {
     Ok(())
 }
 
-/// Has a run end well that cannot leave anything, and the next one say so.
-async fn assert_not_handed_over(manager: &mut Manager, reason: &str) -> Result<()> {
-    manager.start().await?;
+/// Has the run that is there end well, though it cannot leave anything on `disk`, and the next one,
+/// without that, say so.
+async fn assert_not_handed_over(manager: &mut Manager, disk: Tmpfs, reason: &str) -> Result<()> {
     let trail = run_and_stop(manager).await?;
     let stderr = manager.stderr()?;
     assert!(stderr.contains(NOTHING_LEFT) && stderr.contains(reason), "{stderr}");
     assert_eq!(manager.stored()?, [""; 0], "sockets without their file");
+    let left = fs::read_dir(manager.state_folder())?.count();
+    assert_eq!(left, 0, "half a file was left behind");
+    drop(disk);
     manager.start().await?;
     let mut back = resume(manager, trail.cursor()).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
