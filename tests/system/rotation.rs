@@ -150,8 +150,8 @@ async fn what_no_client_would_accept_is_not_used() -> Result<()> {
     in_use(&local, "good.example").await
 }
 
-/// Files are found again however they are replaced: written over, renamed over, each in a folder of its
-/// own, and with the folder itself.
+/// Files are found again however they are replaced: written over or renamed over, each in a folder of
+/// its own.
 #[tokio::test]
 async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
     let _load = Load::light()?;
@@ -183,16 +183,41 @@ async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
     }
     in_use(&local, "renamed.example").await?;
 
-    let moved = sign("moved.example")?;
-    fs::rename(files.path("certs"), files.path("certs.old"))?;
-    fs::create_dir(files.path("certs.new"))?;
-    files.write("certs.new/agent.crt", &moved.certificate)?;
-    files.write("keys/agent.key", &moved.key)?;
-    fs::rename(files.path("certs.new"), files.path("certs"))?;
-    in_use(&local, "moved.example").await?;
-
     put(&sign("last.example")?)?;
     in_use(&local, "last.example").await
+}
+
+/// A folder that is replaced itself is found without the sandbox; within, it is another one than the
+/// agent may read, and the agent says so.
+#[tokio::test]
+async fn a_folder_that_is_replaced_is_followed_or_told() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let files = &scene.files;
+    fs::create_dir(files.path("certs"))?;
+    let (certificate, key) = (files.argument("certs/agent.crt"), files.argument("certs/agent.key"));
+    let flags = ["--listen", "tcp://127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
+    let put = |folder: &str, name: &str| -> Result<()> {
+        let pair = scene.authority.sign(&Wanted::for_agent().and_name(name))?;
+        files.write(&format!("{folder}/agent.crt"), &pair.certificate)?;
+        files.write(&format!("{folder}/agent.key"), &pair.key)?;
+        Ok(())
+    };
+    put("certs", "first.example")?;
+    let confined = Agent::start_with(flags).await?;
+    let free = Agent::start_with(flags.into_iter().chain(["--no-sandbox"])).await?;
+    let (confined, free) = (connect(&confined.url()).await?, connect(&free.url()).await?);
+    fs::rename(files.path("certs"), files.path("certs.old"))?;
+    fs::create_dir(files.path("certs.new"))?;
+    put("certs.new", "moved.example")?;
+    fs::rename(files.path("certs.new"), files.path("certs"))?;
+    in_use(&free, "moved.example").await?;
+    let node = until_node(&confined, |_| true).await?;
+    if node.sandbox.is_some_and(|sandbox| sandbox.landlock_version > 0) {
+        until_tls(&confined, |tls| tls.reload_error.contains("Permission denied")).await?;
+        return in_use(&confined, "first.example").await;
+    }
+    in_use(&confined, "moved.example").await
 }
 
 /// A CA that is taken away keeps its clients out from then on; who is connected stays. Nobody comes
