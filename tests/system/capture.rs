@@ -2,11 +2,13 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use taskstats_tests::binaries;
 use taskstats_tests::deadline::within;
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::Peer;
+use taskstats_tests::place::{CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID};
+
 use tokio::process::Command;
 
 use crate::support::NO_SUCH_TASK;
@@ -90,5 +92,24 @@ async fn a_capture_that_cannot_be_taken_says_why() -> Result<()> {
     assert_eq!(said.code, Some(REFUSED));
     assert!(said.stderr.contains("--output") && said.stderr.contains("exists"), "{}", said.stderr);
     assert_eq!(fs::read_to_string(&path)?, "precious");
+    Ok(())
+}
+
+/// Where the kernel tells of no exits, a capture is refused with what to do, and does not come out empty.
+#[tokio::test]
+async fn a_capture_is_refused_where_no_exits_arrive() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = binaries::taskstatsd()?.to_string_lossy().into_owned();
+    for (place, fix) in [
+        (CHILD_NETWORK, "hostNetwork: true"),
+        (CHILD_NETWORK_AS_NOBODY, "hostNetwork: true"),
+        (CHILD_PID, "hostPID: true"),
+    ] {
+        let mut words = place.iter().copied().chain([&*agent, "capture", "--seconds", "1"]);
+        let first = words.next().context("no program")?;
+        let said = Peer::run(first.as_ref(), words.collect::<Vec<_>>()).await?;
+        assert_eq!((said.code, said.stdout.len()), (Some(REFUSED), 0), "{place:?}: {said:?}");
+        assert!(said.stderr.contains(fix), "{place:?}: {}", said.stderr);
+    }
     Ok(())
 }

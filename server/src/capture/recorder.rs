@@ -78,6 +78,8 @@ impl Recorder {
             }
             None => kernel.online_cpus()?,
         };
+        // Where no exits arrive, registering succeeds all the same.
+        kernel.check_exits()?;
         let mut listener = kernel.listen_raw()?;
         for cpu in cpus.iter() {
             listener.open(cpu)?;
