@@ -113,7 +113,7 @@ impl Callers {
 
     fn hold(&self, share: &Share, resource: Resource) -> Result<(), Full> {
         let limit = self.limits.of(resource);
-        if !self.held.raise(resource, limit) {
+        if !self.held.raise(resource, self.limits.of_all(resource)) {
             return Err(Full { resource, limit, share: None });
         }
         let own = self.limits.share_of(resource);
@@ -191,7 +191,10 @@ impl Caller {
                 let limit = match resource {
                     Resource::Connection => Limit::Connections,
                     Resource::Watcher => Limit::Watchers,
-                    Resource::Call | Resource::SlowCall => Limit::Calls,
+                    Resource::Call
+                    | Resource::SlowCall
+                    | Resource::Stream
+                    | Resource::HealthCheck => Limit::Calls,
                 };
                 self.refuse(limit, &full);
                 Err(full)
