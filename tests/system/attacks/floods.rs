@@ -211,7 +211,9 @@ async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
     for url in siege.urls.clone() {
         for _ in 0..LARGE_CONNECTIONS {
             let mut raw = Raw::greeted_with(&url, NO_WINDOW).await?;
-            raw.exchange(&bytes).await?;
+            // All requests together are more than the window that a connection begins with.
+            raw.read_until(Kind::WindowUpdate).await?;
+            assert_eq!(raw.exchange(&bytes).await?, Outcome::Read);
             peers.push(raw);
         }
     }
