@@ -135,7 +135,7 @@ impl Callers {
         if let Some(share) = shares.get(&key) {
             return Arc::clone(share);
         }
-        make_room(&mut shares, self.limits.connections + REMEMBERED, self.now());
+        make_room(&mut shares, self.limits.connections.saturating_add(REMEMBERED), self.now());
         Arc::clone(shares.entry(key).or_default())
     }
 
@@ -217,6 +217,11 @@ impl Caller {
         self.share.bucket.take(rate, self.callers.now())
     }
 
+    /// Counts a call that it may not make.
+    pub fn deny(&self, what: &dyn std::fmt::Display) {
+        self.callers.refused.deny(&self.principal, what);
+    }
+
     /// Counts something that was refused to it.
     pub fn refuse(&self, limit: Limit, what: &dyn std::fmt::Display) {
         self.callers.refused.add(limit, &self.principal, what);
@@ -252,11 +257,9 @@ impl From<&Principal> for Key {
         match principal {
             Principal::Local { uid, .. } => Self::Uid(*uid),
             Principal::Certificate(names) => Self::Certificate(names.clone()),
-            Principal::Anonymous(address) => Self::Address(match address.ip() {
-                IpAddr::V6(address) => {
-                    let subscriber = address.to_bits() & IPV6_SUBSCRIBER;
-                    IpAddr::V6(subscriber.into()).to_canonical()
-                }
+            // A listener of both families has an IPv4 address within an IPv6 one.
+            Principal::Anonymous(address) => Self::Address(match address.ip().to_canonical() {
+                IpAddr::V6(address) => IpAddr::V6((address.to_bits() & IPV6_SUBSCRIBER).into()),
                 address @ IpAddr::V4(_) => address,
             }),
         }

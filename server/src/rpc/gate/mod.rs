@@ -71,18 +71,20 @@ impl Gate {
 
     /// Lets a call in, or says why not.
     fn admit(&self, method: Method, headers: &HeaderMap) -> Result<Slot, RpcError> {
+        // Whoever asks for the health decides whether the agent is restarted, and answering costs no
+        // more than refusing.
+        if method.kind != Kind::Health {
+            self.take_call()?;
+        }
         if !self.caller.has(method.role) {
-            return Err(denied(self.caller.principal(), method));
+            let error = denied(self.caller.principal(), method);
+            self.caller.deny(&error);
+            return Err(error);
         }
         if self.is_too_long(headers) {
             let error = RpcError::LongHeaders { limit: self.size.headers };
             self.caller.refuse(Limit::HeaderSize, &error);
             return Err(error);
-        }
-        // Whoever asks for the health decides whether the agent is restarted, and answering costs no
-        // more than refusing.
-        if method.kind != Kind::Health {
-            self.take_call()?;
         }
         self.caller.take(method.kind.resource()).map_err(RpcError::Full)
     }
