@@ -122,13 +122,15 @@ fn record(args: &Args, asked: CaptureArgs, matches: &ArgMatches) -> anyhow::Resu
     log(args)?;
     let plan = asked.plan(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
-    let totals = runtime.block_on(async {
+    let recorded = runtime.block_on(async {
         let mut signals = Signals::install().context("installing signal handlers failed")?;
         let recorder = Recorder::prepare(&plan)?;
         eprintln!("taskstatsd: capturing the exits of CPUs {}", recorder.header().cpus);
-        anyhow::Ok(capture::record(recorder, signals.recv()).await?)
-    })?;
-    let capture::Totals { exits, replies, dropped } = totals;
+        anyhow::Ok(capture::record(recorder, async || signals.recv().await).await?)
+    });
+    // A thread that is blocked in a write does not hold up the end.
+    runtime.shutdown_background();
+    let capture::Totals { exits, replies, dropped } = recorded?;
     eprintln!(
         "taskstatsd: captured {exits} exits and {replies} replies; {dropped} exits were lost"
     );

@@ -291,7 +291,8 @@ pub struct TaskStats {
     /// Input and output. Since v3; absent in a group's record.
     #[prost(message, optional, tag = "9")]
     pub io: ::core::option::Option<Io>,
-    /// Context switches. Since v4.
+    /// Context switches. Since v4; absent in a group's record of an exit before v14, where the kernel
+    /// does not count those of the dead (`GetTgid` counts the living).
     #[prost(message, optional, tag = "10")]
     pub context_switches: ::core::option::Option<ContextSwitches>,
     /// Time spent waiting, by what was waited for. Never absent; see `delay_accounting`.
