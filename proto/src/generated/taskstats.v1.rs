@@ -681,6 +681,10 @@ pub struct Counters {
     /// What was refused because of a limit, one entry for each limit that was hit.
     #[prost(message, repeated, tag = "7")]
     pub refused: ::prost::alloc::vec::Vec<RefusedCount>,
+    /// Calls denied to callers that lack the role (`PERMISSION_DENIED`, `UNAUTHENTICATED`); one that tries
+    /// again counts again.
+    #[prost(uint64, tag = "8")]
+    pub denied: u64,
 }
 /// How often a limit was hit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
