@@ -129,9 +129,7 @@ fn record(args: &Args, asked: CaptureArgs, matches: &ArgMatches) -> anyhow::Resu
         anyhow::Ok(capture::record(recorder, signals.recv()).await?)
     })?;
     let capture::Totals { exits, replies, dropped } = totals;
-    eprintln!(
-        "taskstatsd: captured {exits} exits and {replies} replies; {dropped} exits were lost"
-    );
+    eprintln!("taskstatsd: captured exits: {exits}, replies: {replies}; lost exits: {dropped}");
     Ok(ExitCode::SUCCESS)
 }
 
