@@ -89,10 +89,7 @@ impl From<io::Error> for Failure {
 
 /// Whether the agent does not let this side in for want of a certificate that it takes.
 fn is_refused_by_tls(error: &Error) -> bool {
-    matches!(
-        error.tls_failure(),
-        Some(TlsFailure::CertificateWanted | TlsFailure::RefusedByAgent)
-    )
+    matches!(error.tls_failure(), Some(TlsFailure::CertificateWanted | TlsFailure::RefusedByAgent))
 }
 
 /// Writes a line to standard error. Nobody can be told when that fails.
