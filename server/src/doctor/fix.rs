@@ -106,7 +106,9 @@ impl Fix {
                 _ if source.kind() == std::io::ErrorKind::NotFound => Self::FILES,
                 _ => Self::SECOND_LOOK,
             },
-            KernelError::NoSuchTask(_) | KernelError::BadReply { .. } => Self::SECOND_LOOK,
+            KernelError::NoSuchTask(_)
+            | KernelError::NotTested { .. }
+            | KernelError::BadReply { .. } => Self::SECOND_LOOK,
         }
     }
 

@@ -162,7 +162,9 @@ fn kernel_status(error: &KernelError, message: String) -> Status {
         KernelError::WrongNamespace { .. } => precondition("WRONG_NAMESPACE"),
         KernelError::KnownBadKernel { .. } => precondition("KNOWN_BAD_KERNEL"),
         KernelError::NoExitsArrive { .. } => precondition("NO_EXITS_ARRIVE"),
-        KernelError::System { .. } | KernelError::BadReply { .. } => internal(&message),
+        KernelError::NotTested { .. }
+        | KernelError::System { .. }
+        | KernelError::BadReply { .. } => internal(&message),
     }
 }
 
@@ -199,7 +201,7 @@ mod tests {
         let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 22] = [
+        let table: [(RpcError, Code, &str); 23] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -229,6 +231,7 @@ mod tests {
             ),
             (system().into(), Code::Internal, ""),
             (KernelError::BadReply { operation: "x" }.into(), Code::Internal, ""),
+            (KernelError::NotTested { cause: "secret".to_owned() }.into(), Code::Internal, ""),
             (invalid, Code::InvalidArgument, "field pid"),
             (full(Resource::Call), Code::ResourceExhausted, "retry"),
             (full(Resource::Watcher), Code::ResourceExhausted, "retry"),
