@@ -9,7 +9,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
 use taskstatsd::capture::{self, RecordError, Recorder};
-use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError};
+use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError, DoctorArgs};
 use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use taskstatsd::notify;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match args.command.clone() {
         None => report(run(args)),
-        Some(Command::Doctor(asked)) => doctor::run(args, asked),
+        Some(Command::Doctor(asked)) => report(examine(args, asked)),
         Some(Command::Capture(asked)) => report(record(&args, asked, &matches)),
     }
 }
@@ -62,6 +62,12 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Calls that still run in the kernel do not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+/// Tells what is right and wrong with the machine.
+fn examine(args: Args, asked: DoctorArgs) -> anyhow::Result<ExitCode> {
+    DoctorArgs::check(&args)?;
+    Ok(doctor::run(args, asked))
 }
 
 /// Begins to log to standard error.
