@@ -20,6 +20,8 @@ use crate::support::get_pid;
 
 /// How often certificates are swapped under load.
 const SWAPS: u32 = 1000;
+/// Descriptors that suffice for an agent.
+const PLENTY: usize = 1024;
 
 /// A folder of certificates as Kubernetes mounts a secret: links to links, of which one is swapped.
 struct Secret {
@@ -123,6 +125,31 @@ async fn a_bad_new_file_keeps_the_old() -> Result<()> {
     scene.files.write("agent.key", &next.key)?;
     in_use(&local, "next.example").await?;
     drop(connect_securely(&url, ca, Some(&scene.client), "next.example").await?);
+    let tls = until_tls(&local, |_| true).await?;
+    let expected = (1, 1, "");
+    assert_eq!((tls.reloads, tls.failed_reloads, tls.reload_error.as_str()), expected);
+    Ok(())
+}
+
+/// What kept the agent from reading new files need not be in them: when it is gone, they are used, although
+/// they do not change once more.
+#[tokio::test]
+async fn what_could_not_be_read_for_a_while_is_used_later() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    // The limits of a confined process are not even root's to change.
+    let flags = scene.flags().into_iter().chain(["--no-sandbox".to_owned()]);
+    let agent = Agent::start_with(flags).await?;
+    let local = connect(&agent.url()).await?;
+    until_tls(&local, |_| true).await?;
+    let pid = agent.pid()?;
+    let few = process::next_descriptor(pid)?;
+    process::limit_descriptors(pid, few).await?;
+    let next = scene.authority.sign(&Wanted::for_agent().and_name("next.example"))?;
+    scene.files.write_pair("agent", &next)?;
+    until_tls(&local, |tls| tls.reload_error.contains("Too many open files")).await?;
+    process::limit_descriptors(pid, PLENTY).await?;
+    in_use(&local, "next.example").await?;
     let tls = until_tls(&local, |_| true).await?;
     let expected = (1, 1, "");
     assert_eq!((tls.reloads, tls.failed_reloads, tls.reload_error.as_str()), expected);

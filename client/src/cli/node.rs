@@ -48,7 +48,7 @@ fn compact(node: &GetNodeResponse) -> String {
     format!(
         "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
          delay_accounting={} delay_accounting_since={} agent={} instance_id={} started_at={} watchable={} received={} \
-         delivered={} lost={lost} unexplained_gaps={} watchers={} refused={refused}{simulated}\n",
+         delivered={} lost={lost} unexplained_gaps={} watchers={} refused={refused} denied={}{simulated}\n",
         word(&node.node_name),
         word(&node.boot_id),
         word(&node.kernel_release),
@@ -65,6 +65,7 @@ fn compact(node: &GetNodeResponse) -> String {
         counters.delivered,
         counters.unexplained_gaps,
         counters.watchers,
+        counters.denied,
     )
 }
 
@@ -134,8 +135,10 @@ fn counters(counters: &Counters) -> Section {
         .refused
         .iter()
         .fold(section, |section, refused| section.row(refusal(refused.limit()), refused.count));
+    let denied = Some(counters.denied).filter(|count| *count > 0);
     let watched = Some(&counters.watched_cpus).filter(|cpus| !cpus.is_empty());
     section
+        .known("denied calls", denied)
         .row("unexplained gaps", counters.unexplained_gaps)
         .row("watchers now", counters.watchers)
         .known("watched CPUs now", watched.map(|cpus| escaped(cpus)))

@@ -34,6 +34,7 @@ fn node() -> GetNodeResponse {
             watched_cpus: "0-1".to_owned(),
             unexplained_gaps: 4,
             refused: vec![RefusedCount { limit: Limit::CallRate.into(), count: 3 }],
+            denied: 5,
         }),
         history: Some(History {
             first_sequence: 1,

@@ -291,7 +291,8 @@ pub struct TaskStats {
     /// Input and output. Since v3; absent in a group's record.
     #[prost(message, optional, tag = "9")]
     pub io: ::core::option::Option<Io>,
-    /// Context switches. Since v4.
+    /// Context switches. Since v4; absent in a group's record of an exit before v14, where the kernel
+    /// does not count those of the dead (`GetTgid` counts the living).
     #[prost(message, optional, tag = "10")]
     pub context_switches: ::core::option::Option<ContextSwitches>,
     /// Time spent waiting, by what was waited for. Never absent; see `delay_accounting`.
@@ -681,6 +682,10 @@ pub struct Counters {
     /// What was refused because of a limit, one entry for each limit that was hit.
     #[prost(message, repeated, tag = "7")]
     pub refused: ::prost::alloc::vec::Vec<RefusedCount>,
+    /// Calls denied to callers that lack the role (`PERMISSION_DENIED`, `UNAUTHENTICATED`); one that tries
+    /// again counts again.
+    #[prost(uint64, tag = "8")]
+    pub denied: u64,
 }
 /// How often a limit was hit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

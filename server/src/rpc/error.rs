@@ -147,7 +147,9 @@ impl From<RpcError> for Status {
 const fn retry_after(resource: Resource) -> Duration {
     match resource {
         Resource::Connection | Resource::Watcher => RETRY_WATCHERS,
-        Resource::Call | Resource::SlowCall => RETRY_BUSY,
+        Resource::Call | Resource::SlowCall | Resource::Stream | Resource::HealthCheck => {
+            RETRY_BUSY
+        }
     }
 }
 

@@ -15,6 +15,6 @@ mod service;
 mod stream;
 
 pub use error::RpcError;
-pub use gate::{Activity, Answer, CallSize, Gate};
+pub use gate::{Activity, Answer, CallSize, Gate, taken_in_time};
 pub use node::{Node, NodeError};
 pub use service::Service;

@@ -19,6 +19,12 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// What wakes for a date sleeps no longer than this, because clocks are set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// After files were refused, they are looked at again, because what was in the way need not be in them:
+/// descriptors run out, and a network does. First so soon, then twice as late each time,
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// but never later.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
 /// The task that reads the files again when they change.
 #[derive(Debug)]
 pub struct Reloader {
@@ -31,6 +37,16 @@ pub struct Reloader {
     settled_at: Option<Instant>,
     /// When files that cannot be used yet can be.
     valid_from: Option<SystemTime>,
+    /// When files that were refused are looked at again.
+    retry: Option<Retry>,
+}
+
+/// A look at files that were refused.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Instant,
+    /// How long it is after the look before.
+    pause: Duration,
 }
 
 /// Where certificates come from.
@@ -67,7 +83,15 @@ impl Reloader {
         let (material, fingerprint) = source.load()?;
         log_validity(&material);
         let tls = Arc::new(Tls::new(material));
-        Ok(Self { source, watcher, tls, fingerprint, settled_at: None, valid_from: None })
+        Ok(Self {
+            source,
+            watcher,
+            tls,
+            fingerprint,
+            settled_at: None,
+            valid_from: None,
+            retry: None,
+        })
     }
 
     /// What the files were made of.
@@ -96,11 +120,17 @@ impl Reloader {
     async fn next(&mut self) -> io::Result<()> {
         let (wake_at, for_a_date) = self.wake_at();
         tokio::select! {
-            changed = self.watcher.changed() => changed?,
+            changed = self.watcher.changed() => {
+                changed?;
+                // They may be on their way to something else, and get the time for it.
+                self.retry = None;
+            }
             () = sleep_until(wake_at) => {
                 if for_a_date && self.valid_from.is_none() {
                     log_validity(&self.tls.current());
-                    return Ok(());
+                    if self.retry.is_none() {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -108,7 +138,8 @@ impl Reloader {
         Ok(())
     }
 
-    /// When to wake without a change: to give up, or for a date; and whether it is for a date.
+    /// When to wake without a change: to give up, to try again, or for a date; and whether it is for a
+    /// date.
     fn wake_at(&self) -> (Instant, bool) {
         if let Some(at) = self.settled_at {
             return (at, false);
@@ -121,7 +152,11 @@ impl Reloader {
             Some(date) => date.duration_since(now).unwrap_or_default() + Duration::from_secs(1),
             None => LONGEST_SLEEP,
         };
-        (Instant::now() + sleep.min(LONGEST_SLEEP), true)
+        let date = Instant::now() + sleep.min(LONGEST_SLEEP);
+        match self.retry {
+            Some(retry) if retry.at < date => (retry.at, false),
+            _ => (date, true),
+        }
     }
 
     async fn look(&mut self) {
@@ -163,17 +198,20 @@ impl Reloader {
     fn forget_failures(&mut self) {
         self.settled_at = None;
         self.valid_from = None;
+        self.retry = None;
     }
 
     /// Files are replaced one after the other. Only if they make no whole when they should by now, they
     /// are refused.
     fn wait_or_refuse(&mut self, error: &TlsError, valid_from: Option<SystemTime>) {
         let now = Instant::now();
-        if *self.settled_at.get_or_insert(now + SETTLING) > now {
+        if self.retry.is_none() && *self.settled_at.get_or_insert(now + SETTLING) > now {
             return;
         }
         self.settled_at = None;
         self.valid_from = valid_from;
+        let pause = self.retry.map_or(FIRST_RETRY, |last| (last.pause * 2).min(LONGEST_RETRY));
+        self.retry = Some(Retry { at: now + pause, pause });
         if self.tls.refuse(error) {
             tracing::warn!("changed certificates are not used, those before stay in use: {error}");
         }
