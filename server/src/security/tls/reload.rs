@@ -16,6 +16,10 @@ use super::{Tls, TlsError, TlsFiles, Validity};
 /// How long files may make no whole: who replaces a certificate and then its key takes milliseconds, by
 /// hand some seconds. What is in use stays so meanwhile.
 const SETTLING: Duration = Duration::from_secs(2);
+/// When files that were refused are looked at again, at first and at last: what failed may pass without
+/// a change of theirs, as a lack of descriptors does.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(60);
 /// What wakes for a date sleeps no longer than this, because clocks are set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -31,6 +35,16 @@ pub struct Reloader {
     settled_at: Option<Instant>,
     /// When files that cannot be used yet can be.
     valid_from: Option<SystemTime>,
+    /// As long as the files are refused.
+    retry: Option<Retry>,
+}
+
+/// When to look again at files that were refused.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Instant,
+    /// How long it was until then.
+    pause: Duration,
 }
 
 /// Where certificates come from.
@@ -67,7 +81,8 @@ impl Reloader {
         let (material, fingerprint) = source.load()?;
         log_validity(&material);
         let tls = Arc::new(Tls::new(material));
-        Ok(Self { source, watcher, tls, fingerprint, settled_at: None, valid_from: None })
+        let (settled_at, valid_from, retry) = (None, None, None);
+        Ok(Self { source, watcher, tls, fingerprint, settled_at, valid_from, retry })
     }
 
     /// What the files were made of.
@@ -100,7 +115,6 @@ impl Reloader {
             () = sleep_until(wake_at) => {
                 if for_a_date && self.valid_from.is_none() {
                     log_validity(&self.tls.current());
-                    return Ok(());
                 }
             }
         }
@@ -108,7 +122,8 @@ impl Reloader {
         Ok(())
     }
 
-    /// When to wake without a change: to give up, or for a date; and whether it is for a date.
+    /// When to wake without a change: to give up, to look again, or for a date; and whether it is for a
+    /// date.
     fn wake_at(&self) -> (Instant, bool) {
         if let Some(at) = self.settled_at {
             return (at, false);
@@ -121,7 +136,11 @@ impl Reloader {
             Some(date) => date.duration_since(now).unwrap_or_default() + Duration::from_secs(1),
             None => LONGEST_SLEEP,
         };
-        (Instant::now() + sleep.min(LONGEST_SLEEP), true)
+        let date = Instant::now() + sleep.min(LONGEST_SLEEP);
+        match self.retry {
+            Some(retry) if retry.at < date => (retry.at, false),
+            _ => (date, true),
+        }
     }
 
     async fn look(&mut self) {
@@ -163,20 +182,30 @@ impl Reloader {
     fn forget_failures(&mut self) {
         self.settled_at = None;
         self.valid_from = None;
+        self.retry = None;
     }
 
     /// Files are replaced one after the other. Only if they make no whole when they should by now, they
-    /// are refused.
+    /// are refused, and looked at again later and later.
     fn wait_or_refuse(&mut self, error: &TlsError, valid_from: Option<SystemTime>) {
         let now = Instant::now();
-        if *self.settled_at.get_or_insert(now + SETTLING) > now {
+        let is_news = !self.tls.is_refused_for(error);
+        if is_news && *self.settled_at.get_or_insert(now + SETTLING) > now {
             return;
         }
         self.settled_at = None;
         self.valid_from = valid_from;
+        self.retry = Some(Retry::after(self.retry, now));
         if self.tls.refuse(error) {
             tracing::warn!("changed certificates are not used, those before stay in use: {error}");
         }
+    }
+}
+
+impl Retry {
+    fn after(last: Option<Self>, now: Instant) -> Self {
+        let pause = last.map_or(FIRST_RETRY, |last| (last.pause * 2).min(LAST_RETRY));
+        Self { at: now + pause, pause }
     }
 }
 
@@ -227,5 +256,20 @@ fn log_validity(material: &Material) {
                 tracing::warn!("{facts} is not valid before {from}; check the clocks");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_files_are_looked_at_later_and_later() {
+        let now = Instant::now();
+        let retries = std::iter::successors(Some(Retry::after(None, now)), |last| {
+            Some(Retry::after(Some(*last), now))
+        });
+        let seconds: Vec<_> = retries.take(8).map(|retry| (retry.at - now).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }
