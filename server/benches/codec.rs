@@ -92,7 +92,7 @@ fn decode_task(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn decode_group(bencher: Bencher<'_, '_>) {
     let record = record();
-    let provenance = Provenance::Group { tgid: 1, version_if_unset: 0 };
+    let provenance = Provenance::ExitedGroup { tgid: 1, version_if_unset: 0 };
     bencher.bench_local(|| decode(black_box(&record), provenance));
 }
 

@@ -42,6 +42,9 @@ const HANDOVER_DRAIN: Duration = Duration::from_secs(1);
 const BLOCKING_THREADS: usize = 4;
 /// Name of the thread that ends the exits.
 const ENDING_THREAD: &str = "ending";
+/// They stay: where the system starts no further thread, calls wait for one of these. A runtime that
+/// has none left then would panic.
+const THREADS_STAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// An agent with bound listeners, which does not serve yet, and has no thread but the caller's.
 #[derive(Debug)]
@@ -143,6 +146,7 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(THREADS_STAY)
         .thread_name("slow-call")
         .build()
 }

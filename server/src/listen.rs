@@ -7,6 +7,6 @@ mod incoming;
 mod refusal;
 
 pub use address::{AddressError, ListenAddress};
-pub use bind::{BindError, Listener, SocketFile};
+pub use bind::{BindError, DEFAULT_FOLDER, Listener, SocketFile};
 pub use handshake::Security;
 pub use incoming::{Connection, Incoming};

@@ -9,7 +9,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
 use taskstatsd::capture::{self, RecordError, Recorder};
-use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError};
+use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError, DoctorArgs};
 use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use taskstatsd::notify;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match args.command.clone() {
         None => report(run(args)),
-        Some(Command::Doctor(asked)) => doctor::run(args, asked),
+        Some(Command::Doctor(asked)) => report(examine(args, asked)),
         Some(Command::Capture(asked)) => report(record(&args, asked, &matches)),
     }
 }
@@ -62,6 +62,12 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Calls that still run in the kernel do not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+/// Tells what is right and wrong with the machine.
+fn examine(args: Args, asked: DoctorArgs) -> anyhow::Result<ExitCode> {
+    DoctorArgs::check(&args)?;
+    Ok(doctor::run(args, asked))
 }
 
 /// Begins to log to standard error.
@@ -122,16 +128,16 @@ fn record(args: &Args, asked: CaptureArgs, matches: &ArgMatches) -> anyhow::Resu
     log(args)?;
     let plan = asked.plan(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
-    let totals = runtime.block_on(async {
+    let recorded = runtime.block_on(async {
         let mut signals = Signals::install().context("installing signal handlers failed")?;
         let recorder = Recorder::prepare(&plan)?;
         eprintln!("taskstatsd: capturing the exits of CPUs {}", recorder.header().cpus);
-        anyhow::Ok(capture::record(recorder, signals.recv()).await?)
-    })?;
-    let capture::Totals { exits, replies, dropped } = totals;
-    eprintln!(
-        "taskstatsd: captured {exits} exits and {replies} replies; {dropped} exits were lost"
-    );
+        anyhow::Ok(capture::record(recorder, async || signals.recv().await).await?)
+    });
+    // A thread that is blocked in a write does not hold up the end.
+    runtime.shutdown_background();
+    let capture::Totals { exits, replies, dropped } = recorded?;
+    eprintln!("taskstatsd: captured exits: {exits}, replies: {replies}; lost exits: {dropped}");
     Ok(ExitCode::SUCCESS)
 }
 

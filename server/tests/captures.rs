@@ -27,6 +27,8 @@ const CAPTURES: [(u16, usize, &str); 5] = [
 const CLASSES_SINCE: [u16; DelayClass::COUNT] = [1, 1, 1, 7, 9, 11, 13, 14];
 /// Since when there are a process' id and elapsed time, and the executable.
 const GROUP_FIELDS_SINCE: u16 = 12;
+/// Since when a group's record of an exit has the times and the context switches of the dead.
+const DEAD_SUMMED_SINCE: u16 = 14;
 /// Since when there are the longest and the shortest wait.
 const EXTREMES_SINCE: u16 = 15;
 /// Since when there is the moment of the longest wait.
@@ -190,17 +192,21 @@ fn what_the_version_has_is_there_and_what_it_lacks_is_absent() {
 fn groups_have_what_the_kernel_sums_and_nothing_else() {
     for capture in captures() {
         let exits = capture.exits();
+        let sums_the_dead = capture.version >= DEAD_SUMMED_SINCE;
         let mut groups: Vec<(u32, Stats)> = Vec::new();
         for (exit, _) in &exits {
             let Some(process) = &exit.process else { continue };
             assert_eq!(exit.last_in_process(), Some(true));
             let tgid = process.identity.tgid.expect("a tgid");
             assert!(exit.task.identity.tgid.is_none_or(|of_task| of_task == tgid));
+            assert_eq!(process.context_switches.is_some(), sums_the_dead, "v{}", capture.version);
+            assert_eq!(process.cpu.user_us.is_some(), sums_the_dead, "v{}", capture.version);
             groups.push((tgid, Stats::clone(process)));
         }
         assert!(!groups.is_empty(), "v{}: no group ended", capture.version);
         for (id, stats, _) in capture.replies() {
             if let TaskId::Tgid(tgid) = id {
+                assert!(stats.context_switches.is_some(), "v{}", capture.version);
                 groups.push((tgid, stats));
             }
         }
@@ -209,7 +215,7 @@ fn groups_have_what_the_kernel_sums_and_nothing_else() {
             assert_eq!((stats.identity.pid, stats.identity.task), (None, None));
             assert_eq!((stats.faults, stats.memory, stats.io), (None, None, None));
             assert_eq!((stats.elapsed_us, stats.exit_status, stats.executable), (None, None, None));
-            assert!(stats.context_switches.is_some() && stats.cpu.run_virtual_ns > Some(0));
+            assert!(stats.cpu.run_virtual_ns > Some(0));
         }
     }
 }

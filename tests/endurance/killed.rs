@@ -55,7 +55,6 @@ enum Hand {
 }
 
 async fn survive(mut manager: Manager, hand: Hand) -> Result<()> {
-    let until = Instant::now() + duration()? / 2;
     let mut witness = Witness::open(&cpus::online()?)?;
     let (mut sent, mut chance) = (AllSent::new(), Chance::new(SEED));
     manager.start().await?;
@@ -64,6 +63,7 @@ async fn survive(mut manager: Manager, hand: Hand) -> Result<()> {
         collectors.push(Collector::start(&manager.url()).await?);
     }
     let begin = mark().await?;
+    let until = Instant::now() + duration()? / 2;
     let mut ends = Ends::default();
     while ends.kills == 0 || ends.stops == 0 || Instant::now() < until {
         let loads = start_churn(EXITS)?;

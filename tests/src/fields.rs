@@ -95,7 +95,15 @@ impl Comparison {
         let cpu = stats.cpu.context("no CPU time")?;
         let sums_times = before.u64(offset::ELAPSED)? > 0;
         ensure!(cpu.user_us.is_some() == sums_times, "a group's user time: {cpu:?}");
-        let mut counters = switch_counters(stats)?;
+        // Kernels that do not sum the times of the dead do not sum their switches.
+        let has_ended = std::ptr::eq(before, after);
+        let sums_switches = sums_times || !has_ended;
+        ensure!(
+            stats.context_switches.is_some() == sums_switches,
+            "a group's context switches: {:?}",
+            stats.context_switches
+        );
+        let mut counters = if sums_switches { switch_counters(stats)? } else { Vec::new() };
         counters.push(("run real", cpu.run_real_ns, offset::CPU_RUN_REAL));
         counters.push(("run virtual", cpu.run_virtual_ns, offset::CPU_RUN_VIRTUAL));
         if sums_times {

@@ -1,12 +1,19 @@
 //! `taskstatsd capture`, and the trial of the running kernel, which takes one.
 
 use std::fs;
+use std::process::Stdio;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use taskstats_tests::binaries;
 use taskstats_tests::deadline::within;
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::Peer;
+use taskstats_tests::place::{CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID};
+
+use taskstats_tests::workload::Workload;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::support::NO_SUCH_TASK;
@@ -15,6 +22,8 @@ use crate::support::NO_SUCH_TASK;
 const USAGE: i32 = 2;
 /// What a command ends with that the kernel or the system refused.
 const REFUSED: i32 = 1;
+/// Threads whose exits, of some hundred bytes each, are more than a pipe of 64 KiB takes.
+const MORE_THAN_A_PIPE_HOLDS: &str = "1000";
 /// Takes the right to ask for accounts away from what it starts.
 const WITHOUT_NET_ADMIN: [&str; 4] = ["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
 
@@ -90,5 +99,48 @@ async fn a_capture_that_cannot_be_taken_says_why() -> Result<()> {
     assert_eq!(said.code, Some(REFUSED));
     assert!(said.stderr.contains("--output") && said.stderr.contains("exists"), "{}", said.stderr);
     assert_eq!(fs::read_to_string(&path)?, "precious");
+    Ok(())
+}
+
+/// Where the kernel tells of no exits, a capture is refused with what to do, and does not come out empty.
+#[tokio::test]
+async fn a_capture_is_refused_where_no_exits_arrive() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = binaries::taskstatsd()?.to_string_lossy().into_owned();
+    for (place, fix) in [
+        (CHILD_NETWORK, "hostNetwork: true"),
+        (CHILD_NETWORK_AS_NOBODY, "hostNetwork: true"),
+        (CHILD_PID, "hostPID: true"),
+    ] {
+        let mut words = place.iter().copied().chain([&*agent, "capture", "--seconds", "1"]);
+        let first = words.next().context("no program")?;
+        let said = Peer::run(first.as_ref(), words.collect::<Vec<_>>()).await?;
+        assert_eq!((said.code, said.stdout.len()), (Some(REFUSED), 0), "{place:?}: {said:?}");
+        assert!(said.stderr.contains(fix), "{place:?}: {}", said.stderr);
+    }
+    Ok(())
+}
+
+/// An output that nobody reads does not hold a capture up: neither beyond its time, nor after a second
+/// signal; and who waits for the capture is told that it is not whole.
+#[tokio::test]
+async fn a_capture_whose_output_blocks_ends_all_the_same() -> Result<()> {
+    let _load = Load::light()?;
+    for (seconds, signals) in [("1", &[][..]), ("3600", &[Signal::SIGTERM, Signal::SIGINT])] {
+        let mut command = Command::new(binaries::taskstatsd()?);
+        command.args(["capture", "--seconds", seconds]).kill_on_drop(true);
+        let mut capture = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stderr = capture.stderr.take().context("no standard error")?;
+        let mut lines = BufReader::new(stderr).lines();
+        within("the capture to begin", lines.next_line()).await??;
+        Workload::run(&["churn-threads", MORE_THAN_A_PIPE_HOLDS]).await?;
+        let pid = Pid::from_raw(capture.id().context("it has ended")?.try_into()?);
+        // Signals of different kinds, because two of one kind may come as one.
+        signals.iter().try_for_each(|signal| kill(pid, *signal))?;
+        let said = within("the last word", lines.next_line()).await??;
+        let code = within("the end", capture.wait()).await??.code();
+        assert_eq!(code, Some(REFUSED), "{said:?}");
+        assert!(said.as_ref().is_some_and(|said| said.contains("incomplete")), "{said:?}");
+    }
     Ok(())
 }

@@ -44,7 +44,8 @@ both_kernels! {
         who_has_ended_is_not_found,
         a_group_is_found_by_any_of_its_tasks,
         the_threads_of_a_group_are_listed,
-        an_unknown_id_spoils_no_other;
+        an_unknown_id_spoils_no_other,
+        a_live_group_counts_its_dead;
     exits:
         a_process_of_one_task_ends_without_a_group_record,
         the_last_of_several_tasks_brings_the_group_record,

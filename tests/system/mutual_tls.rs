@@ -1,6 +1,7 @@
 //! Certificates of clients: whose are taken, whose are not, and what both sides say then.
 
 use anyhow::{Context, Result};
+use taskstats_proto::v1::GetPidRequest;
 use taskstats_tests::agent::Agent;
 use taskstats_tests::certificates::{Authority, Pair, Wanted};
 use taskstats_tests::client::{Client, connect_securely};
@@ -9,8 +10,12 @@ use taskstats_tests::load::Load;
 use taskstats_tests::peer::Peer;
 use taskstats_tests::scene::{NAME, Scene};
 use taskstats_tests::tools;
+use tonic::Code;
 
-use crate::support::get_pid;
+use crate::support::{get_pid, refused};
+
+/// What a command ends with whom the agent does not let in.
+const NOT_LET: i32 = 3;
 
 /// A client with a certificate of the CA is served, also one in another language.
 #[tokio::test]
@@ -80,13 +85,13 @@ async fn who_is_kept_out_learns_why() -> Result<()> {
     scene.files.write_pair("stranger", &other)?;
     let agent = Agent::start_with(scene.mutual_flags()).await?;
     let said = scene.taskstatsctl(&agent, &["--ca", &scene.ca(), "node"]).await?;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.code, Some(NOT_LET), "{said:?}");
     assert!(said.stderr.contains("show one with --cert and --key"), "{}", said.stderr);
     let (certificate, key) =
         (scene.files.argument("stranger.crt"), scene.files.argument("stranger.key"));
     let flags = ["--ca", &scene.ca(), "--cert", &certificate, "--key", &key, "node"];
     let said = scene.taskstatsctl(&agent, &flags).await?;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.code, Some(NOT_LET), "{said:?}");
     assert!(said.stderr.contains("the agent refuses the certificate"), "{}", said.stderr);
     Ok(())
 }
@@ -108,5 +113,21 @@ async fn refusals_disturb_nobody() -> Result<()> {
         get_pid(&mut client, std::process::id()).await?;
     }
     scene.failed_handshakes(&agent, REFUSALS).await?;
+    Ok(())
+}
+
+/// A certificate without names has no role by any rule, and is told apart from others by its subject.
+#[tokio::test]
+async fn a_certificate_without_names_is_called_by_its_subject() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let flags = scene.mutual_flags().into_iter().chain(["--allow=uid:0=query".to_owned()]);
+    let agent = Agent::start_with(flags).await?;
+    let nameless = scene.authority.sign(&Wanted::for_client("").named(&[]))?;
+    let (url, ca) = (agent.listening_on("tcp://")?, scene.authority.pem());
+    let mut client = Client::new(connect_securely(&url, ca, Some(&nameless), NAME).await?);
+    let refusal = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+    assert_eq!(refusal.code, Code::PermissionDenied, "{refusal:?}");
+    assert!(refusal.message.contains("`CN="), "{refusal:?}");
     Ok(())
 }

@@ -5,6 +5,7 @@ use taskstats_proto::v1::{GetNodeRequest, GetPidRequest};
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::binaries;
 use taskstats_tests::client::{connect, service};
+use taskstats_tests::deadline::within;
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::Said;
 use taskstats_tests::user::User;
@@ -120,6 +121,37 @@ async fn whoever_has_no_identity_is_told_so() -> Result<()> {
     client.get_node(GetNodeRequest {}).await?;
     let refusal = refused(client.get_pid(GetPidRequest { pid }).await)?;
     assert_eq!(refusal.code, Code::Unauthenticated, "{refusal:?}");
+    Ok(())
+}
+
+/// What callers may not do is counted, and at their rate: who is denied calls takes as much as who is
+/// answered.
+#[tokio::test]
+async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
+    let _load = Load::light()?;
+    let allow = ["--allow", "uid:0=node", "--max-call-rate", "2"];
+    let agent = Agent::start_with(allow).await?;
+    let mut client = service(&agent.url()).await?;
+    let mut denied = 0;
+    let too_fast = async {
+        loop {
+            let refusal = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+            match refusal.code {
+                Code::PermissionDenied => denied += 1,
+                code => return anyhow::Ok(code),
+            }
+        }
+    };
+    assert_eq!(within("a refusal", too_fast).await??, Code::ResourceExhausted);
+    let counted = async {
+        loop {
+            if let Ok(node) = client.get_node(GetNodeRequest {}).await {
+                return node.into_inner().counters.map(|counters| counters.denied);
+            }
+        }
+    };
+    assert_eq!(within("an answer of the node", counted).await?, Some(denied));
+    assert_eq!(agent.stderr()?.matches("denied: ").count(), 1, "one line in ten seconds");
     Ok(())
 }
 

@@ -289,7 +289,8 @@ async fn the_doctor_looks_at_certificates() -> Result<()> {
         ("missing.crt", "agent.key", '✗', "No such file"),
     ] {
         let (certificate, key) = (scene.files.argument(certificate), scene.files.argument(key));
-        let arguments = ["doctor", "--tls-cert", &certificate, "--tls-key", &key];
+        let tcp = ["doctor", "--listen", "tcp://127.0.0.1:0"];
+        let arguments = [&tcp[..], &["--tls-cert", &certificate, "--tls-key", &key]].concat();
         let answer = Peer::run(&binaries::taskstatsd()?, arguments).await?;
         let line = answer.stdout.lines().find(|line| line.contains("certificates"));
         let line = line.with_context(|| format!("no line on certificates in {answer:?}"))?;

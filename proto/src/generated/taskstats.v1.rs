@@ -291,7 +291,8 @@ pub struct TaskStats {
     /// Input and output. Since v3; absent in a group's record.
     #[prost(message, optional, tag = "9")]
     pub io: ::core::option::Option<Io>,
-    /// Context switches. Since v4.
+    /// Context switches. Since v4; absent in a group's record of an exit before v14, where the kernel
+    /// does not count those of the dead (`GetTgid` counts the living).
     #[prost(message, optional, tag = "10")]
     pub context_switches: ::core::option::Option<ContextSwitches>,
     /// Time spent waiting, by what was waited for. Never absent; see `delay_accounting`.
@@ -552,8 +553,9 @@ pub struct GetNodeResponse {
     #[prost(message, optional, tag = "13")]
     pub history: ::core::option::Option<History>,
     /// A task that began at this moment or later has all its delays accounted: when the machine started,
-    /// if accounting was on from then; otherwise when the agent first saw it on, which is when it was
-    /// turned on, or later. Absent unless `delay_accounting` is `DELAY_ACCOUNTING_ON`.
+    /// on a kernel that keeps accounts from the boot and cannot be switched (before 5.14); otherwise when
+    /// the agent first saw it on and nobody wrote to the switch after, which is when it was turned on, or
+    /// later. Absent unless `delay_accounting` is `DELAY_ACCOUNTING_ON`.
     #[prost(message, optional, tag = "14")]
     pub delay_accounting_since: ::core::option::Option<::prost_types::Timestamp>,
     /// What is simulated, such as `sim:cpus=4,rate=100,…`, if the agent serves an invented kernel: then
@@ -680,6 +682,10 @@ pub struct Counters {
     /// What was refused because of a limit, one entry for each limit that was hit.
     #[prost(message, repeated, tag = "7")]
     pub refused: ::prost::alloc::vec::Vec<RefusedCount>,
+    /// Calls denied to callers that lack the role (`PERMISSION_DENIED`, `UNAUTHENTICATED`); one that tries
+    /// again counts again.
+    #[prost(uint64, tag = "8")]
+    pub denied: u64,
 }
 /// How often a limit was hit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -838,7 +844,11 @@ pub enum DelayAccounting {
     Unspecified = 0,
     /// Of the node: the kernel keeps delay accounts of the tasks that begin now. Of a record: the task,
     /// or each task of the group, was accounted from its begin, so a zero means that nothing was waited
-    /// for.
+    /// for. The agent knows that of a task that has waited for anything but a CPU, and of whatever began
+    /// after `GetNodeResponse.delay_accounting_since`. It cannot know two things: that accounting was off
+    /// for a while after a task that has waited began, before the agent looked; and that it was turned
+    /// off and on again between two calls or exits through another mount of procfs than the agent's own,
+    /// such as that of another container.
     On = 1,
     /// Delays are not accounted: zeros mean nothing.
     Off = 2,

@@ -69,6 +69,12 @@ pub enum RecordError {
     /// A write failed. What was written before can be read up to there.
     #[error("writing the capture failed: {0}")]
     Write(#[source] io::Error),
+    /// The output blocks, such as a pipe that nobody reads.
+    #[error(
+        "the output does not take what is written: the capture is incomplete, and can be read up to \
+         where it ends"
+    )]
+    Stuck,
     /// The thread that records is gone.
     #[error("the recording thread ended without a word")]
     Abandoned,

@@ -1,13 +1,14 @@
 //! Taking a capture from the running kernel.
 
 use std::fs::{File, OpenOptions};
-use std::future::Future;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::time::sleep;
 
 use super::error::RecordError;
 use super::format::{Entry, Header, Totals};
@@ -18,6 +19,8 @@ use crate::taskstats::{
 
 /// Accounts are nobody's business but the owner's.
 const FILE_MODE: u32 = 0o600;
+/// For what is still to be written at the end: full receive buffers take a slow disk a second or two.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// What to capture.
 #[derive(Clone, Debug)]
@@ -78,6 +81,8 @@ impl Recorder {
             }
             None => kernel.online_cpus()?,
         };
+        // Where no exits arrive, registering succeeds all the same.
+        kernel.check_exits()?;
         let mut listener = kernel.listen_raw()?;
         for cpu in cpus.iter() {
             listener.open(cpu)?;
@@ -146,21 +151,28 @@ impl std::fmt::Debug for Stopper {
     }
 }
 
-/// Runs a recorder on a thread of the runtime until its time is over or `interrupted` is.
+/// Runs a recorder on a thread of the runtime until its time is over or `interrupted` returns. Then
+/// what was recorded is written; if the output does not take it in some seconds, or until `interrupted`
+/// returns once more, the thread is left behind, blocked.
 ///
 /// # Errors
-/// As [`Recorder::run`].
+/// As [`Recorder::run`]; [`RecordError::Stuck`] when the thread was left behind.
 pub async fn record(
     recorder: Recorder,
-    interrupted: impl Future<Output = ()>,
+    mut interrupted: impl AsyncFnMut(),
 ) -> Result<Totals, RecordError> {
-    let stopper = recorder.stopper();
+    let (stopper, duration) = (recorder.stopper(), recorder.duration);
     let mut recording = tokio::task::spawn_blocking(move || recorder.run());
     tokio::select! {
         recorded = &mut recording => return recorded.map_err(|_| RecordError::Abandoned)?,
-        () = interrupted => stopper.stop(),
+        () = interrupted() => stopper.stop(),
+        () = sleep(duration) => {}
     }
-    recording.await.map_err(|_| RecordError::Abandoned)?
+    tokio::select! {
+        recorded = &mut recording => recorded.map_err(|_| RecordError::Abandoned)?,
+        () = interrupted() => Err(RecordError::Stuck),
+        () = sleep(LAST_WRITES) => Err(RecordError::Stuck),
+    }
 }
 
 /// Writes what a listener hands on.

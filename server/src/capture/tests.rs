@@ -142,7 +142,7 @@ fn records_of(message: &[u8], version: u16) -> Vec<(&[u8], Provenance)> {
         let MessageKind::Generic { attributes: nests, .. } = message.kind() else { continue };
         for nest in attributes(nests) {
             let is_group = nest.kind == TYPE_AGGREGATE_TGID;
-            let group = Provenance::Group { tgid: 1, version_if_unset: version };
+            let group = Provenance::ExitedGroup { tgid: 1, version_if_unset: version };
             let provenance = if is_group { group } else { Provenance::ExitedTask };
             let stats = attributes(nest.payload).find(|inner| inner.kind == TYPE_STATS);
             records.extend(stats.map(|stats| (stats.payload, provenance)));

@@ -19,7 +19,8 @@ const SHARED: [&str; 4] = ["receive_buffer", "ignore_known_bad_kernel", "log", "
 /// What to capture, and where to.
 #[derive(clap::Args, Clone, Debug)]
 pub struct CaptureArgs {
-    /// How long, in seconds; Ctrl-C ends it earlier, and the file is complete all the same.
+    /// How long, in seconds; Ctrl-C ends it earlier, and the file is complete all the same;
+    /// a second one ends at once.
     #[arg(long, value_name = "N", env = "TASKSTATSD_CAPTURE_SECONDS")]
     pub seconds: u64,
 

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::CaptureArgs;
+use super::{CaptureArgs, ConfigError, KernelChoice};
 
 /// What to do instead of serving.
 #[derive(Clone, Debug, Subcommand)]
@@ -20,6 +20,19 @@ pub struct DoctorArgs {
     /// How to print what was found.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: ReportFormat,
+}
+
+impl DoctorArgs {
+    /// Refuses settings of the agent that the doctor would pass over.
+    ///
+    /// # Errors
+    /// [`ConfigError::SimulatedPatient`].
+    pub fn check(args: &super::Args) -> Result<(), ConfigError> {
+        match args.kernel {
+            KernelChoice::Linux => Ok(()),
+            KernelChoice::Sim(_) => Err(ConfigError::SimulatedPatient),
+        }
+    }
 }
 
 /// A form of the doctor's report.

@@ -72,6 +72,12 @@ pub enum ConfigError {
     /// A flag says nothing to a capture.
     #[error("--{0} is a setting of the serving agent, and says nothing to a capture; leave it out")]
     NotForCapture(String),
+    /// The doctor examines the machine, and no invented one.
+    #[error(
+        "--kernel sim says nothing to the doctor, who examines the kernel of this machine; leave it \
+         out, and the variable TASKSTATSD_KERNEL with it"
+    )]
+    SimulatedPatient,
     /// What is simulated has no sockets to hand over.
     #[error(
         "--state-dir cannot be used with --kernel sim: simulated sockets end with the agent, so that \

@@ -13,6 +13,9 @@ use crate::serve::ConnectionLimits;
 const MIN_SIZE: ByteSize = ByteSize::kib(1);
 /// The largest: the size of a message that others accept by default.
 const MAX_SIZE: ByteSize = ByteSize::mib(4);
+/// More than a process can have descriptors (`fs.nr_open` is 1,048,576 where nobody raised it): what is
+/// more limits nothing.
+const MOST: usize = 1 << 20;
 /// Of a hundred.
 const MAX_PERCENT: usize = 100;
 /// The shortest idle time: callers that ask once a minute need not connect each time.
@@ -100,15 +103,15 @@ impl LimitArgs {
         let refuse = |flag, value: String, range: String| {
             Err(ConfigError::OutOfRange { flag, value, range })
         };
-        for (flag, none) in [
-            ("--max-connections", self.max_connections == 0),
-            ("--max-streams", self.max_streams == 0),
-            ("--max-watchers", self.max_watchers == 0),
-            ("--max-calls", self.max_calls == 0),
-            ("--max-slow-calls", self.max_slow_calls == 0),
+        for (flag, number) in [
+            ("--max-connections", self.max_connections),
+            ("--max-streams", usize::try_from(self.max_streams).unwrap_or(usize::MAX)),
+            ("--max-watchers", self.max_watchers),
+            ("--max-calls", self.max_calls),
+            ("--max-slow-calls", self.max_slow_calls),
         ] {
-            if none {
-                return refuse(flag, "0".to_owned(), "1 or more".to_owned());
+            if !(1..=MOST).contains(&number) {
+                return refuse(flag, number.to_string(), format!("1 to {MOST}"));
             }
         }
         for (flag, size) in [

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 pub use self::args::Args;
 pub use self::capture::CaptureArgs;
@@ -180,13 +181,11 @@ fn check_plaintext(address: &ListenAddress, tcp_allowed: bool) -> Result<(), Con
 fn check_log(filter: &str) -> Result<(), ConfigError> {
     let bare =
         |part: &&str| !part.contains(['=', ':', '[']) && part.parse::<LevelFilter>().is_err();
-    match filter.split(',').map(str::trim).find(bare) {
-        None => Ok(()),
-        Some(part) => Err(ConfigError::Log {
-            filter: filter.to_owned(),
-            reason: format!("`{part}` is no level"),
-        }),
+    let refused = |reason| Err(ConfigError::Log { filter: filter.to_owned(), reason });
+    if let Some(part) = filter.split(',').map(str::trim).find(bare) {
+        return refused(format!("`{part}` is no level"));
     }
+    EnvFilter::try_new(filter).map(drop).or_else(|error| refused(error.to_string()))
 }
 
 fn check_ranges(args: &Args) -> Result<(), ConfigError> {

@@ -66,6 +66,11 @@ impl Fix {
         systemd: "correct the flag in ExecStart= or the variable in the unit's environment file",
         kubernetes: "correct the container's args or env",
     };
+    pub(super) const SOCKET_FOLDER: Self = Self {
+        linux: "start it as root, make the folder for its user (mkdir -p, chown), or choose another path with --listen",
+        systemd: "put RuntimeDirectory=taskstatsd into the unit, or start it by a socket unit; where that is done, all is well",
+        kubernetes: "mount a volume on the folder that the container's user may write, such as a hostPath",
+    };
     pub(super) const SANDBOX: Self = Self {
         linux: "leave --no-sandbox out, but for debugging",
         systemd: "remove TASKSTATSD_NO_SANDBOX from the unit's environment",
@@ -111,7 +116,9 @@ impl Fix {
                 _ if source.kind() == std::io::ErrorKind::NotFound => Self::FILES,
                 _ => Self::SECOND_LOOK,
             },
-            KernelError::NoSuchTask(_) | KernelError::BadReply { .. } => Self::SECOND_LOOK,
+            KernelError::NoSuchTask(_)
+            | KernelError::NotTested { .. }
+            | KernelError::BadReply { .. } => Self::SECOND_LOOK,
         }
     }
 

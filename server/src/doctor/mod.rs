@@ -107,7 +107,40 @@ mod tests {
     /// Flags and variables of the agent are examined with it.
     #[test]
     fn settings_that_the_agent_cannot_start_with_are_bad() {
-        let (_, verdicts) = verdicts(&["--listen", "tcp://127.0.0.1:0"]);
-        assert!(verdicts.contains(&("settings", Verdict::Bad)), "{verdicts:?}");
+        const TLS: [&str; 4] = ["--tls-cert", "/x", "--tls-key", "/x"];
+        for arguments in [
+            &["--listen", "tcp://127.0.0.1:0"][..],
+            &["--always-watch", "bogus"],
+            &["--always-watch", "9999"],
+            &["--log", "loud"],
+            &["--log", "taskstatsd=loud"],
+            &TLS,
+        ] {
+            let (_, verdicts) = verdicts(arguments);
+            assert!(verdicts.contains(&("settings", Verdict::Bad)), "{arguments:?}: {verdicts:?}");
+        }
+        let settings = ["--always-watch", "0", "--log", "taskstatsd=debug,warn"];
+        let (_, verdicts) = verdicts(&settings);
+        assert!(!verdicts.contains(&("settings", Verdict::Bad)), "{verdicts:?}");
+    }
+
+    /// A service manager may make the folder, or the socket: it is no more than a warning.
+    #[test]
+    fn a_folder_without_room_for_the_socket_is_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = format!("unix://{}/socket", folder.path().display());
+        let missing = format!("unix://{}/missing/socket", folder.path().display());
+        for (address, verdict) in [(there, Verdict::Good), (missing, Verdict::Warning)] {
+            let (_, verdicts) = verdicts(&["--listen", &address]);
+            assert!(verdicts.contains(&("settings", verdict)), "{address}: {verdicts:?}");
+        }
+    }
+
+    #[test]
+    fn the_doctor_examines_no_invented_machine() {
+        let check = |arguments: &[&str]| DoctorArgs::check(&Args::parse_from(arguments));
+        assert!(check(&["taskstatsd"]).is_ok());
+        let refused = check(&["taskstatsd", "--kernel", "sim:cpus=2"]).unwrap_err().to_string();
+        assert!(refused.contains("--kernel sim"), "{refused}");
     }
 }

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, UnixListener};
 use super::ListenAddress;
 use crate::inherit::Inherited;
 
-/// Made if it is missing, because no user should have to know of it.
-const DEFAULT_FOLDER: &str = "/run/taskstatsd";
+/// The folder of the default socket: made if it is missing, because no user should have to know of it.
+pub const DEFAULT_FOLDER: &str = "/run/taskstatsd";
 /// Anyone may look; the socket's own mode decides who may connect.
 const FOLDER_MODE: u32 = 0o755;
 /// Owner and group may connect.

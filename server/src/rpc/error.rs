@@ -152,7 +152,9 @@ impl From<RpcError> for Status {
 const fn retry_after(resource: Resource) -> Duration {
     match resource {
         Resource::Connection | Resource::Watcher => RETRY_WATCHERS,
-        Resource::Call | Resource::SlowCall => RETRY_BUSY,
+        Resource::Call | Resource::SlowCall | Resource::Stream | Resource::HealthCheck => {
+            RETRY_BUSY
+        }
     }
 }
 
@@ -165,9 +167,9 @@ fn kernel_status(error: &KernelError, message: String) -> Status {
         KernelError::WrongNamespace { .. } => precondition("WRONG_NAMESPACE"),
         KernelError::KnownBadKernel { .. } => precondition("KNOWN_BAD_KERNEL"),
         KernelError::NoExitsArrive { .. } => precondition("NO_EXITS_ARRIVE"),
-        KernelError::System { .. } | KernelError::BadReply { .. } => {
-            FAILURES.report(&message, Instant::now())
-        }
+        KernelError::NotTested { .. }
+        | KernelError::System { .. }
+        | KernelError::BadReply { .. } => FAILURES.report(&message, Instant::now()),
     }
 }
 
@@ -226,7 +228,7 @@ mod tests {
         let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 22] = [
+        let table: [(RpcError, Code, &str); 23] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -256,6 +258,7 @@ mod tests {
             ),
             (system().into(), Code::Internal, ""),
             (KernelError::BadReply { operation: "x" }.into(), Code::Internal, ""),
+            (KernelError::NotTested { cause: "secret".to_owned() }.into(), Code::Internal, ""),
             (invalid, Code::InvalidArgument, "field pid"),
             (full(Resource::Call), Code::ResourceExhausted, "retry"),
             (full(Resource::Watcher), Code::ResourceExhausted, "retry"),

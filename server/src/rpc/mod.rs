@@ -16,7 +16,7 @@ mod service;
 mod stream;
 
 pub use error::RpcError;
-pub use gate::{Activity, Answer, CallSize, Gate};
+pub use gate::{Activity, Answer, CallSize, Gate, taken_in_time};
 pub use health::{Health, HealthChecks};
 pub use node::{Node, NodeError};
 pub use service::Service;

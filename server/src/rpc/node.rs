@@ -178,6 +178,7 @@ fn counters(exits: &Exits, callers: &Callers) -> v1::Counters {
         watched_cpus: exits.watched_cpus().to_string(),
         unexplained_gaps: counters.unexplained_gaps.get(),
         refused: refused(callers.refused()),
+        denied: callers.refused().denied(),
     }
 }
 

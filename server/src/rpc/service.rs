@@ -51,16 +51,19 @@ impl Service {
         &self,
         caller: &Arc<Caller>,
         call: impl FnOnce(&dyn Kernel) -> Result<T, KernelError> + Send + 'static,
-    ) -> Result<T, RpcError> {
-        let slot = caller.take(Resource::SlowCall).map_err(RpcError::Full)?;
-        let kernel = Arc::clone(&self.kernel);
+    ) -> Result<Response<T>, RpcError> {
+        let slot = Arc::new(caller.take(Resource::SlowCall).map_err(RpcError::Full)?);
+        let (kernel, held) = (Arc::clone(&self.kernel), Arc::clone(&slot));
         let run = move || {
-            let _slot = slot;
+            let _held = held;
             call(&*kernel)
         };
         let outcome = task::spawn_blocking(run).await;
         let answer = outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))?;
-        answer.map_err(|error| self.failed(error))
+        let mut response = Response::new(answer.map_err(|error| self.failed(error))?);
+        // For the gate: the answer may be large, and counts until it has gone.
+        response.extensions_mut().insert(slot);
+        Ok(response)
     }
 
     /// A failure of the kernel can mean that it cannot be asked any more.
@@ -141,7 +144,7 @@ impl TaskstatsService for Service {
             }
             Ok(answer)
         });
-        Ok(Response::new(answer.await?))
+        Ok(answer.await?)
     }
 
     async fn batch_get(
@@ -158,7 +161,7 @@ impl TaskstatsService for Service {
             }
             Ok(results)
         });
-        Ok(Response::new(v1::BatchGetResponse { results: answer.await? }))
+        Ok(answer.await?.map(|results| v1::BatchGetResponse { results }))
     }
 
     async fn watch_exits(
@@ -192,7 +195,7 @@ impl TaskstatsService for Service {
         }
         let answer =
             self.slow(&caller, move |_| Ok(node.describe(&kernel, &exits, &verdict, &callers)));
-        Ok(Response::new(answer.await?))
+        Ok(answer.await?)
     }
 }
 

@@ -113,7 +113,7 @@ impl Callers {
 
     fn hold(&self, share: &Share, resource: Resource) -> Result<(), Full> {
         let limit = self.limits.of(resource);
-        if !self.held.raise(resource, limit) {
+        if !self.held.raise(resource, self.limits.of_all(resource)) {
             return Err(Full { resource, limit, share: None });
         }
         let own = self.limits.share_of(resource);
@@ -135,7 +135,7 @@ impl Callers {
         if let Some(share) = shares.get(&key) {
             return Arc::clone(share);
         }
-        make_room(&mut shares, self.limits.connections + REMEMBERED, self.now());
+        make_room(&mut shares, self.limits.connections.saturating_add(REMEMBERED), self.now());
         Arc::clone(shares.entry(key).or_default())
     }
 
@@ -191,7 +191,10 @@ impl Caller {
                 let limit = match resource {
                     Resource::Connection => Limit::Connections,
                     Resource::Watcher => Limit::Watchers,
-                    Resource::Call | Resource::SlowCall => Limit::Calls,
+                    Resource::Call
+                    | Resource::SlowCall
+                    | Resource::Stream
+                    | Resource::HealthCheck => Limit::Calls,
                 };
                 self.refuse(limit, &full);
                 Err(full)
@@ -212,6 +215,11 @@ impl Caller {
     pub fn take_call(&self) -> Result<(), Duration> {
         let Some(rate) = self.callers.rate else { return Ok(()) };
         self.share.bucket.take(rate, self.callers.now())
+    }
+
+    /// Counts a call that it may not make.
+    pub fn deny(&self, what: &dyn std::fmt::Display) {
+        self.callers.refused.deny(&self.principal, what);
     }
 
     /// Counts something that was refused to it.
@@ -249,11 +257,9 @@ impl From<&Principal> for Key {
         match principal {
             Principal::Local { uid, .. } => Self::Uid(*uid),
             Principal::Certificate(names) => Self::Certificate(names.clone()),
-            Principal::Anonymous(address) => Self::Address(match address.ip() {
-                IpAddr::V6(address) => {
-                    let subscriber = address.to_bits() & IPV6_SUBSCRIBER;
-                    IpAddr::V6(subscriber.into()).to_canonical()
-                }
+            // A listener of both families has an IPv4 address within an IPv6 one.
+            Principal::Anonymous(address) => Self::Address(match address.ip().to_canonical() {
+                IpAddr::V6(address) => IpAddr::V6((address.to_bits() & IPV6_SUBSCRIBER).into()),
                 address @ IpAddr::V4(_) => address,
             }),
         }

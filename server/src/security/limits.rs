@@ -12,10 +12,14 @@ pub enum Resource {
     Connection,
     /// Exit streams.
     Watcher,
-    /// Calls that are not answered yet.
+    /// Calls whose answers have not gone yet.
     Call,
-    /// Calls that wait for the kernel beside the event loop.
+    /// Calls that wait for the kernel beside the event loop, or whose large answers have not gone yet.
     SlowCall,
+    /// Streams that are no exit streams: of the health, and of reflection.
+    Stream,
+    /// Questions for the health.
+    HealthCheck,
 }
 
 /// How much there is of each, and how much of that one principal may hold.
@@ -25,7 +29,8 @@ pub struct Limits {
     pub connections: usize,
     /// Exit streams at once.
     pub watchers: usize,
-    /// Unanswered calls at once.
+    /// Calls at once whose answers have not gone yet; also other streams than those of exits, and the
+    /// questions for the health, each of them counted apart.
     pub calls: usize,
     /// Those of them whose kernel time grows with what they ask for, at once: `GetTgid`, `BatchGet`,
     /// `GetNode`.
@@ -48,7 +53,7 @@ pub struct Full {
 }
 
 impl Resource {
-    pub(super) const COUNT: usize = 4;
+    pub(super) const COUNT: usize = 6;
 }
 
 impl Limits {
@@ -58,8 +63,17 @@ impl Limits {
         match resource {
             Resource::Connection => self.connections,
             Resource::Watcher => self.watchers,
-            Resource::Call => self.calls,
+            Resource::Call | Resource::Stream | Resource::HealthCheck => self.calls,
             Resource::SlowCall => self.slow_calls,
+        }
+    }
+
+    /// How much of it all may hold together. Only a share bounds the questions for the health: if some
+    /// could use up those of all, the agent would be restarted for it.
+    pub(super) const fn of_all(&self, resource: Resource) -> usize {
+        match resource {
+            Resource::HealthCheck => usize::MAX,
+            limited => self.of(limited),
         }
     }
 
@@ -73,13 +87,33 @@ impl Limits {
 
 impl fmt::Display for Full {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (what, flag) = match self.resource {
-            Resource::Connection => ("connections are open", "--max-connections"),
-            Resource::Watcher => ("watchers are connected", "--max-watchers"),
-            Resource::Call => ("calls wait for their answers", "--max-calls"),
-            Resource::SlowCall => ("slow calls run already", "--max-slow-calls"),
-        };
         let Self { limit, .. } = self;
+        let is_one = self.share.unwrap_or(*limit) == 1;
+        let (one, many, flag) = match self.resource {
+            Resource::Connection => {
+                ("connection is open", "connections are open", "--max-connections")
+            }
+            Resource::Watcher => {
+                ("watcher is connected", "watchers are connected", "--max-watchers")
+            }
+            Resource::Call => {
+                ("call waits for its answer", "calls wait for their answers", "--max-calls")
+            }
+            Resource::SlowCall => {
+                ("slow call runs already", "slow calls run already", "--max-slow-calls")
+            }
+            Resource::Stream => (
+                "stream of health or reflection is open",
+                "streams of health or reflection are open",
+                "--max-calls",
+            ),
+            Resource::HealthCheck => (
+                "health check waits for its answer",
+                "health checks wait for their answers",
+                "--max-calls",
+            ),
+        };
+        let what = if is_one { one } else { many };
         match self.share {
             None => write!(formatter, "{limit} {what}, which is the limit ({flag})"),
             Some(share) => write!(
@@ -93,6 +127,14 @@ impl fmt::Display for Full {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_told_as_one() {
+        let said = |limit, share| Full { resource: Resource::Watcher, limit, share }.to_string();
+        assert!(said(1, None).starts_with("1 watcher is connected, "), "{}", said(1, None));
+        assert!(said(2, Some(1)).starts_with("1 watcher is connected of this caller alone, "));
+        assert!(said(2, None).starts_with("2 watchers are connected, "), "{}", said(2, None));
+    }
 
     #[test]
     fn a_share_is_never_nothing_and_never_more_than_there_is() {

@@ -12,7 +12,7 @@ use super::{CertificateNames, Principal};
 ///
 /// let pattern: Pattern = "spiffe://cluster.local/ns/monitoring/*".parse()?;
 /// let uris = vec!["spiffe://cluster.local/ns/monitoring/sa/collector".to_owned()];
-/// let names = CertificateNames { dns: Vec::new(), uris };
+/// let names = CertificateNames { uris, ..CertificateNames::default() };
 /// assert!(pattern.matches(&Principal::Certificate(names)));
 /// # Ok::<(), taskstatsd::security::PatternError>(())
 /// ```

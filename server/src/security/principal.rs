@@ -20,13 +20,16 @@ pub enum Principal {
     Anonymous(SocketAddr),
 }
 
-/// What a certificate says that its holder is called: its subject alternative names.
+/// What a certificate says that its holder is called: its subject alternative names, or else its subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CertificateNames {
     /// DNS names.
     pub dns: Vec<String>,
     /// URIs, such as SPIFFE ids.
     pub uris: Vec<String>,
+    /// The subject, such as `CN=collector`, of a certificate that has neither: no rule is about it, but it
+    /// is not every other such certificate's holder.
+    pub subject: Option<String>,
 }
 
 impl fmt::Display for Principal {
@@ -43,7 +46,8 @@ impl fmt::Display for CertificateNames {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut names = self.dns.iter().chain(&self.uris);
         let Some(first) = names.next() else {
-            return formatter.write_str("a certificate without a DNS name or URI");
+            let subject = self.subject.as_deref().unwrap_or_default().escape_default();
+            return write!(formatter, "the certificate `{subject}` without a DNS name or URI");
         };
         // Escaped, because a certificate may name anything, and a log line or a header may not.
         write!(formatter, "the certificate of {}", first.escape_default())?;

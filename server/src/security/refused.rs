@@ -1,4 +1,4 @@
-//! What was refused because of a limit: counted always, told seldom.
+//! What was refused because of a limit, or for want of a role: counted always, told seldom.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +38,8 @@ pub enum Limit {
 #[derive(Debug)]
 pub struct Refused {
     limits: [Count; Limit::ALL.len()],
+    /// For want of a role.
+    denied: Count,
 }
 
 #[derive(Debug)]
@@ -67,11 +69,15 @@ impl Limit {
     }
 }
 
+impl Default for Count {
+    fn default() -> Self {
+        Self { total: AtomicU64::new(0), warning: Throttle::new(WARNING_INTERVAL) }
+    }
+}
+
 impl Default for Refused {
     fn default() -> Self {
-        let count =
-            |_| Count { total: AtomicU64::new(0), warning: Throttle::new(WARNING_INTERVAL) };
-        Self { limits: Limit::ALL.map(count) }
+        Self { limits: Limit::ALL.map(|_| Count::default()), denied: Count::default() }
     }
 }
 
@@ -87,6 +93,20 @@ impl Refused {
         if let Some(untold) = count.warning.pass(Instant::now()) {
             tracing::warn!(principal = %who, untold, "refused: {what}");
         }
+    }
+
+    /// Counts a call that its caller may not make, and warns as [`Refused::add`] does.
+    pub fn deny(&self, who: &dyn fmt::Display, what: &dyn fmt::Display) {
+        self.denied.total.fetch_add(1, Ordering::Relaxed);
+        if let Some(untold) = self.denied.warning.pass(Instant::now()) {
+            tracing::warn!(principal = %who, untold, "denied: {what}");
+        }
+    }
+
+    /// How many calls were denied.
+    #[must_use]
+    pub fn denied(&self) -> u64 {
+        self.denied.total.load(Ordering::Relaxed)
     }
 
     /// How often the limit was hit.

@@ -9,16 +9,23 @@ use std::time::Duration;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::TokioIo;
 use tokio::time::sleep;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use crate::listen::Connection;
-use crate::rpc::{Activity, Gate};
+use crate::rpc::{Activity, Gate, taken_in_time};
 use crate::security::{Caller, Limit};
 
 /// How long a connection that never carried a call may take to end once it was told to. One that did
 /// not even begin HTTP/2 cannot be told, and must not hold up the agent's end.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long a peer may take nothing of what is sent to it: as long as it may leave a ping unanswered.
+/// Without an end to this, one that vanished would keep its connection until TCP gives up, a quarter of
+/// an hour later: HTTP/2 says goodbye to it first, and waits until that is sent.
+const LONGEST_STALL: Duration = KEEPALIVE_INTERVAL.saturating_add(KEEPALIVE_TIMEOUT);
 
 /// The tasks of HTTP/2's streams, which are waited for.
 #[derive(Clone, Debug)]
@@ -26,7 +33,7 @@ pub(super) struct Streams(pub(super) TaskTracker);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn(stream);
+        self.0.spawn(taken_in_time(stream));
     }
 }
 
@@ -49,7 +56,10 @@ enum Goodbye {
 impl Served {
     /// Serves until the peer leaves, or is told to and does.
     pub(super) async fn run(self, connection: Connection, gate: Gate) {
-        let mut http = pin!(self.connection.serve_connection(TokioIo::new(connection), gate));
+        let mut stream = TimeoutStream::new(connection);
+        stream.set_write_timeout(Some(LONGEST_STALL));
+        let stream = TokioIo::new(Box::pin(stream));
+        let mut http = pin!(self.connection.serve_connection(stream, gate));
         let goodbye = tokio::select! {
             ended = &mut http => return self.note(ended),
             goodbye = self.goodbye() => goodbye,

@@ -13,13 +13,19 @@ pub enum Provenance {
     LiveTask,
     /// The task's record of an exit message.
     ExitedTask,
-    /// A group's record, live or of an exit message. Kernels add up only some fields over a group
+    /// The answer to a question for a group. Kernels add up only some fields over a group
     /// (`delayacct_add_tsk` in `kernel/delayacct.c`); the others are absent.
-    Group {
+    LiveGroup {
         /// The group's id, which the record itself does not have.
         tgid: u32,
-        /// The version to go by when the record has none: in an exit message, some kernels fill in
-        /// that of the task's record only. 0 when there is no other record.
+    },
+    /// The group's record of an exit message. Kernels before v14 add up even less there: context
+    /// switches and times only over the living (`fill_stats_for_tgid` in `kernel/taskstats.c`).
+    ExitedGroup {
+        /// The group's id, which the record itself does not have.
+        tgid: u32,
+        /// The version to go by when the record has none: some kernels fill in that of the task's
+        /// record only.
         version_if_unset: u16,
     },
 }
@@ -82,7 +88,7 @@ fn decode_in<Order: ByteOrder>(bytes: &[u8], provenance: Provenance) -> Stats {
 fn version_of<Order: ByteOrder>(bytes: &[u8], provenance: Provenance) -> u16 {
     let own = bytes[offset::VERSION..].first_chunk().map_or(0, |field| Order::u16(*field));
     match provenance {
-        Provenance::Group { version_if_unset, .. } if own == 0 => version_if_unset,
+        Provenance::ExitedGroup { version_if_unset, .. } if own == 0 => version_if_unset,
         _ => own,
     }
 }

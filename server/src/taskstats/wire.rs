@@ -94,8 +94,7 @@ pub(super) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
     match id {
         TaskId::Pid(_) => records.task.map(|bytes| decode(bytes, Provenance::LiveTask)),
         TaskId::Tgid(tgid) => {
-            let provenance = Provenance::Group { tgid, version_if_unset: 0 };
-            records.group.map(|(_, bytes)| decode(bytes, provenance))
+            records.group.map(|(_, bytes)| decode(bytes, Provenance::LiveGroup { tgid }))
         }
     }
 }
@@ -136,7 +135,7 @@ pub(super) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Opt
     let records = Records::find(message);
     let task = decode(records.task?, Provenance::ExitedTask);
     let process = records.group.map(|(tgid, bytes)| {
-        let provenance = Provenance::Group { tgid, version_if_unset: task.version };
+        let provenance = Provenance::ExitedGroup { tgid, version_if_unset: task.version };
         Box::new(decode(bytes, provenance))
     });
     Some(Exit { cpu, kernel_sequence, task, process })

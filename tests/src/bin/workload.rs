@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -15,6 +16,9 @@ use nix::unistd::Pid;
 /// What a file is written and read in. The kernel rounds counts of system calls down to multiples of
 /// 1,024 (`xacct_add_tsk` in `kernel/tsacct.c`): small blocks make many.
 const BLOCK: usize = 512;
+
+/// Gives a CPU up once.
+const NAP: Duration = Duration::from_millis(1);
 
 /// Makes tasks exit in known ways.
 #[derive(Debug, Parser)]
@@ -35,6 +39,9 @@ enum What {
     /// Starts threads beside the first one, prints `ready`, and exits when standard input ends: the
     /// threads first.
     Threads { count: usize },
+    /// Starts and ends threads that sleep once, one after the other, prints `ready`, and exits when
+    /// standard input ends.
+    Outlive { count: u32 },
     /// Writes a file to storage in blocks of 512 bytes, reads it back, and removes it.
     Io { bytes: usize, path: PathBuf },
     /// Starts and ends short threads, one after the other, and prints how many.
@@ -52,6 +59,7 @@ fn main() -> Result<ExitCode> {
         What::Exit { code } => return Ok(ExitCode::from(code)),
         What::Idle => wait_to_be_told()?,
         What::Threads { count } => threads(count)?,
+        What::Outlive { count } => outlive(count)?,
         What::Io { bytes, path } => write_and_read(bytes, &path)?,
         What::ChurnThreads { count } => churn(count, end_a_thread)?,
         What::ChurnProcesses { count } => churn(count, end_a_process)?,
@@ -88,6 +96,13 @@ fn threads(count: usize) -> Result<()> {
     wait_to_be_told()?;
     all_may_end.wait();
     handles.into_iter().try_for_each(join)
+}
+
+fn outlive(count: u32) -> Result<()> {
+    for _ in 0..count {
+        join(thread::spawn(|| thread::sleep(NAP)))?;
+    }
+    wait_to_be_told()
 }
 
 fn write_and_read(bytes: usize, path: &Path) -> Result<()> {

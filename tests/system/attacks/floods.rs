@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 use bytes::{BufMut, BytesMut};
+use prost::Message;
+use taskstats_proto::v1::{BatchGetRequest, Limit};
 use taskstats_tests::http2::{Flags, Frame, Headers, Kind, Outcome, Raw};
 use taskstats_tests::load::Load;
 
@@ -21,6 +23,12 @@ const NO_WINDOW: &[u8] = &[0, 4, 0, 0, 0, 0];
 const UNREAD_CALLS: u32 = 256;
 /// What such a call may hold in a debug build.
 const UNREAD_CALL_KIB: u64 = 10;
+/// Connections of each peer whose answers are large.
+const LARGE_CONNECTIONS: usize = 4;
+/// Tasks asked for at once, which is all that may be: half a megabyte of an answer.
+const MOST_TASKS: usize = 1000;
+/// What all large answers may hold: 64 slow calls at most, over all connections.
+const ALLOWED_LARGE_KIB: u64 = 64 * 1024;
 /// Frames of a peer that reads nothing: their answers are more than what sockets hold on the way.
 const UNREAD_FRAMES: u32 = 1_000_000;
 
@@ -179,6 +187,40 @@ async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
     }
     siege.hold().await?;
     siege.end(peers).await
+}
+
+/// Nor are large ones: what is not taken counts among the calls, for all connections of a caller.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_answers_that_nobody_takes_are_not_piled_up() -> Result<()> {
+    let _load = Load::heavy()?;
+    assert_bounded("large answers", refuse_large_answers, ALLOWED_LARGE_KIB).await
+}
+
+async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
+    let request = BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new() }.encode_to_vec();
+    let mut message = BytesMut::from(&[0][..]);
+    message.put_u32(u32::try_from(request.len())?);
+    message.put_slice(&request);
+    let mut bytes = BytesMut::new();
+    for index in 0..UNREAD_CALLS {
+        begun(&mut bytes, stream(index), "/taskstats.v1.TaskstatsService/BatchGet");
+        let frame = Frame::new(Kind::Data, stream(index), &message);
+        frame.with(Flags::END_STREAM).put(&mut bytes);
+    }
+    let mut peers = Vec::new();
+    for url in siege.urls.clone() {
+        for _ in 0..LARGE_CONNECTIONS {
+            let mut raw = Raw::greeted_with(&url, NO_WINDOW).await?;
+            // All requests together are more than the window that a connection begins with.
+            raw.read_until(Kind::WindowUpdate).await?;
+            assert_eq!(raw.exchange(&bytes).await?, Outcome::Read);
+            peers.push(raw);
+        }
+    }
+    siege.hold().await?;
+    let aftermath = siege.end(peers).await?;
+    assert!(siege.refused(Limit::Calls).await? > 0, "no large answer was refused");
+    Ok(aftermath)
 }
 
 async fn read_nothing(siege: &mut Siege) -> Result<Aftermath> {

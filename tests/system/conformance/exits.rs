@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use taskstatsd::taskstats::Exit;
 
 use super::host::{Heard, Host, listen, take};
-use super::queries::cpu_waits;
+use super::queries::{DEAD_SWITCHES_SINCE, cpu_waits, sleeps};
 
 /// Threads of a process.
 const THREADS: usize = 20;
@@ -47,6 +47,17 @@ pub(super) async fn the_last_of_several_tasks_brings_the_group_record<H: Host>()
     let group = last.process.as_ref().context("no group record")?;
     assert_eq!((group.identity.tgid, group.identity.pid), (Some(tgid), None));
     assert_eq!((last.task.identity.pid, last.last_in_process()), (Some(tgid), Some(true)));
+    let Some(counted) = group.context_switches else {
+        assert!(group.version < DEAD_SWITCHES_SINCE, "no context switches: {group:?}");
+        return Ok(());
+    };
+    let mut all = 0;
+    for exit in &exits {
+        all += sleeps(&exit.task)?;
+    }
+    let least = sleeps(&last.task)? + THREADS as u64;
+    assert!((least..=all).contains(&counted.voluntary), "{counted:?} not {least} to {all}");
+    assert!(group.cpu.user_us.is_some() && group.cpu.system_us.is_some(), "{:?}", group.cpu);
     Ok(())
 }
 

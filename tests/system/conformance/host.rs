@@ -40,6 +40,9 @@ pub(super) trait Host: Sized {
     /// Runs a process that starts and ends so many threads, one after the other; returns its id.
     async fn churn(&self, threads: usize) -> Result<u32>;
 
+    /// Starts a process that starts and ends so many threads, each of which sleeps once, and lives on.
+    async fn outlive(&self, threads: usize) -> Result<Self::Process>;
+
     /// Whether a socket under the address of a listener that died hears an exit, after another exit
     /// has happened since.
     async fn heir_hears_after_an_exit(&self) -> Result<bool>;
@@ -86,6 +89,10 @@ impl Host for Linux {
         let ended = Workload::run(&["--cpu", &cpu, "churn-threads", &threads.to_string()]).await?;
         ensure!(ended.status.success(), "{ended:?}");
         Ok(ended.pid)
+    }
+
+    async fn outlive(&self, threads: usize) -> Result<Workload> {
+        Workload::waiting(&["--cpu", &self.cpu.to_string(), "outlive", &threads.to_string()]).await
     }
 
     async fn heir_hears_after_an_exit(&self) -> Result<bool> {
@@ -158,13 +165,18 @@ impl Host for Sim {
     }
 
     async fn churn(&self, threads: usize) -> Result<u32> {
+        let tgid = self.outlive(threads).await?;
+        self.exit(tgid)?;
+        Ok(tgid)
+    }
+
+    async fn outlive(&self, threads: usize) -> Result<u32> {
         let tgid = self.spawn()?;
         for _ in 0..threads {
             let thread = self.spawn_thread(tgid)?;
             self.kernel.world().advance(std::time::Duration::from_millis(10));
             self.exit(thread)?;
         }
-        self.exit(tgid)?;
         Ok(tgid)
     }
 

@@ -5,6 +5,8 @@ use taskstatsd::taskstats::{KernelError, Stats, TaskId};
 
 use super::host::Host;
 
+/// Since when a group's sums have the context switches of its dead.
+pub(super) const DEAD_SWITCHES_SINCE: u16 = 14;
 /// Threads beside the first one.
 const THREADS: usize = 3;
 
@@ -79,6 +81,19 @@ pub(super) async fn an_unknown_id_spoils_no_other<H: Host>() -> Result<()> {
     host.end(process).await
 }
 
+/// Of the process that lives on, and of the threads that have ended, each of which slept once at least.
+pub(super) async fn a_live_group_counts_its_dead<H: Host>() -> Result<()> {
+    let host = H::open()?;
+    let process = host.outlive(THREADS).await?;
+    let tgid = H::pid_of(&process);
+    let group = sleeps(&host.kernel().query(TaskId::Tgid(tgid))?)?;
+    let alone = sleeps(&host.kernel().query(TaskId::Pid(tgid))?)?;
+    let counts_the_dead = host.kernel().version()? >= DEAD_SWITCHES_SINCE;
+    let has_them = group >= alone + THREADS as u64;
+    assert_eq!(has_them, counts_the_dead, "{group} of a group, {alone} of who lives");
+    host.end(process).await
+}
+
 fn assert_nobody(host: &impl Host, id: u32) {
     for id in [TaskId::Pid(id), TaskId::Tgid(id)] {
         let outcome = host.kernel().query(id);
@@ -87,6 +102,11 @@ fn assert_nobody(host: &impl Host, id: u32) {
             "{outcome:?}"
         );
     }
+}
+
+/// How often a task or a group has given up its CPU to wait for something.
+pub(super) fn sleeps(stats: &Stats) -> Result<u64> {
+    Ok(stats.context_switches.context("no context switches")?.voluntary)
 }
 
 /// How often a task or a group has waited for a CPU, which the kernel counts in any case.

@@ -1,6 +1,7 @@
 //! An answer on its way, and the line that is written when it has gone.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use tonic::{Code, Status};
 use tracing::Span;
 
 use super::activity::Open;
-use crate::security::Principal;
+use crate::security::{Principal, Slot};
 
 /// Where a status stands.
 const GRPC_STATUS: &str = "grpc-status";
@@ -22,7 +23,23 @@ const GRPC_STATUS: &str = "grpc-status";
 pub struct Answer {
     body: Body,
     record: Record,
+    /// Also kept by each part of the body that is on its way.
+    held: Option<Arc<Held>>,
     _open: Open,
+}
+
+/// What a call takes away from others until its answer has gone: else a peer that reads none could
+/// have any number of them kept.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) _call: Slot,
+    pub(super) _slow_call: Option<Arc<Slot>>,
+}
+
+/// Bytes of an answer, until HTTP/2 has sent or dropped them.
+struct Sent {
+    bytes: Bytes,
+    _held: Arc<Held>,
 }
 
 /// What becomes of a call, for the log. Nothing is recorded unless the log wants it.
@@ -34,9 +51,25 @@ pub(super) struct Record {
 }
 
 impl Answer {
-    pub(super) fn of(response: Response<Body>, mut record: Record, open: Open) -> Response<Self> {
+    pub(super) fn of(
+        response: Response<Body>,
+        mut record: Record,
+        held: Option<Arc<Held>>,
+        open: Open,
+    ) -> Response<Self> {
         record.note(response.headers());
-        response.map(|body| Self { body, record, _open: open })
+        response.map(|body| Self { body, record, held, _open: open })
+    }
+
+    fn hold(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Some(held) = &self.held else { return frame };
+        frame.map_data(|bytes| Bytes::from_owner(Sent { bytes, _held: Arc::clone(held) }))
+    }
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -54,7 +87,7 @@ impl HttpBody for Answer {
         {
             self.record.note(trailers);
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(|frame| self.hold(frame))))
     }
 
     fn is_end_stream(&self) -> bool {

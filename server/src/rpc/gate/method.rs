@@ -1,6 +1,6 @@
 //! What is called.
 
-use crate::security::Role;
+use crate::security::{Resource, Role};
 
 /// A method, and what is to know of it beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +17,33 @@ pub(super) struct Method {
 pub(super) enum Kind {
     /// Those of calls.
     Call,
-    /// None but those of the connection.
+    /// Those of calls until the stream begins, and those of watchers then.
+    Watch,
+    /// Those of other streams.
+    Stream,
+    /// A share, and no rate.
     Health,
 }
 
 const TASKSTATS: &str = "/taskstats.v1.TaskstatsService/";
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.";
+
+impl Kind {
+    /// What it is counted among until its answer has gone.
+    pub(super) const fn resource(self) -> Resource {
+        match self {
+            Self::Call | Self::Watch => Resource::Call,
+            Self::Stream => Resource::Stream,
+            Self::Health => Resource::HealthCheck,
+        }
+    }
+
+    /// Whether the answer is one message, which can be taken as soon as it is there.
+    pub(super) const fn is_taken_at_once(self) -> bool {
+        matches!(self, Self::Call | Self::Health)
+    }
+}
 
 impl Method {
     pub(super) fn of(path: &str) -> Self {
@@ -32,7 +52,7 @@ impl Method {
                 "GetPid" => call("GetPid", Role::Query),
                 "GetTgid" => call("GetTgid", Role::Query),
                 "BatchGet" => call("BatchGet", Role::Query),
-                "WatchExits" => call("WatchExits", Role::Watch),
+                "WatchExits" => Self { kind: Kind::Watch, ..call("WatchExits", Role::Watch) },
                 "GetNode" => call("GetNode", Role::Node),
                 _ => call("an unknown method", Role::Node),
             };
@@ -40,11 +60,11 @@ impl Method {
         if let Some(method) = path.strip_prefix(HEALTH) {
             return match method {
                 "Check" => Self { kind: Kind::Health, ..call("Health/Check", Role::Node) },
-                _ => call("Health/Watch", Role::Node),
+                _ => stream("Health/Watch"),
             };
         }
         if path.starts_with(REFLECTION) {
-            return call("ServerReflectionInfo", Role::Node);
+            return stream("ServerReflectionInfo");
         }
         call("an unknown method", Role::Node)
     }
@@ -52,6 +72,10 @@ impl Method {
 
 const fn call(name: &'static str, role: Role) -> Method {
     Method { name, role, kind: Kind::Call }
+}
+
+const fn stream(name: &'static str) -> Method {
+    Method { name, role: Role::Node, kind: Kind::Stream }
 }
 
 #[cfg(test)]

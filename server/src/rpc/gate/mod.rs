@@ -5,6 +5,7 @@ mod activity;
 mod answer;
 mod deadline;
 mod method;
+mod taking;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,11 +24,12 @@ use tracing::Instrument;
 
 pub use self::activity::Activity;
 pub use self::answer::Answer;
+pub use self::taking::taken_in_time;
 
-use self::answer::{Record, code_of};
+use self::answer::{Held, Record, code_of};
 use self::method::{Kind, Method};
 use super::RpcError;
-use crate::security::{Caller, Limit, Principal, Resource, Slot};
+use crate::security::{Caller, Limit, Principal, Slot};
 
 /// The overhead of a header in the size of a list of them (RFC 9113, 6.5.2).
 const HEADER_OVERHEAD: usize = 32;
@@ -68,22 +70,23 @@ impl Gate {
     }
 
     /// Lets a call in, or says why not.
-    fn admit(&self, method: Method, headers: &HeaderMap) -> Result<Option<Slot>, RpcError> {
+    fn admit(&self, method: Method, headers: &HeaderMap) -> Result<Slot, RpcError> {
+        // Whoever asks for the health decides whether the agent is restarted, and answering costs no
+        // more than refusing.
+        if method.kind != Kind::Health {
+            self.take_call()?;
+        }
         if !self.caller.has(method.role) {
-            return Err(denied(self.caller.principal(), method));
+            let error = denied(self.caller.principal(), method);
+            self.caller.deny(&error);
+            return Err(error);
         }
         if self.is_too_long(headers) {
             let error = RpcError::LongHeaders { limit: self.size.headers };
             self.caller.refuse(Limit::HeaderSize, &error);
             return Err(error);
         }
-        // Whoever asks for the health decides whether the agent is restarted, and answering costs no
-        // more than refusing.
-        if method.kind == Kind::Health {
-            return Ok(None);
-        }
-        self.take_call()?;
-        Ok(Some(self.caller.take(Resource::Call).map_err(RpcError::Full)?))
+        self.caller.take(method.kind.resource()).map_err(RpcError::Full)
     }
 
     fn take_call(&self) -> Result<(), RpcError> {
@@ -102,12 +105,13 @@ impl Gate {
         headers.iter().map(size).sum::<usize>() > self.size.headers
     }
 
-    /// Has the call answered, within its time.
+    /// Has the call answered, within its time, and gives back what its answer is to hold.
     fn forward(
         &self,
         mut request: Request<Incoming>,
-        slot: Option<Slot>,
-    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        kind: Kind,
+        slot: Slot,
+    ) -> impl Future<Output = (Response<Body>, Option<Arc<Held>>)> + Send + 'static {
         let asked = deadline::of(request.headers());
         let longest = asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
         request.extensions_mut().insert(Arc::clone(&self.caller));
@@ -115,19 +119,25 @@ impl Gate {
         let (caller, limit) = (Arc::clone(&self.caller), self.size.request);
         async move {
             let answered = timeout(longest, answering).await;
-            drop(slot);
-            let Ok(Ok(response)) = answered else {
+            let Ok(Ok(mut response)) = answered else {
                 let error = RpcError::Late(longest);
                 // A caller that is in a hurry ran into no limit.
                 if longest == LONGEST_CALL {
                     caller.refuse(Limit::CallTime, &error);
                 }
-                return Status::from(error).into_http();
+                return (Status::from(error).into_http(), None);
             };
             if code_of(response.headers()) == Some(Code::OutOfRange) {
-                return too_long(&caller, limit);
+                return (too_long(&caller, limit), None);
             }
-            response
+            if kind.is_taken_at_once() {
+                taking::begin(&caller);
+            }
+            let slow_call = response.extensions_mut().remove();
+            let held = Held { _call: slot, _slow_call: slow_call };
+            // Watchers are counted by themselves.
+            let held = (kind != Kind::Watch).then(|| Arc::new(held));
+            (response, held)
         }
     }
 }
@@ -146,12 +156,16 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
             Ok(slot) => slot,
             Err(error) => {
                 let response = Status::from(error).into_http();
-                let answered = Ok(Answer::of(response, record, stream));
+                let answered = Ok(Answer::of(response, record, None, stream));
                 return Box::pin(std::future::ready(answered));
             }
         };
-        let answering = self.forward(request, slot).instrument(record.span().clone());
-        Box::pin(async move { Ok(Answer::of(answering.await, record, stream)) })
+        let answering = self.forward(request, method.kind, slot);
+        let answering = answering.instrument(record.span().clone());
+        Box::pin(async move {
+            let (response, held) = answering.await;
+            Ok(Answer::of(response, record, held, stream))
+        })
     }
 }
 

@@ -84,7 +84,20 @@ fn ports_groups_and_interface_ids_do_not_make_other_principals() {
     assert!(!same(&at("10.0.0.1:1"), &at("10.0.0.2:1")));
     assert!(same(&at("[2001:db8::1]:1"), &at("[2001:db8::2]:1")));
     assert!(!same(&at("[2001:db8:0:1::1]:1"), &at("[2001:db8:0:2::1]:1")));
+    assert!(same(&at("[::ffff:10.0.0.1]:1"), &at("10.0.0.1:1")));
+    assert!(!same(&at("[::ffff:10.0.0.1]:1"), &at("[::ffff:10.0.0.2]:1")));
     assert!(same(&Principal::Local { uid: 1, gid: 1 }, &Principal::Local { uid: 1, gid: 2 }));
+}
+
+#[test]
+fn certificates_without_names_are_those_of_their_subjects() {
+    let of = |subject: &str| {
+        let subject = Some(subject.to_owned());
+        Principal::Certificate(CertificateNames { subject, ..CertificateNames::default() })
+    };
+    assert!(Key::from(&of("CN=a")) == Key::from(&of("CN=a")));
+    assert!(Key::from(&of("CN=a")) != Key::from(&of("CN=b")));
+    assert!(of("CN=a\n").to_string().contains("`CN=a\\n`"));
 }
 
 /// Only those without the role, and only if there is something to strip.

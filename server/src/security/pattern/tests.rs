@@ -2,7 +2,7 @@ use super::*;
 
 fn certificate(dns: &[&str], uris: &[&str]) -> Principal {
     let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    Principal::Certificate(CertificateNames { dns: own(dns), uris: own(uris) })
+    Principal::Certificate(CertificateNames { dns: own(dns), uris: own(uris), subject: None })
 }
 
 fn named(name: &str) -> Principal {

@@ -111,12 +111,26 @@ impl fmt::Display for CertificateFacts {
     }
 }
 
-/// The names of a client's certificate.
+/// The names of a client's certificate: of one without names its subject, and without that its issuer and
+/// serial number, which no other one has.
 ///
 /// # Errors
 /// What is malformed.
 pub fn names(der: &CertificateDer<'_>) -> Result<CertificateNames, X509Error> {
-    Ok(alternative_names(&parse(der)?)?.0)
+    let certificate = parse(der)?;
+    let (mut names, _) = alternative_names(&certificate)?;
+    if names.dns.is_empty() && names.uris.is_empty() {
+        names.subject = Some(subject(&certificate));
+    }
+    Ok(names)
+}
+
+fn subject(certificate: &X509Certificate<'_>) -> String {
+    let subject = certificate.subject().to_string();
+    if !subject.is_empty() {
+        return subject;
+    }
+    format!("number {} of {}", certificate.raw_serial_as_string(), certificate.issuer())
 }
 
 /// A moment in RFC 3339, in seconds.

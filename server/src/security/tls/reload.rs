@@ -18,12 +18,14 @@ const THREAD: &str = "certificates";
 /// How long files may make no whole: who replaces a certificate and then its key takes milliseconds, by
 /// hand some seconds. What is in use stays so meanwhile.
 const SETTLING: Duration = Duration::from_secs(2);
-/// When files that were refused are looked at again, at first and at last: what failed may pass without
-/// a change of theirs, as a lack of descriptors does.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(60);
 /// What wakes for a date sleeps no longer than this, because clocks are set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// After files were refused, they are looked at again, because what was in the way need not be in them:
+/// descriptors run out, and a network does. First so soon, then twice as late each time,
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// but never later.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// The task that reads the files again when they change.
 #[derive(Debug)]
@@ -37,15 +39,15 @@ pub struct Reloader {
     settled_at: Option<Instant>,
     /// When files that cannot be used yet can be.
     valid_from: Option<SystemTime>,
-    /// As long as the files are refused.
+    /// When files that were refused are looked at again.
     retry: Option<Retry>,
 }
 
-/// When to look again at files that were refused.
+/// A look at files that were refused.
 #[derive(Clone, Copy, Debug)]
 struct Retry {
     at: Instant,
-    /// How long it was until then.
+    /// How long it is after the look before.
     pause: Duration,
 }
 
@@ -83,8 +85,15 @@ impl Reloader {
         let (material, fingerprint) = source.load()?;
         log_validity(&material);
         let tls = Arc::new(Tls::new(material));
-        let (settled_at, valid_from, retry) = (None, None, None);
-        Ok(Self { source, watcher, tls, fingerprint, settled_at, valid_from, retry })
+        Ok(Self {
+            source,
+            watcher,
+            tls,
+            fingerprint,
+            settled_at: None,
+            valid_from: None,
+            retry: None,
+        })
     }
 
     /// What the files were made of.
@@ -113,10 +122,17 @@ impl Reloader {
     async fn next(&mut self) -> io::Result<()> {
         let (wake_at, for_a_date) = self.wake_at();
         tokio::select! {
-            changed = self.watcher.changed() => changed?,
+            changed = self.watcher.changed() => {
+                changed?;
+                // They may be on their way to something else, and get the time for it.
+                self.retry = None;
+            }
             () = sleep_until(wake_at) => {
                 if for_a_date && self.valid_from.is_none() {
                     log_validity(&self.tls.current());
+                    if self.retry.is_none() {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -124,7 +140,7 @@ impl Reloader {
         Ok(())
     }
 
-    /// When to wake without a change: to give up, to look again, or for a date; and whether it is for a
+    /// When to wake without a change: to give up, to try again, or for a date; and whether it is for a
     /// date.
     fn wake_at(&self) -> (Instant, bool) {
         if let Some(at) = self.settled_at {
@@ -192,26 +208,19 @@ impl Reloader {
     }
 
     /// Files are replaced one after the other. Only if they make no whole when they should by now, they
-    /// are refused, and looked at again later and later.
+    /// are refused.
     fn wait_or_refuse(&mut self, error: &TlsError, valid_from: Option<SystemTime>) {
         let now = Instant::now();
-        let is_news = !self.tls.is_refused_for(error);
-        if is_news && *self.settled_at.get_or_insert(now + SETTLING) > now {
+        if self.retry.is_none() && *self.settled_at.get_or_insert(now + SETTLING) > now {
             return;
         }
         self.settled_at = None;
         self.valid_from = valid_from;
-        self.retry = Some(Retry::after(self.retry, now));
+        let pause = self.retry.map_or(FIRST_RETRY, |last| (last.pause * 2).min(LONGEST_RETRY));
+        self.retry = Some(Retry { at: now + pause, pause });
         if self.tls.refuse(error) {
             tracing::warn!("changed certificates are not used, those before stay in use: {error}");
         }
-    }
-}
-
-impl Retry {
-    fn after(last: Option<Self>, now: Instant) -> Self {
-        let pause = last.map_or(FIRST_RETRY, |last| (last.pause * 2).min(LAST_RETRY));
-        Self { at: now + pause, pause }
     }
 }
 
@@ -262,20 +271,5 @@ fn log_validity(material: &Material) {
                 tracing::warn!("{facts} is not valid before {from}; check the clocks");
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refused_files_are_looked_at_later_and_later() {
-        let now = Instant::now();
-        let retries = std::iter::successors(Some(Retry::after(None, now)), |last| {
-            Some(Retry::after(Some(*last), now))
-        });
-        let seconds: Vec<_> = retries.take(8).map(|retry| (retry.at - now).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 }

@@ -100,12 +100,6 @@ impl Tls {
         self.reload_error.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
-    /// Whether the files are refused already, and for the same reason.
-    pub(super) fn is_refused_for(&self, error: &TlsError) -> bool {
-        let known = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref() == Some(&error.to_string())
-    }
-
     /// Notes why the files cannot be used. Tells whether that is news.
     pub(super) fn refuse(&self, error: &TlsError) -> bool {
         let text = Some(error.to_string());

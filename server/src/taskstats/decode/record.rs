@@ -37,7 +37,8 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
     #[inline(always)]
     pub(super) fn stats(&self, provenance: Provenance, unknown_tail: Vec<u8>) -> Stats {
         let exit_status = match provenance {
-            Provenance::Group { tgid, .. } => return self.group(tgid, unknown_tail),
+            Provenance::LiveGroup { tgid } => return self.group(tgid, unknown_tail),
+            Provenance::ExitedGroup { tgid, .. } => return self.exited_group(tgid, unknown_tail),
             Provenance::LiveTask => self.status_of_zombie(),
             Provenance::ExitedTask => self.u32(offset::EXIT_CODE),
         };
@@ -69,6 +70,14 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
             unknown_tail,
             ..Stats::default()
         }
+    }
+
+    /// Kernels that do not add up the times of the dead do not add up their context switches either.
+    #[inline(always)]
+    fn exited_group(&self, tgid: u32, unknown_tail: Vec<u8>) -> Stats {
+        let group = self.group(tgid, unknown_tail);
+        let context_switches = group.context_switches.filter(|_| self.sums_times());
+        Stats { context_switches, ..group }
     }
 
     /// Returns the status of a task that has ended and waits to be reaped.
@@ -123,10 +132,15 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
         }
     }
 
-    /// Returns what kernels add up over a group: user and system time only where they also add up
-    /// the elapsed times, which no group has 0 of.
+    /// Tells whether the kernel adds up times over this group: elapsed ones, too, which no group has
+    /// 0 of.
+    fn sums_times(&self) -> bool {
+        self.u64(offset::ETIME).is_some_and(|sum| sum != 0)
+    }
+
+    /// Returns what kernels add up over a group: user and system time not all of them.
     fn group_cpu(&self) -> CpuTime {
-        let sums_times = self.u64(offset::ETIME).is_some_and(|sum| sum != 0);
+        let sums_times = self.sums_times();
         CpuTime {
             user_us: self.u64(offset::UTIME).filter(|_| sums_times),
             system_us: self.u64(offset::STIME).filter(|_| sums_times),

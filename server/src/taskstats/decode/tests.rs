@@ -13,7 +13,8 @@ use crate::taskstats::{
     Stats, TaskIdentity,
 };
 
-const GROUP: Provenance = Provenance::Group { tgid: 77, version_if_unset: 0 };
+const GROUP: Provenance = Provenance::ExitedGroup { tgid: 77, version_if_unset: 0 };
+const LIVE_GROUP: Provenance = Provenance::LiveGroup { tgid: 77 };
 
 /// Lays out a C struct, field by field.
 #[derive(Default)]
@@ -263,7 +264,7 @@ fn a_record_without_a_version_says_nothing() {
 fn prefixes_only_lose_fields() {
     for version in 8..=17 {
         let whole = raw(version, false);
-        for provenance in [Provenance::LiveTask, Provenance::ExitedTask, GROUP] {
+        for provenance in [Provenance::LiveTask, Provenance::ExitedTask, LIVE_GROUP, GROUP] {
             let all = fields(&decode(&whole, provenance));
             let mut more: Vec<_> = all.iter().collect();
             for length in (2..=whole.len()).rev() {
@@ -359,7 +360,9 @@ fn a_group_has_only_what_the_kernel_adds_up() {
             delays: task.delays.map(without_extremes),
             ..Stats::default()
         };
-        assert_eq!(decode(&raw(version, false), GROUP), expected, "version {version}");
+        for group in [LIVE_GROUP, GROUP] {
+            assert_eq!(decode(&raw(version, false), group), expected, "version {version}");
+        }
     }
 }
 
@@ -367,8 +370,20 @@ fn a_group_has_only_what_the_kernel_adds_up() {
 fn a_group_has_no_user_and_system_time_where_the_kernel_does_not_add_them_up() {
     let mut raw = raw(16, false);
     put(&mut raw, 144, 0);
-    let cpu = decode(&raw, GROUP).cpu;
-    assert_eq!((cpu.user_us, cpu.system_us, cpu.run_real_ns), (None, None, Some(501)));
+    for group in [LIVE_GROUP, GROUP] {
+        let cpu = decode(&raw, group).cpu;
+        assert_eq!((cpu.user_us, cpu.system_us, cpu.run_real_ns), (None, None, Some(501)));
+    }
+}
+
+#[test]
+fn a_group_that_ended_has_no_context_switches_where_the_kernel_counts_those_of_the_living_only() {
+    let mut raw = raw(13, false);
+    let switches = |raw: &[u8], group| decode(raw, group).context_switches;
+    assert_eq!(switches(&raw, GROUP), switches(&raw, LIVE_GROUP));
+    put(&mut raw, 144, 0);
+    assert_eq!(switches(&raw, GROUP), None);
+    assert!(switches(&raw, LIVE_GROUP).is_some());
 }
 
 #[test]
@@ -376,10 +391,10 @@ fn a_group_without_a_version_has_that_of_its_task() {
     let whole = decode(&raw(15, false), GROUP);
     let mut raw = raw(15, false);
     raw[..2].fill(0);
-    let provenance = Provenance::Group { tgid: 77, version_if_unset: 15 };
+    let provenance = Provenance::ExitedGroup { tgid: 77, version_if_unset: 15 };
     assert_eq!(decode(&raw, provenance), whole);
     raw[..2].copy_from_slice(&15_u16.to_ne_bytes());
-    let provenance = Provenance::Group { tgid: 77, version_if_unset: 16 };
+    let provenance = Provenance::ExitedGroup { tgid: 77, version_if_unset: 16 };
     assert_eq!(decode(&raw, provenance), whole, "its own version comes first");
 }
 
@@ -430,7 +445,7 @@ proptest! {
         version in 0..20_u16,
         mut bytes in vec(any::<u8>(), 0..900),
         provenance in prop_oneof![
-            Just(Provenance::LiveTask), Just(Provenance::ExitedTask), Just(GROUP)
+            Just(Provenance::LiveTask), Just(Provenance::ExitedTask), Just(LIVE_GROUP), Just(GROUP)
         ],
     ) {
         if let Some(field) = bytes.first_chunk_mut() {

@@ -16,10 +16,11 @@ pub fn record(bytes: &[u8]) {
     let Some(([from, version_if_unset, low, high], record)) = bytes.split_first_chunk() else {
         return;
     };
-    let provenance = match from % 3 {
+    let provenance = match from % 4 {
         0 => Provenance::LiveTask,
         1 => Provenance::ExitedTask,
-        _ => Provenance::Group { tgid: TGID, version_if_unset: (*version_if_unset).into() },
+        2 => Provenance::ExitedGroup { tgid: TGID, version_if_unset: (*version_if_unset).into() },
+        _ => Provenance::LiveGroup { tgid: TGID },
     };
     let cut = usize::from(u16::from_le_bytes([*low, *high])) % (record.len() + 1);
     let whole = decode(record, provenance);
@@ -115,10 +116,11 @@ mod tests {
     }
 
     fn provenances() -> impl Strategy<Value = Provenance> {
-        let group = |version_if_unset| Provenance::Group { tgid: TGID, version_if_unset };
+        let group = |version_if_unset| Provenance::ExitedGroup { tgid: TGID, version_if_unset };
         prop_oneof![
             Just(Provenance::LiveTask),
             Just(Provenance::ExitedTask),
+            Just(Provenance::LiveGroup { tgid: TGID }),
             (0..20_u16).prop_map(group),
         ]
     }

@@ -38,6 +38,8 @@ const DEVICE: u64 = 0xfd01;
 const SHARE_BITS: u32 = 48;
 /// The kernel clears the low bits of I/O numbers (`xacct_add_tsk` in `kernel/tsacct.c`).
 const IO_GRAIN: u64 = 1024;
+/// Since when times and context switches of the dead are added up, too.
+const DEAD_TIMES_SINCE: u16 = 14;
 /// Nanoseconds in a microsecond.
 const NS: u64 = 1000;
 
@@ -58,19 +60,20 @@ pub(super) struct Life {
     pub(super) delay_accounting: bool,
 }
 
-/// What the kernel adds up over a group's dead (`delayacct_add_tsk` in `kernel/delayacct.c`), and what
-/// only the living add.
+/// What the kernel adds up over a group's tasks: its dead (`signal->stats` in `kernel/taskstats.c`) and,
+/// when it is asked, the living.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GroupTotals {
     run_real_ns: u64,
     run_virtual_ns: u64,
     delays: [(u64, u64); DelayClass::COUNT],
-    living: Living,
+    times: Times,
 }
 
-/// What a question for a group adds up over its living tasks (`fill_stats_for_tgid`).
+/// What is added up over the living by every version (`fill_stats_for_tgid`), and over the dead by later
+/// ones.
 #[derive(Clone, Copy, Debug, Default)]
-struct Living {
+struct Times {
     elapsed_us: u64,
     user_us: u64,
     system_us: u64,
@@ -193,6 +196,20 @@ impl Life {
 impl GroupTotals {
     /// Adds a task that exits.
     pub(super) fn add_dead(&mut self, stats: &Stats) {
+        self.add_delays(stats);
+        if stats.version >= DEAD_TIMES_SINCE {
+            self.times.add(stats);
+        }
+    }
+
+    /// Adds a task that lives.
+    pub(super) fn add_living(&mut self, stats: &Stats) {
+        self.add_delays(stats);
+        self.times.add(stats);
+    }
+
+    /// Adds what is kept with the delays (`delayacct_add_tsk` in `kernel/delayacct.c`).
+    fn add_delays(&mut self, stats: &Stats) {
         self.run_real_ns += stats.cpu.run_real_ns.unwrap_or(0);
         self.run_virtual_ns += stats.cpu.run_virtual_ns.unwrap_or(0);
         for (total, delay) in self.delays.iter_mut().zip(stats.delays.iter().flatten()) {
@@ -201,20 +218,9 @@ impl GroupTotals {
         }
     }
 
-    /// Adds a task that lives.
-    pub(super) fn add_living(&mut self, stats: &Stats) {
-        self.add_dead(stats);
-        let switches = stats.context_switches.unwrap_or_default();
-        self.living.elapsed_us += stats.elapsed_us.unwrap_or(0);
-        self.living.user_us += stats.cpu.user_us.unwrap_or(0);
-        self.living.system_us += stats.cpu.system_us.unwrap_or(0);
-        self.living.switches.voluntary += switches.voluntary;
-        self.living.switches.involuntary += switches.involuntary;
-    }
-
     /// The record of the group.
     pub(super) fn stats(&self, tgid: u32, version: u16) -> Stats {
-        let Living { elapsed_us, user_us, system_us, switches } = self.living;
+        let Times { elapsed_us, user_us, system_us, switches } = self.times;
         Stats {
             version,
             identity: Identity { tgid: Some(tgid), ..Identity::default() },
@@ -233,6 +239,17 @@ impl GroupTotals {
                 .map(|(count, total_ns)| Some(Delay { count, total_ns, extremes: None })),
             ..Stats::default()
         }
+    }
+}
+
+impl Times {
+    fn add(&mut self, stats: &Stats) {
+        let switches = stats.context_switches.unwrap_or_default();
+        self.elapsed_us += stats.elapsed_us.unwrap_or(0);
+        self.user_us += stats.cpu.user_us.unwrap_or(0);
+        self.system_us += stats.cpu.system_us.unwrap_or(0);
+        self.switches.voluntary += switches.voluntary;
+        self.switches.involuntary += switches.involuntary;
     }
 }
 

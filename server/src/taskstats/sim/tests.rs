@@ -211,6 +211,34 @@ fn every_version_is_spoken() {
     }
 }
 
+/// Over the dead, times and context switches are added up since v14 only; over the living by all.
+#[test]
+fn groups_sum_what_their_version_sums() {
+    for version in [10, 13, 14, 16, 17] {
+        let kernel = kernel(&format!("cpus=1,rate=0,version={version}"));
+        let mut listener = listen_everywhere(&kernel);
+        let leader = kernel.world().spawn().unwrap();
+        let thread = kernel.world().spawn_thread(leader).unwrap();
+        kernel.world().advance(Duration::from_secs(1));
+        assert!(kernel.world().exit(thread, 0, 0));
+        let alone = kernel.query(TaskId::Pid(leader)).unwrap();
+        let live = kernel.query(TaskId::Tgid(leader)).unwrap();
+        assert!(kernel.world().exit(leader, 0, 0));
+        let exits = drain(&mut *listener).exits;
+        let (dead, last) = (&exits[0].task, exits[1].process.as_deref().unwrap());
+        let switches = |stats: &Stats| stats.context_switches.unwrap().voluntary;
+        let all = (
+            switches(&alone) + switches(dead),
+            alone.cpu.user_us.unwrap() + dead.cpu.user_us.unwrap(),
+        );
+        let living = (switches(&alone), alone.cpu.user_us.unwrap());
+        let expected = if version < 14 { living } else { all };
+        assert_eq!((switches(&live), live.cpu.user_us.unwrap()), expected, "v{version}");
+        let told = last.context_switches.map(|it| it.voluntary).zip(last.cpu.user_us);
+        assert_eq!(told, (version >= 14).then_some(all), "v{version}");
+    }
+}
+
 /// With nobody to tell, no number is taken; closing and dying are told apart.
 #[test]
 fn lists_forget_who_closed_at_once_and_who_died_at_the_next_exit() {
@@ -261,6 +289,27 @@ fn a_self_test_hears_every_cpu() {
         kernel.self_test(&[3].into_iter().collect()),
         Err(KernelError::System { .. })
     ));
+}
+
+/// The same tasks end after it, in the same way and on the same CPUs.
+#[test]
+fn a_self_test_does_not_change_what_the_workload_does() {
+    let course = |disturbed: bool| {
+        let kernel = kernel("cpus=3,rate=1000,threads=3");
+        let mut listener = listen_everywhere(&kernel);
+        if disturbed {
+            kernel.self_test(kernel.possible_cpus()).unwrap();
+            drain(&mut *listener);
+        }
+        kernel.world().advance(Duration::from_secs(1));
+        let mut exits = drain(&mut *listener).exits;
+        // In which order the queues are read is another matter.
+        exits.sort_by_key(|exit| exit.cpu);
+        let told = |exit: &Exit| (exit.cpu, exit.task.exit_status, exit.task.cpu.clone());
+        exits.iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(course(false).len(), 1000);
+    assert!(course(true) == course(false));
 }
 
 /// Turned on, delays are accounted of those that are born from then on.
