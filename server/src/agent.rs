@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use taskstats_proto::FILE_DESCRIPTOR_SET;
 use taskstats_proto::server::TaskstatsServiceServer;
-use taskstats_proto::{FILE_DESCRIPTOR_SET, SERVICE_NAME};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::HealthServer;
 
 use self::begin::Begun;
 use self::switch::enable_delay_accounting;
@@ -28,20 +27,24 @@ use crate::inherit::Inherited;
 use crate::listen::{BindError, Incoming, Listener, Security};
 use crate::notify;
 use crate::readiness::Readiness;
-use crate::rpc::{Node, NodeError, Service};
+use crate::rpc::{Health, Node, NodeError, Service};
 use crate::sandbox::SandboxError;
 use crate::security::Callers;
 use crate::security::tls::{Reloader, TlsError};
 use crate::serve::Server;
 use crate::taskstats::sim::SimKernel;
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
+use crate::worker::Worker;
 
-/// The name under which health checks ask for the agent as a whole.
-const WHOLE_AGENT: &str = "";
 /// The longest drain while sockets wait for a successor: nobody reads them meanwhile.
 const HANDOVER_DRAIN: Duration = Duration::from_secs(1);
 /// Threads beside the event loop, for calls whose kernel time grows with what they ask for.
 const BLOCKING_THREADS: usize = 4;
+/// Name of the thread that ends the exits.
+const ENDING_THREAD: &str = "ending";
+/// They stay: where the system starts no further thread, calls wait for one of these. A runtime that
+/// has none left then would panic.
+const THREADS_STAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// An agent with bound listeners, which does not serve yet, and has no thread but the caller's.
 #[derive(Debug)]
@@ -70,7 +73,7 @@ pub struct Running {
     handover: Option<Handover>,
     readiness: Readiness,
     watchdog: Option<Guard>,
-    health: HealthReporter,
+    health: Health,
     fail_fast: bool,
     drain_timeout: Duration,
 }
@@ -143,6 +146,7 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(THREADS_STAY)
         .thread_name("slow-call")
         .build()
 }
@@ -197,13 +201,13 @@ impl Agent {
         self.log_start();
         let Begun { exits, keeper, readiness, always_watch } = self.begin().await?;
         let node = Arc::new(self.node);
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
+        let health = Health::default();
+        health.begin().await;
         let watchdog = Watchdog {
             keeper,
             readiness: readiness.clone(),
             exits: Arc::clone(&exits),
-            health: health.clone(),
+            health: health.reporter(),
             always_watch,
         };
         let (tls, certificates) = (self.config.tls.clone(), self.certificates.as_ref());
@@ -223,8 +227,8 @@ impl Agent {
         );
         let longest = connection.size.request;
         let service = TaskstatsServiceServer::new(service).max_decoding_message_size(longest);
-        let routes =
-            Routes::new(service).add_service(health_service.max_decoding_message_size(longest));
+        let checks = HealthServer::new(health.checks()).max_decoding_message_size(longest);
+        let routes = Routes::new(service).add_service(checks);
         let routes = add_reflection(routes, longest)?.prepare();
         let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();
@@ -270,30 +274,28 @@ impl Running {
             Some(watchdog) => watchdog.end().await,
             None => None,
         };
-        self.health.set_service_status(WHOLE_AGENT, ServingStatus::NotServing).await;
-        self.health.set_service_status(SERVICE_NAME, ServingStatus::NotServing).await;
-        // Ends the streams of those who watch the health: else they would last to the deadline.
-        self.health.clear_service_status(WHOLE_AGENT).await;
-        self.health.clear_service_status(SERVICE_NAME).await;
+        self.health.end().await;
         self.stop.cancel();
-        let end = Ending {
+        let end = Arc::new(Ending {
             exits: Arc::clone(&self.exits),
             node: Arc::clone(&self.node),
             handover: self.handover.take().filter(|_| notify::is_heard()),
-        };
+        });
         let timeout = match end.handover {
             Some(_) => self.drain_timeout.min(HANDOVER_DRAIN),
             None => self.drain_timeout,
         };
-        // Beside the event loop, because it waits for the reader and writes a file.
-        let ended = tokio::task::spawn_blocking(move || end.run());
+        let ending = end.start();
         let drained = tokio::time::timeout(timeout, async {
             if let Some(reloading) = self.reloading.take() {
                 reloading.abort();
                 // It was told to end, and has nothing to say.
                 drop(reloading.await);
             }
-            let ended = ended.await.is_ok();
+            let ended = match ending {
+                Some(ending) => ending.outcome().await.is_some(),
+                None => true,
+            };
             ended && (&mut self.serving).await.is_ok()
         });
         if drained.await.unwrap_or(false) {
@@ -326,9 +328,23 @@ struct Ending {
 }
 
 impl Ending {
+    /// Runs beside the event loop, because it waits for the reader and writes a file; and not behind
+    /// slow calls, because they may take all of its time. Without a thread it has run already.
+    fn start(self: Arc<Self>) -> Option<Worker<()>> {
+        let end = Arc::clone(&self);
+        match Worker::start(ENDING_THREAD, move || end.run()) {
+            Ok(worker) => Some(worker),
+            Err(error) => {
+                tracing::warn!(%error, "no thread could be started to end on");
+                self.run();
+                None
+            }
+        }
+    }
+
     /// Ends the reader; leaves its sockets and the history to a successor, if there is a way.
-    fn run(self) {
-        let Some(handover) = self.handover else {
+    fn run(&self) {
+        let Some(handover) = &self.handover else {
             self.exits.stop();
             return;
         };
@@ -376,7 +392,7 @@ async fn bind_listeners(
 ) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     if passed.is_empty() {
-        config.check_tls_is_used(config.listen.iter())?;
+        config.check_tls(config.listen.iter())?;
         for address in &config.listen {
             listeners.push(Listener::bind(address).await?);
         }
@@ -389,7 +405,7 @@ async fn bind_listeners(
         listeners.push(listener);
     }
     let addresses: Vec<_> = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
-    config.check_tls_is_used(addresses.iter())?;
+    config.check_tls(addresses.iter())?;
     Ok(listeners)
 }
 

@@ -1,7 +1,7 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
 //! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`],
 //! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager; [`capture`],
-//! which keeps the kernel's messages in a file; and [`telemetry`].
+//! which keeps the kernel's messages in a file; [`telemetry`], and [`worker`].
 
 pub mod agent;
 pub mod capture;
@@ -20,6 +20,7 @@ pub mod security;
 pub mod serve;
 pub mod taskstats;
 pub mod telemetry;
+pub mod worker;
 
 #[cfg(test)]
 mod seeds;

@@ -34,6 +34,8 @@ pub struct Keeper {
     verdict: watch::Sender<Verdict>,
     doubts: Arc<Notify>,
     tried_at: Instant,
+    /// Whether the last try could not be made.
+    untested: bool,
 }
 
 impl Readiness {
@@ -67,30 +69,33 @@ impl Readiness {
 }
 
 impl Keeper {
-    /// Tries the kernel for the first time.
+    /// Tries the kernel for the first time. Where it lets itself be listened to, and no more can be
+    /// tried, the verdict is good.
     pub async fn start(kernel: Arc<dyn Kernel>) -> (Self, Readiness) {
-        let first = attempt(&kernel).await;
+        let mut untested = false;
+        let first = judge(attempt(&kernel).await, &mut untested).unwrap_or(Ok(()));
         tell(&Ok(()), &first);
         let (sender, verdict) = watch::channel(first);
         let doubts = Arc::new(Notify::new());
         let readiness = Readiness { verdict, doubts: Arc::clone(&doubts) };
-        (Self { kernel, verdict: sender, doubts, tried_at: Instant::now() }, readiness)
+        (Self { kernel, verdict: sender, doubts, tried_at: Instant::now(), untested }, readiness)
     }
 
     /// Keeps the verdict true until the future is dropped. It sleeps without a timer as long as the
-    /// verdict is good.
+    /// verdict is good. One that cannot be tried stays what it was, and is tried again.
     pub async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            if self.verdict.borrow().is_ok() {
+            if self.verdict.borrow().is_ok() && !self.untested {
                 pause = FIRST_PAUSE;
                 self.doubts.notified().await;
             } else if timeout(pause, self.doubts.notified()).await.is_err() {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
             sleep_until(self.tried_at + LEAST_INTERVAL).await;
-            let verdict = attempt(&self.kernel).await;
+            let tried = attempt(&self.kernel).await;
             self.tried_at = Instant::now();
+            let Some(verdict) = judge(tried, &mut self.untested) else { continue };
             self.verdict.send_if_modified(|last| {
                 let changed = tell(last, &verdict);
                 *last = verdict;
@@ -101,10 +106,25 @@ impl Keeper {
 }
 
 /// Tries the kernel beside the event loop, because it waits for exits.
-async fn attempt(kernel: &Arc<dyn Kernel>) -> Verdict {
+async fn attempt(kernel: &Arc<dyn Kernel>) -> Result<(), KernelError> {
     let kernel = Arc::clone(kernel);
     let tried = task::spawn_blocking(move || kernel.check_exits()).await;
-    tried.unwrap_or(Err(KernelError::BadReply { operation: "the self-test" })).map_err(Arc::new)
+    tried.unwrap_or(Err(KernelError::BadReply { operation: "the self-test" }))
+}
+
+/// What a try says of the kernel; `None` where it could not be made, which is told once.
+fn judge(tried: Result<(), KernelError>, untested: &mut bool) -> Option<Verdict> {
+    let was_untested = std::mem::replace(untested, false);
+    match tried {
+        Err(error @ KernelError::NotTested { .. }) => {
+            *untested = true;
+            if !was_untested {
+                tracing::warn!(fix = error.fix(), "{error}");
+            }
+            None
+        }
+        tried => Some(tried.map_err(Arc::new)),
+    }
 }
 
 /// Logs a change of the verdict, and tells whether it is one.
@@ -146,13 +166,15 @@ mod tests {
     struct Moody {
         cpus: Cpumask,
         good: AtomicBool,
+        /// No task can be made to end.
+        untestable: AtomicBool,
         tried: AtomicUsize,
     }
 
     impl Moody {
         fn new(good: bool) -> Arc<Self> {
             let cpus = Cpumask::from_iter([0]);
-            Arc::new(Self { cpus, good: AtomicBool::new(good), tried: AtomicUsize::new(0) })
+            Arc::new(Self { cpus, good: AtomicBool::new(good), ..Self::default() })
         }
 
         fn tried(&self) -> usize {
@@ -191,6 +213,9 @@ mod tests {
 
         fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
             self.tried.fetch_add(1, Ordering::SeqCst);
+            if self.untestable.load(Ordering::SeqCst) {
+                return Ok(SelfTest { untested: cpus.clone(), ..SelfTest::default() });
+            }
             let (heard, silent) = match self.good.load(Ordering::SeqCst) {
                 true => (cpus.clone(), Cpumask::default()),
                 false => (Cpumask::default(), cpus.clone()),
@@ -250,6 +275,38 @@ mod tests {
         readiness.learn(&KernelError::NoSuchTask(TaskId::Pid(1)));
         kernel.good.store(false, Ordering::SeqCst);
         readiness.learn(&KernelError::NotPermitted { operation: "x" });
+        assert!(readiness.next().await.unwrap().is_err());
+        keeper.abort();
+    }
+
+    /// A test that cannot be made proves nothing: the verdict stays, until one can.
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_tested_stays_as_it_was() {
+        for good in [true, false] {
+            let kernel = Moody::new(good);
+            let (mut readiness, keeper) = keep(&kernel).await;
+            kernel.untestable.store(true, Ordering::SeqCst);
+            kernel.good.store(!good, Ordering::SeqCst);
+            readiness.doubt();
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            assert_eq!(readiness.verdict().is_ok(), good);
+            assert!((10..=20).contains(&kernel.tried()), "{}", kernel.tried());
+            kernel.untestable.store(false, Ordering::SeqCst);
+            assert_eq!(readiness.next().await.unwrap().is_ok(), !good);
+            keeper.abort();
+        }
+    }
+
+    /// The kernel let itself be listened to, and that is the best that is known.
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_be_tested_at_the_start_is_trusted_until_then() {
+        let kernel = Moody::new(false);
+        kernel.untestable.store(true, Ordering::SeqCst);
+        let error = kernel.check_exits().unwrap_err();
+        assert!(matches!(error, KernelError::NotTested { .. }), "{error}");
+        let (mut readiness, keeper) = keep(&kernel).await;
+        assert!(readiness.verdict().is_ok());
+        kernel.untestable.store(false, Ordering::SeqCst);
         assert!(readiness.next().await.unwrap().is_err());
         keeper.abort();
     }

@@ -16,6 +16,8 @@ mod user;
 use std::path::PathBuf;
 use std::{fs, io};
 
+use capctl::Cap;
+
 pub use paths::Paths;
 pub use prospect::{Prospect, prospect};
 pub use report::{Gap, InForce, in_force};
@@ -30,6 +32,17 @@ pub enum SandboxError {
     /// No such user.
     #[error("--user: {0}")]
     User(#[from] UserError),
+    /// The user that was asked for cannot be had.
+    #[error(
+        "--user {uid}:{gid} takes {lacking}, which the agent does not have; give it those, start it as that user, or leave --user out",
+        uid = .user.uid, gid = .user.gid, lacking = names(.lacking)
+    )]
+    Unreachable {
+        /// Who.
+        user: User,
+        /// What it takes and is not there.
+        lacking: Vec<Cap>,
+    },
     /// Threads run that would keep their rights.
     #[error("{0} threads run already, and would keep their rights; this is a bug of the agent")]
     Threads(usize),
@@ -109,4 +122,11 @@ pub fn enter(wanted: Option<&UserSpec>, paths: &Paths) -> Result<InForce, Sandbo
 #[must_use]
 pub fn none() -> InForce {
     InForce { gaps: vec![Gap::NoSandbox], ..in_force() }
+}
+
+/// Capabilities as text, such as `CAP_SETGID and CAP_SETUID`.
+#[must_use]
+pub fn names(capabilities: &[Cap]) -> String {
+    let names: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
+    names.join(" and ")
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 16] = [
+const LAYERS: [&str; 17] = [
     "telemetry",
+    "worker",
     "netlink",
     "taskstats",
     "capture",

@@ -1,6 +1,7 @@
 //! What tests with certificates begin with: a CA, and files for an agent and a client.
 
 use anyhow::{Context, Result};
+use nix::unistd::geteuid;
 use taskstats_proto::v1::{GetNodeRequest, GetNodeResponse, Tls};
 use tonic::transport::Channel;
 
@@ -46,9 +47,15 @@ impl Scene {
         self.files.argument("ca.crt")
     }
 
-    /// Returns the flags of an agent with TLS on any port.
+    /// Returns the flags of an agent with TLS on any port, which lets in everybody.
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
+        [self.closed_flags(), everybody()].concat()
+    }
+
+    /// Returns the flags of an agent with TLS that do not say who may do what.
+    #[must_use]
+    pub fn closed_flags(&self) -> Vec<String> {
         let (certificate, key) =
             (self.files.argument("agent.crt"), self.files.argument("agent.key"));
         let flags =
@@ -59,7 +66,7 @@ impl Scene {
     /// Returns the flags of an agent that wants certificates of its clients.
     #[must_use]
     pub fn mutual_flags(&self) -> Vec<String> {
-        [self.flags(), vec!["--client-ca".to_owned(), self.ca()]].concat()
+        [self.closed_flags(), vec!["--client-ca".to_owned(), self.ca()]].concat()
     }
 
     /// Returns where an agent serves by TLS, by the name that its certificate has.
@@ -96,6 +103,13 @@ impl Scene {
         until_tls(&connect(&agent.url()).await?, |tls| tls.failed_handshakes >= count).await?;
         Ok(())
     }
+}
+
+/// Returns the flags that let in whoever comes by TLS, and this process through the unix socket.
+#[must_use]
+pub fn everybody() -> Vec<String> {
+    let me = format!("uid:{}=query,watch,node", geteuid());
+    ["--allow", "anonymous=query,watch,node", "--allow", &me].map(str::to_owned).to_vec()
 }
 
 /// Asks the agent what it is.

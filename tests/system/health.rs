@@ -11,11 +11,14 @@ use crate::command::taskstatsctl;
 async fn an_agent_that_serves_is_healthy() -> Result<()> {
     let _load = Load::light()?;
     let agent = Agent::start().await?;
-    for arguments in [&["health"][..], &["health", "--service", "taskstats.v1.TaskstatsService"]] {
-        let said = taskstatsctl(&agent.url(), arguments).await?;
+    for service in ["", "taskstats.v1.TaskstatsService"] {
+        let said = taskstatsctl(&agent.url(), &["health", "--service", service]).await?;
         assert_eq!((said.code, said.stdout.as_str()), (Some(0), "SERVING\n"), "{said:?}");
         assert_eq!(said.stderr, "");
     }
+    let said = taskstatsctl(&agent.url(), &["health"]).await?;
+    let serving = said.stdout.lines().filter(|line| line.starts_with("SERVING ")).count();
+    assert_eq!((said.code, serving), (Some(0), 2), "{said:?}");
     Ok(())
 }
 

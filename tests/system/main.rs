@@ -13,6 +13,7 @@ mod cycles;
 mod delays;
 mod discovery;
 mod disk;
+mod doubtful;
 mod exits;
 mod fields;
 mod grpcurl;

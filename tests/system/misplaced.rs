@@ -85,6 +85,10 @@ const PLACES: [Place; 6] = [
     },
 ];
 
+/// Root as in a container that was granted one capability: it cannot become anyone else.
+const ROOT_WITH_ONE: Wrapper =
+    &["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin"];
+
 /// The exit code of a doctor who found something bad, and of an agent that does not wait.
 const FAILED: i32 = 1;
 
@@ -145,6 +149,19 @@ async fn the_doctor_names_what_is_wrong() -> Result<()> {
         }
         assert!(said.stdout.contains("    Kubernetes: "), "{context}");
     }
+    Ok(())
+}
+
+/// Root that cannot be left, as in a container, is no user without rights, and the doctor says so.
+#[tokio::test]
+async fn the_doctor_says_when_root_stays() -> Result<()> {
+    let _load = Load::light()?;
+    let said = doctor(ROOT_WITH_ONE, &["-o", "json"]).await?;
+    let report: Value = serde_json::from_str(&said.stdout)?;
+    let warned = with_verdict(&report, "warning")?;
+    assert!(warned.iter().any(|name| name == "sandbox"), "{said:?}");
+    let named = ["user 0:0", "CAP_SETGID and CAP_SETUID"].iter().all(|it| said.stdout.contains(it));
+    assert!(named, "{said:?}");
     Ok(())
 }
 

@@ -14,6 +14,9 @@ use tonic::Code;
 
 use crate::support::{get_pid, refused};
 
+/// What a command ends with whom the agent does not let in.
+const NOT_LET: i32 = 3;
+
 /// A client with a certificate of the CA is served, also one in another language.
 #[tokio::test]
 async fn a_client_of_the_ca_is_served() -> Result<()> {
@@ -82,13 +85,13 @@ async fn who_is_kept_out_learns_why() -> Result<()> {
     scene.files.write_pair("stranger", &other)?;
     let agent = Agent::start_with(scene.mutual_flags()).await?;
     let said = scene.taskstatsctl(&agent, &["--ca", &scene.ca(), "node"]).await?;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.code, Some(NOT_LET), "{said:?}");
     assert!(said.stderr.contains("show one with --cert and --key"), "{}", said.stderr);
     let (certificate, key) =
         (scene.files.argument("stranger.crt"), scene.files.argument("stranger.key"));
     let flags = ["--ca", &scene.ca(), "--cert", &certificate, "--key", &key, "node"];
     let said = scene.taskstatsctl(&agent, &flags).await?;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.code, Some(NOT_LET), "{said:?}");
     assert!(said.stderr.contains("the agent refuses the certificate"), "{}", said.stderr);
     Ok(())
 }

@@ -11,7 +11,7 @@ use taskstats_tests::deadline::within;
 use taskstats_tests::handshake::{Handshake, Version};
 use taskstats_tests::load::Load;
 use taskstats_tests::process;
-use taskstats_tests::scene::{NAME, Scene, until_node, until_tls};
+use taskstats_tests::scene::{NAME, Scene, everybody, until_node, until_tls};
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tonic::transport::Channel;
@@ -196,6 +196,7 @@ async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
     put(&sign("first.example")?)?;
     let (certificate, key) = (files.argument("certs/agent.crt"), files.argument("keys/agent.key"));
     let flags = ["--listen", "tcp://127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
+    let flags = [flags.map(str::to_owned).to_vec(), everybody()].concat();
     let agent = Agent::start_with(flags).await?;
     let local = connect(&agent.url()).await?;
 
@@ -224,6 +225,7 @@ async fn a_folder_that_is_replaced_is_followed_or_told() -> Result<()> {
     fs::create_dir(files.path("certs"))?;
     let (certificate, key) = (files.argument("certs/agent.crt"), files.argument("certs/agent.key"));
     let flags = ["--listen", "tcp://127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
+    let flags = [flags.map(str::to_owned).to_vec(), everybody()].concat();
     let put = |folder: &str, name: &str| -> Result<()> {
         let pair = scene.authority.sign(&Wanted::for_agent().and_name(name))?;
         files.write(&format!("{folder}/agent.crt"), &pair.certificate)?;
@@ -231,8 +233,8 @@ async fn a_folder_that_is_replaced_is_followed_or_told() -> Result<()> {
         Ok(())
     };
     put("certs", "first.example")?;
-    let confined = Agent::start_with(flags).await?;
-    let free = Agent::start_with(flags.into_iter().chain(["--no-sandbox"])).await?;
+    let confined = Agent::start_with(&flags).await?;
+    let free = Agent::start_with([flags, vec!["--no-sandbox".to_owned()]].concat()).await?;
     let (confined, free) = (connect(&confined.url()).await?, connect(&free.url()).await?);
     fs::rename(files.path("certs"), files.path("certs.old"))?;
     fs::create_dir(files.path("certs.new"))?;

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::watch_exits_response::Kind;
-use taskstats_proto::v1::{GetNodeRequest, GetPidRequest, LostStage, WatchExitsRequest};
+use taskstats_proto::v1::{
+    DelayAccounting, GetNodeRequest, GetPidRequest, LostStage, WatchExitsRequest,
+};
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::deadline::within;
@@ -54,6 +56,20 @@ async fn a_simulated_kernel_needs_no_rights_and_is_labelled() -> Result<()> {
     }
     assert!(watch.seen().iter().all(|exit| exit.cpu < 6));
     assert!(agent.stderr()?.contains("the kernel is simulated"), "{}", agent.stderr()?);
+    Ok(())
+}
+
+/// What is turned on in a simulated kernel is not said of the machine's own.
+#[tokio::test]
+async fn delay_accounting_of_a_simulated_kernel_is_its_own() -> Result<()> {
+    let flags = ["--kernel", "sim:cpus=2,delayacct=off", "--enable-delay-accounting"];
+    let agent = Agent::start_with(flags).await?;
+    let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?.into_inner();
+    assert_eq!(node.delay_accounting(), DelayAccounting::On);
+    let stderr = agent.stderr()?;
+    let told = stderr.lines().find(|line| line.contains("turned delay accounting on"));
+    let told = told.with_context(|| format!("not a word in {stderr}"))?;
+    assert!(told.contains("simulated") && !told.contains("sysctl"), "{told}");
     Ok(())
 }
 

@@ -55,6 +55,24 @@ async fn contradictory_flags_are_refused() -> Result<()> {
     Ok(())
 }
 
+/// TLS alone keeps nobody out: who wants to let everybody in has to say so.
+#[tokio::test]
+async fn tls_that_lets_everybody_in_takes_a_word_for_it() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let ending = Launch::new()?.arguments(scene.closed_flags()).run().await?;
+    assert_eq!(ending.status.code(), Some(USAGE), "{}", ending.stderr);
+    for way_out in ["--client-ca", "--allow anonymous=query,watch,node"] {
+        assert!(ending.stderr.contains(way_out), "{}", ending.stderr);
+    }
+    let rule = ["--allow".to_owned(), "anonymous=node".to_owned()];
+    let agent = Agent::start_with([scene.closed_flags(), rule.to_vec()].concat()).await?;
+    let url = agent.listening_on("tcp://")?;
+    let channel = connect_securely(&url, scene.authority.pem(), None, NAME).await?;
+    node(&channel).await?;
+    Ok(())
+}
+
 /// Files that make no TLS end the start, with the flag, the file and the reason.
 #[tokio::test]
 async fn files_that_make_no_tls_are_refused() -> Result<()> {

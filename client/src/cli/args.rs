@@ -13,8 +13,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  it worked; also when the reader of the output went away, and when watch was interrupted
   1  the call failed: no such task, the agent refused, could not be reached or went away;
-     or health: it is not serving
-  2  the arguments are wrong
+     or health: something is not serving
+  2  the arguments are wrong, as this program or the agent finds
   3  the agent does not know the caller, or does not let it do this
   4  the agent has no room for the call now, or the watch was too slow (--on-lag close)";
 
@@ -67,11 +67,13 @@ pub(super) enum Command {
     Watch(Watch),
     /// Print what the node and the agent are and can do
     Node,
-    /// Print whether the agent is serving
+    /// Print whether the agent runs and whether all that it offers works
     Health {
-        /// The service, such as taskstats.v1.TaskstatsService [default: the whole agent]
-        #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
-        service: String,
+        /// One service alone; empty for the agent as a whole, which serves as long as it runs
+        /// [default: first the agent, then taskstats.v1.TaskstatsService, which serves where exits
+        /// can be watched]
+        #[arg(long, value_name = "NAME")]
+        service: Option<String>,
     },
     /// Print a completion script for a shell
     Completions {

@@ -25,7 +25,7 @@ const COLUMNS: [Column; 12] = [
     Column { title: "CPU TIME", width: 8, side: Side::Right },
     Column { title: "PEAK RSS", width: 8, side: Side::Right },
     Column { title: "I/O", width: 8, side: Side::Right },
-    Column { title: "MAX DELAY", width: 0, side: Side::Left },
+    Column { title: "TOP WAIT", width: 0, side: Side::Left },
 ];
 
 /// The titles of the columns of [`row`].
@@ -197,7 +197,7 @@ fn usage_pairs(stats: &TaskStats) -> [Pair; 5] {
         ("cpu_time", cpu_us(stats).map(units::microseconds)),
         ("peak_rss", rss),
         ("io", storage_bytes(stats).map(units::bytes)),
-        ("max_delay", delay),
+        ("top_wait", delay),
     ]
     .map(|(key, value)| (key, value.map(|value| value.replace(' ', ""))))
 }

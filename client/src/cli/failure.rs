@@ -55,7 +55,8 @@ impl Failure {
                 ExitCode::from(NOT_LET)
             }
             Error::ResourceExhausted { .. } => ExitCode::from(BUSY),
-            Error::Tls { .. } => ExitCode::from(USAGE),
+            Error::Tls { .. } | Error::InvalidArgument { .. } => ExitCode::from(USAGE),
+            _ if is_refused_by_tls(error) => ExitCode::from(NOT_LET),
             _ => ExitCode::FAILURE,
         }
     }
@@ -84,6 +85,11 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
+}
+
+/// Whether the agent does not let this side in for want of a certificate that it takes.
+fn is_refused_by_tls(error: &Error) -> bool {
+    matches!(error.tls_failure(), Some(TlsFailure::CertificateWanted | TlsFailure::RefusedByAgent))
 }
 
 /// Writes a line to standard error. Nobody can be told when that fails.
@@ -195,6 +201,14 @@ mod tests {
             (Error::ResourceExhausted { message: message(), retry_after }, BUSY),
             (Error::Unavailable { message: message(), retry_after }, 1),
             (Error::NoSuchTask { message: message() }, 1),
+            (
+                Error::InvalidArgument {
+                    field: "pid".to_owned(),
+                    description: message(),
+                    message: message(),
+                },
+                USAGE,
+            ),
         ] {
             let text = format!("{error:?}");
             assert_eq!(Failure::Call(error).exit_code(), ExitCode::from(code), "{text}");

@@ -57,7 +57,9 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Man => print_manual(),
         Command::Get(get) => get::run(&connect(&args).await?, get, &mut out).await,
         Command::Watch(watch) => watch::run(&connect(&args).await?, watch, &mut out).await,
-        Command::Health { service } => health::run(&connect(&args).await?, service, &mut out).await,
+        Command::Health { service } => {
+            health::run(&connect(&args).await?, service.as_deref(), &mut out).await
+        }
         Command::Node => node::run(&connect(&args).await?, &mut out).await,
     }
 }

@@ -42,6 +42,7 @@ fn compact(node: &GetNodeResponse) -> String {
     let refused: u64 = counters.refused.iter().map(|refused| refused.count).sum();
     let since = node.delay_accounting_since.as_ref().map_or_else(String::new, rfc3339);
     let started = node.started_at.as_ref().map_or_else(String::new, rfc3339);
+    let version = taskstats_version(node);
     let simulated =
         simulated(node).map_or_else(String::new, |spec| format!(" simulated={}", word(spec)));
     format!(
@@ -51,7 +52,7 @@ fn compact(node: &GetNodeResponse) -> String {
         word(&node.node_name),
         word(&node.boot_id),
         word(&node.kernel_release),
-        node.taskstats_version,
+        version.map_or_else(|| word("").into_owned(), |version| version.to_string()),
         word(&node.possible_cpus),
         word(&node.online_cpus),
         accounting(node.delay_accounting()),
@@ -83,10 +84,15 @@ fn machine(node: &GetNodeResponse, look: &Look) -> Section {
         .row("boot id", escaped(&node.boot_id))
         .row("kernel", escaped(&node.kernel_release))
         .known("simulated", simulated(node).map(escaped))
-        .row("taskstats version", node.taskstats_version)
+        .known("taskstats version", taskstats_version(node))
         .row("possible CPUs", escaped(&node.possible_cpus))
         .row("online CPUs", escaped(&node.online_cpus))
         .row("delay accounting", delays)
+}
+
+/// The version that the kernel speaks; `None` when it could not be asked.
+fn taskstats_version(node: &GetNodeResponse) -> Option<u32> {
+    Some(node.taskstats_version).filter(|version| *version != 0)
 }
 
 /// What is simulated, if it is.

@@ -7,7 +7,7 @@ use crate::proto::WatchExitsResponse;
 use crate::proto::watch_exits_response::Kind;
 use crate::{Cursor, DelayAccounting, Event, ExitEvent, ExitEvents, Heartbeat, Lost, WatchStarted};
 
-const DELAYS_ARE_OFF: &str = "note: delay accounting is off: MAX DELAY is the wait for a CPU, which \
+const DELAYS_ARE_OFF: &str = "note: delay accounting is off: TOP WAIT is the wait for a CPU, which \
      the scheduler keeps, and other delays are not known; sysctl kernel.task_delayacct=1 turns them \
      on for tasks that start later";
 

@@ -30,7 +30,7 @@ const THREAD_COLUMNS: [Column; 6] = [
     Column { title: "ELAPSED", width: 8, side: Side::Right },
     Column { title: "CPU TIME", width: 8, side: Side::Right },
     Column { title: "I/O", width: 8, side: Side::Right },
-    Column { title: "MAX DELAY", width: 0, side: Side::Left },
+    Column { title: "TOP WAIT", width: 0, side: Side::Left },
 ];
 
 /// The kernel's `SCHED_*` numbers; 4 is not used.

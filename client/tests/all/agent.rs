@@ -44,6 +44,8 @@ pub(crate) struct Script {
     pub(crate) later: Vec<(Vec<Kind>, End)>,
     /// What the health of the agent is, under the empty name.
     pub(crate) health: ServingStatus,
+    /// What the health of its service is.
+    pub(crate) service_health: ServingStatus,
     /// What every call but those for an id ends with, if anything.
     pub(crate) refusal: Option<Status>,
 }
@@ -77,6 +79,7 @@ impl Default for Script {
             end: End::Never,
             later: Vec::new(),
             health: ServingStatus::Serving,
+            service_health: ServingStatus::Serving,
             refusal: None,
         }
     }
@@ -86,12 +89,13 @@ impl Agent {
     pub(crate) fn start(script: Script) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let heard = Arc::default();
-        let status = script.health;
+        let (status, service_status) = (script.health, script.service_health);
         let service = Service { script, heard: Arc::clone(&heard) };
         let listener = UnixListener::bind(folder.path().join("agent.sock")).unwrap();
         let server = tokio::spawn(async move {
             let (reporter, health) = tonic_health::server::health_reporter();
             reporter.set_service_status("", status).await;
+            reporter.set_service_status(taskstats_proto::SERVICE_NAME, service_status).await;
             tonic::transport::Server::builder()
                 .add_service(TaskstatsServiceServer::new(service))
                 .add_service(health)

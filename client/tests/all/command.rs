@@ -91,7 +91,7 @@ async fn threads_follow_their_process() {
     let expected = "\
 process 42
   taskstats version   16
-      TID COMM             ELAPSED CPU TIME      I/O MAX DELAY
+      TID COMM             ELAPSED CPU TIME      I/O TOP WAIT
        42 main              1m 05s   1.2 ms   12 KiB block I/O 3.1 ms
        42 a-name-beyond-…   1m 05s   1.2 ms   12 KiB block I/O 3.1 ms
 ";
@@ -104,7 +104,7 @@ async fn a_compact_account_is_one_line() {
     assert_eq!(
         text(&output.stdout),
         "task pid=42 tgid=42 ppid=1 comm=\"Web Content\" elapsed=1m05s cpu_time=1.2ms \
-         peak_rss=34MiB io=12KiB max_delay=block_io:3.1ms\n"
+         peak_rss=34MiB io=12KiB top_wait=block_io:3.1ms\n"
     );
 }
 
@@ -136,7 +136,7 @@ Delays (delay accounting is off: only those for a CPU are known)
 ";
     assert!(text(&output.stdout).ends_with(expected), "{}", text(&output.stdout));
     let output = run(&agent, &["get", "pid", "42", "-o", "compact"]).await;
-    assert!(text(&output.stdout).ends_with(" max_delay=cpu:40µs\n"));
+    assert!(text(&output.stdout).ends_with(" top_wait=cpu:40µs\n"));
 }
 
 /// A task that began before accounting was turned on has zeros that mean nothing, too.

@@ -157,3 +157,14 @@ async fn a_simulated_kernel_is_labelled() {
     let compact = run(&agent, &["node", "-o", "compact"]).await.stdout;
     assert!(text(&compact).contains(" simulated=\"sim:cpus=4\"\n"), "{}", text(&compact));
 }
+
+/// A kernel that cannot be asked has no version.
+#[tokio::test]
+async fn a_version_that_nobody_knows_is_not_told() {
+    let node = GetNodeResponse { taskstats_version: 0, ..node() };
+    let agent = Agent::start(Script { node, ..Script::default() });
+    let output = run(&agent, &["node"]).await;
+    assert!(!text(&output.stdout).contains("taskstats version"), "{}", text(&output.stdout));
+    let output = run(&agent, &["node", "-o", "compact"]).await;
+    assert!(text(&output.stdout).contains(" taskstats=\"\" "), "{}", text(&output.stdout));
+}

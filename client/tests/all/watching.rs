@@ -29,7 +29,7 @@ fn usual() -> Vec<Kind> {
 }
 
 const TABLE: &str = "\
-TIME         CPU     PID    PPID COMM            OF      END             ELAPSED CPU TIME PEAK RSS      I/O MAX DELAY
+TIME         CPU     PID    PPID COMM            OF      END             ELAPSED CPU TIME PEAK RSS      I/O TOP WAIT
 14:07:09.120   1      42       1 sh              process exit 0           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
 14:07:09.120   1      42       1 sh              process exit 7           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
 -- lost 12 exits on CPU 1: the agent's socket was full, and the kernel dropped them (from 14:07:09.120 until 14:07:09.250; 40 in all at this stage)
@@ -52,7 +52,7 @@ async fn a_compact_stream_is_a_line_an_exit() {
     let agent = sending(usual(), End::Never);
     let output = run(&agent, &["watch", "-n", "3", "-o", "compact"]).await;
     let lines: Vec<_> = text(&output.stdout).lines().collect();
-    let rest = "elapsed=1m05s cpu_time=1.2ms peak_rss=34MiB io=12KiB max_delay=block_io:3.1ms";
+    let rest = "elapsed=1m05s cpu_time=1.2ms peak_rss=34MiB io=12KiB top_wait=block_io:3.1ms";
     let task = "pid=42 tgid=42 ppid=1 comm=sh";
     let time = "time=2026-11-22T14:07:09.12Z cpu=1";
     assert_eq!(lines[1], format!("exit {time} of=process {task} code=7 {rest}"));
@@ -104,7 +104,7 @@ async fn without_delay_accounting_the_wait_for_a_cpu_is_shown() {
     let exits = vec![started(DelayAccounting::Off), batch(vec![event], 1)];
     let output = run(&sending(exits, End::Never), &["watch", "-n", "1"]).await;
     assert!(text(&output.stdout).ends_with("  12 KiB cpu 40 µs\n"), "{}", text(&output.stdout));
-    let note = "note: delay accounting is off: MAX DELAY is the wait for a CPU, which the scheduler \
+    let note = "note: delay accounting is off: TOP WAIT is the wait for a CPU, which the scheduler \
                 keeps, and other delays are not known;";
     assert!(text(&output.stderr).contains(note), "{}", text(&output.stderr));
 }

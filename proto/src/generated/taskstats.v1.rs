@@ -553,8 +553,9 @@ pub struct GetNodeResponse {
     #[prost(message, optional, tag = "13")]
     pub history: ::core::option::Option<History>,
     /// A task that began at this moment or later has all its delays accounted: when the machine started,
-    /// if accounting was on from then; otherwise when the agent first saw it on, which is when it was
-    /// turned on, or later. Absent unless `delay_accounting` is `DELAY_ACCOUNTING_ON`.
+    /// on a kernel that keeps accounts from the boot and cannot be switched (before 5.14); otherwise when
+    /// the agent first saw it on and nobody wrote to the switch after, which is when it was turned on, or
+    /// later. Absent unless `delay_accounting` is `DELAY_ACCOUNTING_ON`.
     #[prost(message, optional, tag = "14")]
     pub delay_accounting_since: ::core::option::Option<::prost_types::Timestamp>,
     /// What is simulated, such as `sim:cpus=4,rate=100,…`, if the agent serves an invented kernel: then
@@ -843,7 +844,11 @@ pub enum DelayAccounting {
     Unspecified = 0,
     /// Of the node: the kernel keeps delay accounts of the tasks that begin now. Of a record: the task,
     /// or each task of the group, was accounted from its begin, so a zero means that nothing was waited
-    /// for.
+    /// for. The agent knows that of a task that has waited for anything but a CPU, and of whatever began
+    /// after `GetNodeResponse.delay_accounting_since`. It cannot know two things: that accounting was off
+    /// for a while after a task that has waited began, before the agent looked; and that it was turned
+    /// off and on again between two calls or exits through another mount of procfs than the agent's own,
+    /// such as that of another container.
     On = 1,
     /// Delays are not accounted: zeros mean nothing.
     Off = 2,

@@ -9,6 +9,9 @@ pub(super) fn enable_delay_accounting(kernel: &dyn Kernel) {
         return;
     }
     match kernel.enable_delay_accounting() {
+        Ok(()) if kernel.simulated().is_some() => tracing::info!(
+            "turned delay accounting on for simulated tasks that begin from now on; this machine's kernel is left as it is"
+        ),
         Ok(()) => tracing::info!(
             "turned delay accounting on for tasks that begin from now on; it stays on after the agent has ended (sysctl kernel.task_delayacct=0 turns it off)"
         ),

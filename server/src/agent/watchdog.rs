@@ -92,6 +92,7 @@ async fn follow(
     mut always_watch: Option<&mut AlwaysWatch>,
 ) {
     let mut pause = FIRST_PAUSE;
+    let mut told = Told::default();
     loop {
         let verdict = readiness.verdict();
         set_health(health, &verdict).await;
@@ -99,8 +100,13 @@ async fn follow(
         if let Some(wanted) = always_watch.as_mut().filter(|_| verdict.is_ok())
             && let Err(error) = wanted.claim(exits).await
         {
-            tracing::warn!("--always-watch cannot be done yet: {error}");
+            let error = error.to_string();
+            if told.is_new(&error) {
+                tracing::warn!("--always-watch cannot be done yet: {error}");
+            }
             again = true;
+        } else if verdict.is_ok() {
+            told = Told::default();
         }
         tokio::select! {
             next = readiness.next() => match next {
@@ -109,6 +115,20 @@ async fn follow(
             },
             () = tokio::time::sleep(pause), if again => pause = (pause * 2).min(LONGEST_PAUSE),
         }
+    }
+}
+
+/// The cause that was told last, so that it is not told at each retry.
+#[derive(Debug, Default)]
+struct Told(Option<String>);
+
+impl Told {
+    fn is_new(&mut self, cause: &str) -> bool {
+        let is_new = self.0.as_deref() != Some(cause);
+        if is_new {
+            self.0 = Some(cause.to_owned());
+        }
+        is_new
     }
 }
 
@@ -129,4 +149,16 @@ async fn set_health(health: &HealthReporter, verdict: &Verdict) {
         Err(_) => ServingStatus::NotServing,
     };
     health.set_service_status(SERVICE_NAME, status).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_when_it_changes() {
+        let mut told = Told::default();
+        let causes = ["no descriptors", "no descriptors", "no memory", "no descriptors"];
+        assert_eq!(causes.map(|cause| told.is_new(cause)), [true, false, true, true]);
+    }
 }

@@ -11,7 +11,7 @@ pub enum ConfigError {
     #[error(
         "{0} has neither encryption nor authentication, and whoever reads the accounts of all \
          processes can learn secrets from them (CVE-2011-2494); use a unix:// listener, add \
-         --tls-cert and --tls-key, or add --insecure if the network is trusted"
+         --tls-cert, --tls-key and --client-ca, or add --insecure if the network is trusted"
     )]
     Plaintext(ListenAddress),
     /// A flag means nothing without another.
@@ -30,6 +30,12 @@ pub enum ConfigError {
         "--tls-cert has no effect without a tcp:// listener; add --listen tcp://HOST:PORT, or leave it out"
     )]
     UnusedTls,
+    /// Whoever reaches the port would be let in by TLS.
+    #[error(
+        "TLS without --client-ca opens the accounts of all processes to whoever reaches the port; add \
+         --client-ca, or say what callers may do: --allow anonymous=query,watch,node lets in everybody"
+    )]
+    OpenTls,
     /// A number is out of its range.
     #[error("{flag} {value} is out of range; use {range}")]
     OutOfRange {

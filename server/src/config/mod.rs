@@ -95,18 +95,23 @@ impl Config {
         check_plaintext(address, self.insecure || self.tls.is_some())
     }
 
-    /// Refuses TLS for which none of the listeners has a use.
+    /// Refuses TLS for which none of the listeners has a use, or that lets in everybody without a word
+    /// of the operator's on it.
     ///
     /// # Errors
-    /// [`ConfigError::UnusedTls`].
-    pub fn check_tls_is_used<'a>(
+    /// [`ConfigError::UnusedTls`] or [`ConfigError::OpenTls`].
+    pub fn check_tls<'a>(
         &self,
         mut listeners: impl Iterator<Item = &'a ListenAddress>,
     ) -> Result<(), ConfigError> {
-        if self.tls.is_none() || listeners.any(ListenAddress::is_tcp) {
-            return Ok(());
+        let Some(tls) = &self.tls else { return Ok(()) };
+        if !listeners.any(ListenAddress::is_tcp) {
+            return Err(ConfigError::UnusedTls);
         }
-        Err(ConfigError::UnusedTls)
+        if tls.files.client_ca.is_none() && self.policy.allows_everything() {
+            return Err(ConfigError::OpenTls);
+        }
+        Ok(())
     }
 }
 

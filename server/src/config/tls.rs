@@ -26,7 +26,7 @@ pub struct TlsArgs {
     pub tls_key: Option<PathBuf>,
 
     /// CAs in PEM that sign clients' certificates, without which no client comes in by TCP; read again
-    /// when it changes.
+    /// when it changes. Without it, TLS needs rules of --allow: anonymous=ROLE,... is everybody.
     #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_CLIENT_CA")]
     pub client_ca: Option<PathBuf>,
 

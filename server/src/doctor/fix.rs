@@ -76,6 +76,11 @@ impl Fix {
         systemd: "remove TASKSTATSD_NO_SANDBOX from the unit's environment",
         kubernetes: "remove --no-sandbox from the container's args",
     };
+    pub(super) const ROOT: Self = Self {
+        linux: "give it CAP_SETUID and CAP_SETGID to leave root with, or start it as another user with CAP_NET_ADMIN",
+        systemd: "put User= and AmbientCapabilities=CAP_NET_ADMIN into the unit",
+        kubernetes: "use the component non-root of the manifests; without it the agent is root by number, with one capability",
+    };
     pub(super) const LANDLOCK: Self = Self {
         linux: "boot a kernel with CONFIG_SECURITY_LANDLOCK=y, and add landlock to its parameter lsm=; the agent runs without it",
         systemd: "boot a kernel with landlock; the unit's ProtectSystem= and IPAddressDeny= restrict files and addresses meanwhile",
@@ -111,7 +116,9 @@ impl Fix {
                 _ if source.kind() == std::io::ErrorKind::NotFound => Self::FILES,
                 _ => Self::SECOND_LOOK,
             },
-            KernelError::NoSuchTask(_) | KernelError::BadReply { .. } => Self::SECOND_LOOK,
+            KernelError::NoSuchTask(_)
+            | KernelError::NotTested { .. }
+            | KernelError::BadReply { .. } => Self::SECOND_LOOK,
         }
     }
 

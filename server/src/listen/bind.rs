@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockRef};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::ListenAddress;
@@ -20,6 +20,8 @@ pub const DEFAULT_FOLDER: &str = "/run/taskstatsd";
 const FOLDER_MODE: u32 = 0o755;
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
+/// Callers that wait to be accepted; the system allows as many by default (net.core.somaxconn).
+const SOCKET_QUEUE: i32 = libc::SOMAXCONN;
 /// The agent alone.
 const LOCK_MODE: u32 = 0o600;
 
@@ -157,12 +159,26 @@ fn bind_unix(address: &ListenAddress, path: &Path) -> Result<Listener, BindError
     prepare_folder(address, path)?;
     let lock = lock(address, path)?;
     remove_stale(address, path)?;
-    let listener = UnixListener::bind(path).map_err(|source| system(address, "bind", source))?;
+    let socket = bound_socket(path).map_err(|source| system(address, "bind", source))?;
     let inode = fs::symlink_metadata(path).map_err(|source| system(address, "stat", source))?.ino();
     let file = SocketFile { path: path.to_owned(), inode, _lock: lock };
     fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
         .map_err(|source| system(address, "chmod", source))?;
+    let listener = listen(socket).map_err(|source| system(address, "listen", source))?;
     Ok(Listener::Unix(listener, Some(file)))
+}
+
+/// Binds without listening: nobody can connect before the file has its mode.
+fn bound_socket(path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> io::Result<UnixListener> {
+    socket.listen(SOCKET_QUEUE)?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
 }
 
 fn prepare_folder(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
@@ -217,4 +233,21 @@ fn is_socket(path: &Path) -> bool {
 
 fn system(address: &ListenAddress, operation: &'static str, source: io::Error) -> BindError {
     BindError::System { address: address.clone(), operation, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file without its mode yet would let in whom the mode keeps out.
+    #[tokio::test]
+    async fn nobody_connects_before_the_socket_listens() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let socket = bound_socket(&path).unwrap();
+        let refused = UnixStream::connect(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let _listener = listen(socket).unwrap();
+        UnixStream::connect(&path).unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -11,6 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::exits::WatchError;
 use crate::security::{Full, Resource, Role};
 use crate::taskstats::KernelError;
+use crate::telemetry::Throttle;
 
 /// The domain of the reasons in `ErrorInfo`.
 const DOMAIN: &str = "taskstatsd";
@@ -20,6 +21,10 @@ const RETRY_BUSY: Duration = Duration::from_millis(100);
 const RETRY_WATCHERS: Duration = Duration::from_secs(10);
 /// A drained agent is usually replaced within seconds.
 const RETRY_DRAINING: Duration = Duration::from_secs(2);
+/// The shortest time between two errors in the log: who makes calls fail does not fill it.
+const FAILURE_INTERVAL: Duration = Duration::from_secs(10);
+
+static FAILURES: Failures = Failures::new();
 
 /// Why a call ends without its answer.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +144,7 @@ impl From<RpcError> for Status {
             RpcError::Denied { .. } => Self::permission_denied(message),
             RpcError::Lagged => retry(Code::ResourceExhausted, message, RETRY_BUSY),
             RpcError::Draining => retry(Code::Unavailable, message, RETRY_DRAINING),
-            RpcError::Defect(_) => internal(&message),
+            RpcError::Defect(_) => FAILURES.report(&message, Instant::now()),
         }
     }
 }
@@ -162,7 +167,9 @@ fn kernel_status(error: &KernelError, message: String) -> Status {
         KernelError::WrongNamespace { .. } => precondition("WRONG_NAMESPACE"),
         KernelError::KnownBadKernel { .. } => precondition("KNOWN_BAD_KERNEL"),
         KernelError::NoExitsArrive { .. } => precondition("NO_EXITS_ARRIVE"),
-        KernelError::System { .. } | KernelError::BadReply { .. } => internal(&message),
+        KernelError::NotTested { .. }
+        | KernelError::System { .. }
+        | KernelError::BadReply { .. } => FAILURES.report(&message, Instant::now()),
     }
 }
 
@@ -175,12 +182,34 @@ fn retry(code: Code, message: String, after: Duration) -> Status {
     Status::with_error_details(code, message, ErrorDetails::with_retry_info(Some(after)))
 }
 
-/// Keeps the cause in the log and gives the caller an id to find it by.
-fn internal(cause: &str) -> Status {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    tracing::error!(id, cause, "a call failed");
-    Status::internal(format!("the agent failed; its log has the cause under id {id}"))
+/// Failures that are the agent's or the kernel's.
+struct Failures {
+    last: AtomicU64,
+    lines: Throttle,
+}
+
+impl Failures {
+    const fn new() -> Self {
+        Self { last: AtomicU64::new(0), lines: Throttle::new(FAILURE_INTERVAL) }
+    }
+
+    /// Keeps the cause in the log and gives the caller an id to find it by. Of many failures the first
+    /// is an error there, and all are in the log of level debug.
+    fn report(&self, cause: &str, now: Instant) -> Status {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = format!("{}-{number}", std::process::id());
+        if let Some(untold) = self.lines.pass(now) {
+            tracing::error!(id, cause, untold, "a call failed");
+            return Status::internal(format!(
+                "the agent failed; its log has the cause under id {id}"
+            ));
+        }
+        tracing::debug!(id, cause, "a call failed");
+        Status::internal(format!(
+            "the agent failed, as it did shortly before; its log has the cause of that, and of this \
+             under id {id} where --log is debug"
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -199,7 +228,7 @@ mod tests {
         let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 22] = [
+        let table: [(RpcError, Code, &str); 23] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -229,6 +258,7 @@ mod tests {
             ),
             (system().into(), Code::Internal, ""),
             (KernelError::BadReply { operation: "x" }.into(), Code::Internal, ""),
+            (KernelError::NotTested { cause: "secret".to_owned() }.into(), Code::Internal, ""),
             (invalid, Code::InvalidArgument, "field pid"),
             (full(Resource::Call), Code::ResourceExhausted, "retry"),
             (full(Resource::Watcher), Code::ResourceExhausted, "retry"),
@@ -266,6 +296,21 @@ mod tests {
             assert_eq!(detail_of(&status), detail, "{text}");
             assert!(!status.message().contains("secret"), "{text}");
         }
+    }
+
+    /// Each has its id, and no more than one in the interval is an error in the log.
+    #[test]
+    fn many_failures_are_few_lines() {
+        let (failures, start) = (Failures::new(), Instant::now());
+        let told = |now, number: u64| {
+            let status = failures.report("x", now);
+            assert!(status.message().contains(&format!("-{number}")), "{status}");
+            !status.message().contains("debug")
+        };
+        assert!(told(start, 1));
+        assert!(!told(start, 2));
+        assert!(!told(start + FAILURE_INTERVAL / 2, 3));
+        assert!(told(start + FAILURE_INTERVAL, 4));
     }
 
     fn detail_of(status: &Status) -> String {

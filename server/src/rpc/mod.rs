@@ -8,6 +8,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gate;
+mod health;
 mod node;
 mod redact;
 mod request;
@@ -16,5 +17,6 @@ mod stream;
 
 pub use error::RpcError;
 pub use gate::{Activity, Answer, CallSize, Gate, taken_in_time};
+pub use health::{Health, HealthChecks};
 pub use node::{Node, NodeError};
 pub use service::Service;

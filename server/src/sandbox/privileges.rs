@@ -19,8 +19,7 @@ pub(super) fn change_user(
     named: bool,
     gaps: &mut Vec<Gap>,
 ) -> Result<bool, SandboxError> {
-    let there = getuid().as_raw() == user.uid && getgid().as_raw() == user.gid && !has_groups();
-    if there || (!named && !getuid().is_root()) {
+    if !changes_user(user, named) {
         return Ok(false);
     }
     let held = held()?;
@@ -36,6 +35,18 @@ pub(super) fn change_user(
     // The change has emptied the effective set, and left the permitted one.
     tried("capset", CapState { effective: held.permitted, ..held }.set_current())?;
     Ok(true)
+}
+
+/// Whether [`change_user`] has something to change.
+pub(super) fn changes_user(user: User, named: bool) -> bool {
+    let there = getuid().as_raw() == user.uid && getgid().as_raw() == user.gid && !has_groups();
+    !there && (named || getuid().is_root())
+}
+
+/// What [`change_user`] takes and this process does not have.
+pub(super) fn lacking() -> Result<Vec<Cap>, SandboxError> {
+    let held = held()?;
+    Ok([Cap::SETGID, Cap::SETUID].into_iter().filter(|cap| !held.effective.has(*cap)).collect())
 }
 
 /// Gives up all capabilities but [`KEPT`], and the ways to get others.

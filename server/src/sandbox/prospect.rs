@@ -3,13 +3,19 @@
 use std::fmt;
 use std::thread;
 
-use super::{SandboxError, User, UserSpec, landlock};
+use capctl::Cap;
+
+use super::{SandboxError, User, UserSpec, landlock, privileges, seccomp};
 
 /// What an agent would have after it gave up its rights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prospect {
     /// Who it would be.
     pub user: User,
+    /// The capabilities that it lacks to leave root.
+    pub lacking: Vec<Cap>,
+    /// Whether system calls would be filtered.
+    pub seccomp: bool,
     /// Version of landlock that this kernel enforces; 0 without it.
     pub landlock: u32,
 }
@@ -17,10 +23,10 @@ pub struct Prospect {
 impl fmt::Display for Prospect {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let User { uid, gid } = self.user;
-        write!(
-            formatter,
-            "the agent runs as user {uid}:{gid}, with CAP_NET_ADMIN alone, filtered system calls"
-        )?;
+        write!(formatter, "the agent runs as user {uid}:{gid}, with CAP_NET_ADMIN alone")?;
+        if self.seccomp {
+            formatter.write_str(", filtered system calls")?;
+        }
         match self.landlock {
             0 => Ok(()),
             version => write!(formatter, ", and landlock version {version}"),
@@ -31,12 +37,17 @@ impl fmt::Display for Prospect {
 /// What [`super::enter`] would come to in this process, as far as it can be told before.
 ///
 /// # Errors
-/// When the user is unknown, or landlock fails.
+/// When the user is unknown or cannot be had, or landlock fails.
 pub fn prospect(wanted: Option<&UserSpec>) -> Result<Prospect, SandboxError> {
-    let own = User::current();
-    let user = if own.uid == 0 || wanted.is_some() { User::find(wanted)? } else { own };
+    let found = User::find(wanted)?;
+    let changes = privileges::changes_user(found, wanted.is_some());
+    let lacking = if changes { privileges::lacking()? } else { Vec::new() };
+    if wanted.is_some() && !lacking.is_empty() {
+        return Err(SandboxError::Unreachable { user: found, lacking });
+    }
+    let user = if changes && lacking.is_empty() { found } else { User::current() };
     // Landlock restricts the thread that tries it, and that ends at once.
     let tried = thread::spawn(landlock::try_out).join();
     let landlock = tried.unwrap_or(Ok(0))?;
-    Ok(Prospect { user, landlock })
+    Ok(Prospect { user, lacking, seccomp: seccomp::is_known(), landlock })
 }

@@ -15,6 +15,11 @@ const REFUSED: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
 /// What a call ends with that the C library replaces by an older one.
 const UNKNOWN: SeccompAction = SeccompAction::Errno(libc::ENOSYS as u32);
 
+/// Whether there is a list for this architecture.
+pub(super) fn is_known() -> bool {
+    TargetArch::try_from(ARCH).is_ok()
+}
+
 /// Puts the filters into force for all threads.
 pub(super) fn enforce(gaps: &mut Vec<Gap>) -> Result<(), seccompiler::Error> {
     let Ok(architecture) = TargetArch::try_from(ARCH) else {

@@ -87,15 +87,33 @@ impl Limits {
 
 impl fmt::Display for Full {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (what, flag) = match self.resource {
-            Resource::Connection => ("connections are open", "--max-connections"),
-            Resource::Watcher => ("watchers are connected", "--max-watchers"),
-            Resource::Call => ("calls wait for their answers", "--max-calls"),
-            Resource::SlowCall => ("slow calls run already", "--max-slow-calls"),
-            Resource::Stream => ("streams of health or reflection are open", "--max-calls"),
-            Resource::HealthCheck => ("health checks wait for their answers", "--max-calls"),
-        };
         let Self { limit, .. } = self;
+        let is_one = self.share.unwrap_or(*limit) == 1;
+        let (one, many, flag) = match self.resource {
+            Resource::Connection => {
+                ("connection is open", "connections are open", "--max-connections")
+            }
+            Resource::Watcher => {
+                ("watcher is connected", "watchers are connected", "--max-watchers")
+            }
+            Resource::Call => {
+                ("call waits for its answer", "calls wait for their answers", "--max-calls")
+            }
+            Resource::SlowCall => {
+                ("slow call runs already", "slow calls run already", "--max-slow-calls")
+            }
+            Resource::Stream => (
+                "stream of health or reflection is open",
+                "streams of health or reflection are open",
+                "--max-calls",
+            ),
+            Resource::HealthCheck => (
+                "health check waits for its answer",
+                "health checks wait for their answers",
+                "--max-calls",
+            ),
+        };
+        let what = if is_one { one } else { many };
         match self.share {
             None => write!(formatter, "{limit} {what}, which is the limit ({flag})"),
             Some(share) => write!(
@@ -109,6 +127,14 @@ impl fmt::Display for Full {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_told_as_one() {
+        let said = |limit, share| Full { resource: Resource::Watcher, limit, share }.to_string();
+        assert!(said(1, None).starts_with("1 watcher is connected, "), "{}", said(1, None));
+        assert!(said(2, Some(1)).starts_with("1 watcher is connected of this caller alone, "));
+        assert!(said(2, None).starts_with("2 watchers are connected, "), "{}", said(2, None));
+    }
 
     #[test]
     fn a_share_is_never_nothing_and_never_more_than_there_is() {

@@ -50,6 +50,12 @@ impl Policy {
         Self { rules }
     }
 
+    /// Whether there are no rules, so that everybody may do everything.
+    #[must_use]
+    pub const fn allows_everything(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// What a principal may do: the roles of all rules that are about it.
     #[must_use]
     pub fn roles(&self, principal: &Principal) -> Roles {

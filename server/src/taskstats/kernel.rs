@@ -54,6 +54,12 @@ pub enum KernelError {
         /// Where a task ended unheard.
         cpus: Cpumask,
     },
+    /// Whether exits arrive could not be tried, which says nothing of whether they do.
+    #[error("whether exits arrive could not be tested: {cause}; {}", self.fix())]
+    NotTested {
+        /// What was missing.
+        cause: String,
+    },
     /// Exits are told only in initial namespaces, and the agent is in another one.
     #[error("exits cannot be watched from a child {namespace} namespace; {}", self.fix())]
     WrongNamespace {
@@ -97,6 +103,10 @@ impl KernelError {
                 "run the agent in the host's network namespace, the only one that exits are sent to \
                  (Kubernetes: hostNetwork: true; systemd: no PrivateNetwork)"
             }
+            Self::NotTested { .. } => {
+                "let the agent start a thread (systemd: TasksMax, Kubernetes: podPidsLimit) and run \
+                 on a CPU"
+            }
             Self::System { source, .. } => match source.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE) => {
                     "raise the limit of open files (systemd: LimitNOFILE, shell: ulimit -n)"
@@ -116,8 +126,17 @@ impl KernelError {
             | Self::WrongNamespace { .. }
             | Self::KnownBadKernel { .. }
             | Self::NoExitsArrive { .. } => true,
-            Self::NoSuchTask(_) | Self::System { .. } | Self::BadReply { .. } => false,
+            Self::NoSuchTask(_)
+            | Self::NotTested { .. }
+            | Self::System { .. }
+            | Self::BadReply { .. } => false,
         }
+    }
+
+    /// Whether the agent has no descriptors left.
+    fn is_exhaustion(&self) -> bool {
+        let Self::System { source, .. } = self else { return false };
+        matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
     }
 }
 
@@ -208,24 +227,32 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// Listeners that are open are not disturbed; they are told of these exits like of any other.
     ///
     /// # Errors
-    /// Why the kernel cannot be listened to at all.
+    /// Why the kernel cannot be listened to at all, or [`KernelError::NotTested`] when the system
+    /// starts no task.
     fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError>;
 
     /// Tells whether exits can be watched, by a self-test of one CPU.
     ///
     /// # Errors
-    /// Why not; [`KernelError::NoExitsArrive`] when all looks well and yet none is told.
+    /// Why not; [`KernelError::NoExitsArrive`] when all looks well and yet none is told;
+    /// [`KernelError::NotTested`] when the kernel accepted a listener, and no task could be made to
+    /// end.
     fn check_exits(&self) -> Result<(), KernelError> {
-        for cpu in self.online_cpus()?.iter() {
+        let cpus = match self.online_cpus() {
+            // A CPU that does not run is found out by the test.
+            Err(error) if !error.is_exhaustion() => self.possible_cpus().clone(),
+            told => told?,
+        };
+        for cpu in cpus.iter() {
             let tested = self.self_test(&Cpumask::from_iter([cpu]))?;
             if !tested.silent.is_empty() {
                 return Err(KernelError::NoExitsArrive { cpus: tested.silent });
             }
             if !tested.heard.is_empty() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        Err(KernelError::NotTested { cause: format!("none of CPUs {cpus} ran a task of ours") })
     }
 
     /// Opens a listener that listens on no CPU yet.

@@ -15,6 +15,7 @@ pub(super) fn check(patient: &Patient) -> Finding {
         Err(KernelError::KnownBadKernel { .. }) => {
             Finding::skipped(NAME, "not made: this kernel must be left alone")
         }
+        Err(error @ KernelError::NotTested { .. }) => Finding::skipped(NAME, error.to_string()),
         Err(error) => Finding::refused(NAME, &error),
     }
 }

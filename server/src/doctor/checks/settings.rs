@@ -27,7 +27,7 @@ fn refusal(patient: &Patient) -> Option<String> {
         Ok(config) => config,
         Err(error) => return Some(error.to_string()),
     };
-    if let Err(error) = config.check_tls_is_used(config.listen.iter()) {
+    if let Err(error) = config.check_tls(config.listen.iter()) {
         return Some(error.to_string());
     }
     // Without the kernel, another check says what is wrong.

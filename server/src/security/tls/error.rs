@@ -97,7 +97,12 @@ pub enum TlsError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no thread to read them.
+    #[error(
+        "starting a thread to read the files failed: {0}; raise the limit of the agent's threads"
+    )]
+    Thread(#[source] io::Error),
     /// Reading ended before its time.
-    #[error("the agent ended while it read the files")]
+    #[error("reading the files panicked, which is a bug of the agent; its log has the place")]
     Interrupted,
 }

@@ -5,14 +5,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::task;
 use tokio::time::{Instant, sleep_until};
 
 use super::facts::shown;
 use super::material::{Bytes, Material, MinVersion};
 use super::watcher::{Watched, Watcher};
 use super::{Tls, TlsError, TlsFiles, Validity};
+use crate::worker::Worker;
 
+/// Name of the thread that reads them.
+const THREAD: &str = "certificates";
 /// How long files may make no whole: who replaces a certificate and then its key takes milliseconds, by
 /// hand some seconds. What is in use stays so meanwhile.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -163,16 +165,20 @@ impl Reloader {
         let (source, fingerprint) = (self.source.clone(), self.fingerprint);
         let mut watched = self.watcher.watched();
         // Beside the event loop: a folder may be on a network.
-        let looked = task::spawn_blocking(move || {
+        let looking = Worker::start(THREAD, move || {
             let found = source.find(&mut watched, fingerprint);
             (watched, found)
         });
-        let found = match looked.await {
+        let looked = match looking {
+            Ok(looking) => looking.outcome().await.ok_or(TlsError::Interrupted),
+            Err(error) => Err(TlsError::Thread(error)),
+        };
+        let found = match looked {
             Ok((watched, found)) => {
                 self.watcher.set_watched(watched);
                 found
             }
-            Err(_) => Found::Unusable(TlsError::Interrupted, None),
+            Err(error) => Found::Unusable(error, None),
         };
         self.take(found);
     }

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use inotify::{Inotify, WatchMask};
+
 use super::failed;
 use crate::taskstats::{DelayAccounting, KernelError, Since};
 
@@ -17,6 +19,9 @@ const COMMAND_LINE: &str = "/proc/cmdline";
 /// How the kernel was configured, where distributions put it.
 const BOOT_CONFIG: &str = "/boot/config-";
 const CONFIGURED: &str = "CONFIG_TASK_DELAY_ACCT=y";
+/// Room for the events that a file has, which have no names: 16 bytes each. The kernel merges those
+/// that are alike.
+const EVENT_BYTES: usize = 256;
 
 /// Reads whether delays are accounted, and remembers when that was seen to change.
 #[derive(Debug)]
@@ -25,6 +30,13 @@ pub(super) struct Switch {
     file: Option<File>,
     at_boot: AtBoot,
     seen: Mutex<Seen>,
+}
+
+/// Whether somebody wrote to the switch. Readings alone would miss that it was off between two of
+/// them. What is written through another mount of procfs is not seen.
+#[derive(Debug)]
+struct Writes {
+    inotify: Inotify,
 }
 
 /// What was decided when the machine started.
@@ -38,12 +50,14 @@ enum AtBoot {
 /// What the readings so far showed. Moments are kept by the clock that nobody sets: the kernel
 /// computes when a task began from the wall clock of the answer and the task's age, so these are
 /// computed so too.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Seen {
     /// Before the last reading that was off.
     off_at: Option<Instant>,
-    /// After the first reading since that was on.
+    /// After the first reading since that was on, with nothing written after it.
     on_at: Option<Instant>,
+    /// `None` where writes cannot be seen: then it may have been off before each reading.
+    writes: Option<Writes>,
 }
 
 impl Switch {
@@ -55,12 +69,13 @@ impl Switch {
         let at_boot = if is_absent {
             let config = fs::read_to_string(format!("{BOOT_CONFIG}{release}"));
             without_switch(&command_line, release, config.ok().as_deref())
-        } else if has_word(&command_line, "delayacct") {
-            AtBoot::On
         } else {
+            // Whatever the command line says, it may have been off since.
             AtBoot::Unsaid
         };
-        let switch = Self { file: file.ok(), at_boot, seen: Mutex::default() };
+        let writes = if is_absent { None } else { Writes::watch(SWITCH) };
+        let seen = Seen { writes, ..Seen::default() };
+        let switch = Self { file: file.ok(), at_boot, seen: Mutex::new(seen) };
         // Tasks that begin after this reading are known to have accounts, if it was on.
         switch.read();
         switch
@@ -80,10 +95,10 @@ impl Switch {
         let mut digit = [0];
         match (file.read_at(&mut digit, 0), digit) {
             (Ok(1), [b'0']) => {
-                *seen = Seen { off_at: Some(before), on_at: None };
+                (seen.off_at, seen.on_at) = (Some(before), None);
                 DelayAccounting::Off
             }
-            (Ok(1), [b'1']) => DelayAccounting::On(seen.on(self.at_boot)),
+            (Ok(1), [b'1']) => DelayAccounting::On(seen.on()),
             _ => DelayAccounting::Unknown,
         }
     }
@@ -102,16 +117,42 @@ impl Switch {
 }
 
 impl Seen {
-    /// Takes a reading that was on.
-    fn on(&mut self, at_boot: AtBoot) -> Since {
+    /// Takes a reading that was on. It may have been off since the reading before if something was
+    /// written meanwhile: then only tasks that begin from now on surely have accounts.
+    fn on(&mut self) -> Since {
         let now = Instant::now();
-        let on_at = *self.on_at.get_or_insert(now);
-        if self.off_at.is_none() && at_boot == AtBoot::On {
-            return Since::Boot;
+        if self.writes.as_mut().is_none_or(Writes::happened) {
+            self.on_at = None;
         }
+        let on_at = *self.on_at.get_or_insert(now);
         let wall_clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let told = |moment: Instant| wall_clock.saturating_sub(now.duration_since(moment));
         Since::Between { off_at: self.off_at.map(told), on_at: told(on_at) }
+    }
+}
+
+impl Writes {
+    fn watch(path: &str) -> Option<Self> {
+        let watched = Inotify::init().and_then(|inotify| {
+            inotify.watches().add(path, WatchMask::MODIFY)?;
+            Ok(Self { inotify })
+        });
+        let unseen = |error: &io::Error| {
+            tracing::warn!(
+                %error,
+                "writes to kernel.task_delayacct cannot be seen, so zero delays of tasks mean nothing; raise the sysctl fs.inotify.max_user_instances if it is used up"
+            );
+        };
+        watched.inspect_err(unseen).ok()
+    }
+
+    /// Whether there were some since this was asked last.
+    fn happened(&mut self) -> bool {
+        let mut events = [0; EVENT_BYTES];
+        match self.inotify.read_events(&mut events) {
+            Ok(mut events) => events.next().is_some(),
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
     }
 }
 
@@ -165,25 +206,58 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_switch_that_was_on_from_the_boot_is_since_the_boot_until_it_was_seen_off() {
-        let mut seen = Seen::default();
-        assert_eq!(seen.on(AtBoot::On), Since::Boot);
-        let mut seen = Seen { off_at: Some(Instant::now()), on_at: None };
-        assert!(matches!(seen.on(AtBoot::On), Since::Between { off_at: Some(_), .. }));
-        let mut seen = Seen::default();
-        assert!(matches!(seen.on(AtBoot::Unsaid), Since::Between { off_at: None, .. }));
+    /// A switch in a file of the test's own.
+    fn switch(file: &tempfile::NamedTempFile) -> Switch {
+        let writes = Writes::watch(file.path().to_str().unwrap());
+        let seen = Mutex::new(Seen { writes, ..Seen::default() });
+        Switch { file: Some(file.reopen().unwrap()), at_boot: AtBoot::Unsaid, seen }
+    }
+
+    fn on_at(switch: &Switch) -> Option<Instant> {
+        assert!(matches!(switch.read(), DelayAccounting::On(Since::Between { .. })));
+        switch.seen.lock().unwrap().on_at
+    }
+
+    fn write(file: &tempfile::NamedTempFile, digit: &str) {
+        fs::write(file.path(), digit).unwrap();
     }
 
     #[test]
     fn the_first_reading_that_was_on_counts() {
-        let before = Instant::now();
-        let mut seen = Seen { off_at: Some(before), on_at: None };
-        seen.on(AtBoot::Unsaid);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(&file, "0");
+        let switch = switch(&file);
+        assert_eq!(switch.read(), DelayAccounting::Off);
+        let off_at = switch.seen.lock().unwrap().off_at;
+        write(&file, "1");
+        let first = on_at(&switch);
+        assert_eq!(on_at(&switch), first);
+        assert!(off_at.is_some() && first >= off_at);
+        assert_eq!(switch.seen.lock().unwrap().off_at, off_at);
+    }
+
+    /// A task that began meanwhile has no account, and its zeros mean nothing.
+    #[test]
+    fn a_switch_that_was_off_between_two_readings_is_on_anew() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(&file, "1");
+        let switch = switch(&file);
+        let first = on_at(&switch);
+        write(&file, "0");
+        write(&file, "1");
+        let second = on_at(&switch);
+        assert!(second > first);
+        assert_eq!(on_at(&switch), second);
+    }
+
+    /// Where nobody tells of writes, each reading knows of its own moment alone.
+    #[test]
+    fn without_word_of_writes_no_reading_speaks_for_the_time_before_it() {
+        let mut seen = Seen::default();
+        seen.on();
         let first = seen.on_at;
-        seen.on(AtBoot::Unsaid);
-        assert_eq!((seen.off_at, seen.on_at), (Some(before), first));
-        assert!(first.is_some_and(|first| first >= before));
+        seen.on();
+        assert!(seen.on_at > first);
     }
 
     #[test]

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
 
-use super::failed;
 use super::listener::LinuxListener;
 use crate::taskstats::{Cpumask, Depth, Exit, ExitSink, KernelError, Listener, SelfTest};
 
@@ -110,7 +109,9 @@ impl Mayfly {
     /// run it in time.
     fn end_on(cpu: u32) -> Result<Option<u32>, KernelError> {
         let Some(target) = only(cpu) else { return Ok(None) };
-        let mayfly = Self::start().map_err(|source| failed("starting a thread", source))?;
+        let mayfly = Self::start().map_err(|error| KernelError::NotTested {
+            cause: format!("starting a thread failed: {error}"),
+        })?;
         let home = sched_getaffinity(mayfly.task);
         let bound = sched_setaffinity(mayfly.task, &target).is_ok();
         let Self { task, thread, leash, landed } = mayfly;

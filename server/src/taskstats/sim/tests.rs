@@ -291,6 +291,27 @@ fn a_self_test_hears_every_cpu() {
     ));
 }
 
+/// The same tasks end after it, in the same way and on the same CPUs.
+#[test]
+fn a_self_test_does_not_change_what_the_workload_does() {
+    let course = |disturbed: bool| {
+        let kernel = kernel("cpus=3,rate=1000,threads=3");
+        let mut listener = listen_everywhere(&kernel);
+        if disturbed {
+            kernel.self_test(kernel.possible_cpus()).unwrap();
+            drain(&mut *listener);
+        }
+        kernel.world().advance(Duration::from_secs(1));
+        let mut exits = drain(&mut *listener).exits;
+        // In which order the queues are read is another matter.
+        exits.sort_by_key(|exit| exit.cpu);
+        let told = |exit: &Exit| (exit.cpu, exit.task.exit_status, exit.task.cpu.clone());
+        exits.iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(course(false).len(), 1000);
+    assert!(course(true) == course(false));
+}
+
 /// Turned on, delays are accounted of those that are born from then on.
 #[test]
 fn delay_accounting_reaches_those_who_are_born_later() {

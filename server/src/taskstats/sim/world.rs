@@ -59,6 +59,8 @@ struct Chances {
     workload: Chance,
     messages: Chance,
     requests: Chance,
+    /// Tasks that somebody starts beside the workload: callers, and self-tests.
+    guests: Chance,
 }
 
 /// What the kernel keeps for each CPU (`listener_array` and `taskstats_seqnum` of
@@ -99,6 +101,12 @@ impl World {
     /// Begins a machine at a time since 1970.
     pub(super) fn booted(spec: Spec, now: Duration) -> Self {
         let seeded = |n: u64| Chance::new(mix(spec.seed.wrapping_mul(4).wrapping_add(n)));
+        let chances = Chances {
+            workload: seeded(0),
+            messages: seeded(1),
+            requests: seeded(2),
+            guests: seeded(3),
+        };
         let mut world = Self {
             spec,
             now: OLDEST,
@@ -109,7 +117,7 @@ impl World {
             cpus: vec![Cpu::default(); spec.cpus as usize],
             ports: Vec::new(),
             report: Report::default(),
-            chances: Chances { workload: seeded(0), messages: seeded(1), requests: seeded(2) },
+            chances,
         };
         // The first process is init, which stays.
         world.tasks.spawn(Birth { program: 0, seed: spec.seed, born: Duration::ZERO }, None);
@@ -192,13 +200,13 @@ impl World {
     /// Starts a process that the workload leaves alone; returns its id, or `None` when all ids are
     /// taken.
     pub fn spawn(&mut self) -> Option<u32> {
-        let birth = self.birth();
+        let birth = birth(&mut self.chances.guests, self.now);
         self.tasks.spawn(birth, None)
     }
 
     /// Starts a thread in the group of a task; returns its id, or `None` when there is no such task.
     pub fn spawn_thread(&mut self, of: u32) -> Option<u32> {
-        let birth = self.birth();
+        let birth = birth(&mut self.chances.guests, self.now);
         self.tasks.spawn_thread(of, birth)
     }
 
@@ -334,11 +342,6 @@ impl World {
         Moment { now, booted_at, accounted_since }
     }
 
-    fn birth(&mut self) -> Birth {
-        let seed = self.chances.workload.next();
-        Birth { program: self.chances.workload.below(usize::MAX), seed, born: self.now }
-    }
-
     /// Ends a task of the workload somewhere, and starts others in its place.
     fn end_some_task(&mut self) {
         let chance = &mut self.chances.workload;
@@ -363,7 +366,7 @@ impl World {
         // Twice the mean, less one, is the most: each number from one on is as likely.
         let most_threads = 2 * self.spec.threads - 1;
         while self.tasks.count() <= self.spec.tasks as usize {
-            let mut birth = self.birth();
+            let mut birth = birth(&mut self.chances.workload, self.now);
             if aged {
                 let age = OLDEST / (1 + self.chances.workload.one_to(1000));
                 birth.born = self.now.saturating_sub(age);
@@ -412,4 +415,9 @@ impl World {
             true
         });
     }
+}
+
+fn birth(chance: &mut Chance, born: Duration) -> Birth {
+    let seed = chance.next();
+    Birth { program: chance.below(usize::MAX), seed, born }
 }

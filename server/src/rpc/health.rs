@@ -1,0 +1,114 @@
+//! The health service, and its end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, poll_fn};
+use taskstats_proto::SERVICE_NAME;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::Health as Contract;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_health::server::{HealthReporter, HealthService};
+
+/// The name under which health checks ask for the agent as a whole.
+const WHOLE_AGENT: &str = "";
+
+/// What health checks are told, and by whom it changes.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    reporter: HealthReporter,
+    ended: CancellationToken,
+}
+
+/// Answers health checks.
+#[derive(Debug)]
+pub struct HealthChecks {
+    service: HealthService,
+    ended: CancellationToken,
+}
+
+impl Health {
+    /// The service that tells it.
+    #[must_use]
+    pub fn checks(&self) -> HealthChecks {
+        let service = HealthService::from_health_reporter(self.reporter.clone());
+        HealthChecks { service, ended: self.ended.clone() }
+    }
+
+    /// The agent answers, whatever it can answer.
+    pub async fn begin(&self) {
+        self.reporter.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
+    }
+
+    /// Where the health of the service is reported.
+    #[must_use]
+    pub fn reporter(&self) -> HealthReporter {
+        self.reporter.clone()
+    }
+
+    /// Says from now on that nothing is served. The streams of those who watch the health end with it:
+    /// else they would last to the deadline of the drain.
+    pub async fn end(&self) {
+        for name in [WHOLE_AGENT, SERVICE_NAME] {
+            self.reporter.set_service_status(name, ServingStatus::NotServing).await;
+        }
+        self.ended.cancel();
+    }
+}
+
+#[tonic::async_trait]
+impl Contract for HealthChecks {
+    type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.service.check(request).await
+    }
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let mut changes = self.service.watch(request).await?.into_inner();
+        let mut ended = Box::pin(self.ended.clone().cancelled_owned());
+        // The last change comes before the end.
+        let stream = poll_fn(move |context| match changes.poll_next_unpin(context) {
+            Poll::Pending => Pin::as_mut(&mut ended).poll(context).map(|()| None),
+            change => change,
+        });
+        Ok(Response::new(stream.boxed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_health::pb::health_check_response::ServingStatus as Wire;
+
+    use super::*;
+
+    fn about(service: &str) -> Request<HealthCheckRequest> {
+        Request::new(HealthCheckRequest { service: service.to_owned() })
+    }
+
+    /// Who asks while the agent drains learns that it does not serve, and not that it is unknown.
+    #[tokio::test]
+    async fn an_agent_that_ends_does_not_serve() {
+        let health = Health::default();
+        health.begin().await;
+        let checks = health.checks();
+        let watched = checks.watch(about(WHOLE_AGENT)).await.unwrap().into_inner();
+        health.end().await;
+        for name in [WHOLE_AGENT, SERVICE_NAME] {
+            let answer = checks.check(about(name)).await.unwrap().into_inner();
+            assert_eq!(answer.status(), Wire::NotServing, "{name}");
+        }
+        let told: Vec<_> = watched.map(|change| change.unwrap().status()).collect().await;
+        assert_eq!(told, [Wire::NotServing]);
+    }
+}

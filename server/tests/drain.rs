@@ -1,0 +1,33 @@
+//! The end of an agent whose threads for slow calls are all taken.
+
+use std::sync::{Arc, Mutex, mpsc};
+
+use clap::Parser;
+use taskstatsd::agent::{self, Agent, Drained};
+use taskstatsd::config::{Args, Config};
+use tokio::task;
+
+/// More slow calls than there are threads for them.
+const SLOW_CALLS: usize = 64;
+
+/// The last cursors and the hand-over do not wait for callers.
+#[test]
+fn an_agent_ends_whatever_slow_calls_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = format!("unix://{}", folder.path().join("agent.sock").display());
+    let flags = ["taskstatsd", "--kernel", "sim", "--drain-timeout", "10s", "--listen", &listen];
+    let config = Config::try_from(Args::parse_from(flags)).unwrap();
+    let (end, waiting) = mpsc::channel::<()>();
+    let waiting = Arc::new(Mutex::new(waiting));
+    let drained = agent::runtime().unwrap().block_on(async {
+        let running = Agent::bind(config, Vec::new()).await.unwrap().serve().await.unwrap();
+        for _ in 0..SLOW_CALLS {
+            let waiting = Arc::clone(&waiting);
+            drop(task::spawn_blocking(move || waiting.lock().unwrap().recv()));
+        }
+        let drained = running.drain().await;
+        drop(end);
+        drained
+    });
+    assert_eq!(drained, Drained::Complete);
+}
