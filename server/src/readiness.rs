@@ -56,7 +56,7 @@ impl Readiness {
     /// Doubts when what the kernel said speaks against the agent's place, or its means, rather than
     /// against the question.
     pub fn learn(&self, error: &KernelError) {
-        if !matches!(error, KernelError::NoSuchTask(_)) {
+        if !matches!(error, KernelError::NoSuchTask(_) | KernelError::HiddenThreads(_)) {
             self.doubt();
         }
     }

@@ -56,3 +56,13 @@ pub const WITHOUT_PROC: Wrapper = &[
     "mount -t tmpfs none /proc && mount -t tmpfs none /sys && exec \"$@\"",
     "sh",
 ];
+
+/// In a mount namespace whose `/proc` shows to a user its own processes only.
+pub const WITH_HIDDEN_PROCESSES: Wrapper = &[
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t proc -o hidepid=2 none /proc && exec \"$@\"",
+    "sh",
+];

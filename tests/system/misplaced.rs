@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use taskstats_proto::v1::{GetNodeRequest, WatchExitsRequest};
+use taskstats_proto::v1::{GetNodeRequest, GetTgidRequest, WatchExitsRequest};
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::binaries;
 use taskstats_tests::client::{connect, service};
@@ -11,13 +11,13 @@ use taskstats_tests::load::Load;
 use taskstats_tests::peer::{Peer, Said};
 use taskstats_tests::place::{
     CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID, CHILD_PID_AND_PROC, CHILD_USER, NOBODY,
-    WITHOUT_NET_ADMIN, WITHOUT_PROC, Wrapper,
+    WITH_HIDDEN_PROCESSES, WITHOUT_NET_ADMIN, WITHOUT_PROC, Wrapper,
 };
 use taskstats_tests::watch::Watch;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::support::{get_pid, refusal_in, refused};
+use crate::support::{NO_SUCH_TASK, get_pid, refusal_in, refused};
 
 /// A place, and what is wrong with it.
 struct Place {
@@ -175,6 +175,23 @@ async fn the_doctor_needs_no_procfs() -> Result<()> {
     assert!(said.stdout.contains("✓ CAP_NET_ADMIN"), "{said:?}");
     assert!(said.stdout.contains("✓ receive buffers"), "{said:?}");
     assert!(!said.stderr.contains("panicked"), "{said:?}");
+    Ok(())
+}
+
+/// A group that lives is not said to be gone because its threads are not shown.
+#[tokio::test]
+async fn hidden_threads_are_told_from_a_group_that_is_gone() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Launch::new()?.listen_privately().wrapped(WITH_HIDDEN_PROCESSES).start().await?;
+    let mut client = service(&agent.url()).await?;
+    client.get_tgid(GetTgidRequest { tgid: 1, include_threads: false }).await?;
+    let hidden = GetTgidRequest { tgid: 1, include_threads: true };
+    let refusal = refused(client.get_tgid(hidden).await)?;
+    assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
+    assert_eq!(refusal.reason.as_deref(), Some("HIDDEN_THREADS"), "{refusal:?}");
+    assert!(refusal.message.contains("hidepid"), "{refusal:?}");
+    let gone = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true };
+    assert_eq!(refused(client.get_tgid(gone).await)?.code, Code::NotFound);
     Ok(())
 }
 

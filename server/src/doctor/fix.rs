@@ -116,6 +116,7 @@ impl Fix {
                 _ if source.kind() == std::io::ErrorKind::NotFound => Self::FILES,
                 _ => Self::SECOND_LOOK,
             },
+            KernelError::HiddenThreads(_) => Self::FILES,
             KernelError::NoSuchTask(_)
             | KernelError::NotTested { .. }
             | KernelError::BadReply { .. } => Self::SECOND_LOOK,

@@ -67,7 +67,13 @@ fn leaders(
 
 /// The accounts of a group's threads. Those that end meanwhile are left out.
 fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, KernelError> {
-    let ids: Vec<TaskId> = kernel.threads(tgid)?.into_iter().map(TaskId::Pid).collect();
+    let shown = kernel.threads(tgid);
+    if matches!(shown, Err(KernelError::NoSuchTask(_))) {
+        // It may have ended meanwhile, which the kernel says, or procfs may hide it (`hidepid`).
+        kernel.query(TaskId::Tgid(tgid))?;
+        return Err(KernelError::HiddenThreads(tgid));
+    }
+    let ids: Vec<TaskId> = shown?.into_iter().map(TaskId::Pid).collect();
     let accounts = kernel.query_many(&ids)?;
     let gone = |account: &Account| matches!(account, Err(KernelError::NoSuchTask(_)));
     accounts.into_iter().filter(|account| !gone(account)).collect()

@@ -167,6 +167,7 @@ fn kernel_status(error: &KernelError, message: String) -> Status {
         KernelError::WrongNamespace { .. } => precondition("WRONG_NAMESPACE"),
         KernelError::KnownBadKernel { .. } => precondition("KNOWN_BAD_KERNEL"),
         KernelError::NoExitsArrive { .. } => precondition("NO_EXITS_ARRIVE"),
+        KernelError::HiddenThreads(_) => precondition("HIDDEN_THREADS"),
         KernelError::NotTested { .. }
         | KernelError::System { .. }
         | KernelError::BadReply { .. } => FAILURES.report(&message, Instant::now()),
@@ -228,7 +229,7 @@ mod tests {
         let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 23] = [
+        let table: [(RpcError, Code, &str); 24] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -251,6 +252,7 @@ mod tests {
                 Code::FailedPrecondition,
                 "NO_EXITS_ARRIVE",
             ),
+            (KernelError::HiddenThreads(7).into(), Code::FailedPrecondition, "HIDDEN_THREADS"),
             (
                 RpcError::Unwatchable(Arc::new(KernelError::NoFamily)),
                 Code::FailedPrecondition,

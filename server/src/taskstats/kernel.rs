@@ -66,6 +66,9 @@ pub enum KernelError {
         /// The namespace that is not the initial one.
         namespace: Namespace,
     },
+    /// A group lives, and procfs does not show its threads to the agent.
+    #[error("the kernel knows tgid {0}, but /proc does not show its threads to the agent; {fix}", fix = self.fix())]
+    HiddenThreads(u32),
     /// A system call failed in another way.
     #[error("{operation} failed: {source}")]
     System {
@@ -107,6 +110,10 @@ impl KernelError {
                 "let the agent start a thread (systemd: TasksMax, Kubernetes: podPidsLimit) and run \
                  on a CPU"
             }
+            Self::HiddenThreads(_) => {
+                "mount /proc without hidepid (systemd: no ProtectProc), or with gid= of the agent's \
+                 group"
+            }
             Self::System { source, .. } => match source.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE) => {
                     "raise the limit of open files (systemd: LimitNOFILE, shell: ulimit -n)"
@@ -127,6 +134,7 @@ impl KernelError {
             | Self::KnownBadKernel { .. }
             | Self::NoExitsArrive { .. } => true,
             Self::NoSuchTask(_)
+            | Self::HiddenThreads(_)
             | Self::NotTested { .. }
             | Self::System { .. }
             | Self::BadReply { .. } => false,
