@@ -97,6 +97,7 @@ Since it started
   delivered           200
   lost in the kernel  3
   too frequent calls  3
+  denied calls        5
   unexplained gaps    4
   watchers now        2
   watched CPUs now    0-1
