@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -38,6 +38,18 @@ pub struct Launch {
 pub struct Agent {
     child: Child,
     launch: Launch,
+}
+
+impl Drop for Agent {
+    /// Ends what another command started, too: the kernel forgets whose end an agent is to follow
+    /// (`unshare --kill-child`) when it becomes another user.
+    fn drop(&mut self) {
+        let leader = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(leader) = leader {
+            // All of the group may have ended by now.
+            let _gone = killpg(Pid::from_raw(leader), Signal::SIGKILL);
+        }
+    }
 }
 
 /// How an agent ended that never served.
@@ -143,6 +155,7 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(self.stderr_path())?)
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .context("start the agent")
