@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use taskstats_tests::churn::{end_all, start_churn};
 use taskstats_tests::client::connect;
 use taskstats_tests::deadline::within;
 use taskstats_tests::follow::{Follower, Left};
@@ -15,7 +16,7 @@ use tokio::time::sleep;
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use crate::support::{counters, end_all, mark, start_churn};
+use crate::support::{counters, mark};
 
 /// Collectors.
 const HERD: usize = 500;

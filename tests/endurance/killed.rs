@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use taskstats_tests::chance::Chance;
+use taskstats_tests::churn::{end_all, start_churn};
 use taskstats_tests::cpus;
 use taskstats_tests::kernel::Witness;
 use taskstats_tests::load::Load;
@@ -11,7 +12,7 @@ use taskstats_tests::manager::Manager;
 use tokio::time::sleep;
 
 use crate::collector::{AllSent, Collector, note};
-use crate::support::{duration, end_all, mark, start_churn};
+use crate::support::{duration, mark};
 
 /// Collectors at once.
 const COLLECTORS: usize = 3;

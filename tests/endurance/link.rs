@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries;
+use taskstats_tests::churn::{end_all, start_churn};
 use taskstats_tests::deadline::within;
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::Peer;
 use taskstats_tests::process;
 use tokio::time::sleep;
 
-use crate::support::{counters, end_all, start_churn};
+use crate::support::counters;
 
 /// Addresses that are nobody's (RFC 5737).
 const OWN_ADDRESS: &str = "192.0.2.241/30";

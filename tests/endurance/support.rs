@@ -3,7 +3,7 @@
 use std::env;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use taskstats_proto::v1::{Counters, GetNodeRequest};
 use taskstats_tests::client::service;
 use taskstats_tests::cpus;
@@ -21,24 +21,6 @@ pub(crate) fn duration() -> Result<Duration> {
         Err(_) => DEFAULT_SECONDS,
     };
     Ok(Duration::from_secs(seconds))
-}
-
-/// Begins to end threads on every CPU at once, so many on each.
-pub(crate) fn start_churn(each: usize) -> Result<Vec<Workload>> {
-    let each = each.to_string();
-    let start = |cpu: &u32| Workload::start(&["--cpu", &cpu.to_string(), "churn-threads", &each]);
-    cpus::online()?.iter().map(start).collect()
-}
-
-/// Waits for workloads, and returns their ids.
-pub(crate) async fn end_all(workloads: Vec<Workload>) -> Result<Vec<u32>> {
-    let mut pids = Vec::new();
-    for workload in workloads {
-        let ended = workload.end().await?;
-        ensure!(ended.status.success(), "{ended:?}");
-        pids.push(ended.pid);
-    }
-    Ok(pids)
 }
 
 /// Ends a process on each CPU; returns them.

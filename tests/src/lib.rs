@@ -10,6 +10,7 @@ pub mod caller;
 pub mod certificates;
 pub mod cgroup;
 pub mod chance;
+pub mod churn;
 pub mod client;
 pub mod cpus;
 pub mod deadline;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::{Counters, GetNodeRequest, GetNodeResponse};
+use taskstats_tests::churn;
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::cpus;
 use taskstats_tests::follow::{Follower, Left};
@@ -37,7 +38,7 @@ pub(crate) async fn resume(url: &str, left: Vec<Left>) -> Result<Vec<Follower>> 
 /// Makes threads exit on every CPU at once, so many in all, and a process on each CPU with them;
 /// returns the processes.
 pub(crate) async fn churn(threads: usize) -> Result<Vec<u32>> {
-    end_all(start_churn(threads)?).await
+    churn::end_all(start_churn(threads)?).await
 }
 
 /// Makes so many exits, in steps that the witness follows, so that it is not overtaken itself
@@ -52,21 +53,9 @@ pub(crate) async fn churn_watched(witness: &mut Follower, threads: usize) -> Res
     Ok(())
 }
 
+/// Begins to make threads exit on every CPU at once, so many in all.
 pub(crate) fn start_churn(threads: usize) -> Result<Vec<Workload>> {
-    let cpus = cpus::online()?;
-    let each = (threads / cpus.len()).to_string();
-    let start = |cpu: &u32| Workload::start(&["--cpu", &cpu.to_string(), "churn-threads", &each]);
-    cpus.iter().map(start).collect()
-}
-
-pub(crate) async fn end_all(workloads: Vec<Workload>) -> Result<Vec<u32>> {
-    let mut pids = Vec::new();
-    for workload in workloads {
-        let ended = workload.end().await?;
-        ensure!(ended.status.success(), "{ended:?}");
-        pids.push(ended.pid);
-    }
-    Ok(pids)
+    churn::start_churn(threads / cpus::online()?.len())
 }
 
 /// Ends a thread and its process on each CPU; returns the processes.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use taskstats_tests::agent::Agent;
+use taskstats_tests::churn;
 use taskstats_tests::client::connect;
 use taskstats_tests::follow::Follower;
 use taskstats_tests::journal::Journal;
@@ -86,7 +87,7 @@ async fn a_killed_watcher_goes_on_where_it_was() -> Result<()> {
         peer.kill().await?;
         peer = scribe.start().await?;
     }
-    let churns = crowd::end_all(workloads).await?;
+    let churns = churn::end_all(workloads).await?;
     let trail = scribe.finish(peer).await?;
     assert_eq!(trail.gaps(), []);
     trail.ensure_complete()?;
