@@ -1,3 +1,6 @@
+use std::sync::Barrier;
+use std::thread;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -66,20 +69,22 @@ fn those_who_are_turned_away_are_bounded_and_hold_no_connection() {
 /// are never more than allowed.
 #[test]
 fn slots_that_come_back_on_other_threads_are_counted() {
-    let calls = 8;
+    let (threads, calls) = (4, 8);
     let callers = callers(Limits { calls, connections: 64, ..LIMITS });
-    std::thread::scope(|threads| {
-        for number in 0..4 {
-            let callers = &callers;
-            threads.spawn(move || {
-                let caller = callers.connect(uid(number)).unwrap();
-                for _ in 0..10_000 {
-                    let slots: Vec<_> =
-                        std::iter::from_fn(|| caller.take(Resource::Call).ok()).collect();
-                    assert!(callers.held(Resource::Call) <= calls);
-                    assert!(slots.len() <= calls / 2);
-                }
-            });
+    let begin = Barrier::new(threads);
+    let take_and_give_back = |number| {
+        let caller = callers.connect(uid(number)).unwrap();
+        begin.wait();
+        for _ in 0..20_000 {
+            let taken = std::iter::from_fn(|| caller.take(Resource::Call).ok());
+            assert!(taken.collect::<Vec<_>>().len() <= calls / 2);
+            assert!(callers.held(Resource::Call) <= calls);
+        }
+    };
+    thread::scope(|scope| {
+        for number in 0..u32::try_from(threads).unwrap() {
+            let take_and_give_back = &take_and_give_back;
+            scope.spawn(move || take_and_give_back(number));
         }
     });
     assert_eq!(callers.held(Resource::Call), 0);
