@@ -89,31 +89,31 @@ impl Callers {
     ///
     /// # Errors
     /// When there are enough, which is counted.
-    pub fn connect(self: &Arc<Self>, principal: Arc<Principal>) -> Result<Arc<Caller>, Full> {
-        let seated = self.seat(Arc::clone(&principal), Resource::Connection);
-        seated.inspect_err(|full| self.refused.add(Limit::Connections, &principal, full))
+    pub fn connect(self: &Arc<Self>, principal: &Arc<Principal>) -> Result<Arc<Caller>, Full> {
+        let seated = self.seat(principal, Resource::Connection);
+        seated.inspect_err(|full| self.refused.add(Limit::Connections, principal, full))
     }
 
     /// Takes in a connection to tell that there are enough; `None` where too many are told so already,
     /// which is not counted once more.
     #[must_use]
-    pub fn turn_away(self: &Arc<Self>, principal: Arc<Principal>) -> Option<Arc<Caller>> {
+    pub fn turn_away(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
         self.seat(principal, Resource::TurnedAway).ok()
     }
 
     fn seat(
         self: &Arc<Self>,
-        principal: Arc<Principal>,
+        principal: &Arc<Principal>,
         place: Resource,
     ) -> Result<Arc<Caller>, Full> {
-        let share = self.share(&principal);
+        let share = self.share(principal);
         self.account(&share).take(place, &self.limits)?;
-        let roles = self.policy.roles(&principal);
+        let roles = self.policy.roles(principal);
         let redaction = Some(self.redaction).filter(|redaction| !redaction.is_empty());
         let redaction = redaction.filter(|_| !roles.has(Role::Details));
         Ok(Arc::new(Caller {
             callers: Arc::clone(self),
-            principal,
+            principal: Arc::clone(principal),
             roles,
             redaction,
             share,

@@ -101,7 +101,7 @@ impl Server {
         connections: &mut JoinSet<()>,
     ) {
         let principal = connection.connect_info();
-        let full = match self.callers.connect(Arc::clone(&principal)) {
+        let full = match self.callers.connect(&principal) {
             Ok(caller) => {
                 let (served, gate) = self.serve(caller, http, stop);
                 connections.spawn(served.run(connection, gate));
@@ -111,7 +111,7 @@ impl Server {
         };
         // One too many is told so at once: if it waited for its turn, the agent would seem to hang, and
         // callers know how to come back later. Those for whom even this is too much are just closed.
-        if let Some(caller) = self.callers.turn_away(principal) {
+        if let Some(caller) = self.callers.turn_away(&principal) {
             let (told, gate) = self.turn_away(caller, full, http, stop);
             connections.spawn(told.run(connection, gate));
         }

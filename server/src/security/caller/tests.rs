@@ -30,15 +30,15 @@ fn at(address: &str) -> Principal {
 #[test]
 fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_is() {
     let callers = callers(LIMITS);
-    let first = callers.connect(uid(1)).unwrap();
-    let second = callers.connect(uid(1)).unwrap();
-    let third = callers.connect(uid(1)).unwrap_err();
+    let first = callers.connect(&uid(1)).unwrap();
+    let second = callers.connect(&uid(1)).unwrap();
+    let third = callers.connect(&uid(1)).unwrap_err();
     assert_eq!((third.limit, third.own, third.free), (4, 2, 2));
-    let others = [uid(2), uid(3)].map(|principal| callers.connect(principal).unwrap());
-    assert_eq!(callers.connect(uid(4)).unwrap_err().free, 0);
+    let others = [uid(2), uid(3)].map(|principal| callers.connect(&principal).unwrap());
+    assert_eq!(callers.connect(&uid(4)).unwrap_err().free, 0);
     assert_eq!(callers.refused().count(Limit::Connections), 2);
     drop(others);
-    callers.connect(uid(4)).unwrap();
+    callers.connect(&uid(4)).unwrap();
     // The share is the principal's, whichever connection it comes by.
     let stream = first.take(Resource::Watcher).unwrap();
     assert_eq!(second.take(Resource::Watcher).unwrap_err().own, 1);
@@ -55,7 +55,7 @@ fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_is() {
 fn those_who_are_turned_away_are_bounded_and_hold_no_connection() {
     let callers = callers(LIMITS);
     let turned_away =
-        |number| -> Vec<_> { std::iter::from_fn(|| callers.turn_away(uid(number))).collect() };
+        |number| -> Vec<_> { std::iter::from_fn(|| callers.turn_away(&uid(number))).collect() };
     let first = turned_away(1);
     assert_eq!(first.len(), TURNED_AWAY / 2);
     let crowd: Vec<_> = (2..1000).map(turned_away).collect();
@@ -74,7 +74,7 @@ fn slots_that_come_back_on_other_threads_are_counted() {
     let callers = callers(Limits { calls, connections: 64, ..LIMITS });
     let (begin, held) = (Barrier::new(threads), AtomicUsize::new(0));
     let take_and_give_back = |number| {
-        let caller = callers.connect(uid(number)).unwrap();
+        let caller = callers.connect(&uid(number)).unwrap();
         begin.wait();
         for _ in 0..20_000 {
             let taken: Vec<_> = std::iter::from_fn(|| caller.take(Resource::Call).ok()).collect();
@@ -118,7 +118,7 @@ proptest! {
     ) {
         let limits = Limits { watchers, share_percent, connections: 1000, ..LIMITS };
         let callers = callers(limits);
-        let connect = |number| callers.connect(uid(number)).unwrap();
+        let connect = |number| callers.connect(&uid(number)).unwrap();
         let greedy: Vec<_> = (1..100).map(connect).collect();
         let mut held: Vec<Vec<Slot>> = greedy.iter().map(|_| Vec::new()).collect();
         for Wish { who, take } in wishes {
@@ -138,22 +138,22 @@ proptest! {
 #[test]
 fn connecting_again_does_not_make_a_caller_a_new_one() {
     let callers = callers(LIMITS);
-    callers.connect(uid(1)).unwrap().take_call().unwrap();
-    callers.connect(uid(1)).unwrap().take_call().unwrap_err();
-    callers.connect(uid(2)).unwrap().take_call().unwrap();
+    callers.connect(&uid(1)).unwrap().take_call().unwrap();
+    callers.connect(&uid(1)).unwrap().take_call().unwrap_err();
+    callers.connect(&uid(2)).unwrap().take_call().unwrap();
 }
 
 #[test]
 fn those_who_are_gone_are_forgotten_before_there_are_too_many() {
     let callers = callers(Limits { call_rate: 0, ..LIMITS });
-    let kept = callers.connect(uid(0)).unwrap();
+    let kept = callers.connect(&uid(0)).unwrap();
     let held = kept.take(Resource::Watcher).unwrap();
     for number in 1..10_000 {
-        callers.connect(uid(number)).unwrap();
+        callers.connect(&uid(number)).unwrap();
     }
     let known = callers.shares.lock().unwrap().len();
     assert!(known <= REMEMBERED + LIMITS.connections, "{known}");
-    assert!(callers.connect(uid(0)).unwrap().take(Resource::Watcher).is_err());
+    assert!(callers.connect(&uid(0)).unwrap().take(Resource::Watcher).is_err());
     drop(held);
 }
 
@@ -162,7 +162,7 @@ fn those_who_are_gone_are_forgotten_before_there_are_too_many() {
 fn the_number_of_those_remembered_is_bounded_while_all_are_busy() {
     let callers = callers(LIMITS);
     for number in 1..5000 {
-        callers.connect(uid(number)).unwrap().take_call().unwrap();
+        callers.connect(&uid(number)).unwrap().take_call().unwrap();
     }
     let known = callers.shares.lock().unwrap().len();
     assert!(known <= REMEMBERED + LIMITS.connections, "{known}");
@@ -201,7 +201,7 @@ fn details_are_stripped_for_those_who_may_not_see_them() {
     {
         let callers = Arc::new(Callers::new(Policy::new(rules.to_vec()), redaction, LIMITS));
         for (number, stripped) in uids {
-            let caller = callers.connect(uid(number)).unwrap();
+            let caller = callers.connect(&uid(number)).unwrap();
             assert_eq!(caller.redaction().is_some(), stripped, "uid {number}");
         }
     }
