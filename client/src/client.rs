@@ -154,7 +154,8 @@ impl Client {
     /// Returns the account of a live process (thread group) and, if asked, of its threads.
     ///
     /// # Errors
-    /// Those of [`Client::pid`].
+    /// Those of [`Client::pid`]; [`Error::FailedPrecondition`] with reason `TOO_MANY_THREADS` when
+    /// the threads do not fit into an answer.
     pub async fn tgid(&self, tgid: u32, threads: Threads) -> Result<Process, Error> {
         let include_threads = threads == Threads::Include;
         let request = self.request(GetTgidRequest { tgid, include_threads });
