@@ -54,7 +54,7 @@ async fn listeners_take_turns() {
     let names = ["a", "b", "c"];
     let listeners = names.map(|name| place.listen(name)).into();
     let mut incoming = Incoming::new(listeners, None);
-    names.map(|name| place.crowd(name, WAITING));
+    names.iter().for_each(|name| place.crowd(name, WAITING));
     assert_eq!(turns(&mut incoming, 3 * WAITING).await, "abcabcabc");
 }
 
