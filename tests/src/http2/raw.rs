@@ -88,11 +88,26 @@ impl Raw {
     /// Nobody listens there.
     pub async fn greeted_with(url: &str, settings: &[u8]) -> Result<Self> {
         let mut raw = Self::connect(url).await?;
+        raw.greet(settings).await?;
+        Ok(raw)
+    }
+
+    /// Connects from an address of this machine, and says what every client says first.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Raw::connect_from`].
+    pub async fn greeted_from(url: &str, source: Ipv4Addr) -> Result<Self> {
+        let mut raw = Self::connect_from(url, source).await?;
+        raw.greet(&[]).await?;
+        Ok(raw)
+    }
+
+    async fn greet(&mut self, settings: &[u8]) -> io::Result<()> {
         let mut bytes = BytesMut::from(PREFACE);
         Frame::new(Kind::Settings, 0, settings).put(&mut bytes);
         Frame::new(Kind::Settings, 0, &[]).with(Flags::END_STREAM).put(&mut bytes);
-        raw.write(&bytes).await?;
-        Ok(raw)
+        self.write(&bytes).await
     }
 
     /// Writes.
