@@ -199,8 +199,9 @@ impl Agent {
             enable_delay_accounting(&*kernel);
         }
         let room = room_for_callers(&config, &*kernel, stored.len());
-        let Plan { connections, handshakes } = room.map_err(StartError::Descriptors)?;
-        config.limits.connections = connections;
+        let Plan { connections, turned_away, handshakes } =
+            room.map_err(StartError::Descriptors)?;
+        (config.limits.connections, config.limits.turned_away) = (connections, turned_away);
         Ok(Self {
             listeners,
             certificates,

@@ -22,9 +22,11 @@ const PER_LISTENER: usize = 2;
 /// of each of the four slow calls (12), certificates on the way (3), the hand-over's file (2), a connection
 /// and a handshake that were taken to be refused (2); and some for what nobody thought of.
 const LATER: usize = 32;
-/// The part of what is left that handshakes may have of it, if there is too little: one of so many.
-/// They last for milliseconds, connections for days.
-const HANDSHAKE_PART: usize = 4;
+/// The part of what is left for those who do not stay, if there is too little: one of so many. Handshakes
+/// last for milliseconds, connections for days.
+const PASSING_PART: usize = 4;
+/// The part of that for connections that are told that there are too many: one of so many.
+const TURNED_AWAY_PART: usize = 4;
 /// With fewer, the agent could not even be asked what is wrong with it.
 const LEAST_CONNECTIONS: usize = 4;
 
@@ -37,6 +39,8 @@ pub struct Needs {
     pub cpus: usize,
     /// Connections at once.
     pub connections: usize,
+    /// Those beyond, at once, which are told so.
+    pub turned_away: usize,
     /// TLS handshakes at once; none without TLS.
     pub handshakes: usize,
 }
@@ -46,6 +50,8 @@ pub struct Needs {
 pub struct Plan {
     /// Connections.
     pub connections: usize,
+    /// Those beyond, which are told so. Others are closed at once.
+    pub turned_away: usize,
     /// TLS handshakes.
     pub handshakes: usize,
 }
@@ -72,7 +78,8 @@ impl Needs {
     /// All of them together.
     #[must_use]
     pub fn all(&self) -> usize {
-        self.own().saturating_add(self.connections).saturating_add(self.handshakes)
+        let callers = [self.connections, self.turned_away, self.handshakes];
+        callers.into_iter().fold(self.own(), usize::saturating_add)
     }
 
     /// Sees what `limit` descriptors suffice for.
@@ -80,15 +87,17 @@ impl Needs {
     /// # Errors
     /// They do not suffice for all.
     pub fn within(self, limit: usize) -> Result<Plan, Shortage> {
-        let Self { connections, handshakes, .. } = self;
+        let Self { connections, turned_away, handshakes, .. } = self;
         if self.all() <= limit {
-            return Ok(Plan { connections, handshakes });
+            return Ok(Plan { connections, turned_away, handshakes });
         }
         let room = limit.saturating_sub(self.own());
-        let part = room.saturating_sub(connections).max(room / HANDSHAKE_PART);
-        let handshakes = handshakes.min(part.max(1));
-        let left = room.saturating_sub(handshakes).max(LEAST_CONNECTIONS);
-        let plan = Plan { connections: connections.min(left), handshakes };
+        let passing = room.saturating_sub(connections).max(room / PASSING_PART);
+        let told = turned_away.min(passing / TURNED_AWAY_PART);
+        let handshakes = handshakes.min((passing - told).max(1));
+        let turned_away = turned_away.min(told.max(passing.saturating_sub(handshakes)));
+        let left = room.saturating_sub(handshakes + turned_away).max(LEAST_CONNECTIONS);
+        let plan = Plan { connections: connections.min(left), turned_away, handshakes };
         Err(Shortage { needs: self, limit, plan })
     }
 
@@ -101,10 +110,11 @@ impl Needs {
 impl fmt::Display for Shortage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { needs, limit, plan } = self;
-        let Needs { connections, handshakes, cpus, .. } = needs;
+        let Needs { connections, turned_away, handshakes, cpus, .. } = needs;
         let all = needs.all();
         write!(formatter, "{limit} files may be open, and up to {all} are needed: ")?;
         write!(formatter, "{connections} for connections (--max-connections)")?;
+        write!(formatter, ", {turned_away} for those beyond")?;
         if *handshakes > 0 {
             write!(formatter, ", {handshakes} for TLS handshakes")?;
         }
@@ -170,14 +180,28 @@ mod tests {
 
     use super::*;
 
-    const NEEDS: Needs = Needs { open: 18, cpus: 50, connections: 1000, handshakes: 200 };
+    const NEEDS: Needs =
+        Needs { open: 18, cpus: 50, connections: 1000, turned_away: 0, handshakes: 200 };
 
     fn plan(needs: Needs, limit: usize) -> Plan {
         needs.within(limit).unwrap_or_else(|shortage| shortage.plan)
     }
 
     fn of(connections: usize, handshakes: usize) -> Plan {
-        Plan { connections, handshakes }
+        Plan { connections, turned_away: 0, handshakes }
+    }
+
+    #[test]
+    fn some_are_told_that_there_are_too_many() {
+        let needs = Needs { turned_away: 64, ..NEEDS };
+        assert_eq!(needs.all(), 1364);
+        let plan_of = |limit| {
+            let Plan { connections, turned_away, handshakes } = plan(needs, limit);
+            (connections, turned_away, handshakes)
+        };
+        assert_eq!(plan_of(1364), (1000, 64, 200));
+        assert_eq!(plan_of(500), (300, 25, 75));
+        assert_eq!(plan_of(110), (9, 0, 1));
     }
 
     #[test]
@@ -237,17 +261,19 @@ mod tests {
             open in 0_usize..200,
             cpus in 0_usize..9000,
             connections in 1_usize..1 << 20,
+            turned_away in 0_usize..100,
             handshakes in 0_usize..300,
             limit in 0_usize..1 << 21,
         ) {
-            let needs = Needs { open, cpus, connections, handshakes };
+            let needs = Needs { open, cpus, connections, turned_away, handshakes };
             let plan = plan(needs, limit);
             prop_assert!((1..=connections).contains(&plan.connections));
             prop_assert!(plan.handshakes <= handshakes && (plan.handshakes > 0 || handshakes == 0));
-            let promised = needs.own() + plan.connections + plan.handshakes;
+            let promised = needs.own() + plan.connections + plan.turned_away + plan.handshakes;
             prop_assert!(promised <= limit.max(needs.own() + LEAST_CONNECTIONS + 1));
             // And nothing lies idle that somebody wanted.
-            prop_assert!(plan == of(connections, handshakes) || promised >= limit);
+            let all = Plan { connections, turned_away, handshakes };
+            prop_assert!(plan == all || promised >= limit);
         }
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn room_for_callers(
         open: descriptors::count_open()?,
         cpus: cpus.saturating_sub(stored),
         connections: config.limits.connections,
+        turned_away: config.limits.turned_away,
         handshakes: if config.tls.is_some() { HANDSHAKES } else { 0 },
     };
     Ok(needs.within(descriptors::limit()?).unwrap_or_else(|shortage| {

@@ -5,6 +5,7 @@ use std::io;
 use crate::descriptors::{self, Needs};
 use crate::doctor::{Finding, Fix, Patient};
 use crate::listen::HANDSHAKES;
+use crate::security::TURNED_AWAY;
 use crate::taskstats::Kernel;
 
 const NAME: &str = "descriptors";
@@ -27,6 +28,7 @@ fn needs(patient: &Patient, cpus: usize) -> io::Result<Needs> {
         open: Needs::at_start(args.listen.len())?,
         cpus,
         connections: args.limits.max_connections,
+        turned_away: TURNED_AWAY,
         handshakes: if args.tls.tls_cert.is_some() { HANDSHAKES } else { 0 },
     })
 }
@@ -48,7 +50,8 @@ mod tests {
 
     #[test]
     fn too_few_are_a_warning_with_what_to_do() {
-        let needs = Needs { open: 20, cpus: 8, connections: 1024, handshakes: HANDSHAKES };
+        let (connections, turned_away, handshakes) = (1024, TURNED_AWAY, HANDSHAKES);
+        let needs = Needs { open: 20, cpus: 8, connections, turned_away, handshakes };
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");
         let short = judge(needs, needs.all() - 1);
