@@ -19,11 +19,10 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
 use self::begin::Begun;
-use self::room::room_for_callers;
+use self::room::make_room;
 use self::switch::enable_delay_accounting;
 use self::watchdog::{Guard, Watchdog, misplaced};
 use crate::config::{Config, ConfigError, KernelChoice};
-use crate::descriptors::Plan;
 use crate::exits::{self, Exits, WatchError};
 use crate::handover::{Handover, StoredSocket};
 use crate::inherit::Inherited;
@@ -198,10 +197,8 @@ impl Agent {
         if config.enable_delay_accounting {
             enable_delay_accounting(&*kernel);
         }
-        let room = room_for_callers(&config, &*kernel, stored.len());
-        let Plan { connections, turned_away, handshakes } =
-            room.map_err(StartError::Descriptors)?;
-        (config.limits.connections, config.limits.turned_away) = (connections, turned_away);
+        let handshakes = make_room(&mut config, &*kernel, stored.len());
+        let handshakes = handshakes.map_err(StartError::Descriptors)?;
         Ok(Self {
             listeners,
             certificates,
