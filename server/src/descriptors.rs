@@ -201,7 +201,7 @@ mod tests {
         };
         assert_eq!(plan_of(1364), (1000, 64, 200));
         assert_eq!(plan_of(500), (300, 25, 75));
-        assert_eq!(plan_of(110), (9, 0, 1));
+        assert_eq!(plan_of(110), (8, 0, 2));
     }
 
     #[test]
