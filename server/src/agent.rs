@@ -1,6 +1,7 @@
 //! From a configuration to a running agent, and to its end.
 
 mod begin;
+mod ceiling;
 mod confine;
 mod switch;
 mod watchdog;
@@ -9,7 +10,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use taskstats_proto::FILE_DESCRIPTOR_SET;
 use taskstats_proto::server::TaskstatsServiceServer;
 use tokio::task::JoinHandle;
@@ -18,6 +18,8 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
 use self::begin::Begun;
+pub use self::ceiling::Ceiling;
+use self::ceiling::MemoryLimit;
 use self::switch::enable_delay_accounting;
 use self::watchdog::{Guard, Watchdog, misplaced};
 use crate::config::{Config, ConfigError, KernelChoice};
@@ -58,6 +60,8 @@ pub struct Agent {
     /// Sockets that an earlier run left.
     stored: Vec<StoredSocket>,
     always_watch: Option<Cpumask>,
+    /// What the control group may hold, which cannot be read later.
+    memory_limit: Option<MemoryLimit>,
     config: Config,
 }
 
@@ -190,7 +194,17 @@ impl Agent {
         if config.enable_delay_accounting {
             enable_delay_accounting(&*kernel);
         }
-        Ok(Self { listeners, certificates, kernel, node, handover, stored, always_watch, config })
+        Ok(Self {
+            listeners,
+            certificates,
+            kernel,
+            node,
+            handover,
+            stored,
+            always_watch,
+            memory_limit: MemoryLimit::read(),
+            config,
+        })
     }
 
     /// Takes up what an earlier run left, and serves until [`Running::drain`].
@@ -256,14 +270,7 @@ impl Agent {
                 Err(error) => tracing::warn!(%error, "listening, but where is not known"),
             }
         }
-        let cpus = self.kernel.possible_cpus().len();
-        let receive_buffer = self.config.reader.receive_buffer;
-        tracing::info!(
-            history = %ByteSize::b(self.config.history_bytes as u64),
-            receive_buffer = %ByteSize::b(receive_buffer as u64),
-            all_receive_buffers = %ByteSize::b((cpus * receive_buffer * 2) as u64),
-            "memory is bounded: the history in the agent, and while watched, up to twice the receive buffer of each CPU in the kernel"
-        );
+        self.log_memory();
     }
 }
 

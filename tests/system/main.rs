@@ -5,6 +5,7 @@
 mod attacks;
 mod broken_peers;
 mod capture;
+mod ceiling;
 mod command;
 mod conformance;
 mod cpus;

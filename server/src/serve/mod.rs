@@ -33,6 +33,10 @@ const MAX_ERROR_RESETS: usize = 1024;
 /// list takes (CVE-2024-27316).
 const HEADER_LENIENCY: u32 = 2;
 
+/// What a connection may send before it is read: requests are far smaller, and hyper's own megabyte would
+/// be kept for each connection whose requests nobody reads.
+pub const RECEIVE_WINDOW: u32 = 128 << 10;
+
 /// What one connection may do.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -117,6 +121,8 @@ impl Server {
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .initial_connection_window_size(RECEIVE_WINDOW)
+            .initial_stream_window_size(RECEIVE_WINDOW)
             .max_concurrent_streams(self.limits.streams)
             .max_header_list_size(headers.saturating_mul(HEADER_LENIENCY))
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
