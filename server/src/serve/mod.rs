@@ -33,9 +33,9 @@ const MAX_ERROR_RESETS: usize = 1024;
 /// list takes (CVE-2024-27316).
 const HEADER_LENIENCY: u32 = 2;
 
-/// What a connection may send before it is read: requests are far smaller, and hyper's own megabyte would
-/// be kept for each connection whose requests nobody reads.
-pub const RECEIVE_WINDOW: u32 = 128 << 10;
+/// What a connection may send before it is read: some of the longest requests by default. hyper's own
+/// megabyte would be kept for each connection whose requests nobody reads.
+pub const RECEIVE_WINDOW: u32 = 384 << 10;
 
 /// What one connection may do.
 #[derive(Clone, Copy, Debug)]
