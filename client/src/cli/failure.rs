@@ -153,7 +153,7 @@ fn tls_advice(failure: &TlsFailure) -> &'static str {
         }
         TlsFailure::NotValidNow => "its certificate is to be renewed, or a clock to be set",
         TlsFailure::NoServerCertificate => {
-            "its certificate is not one for servers: it is a CA's own (CA:TRUE), or of X.509 version 1 \
+            "its certificate is not one to trust for a server: it is a CA's own (CA:TRUE), or of X.509 version 1 \
              (no extensions), or has another extendedKeyUsage; the agent needs one that a CA has signed \
              with a subjectAltName and basicConstraints=CA:FALSE"
         }
