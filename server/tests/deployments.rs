@@ -24,8 +24,8 @@ fn read(name: &str) -> String {
 fn mebibytes(text: &str, key: &str, unit: &str) -> u64 {
     let values = text.lines().filter_map(|line| line.trim().strip_prefix(key));
     let sizes = values.filter_map(|value| value.trim().strip_suffix(unit)?.parse::<u64>().ok());
-    // The last one is the limit; before it stands what is requested.
-    sizes.last().expect("a limit") * MEBIBYTE
+    // What is requested is less than the limit.
+    sizes.max().expect("a limit") * MEBIBYTE
 }
 
 /// The agent's flags that stand for variables: `TASKSTATSD_MAX_CALLS=64` is `--max-calls=64`.

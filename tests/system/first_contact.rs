@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use taskstats_tests::agent::{Agent, Launch};
-use taskstats_tests::binaries;
+use taskstats_tests::binaries::{self, WORKSPACE};
 use taskstats_tests::certificates::Pair;
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::{Peer, Said};
@@ -99,11 +99,9 @@ async fn a_state_folder_without_a_manager_is_left_alone() -> Result<()> {
 async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
     let _load = Load::light()?;
     let scene = Scene::new()?;
-    let (certificate, key) =
-        (scene.files.argument("agent.crt"), scene.files.argument("agent.key"));
+    let (certificate, key) = (scene.files.argument("agent.crt"), scene.files.argument("agent.key"));
     let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--client-ca", &scene.ca()];
-    let flags =
-        [&["--user", "4242:4343", "--listen", "tcp://127.0.0.1:0"][..], &tls].concat();
+    let flags = [&["--user", "4242:4343", "--listen", "tcp://127.0.0.1:0"][..], &tls].concat();
     for (mode, is_told) in [(0o600, true), (0o644, false)] {
         fs::set_permissions(scene.files.path("agent.key"), Permissions::from_mode(mode))?;
         let said = doctor(&flags).await?;
@@ -134,6 +132,30 @@ async fn openssl(scene: &Scene, script: &str) -> Result<()> {
     Ok(())
 }
 
+/// The commands of the README make certificates that the commands beside them work with.
+#[tokio::test]
+async fn the_readme_s_certificates_work() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let readme = fs::read_to_string(format!("{WORKSPACE}/README.md"))?;
+    let block = readme.split("<!-- openssl:begin -->\n```sh\n").nth(1);
+    let script = block.and_then(|block| block.split("```").next()).context("no commands")?;
+    openssl(&scene, &format!("exec 2>/dev/null; {script}")).await?;
+    let path = |name: &str| scene.files.argument(name);
+    let listen = ["--listen", "tcp://127.0.0.1:0", "--allow", "collector.example=node"];
+    let files = ["--tls-cert", &path("tls.crt"), "--tls-key", &path("tls.key")];
+    let ca = path("ca.crt");
+    let flags = [&listen[..], &files, &["--client-ca", &ca]].concat();
+    let agent = Launch::new()?.arguments(flags).start().await?;
+    let log = agent.stderr()?;
+    assert!(!log.contains("it has no") && !log.contains("it is"), "{log}");
+    let client = ["--cert", &path("collector.crt"), "--key", &path("collector.key")];
+    let named = ["--server-name", "node7", "--ca", &ca];
+    let said = scene.taskstatsctl(&agent, &[&named[..], &client, &["node"]].concat()).await?;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    Ok(())
+}
+
 /// A CA's own certificate, and one of version 1, as openssl makes them by itself, lead to words that say what
 /// to do: for a client, for the agent, and for who connects to it.
 #[tokio::test]
@@ -161,7 +183,8 @@ async fn certificates_that_openssl_makes_by_itself_are_explained() -> Result<()>
         let address = scene.address(&agent)?;
         // Our own client would not even load a certificate of version 1.
         let shown = format!("-cert {name}.crt -key {name}.key -alpn h2 -connect {address}");
-        openssl(&scene, &format!("! openssl s_client {shown} <<<x >/dev/null 2>&1 || true")).await?;
+        openssl(&scene, &format!("! openssl s_client {shown} <<<x >/dev/null 2>&1 || true"))
+            .await?;
         scene.failed_handshakes(&agent, 1).await?;
         assert!(agent.stderr()?.contains(words), "{name}: {}", agent.stderr()?);
     }

@@ -21,12 +21,8 @@ use tempfile::TempDir;
 use crate::support::get_pid;
 
 /// The container's root: one capability, and not that of reading the files of others.
-const CONTAINER_ROOT: Wrapper = &[
-    "setpriv",
-    "--groups=65534",
-    "--bounding-set=-all,+net_admin",
-    "--inh-caps=-all",
-];
+const CONTAINER_ROOT: Wrapper =
+    &["setpriv", "--groups=65534", "--bounding-set=-all,+net_admin", "--inh-caps=-all"];
 /// The node's folder of the socket, in the manifests.
 const SOCKET_FOLDER: &str = "/run/taskstatsd/";
 /// The port there, and any other.

@@ -118,7 +118,10 @@ mod tests {
     fn a_refusal_says_which_side_refuses_and_why() {
         assert!(of(RustlsError::NoCertificatesPresented).contains("--client-ca"));
         let said = of(RustlsError::InvalidCertificate(CertificateError::UnknownIssuer));
-        assert_eq!(said, "the client's certificate is refused: no CA of --client-ca has signed it (UnknownIssuer)");
+        assert_eq!(
+            said,
+            "the client's certificate is refused: no CA of --client-ca has signed it (UnknownIssuer)"
+        );
         let said = of(RustlsError::AlertReceived(AlertDescription::UnknownCA));
         assert!(said.starts_with("the client refuses: it sent the alert UnknownCA"), "{said}");
         let said = of(RustlsError::HandshakeNotComplete);
