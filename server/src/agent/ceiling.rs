@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
-use super::Agent;
+use super::{Agent, BLOCKING_THREADS};
 use crate::config::{Config, KernelChoice};
 use crate::listen::{ListenAddress, Listener, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::serve::RECEIVE_WINDOW;
@@ -30,21 +30,23 @@ const STREAM: u64 = 8 << 10;
 const REQUEST_COPIES: u64 = 2;
 /// The largest answer of a call that is not slow: reflection's, of one file with what it imports.
 const SMALL_ANSWER: u64 = 64 << 10;
-/// An answer of a thousand tasks: 700 KiB as messages, and 400 as the bytes that they become.
+/// An answer of 1,024 tasks, of which each counts as one slow call: 700 KiB as messages, and 400 as the
+/// bytes that they become.
 const LARGE_ANSWER: u64 = 1280 << 10;
+/// Answers that are being made, of as many tasks as `GetTgid` may tell of, before they count as so many.
+const UNCOUNTED: u64 = number(BLOCKING_THREADS) * 7 * LARGE_ANSWER;
 /// A watcher that takes nothing: 540 KiB. hyper takes 400 KiB from it before it asks for no more, and
 /// the message that went beyond that has up to 256 exits.
 const WATCHER: u64 = 640 << 10;
 /// The kernel's own structures for a connection: two sockets, their files, and the buffers' heads.
 const SOCKET: u64 = 8 << 10;
-/// The history while it is handed over, in addition to itself: as messages, whose bytes are shared, and
-/// as the file's bytes; one part in so many more for lists beside them.
+/// The history while it is handed over, in addition to itself: the file, whose folder may be in memory (as
+/// all of /run is, and counted with the agent); one part in so many more for lists beside its bytes.
 const HANDOVER_OVERHEAD: u64 = 4;
 /// The kernel doubles a receive buffer, for what messages cost it beside their bytes.
 const RECEIVE_BUFFER_FACTOR: u64 = 2;
 
-/// The most memory that an agent can take, in bytes. Not counted are answers of `GetTgid` with more than a
-/// thousand threads: a kilobyte for each further one.
+/// The most memory that an agent can take, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ceiling {
     /// The program, and exits on their way.
@@ -82,7 +84,7 @@ impl Ceiling {
         let call = request.saturating_add(number(connection.size.headers) + SMALL_ANSWER);
         let answers = [
             number(limits.calls).saturating_mul(call),
-            number(limits.slow_calls).saturating_mul(LARGE_ANSWER),
+            number(limits.slow_calls).saturating_mul(LARGE_ANSWER).saturating_add(UNCOUNTED),
             number(limits.watchers).saturating_mul(WATCHER),
         ];
         Self {
@@ -160,8 +162,9 @@ fn receive_buffers(config: &Config, cpus: usize) -> u64 {
     each.saturating_mul(number(cpus))
 }
 
-fn number(size: usize) -> u64 {
-    u64::try_from(size).unwrap_or(u64::MAX)
+/// No address is longer on any machine that Linux runs on.
+const fn number(size: usize) -> u64 {
+    size as u64
 }
 
 /// What a control group may hold.
