@@ -1,5 +1,6 @@
 //! From a configuration to a running agent, and to its end.
 
+mod announce;
 mod begin;
 mod ceiling;
 mod confine;
@@ -31,8 +32,8 @@ use crate::notify;
 use crate::readiness::Readiness;
 use crate::rpc::{Health, Node, NodeError, Service};
 use crate::sandbox::SandboxError;
+use crate::security::Callers;
 use crate::security::tls::{Reloader, TlsError};
-use crate::security::{Callers, NOBODY_COMES_IN};
 use crate::serve::Server;
 use crate::taskstats::sim::SimKernel;
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
@@ -263,27 +264,6 @@ impl Agent {
             fail_fast: self.config.fail_fast,
             drain_timeout: self.config.drain_timeout,
         })
-    }
-
-    /// Warns of rules that nobody who can connect comes in by.
-    fn log_policy(&self) {
-        let listeners = self.listeners.iter();
-        let addresses: Vec<_> = listeners.filter_map(|it| it.address().ok()).collect();
-        if !self.config.policy.lets_in(&self.config.ways(&addresses)) {
-            tracing::warn!("{NOBODY_COMES_IN}");
-        }
-    }
-
-    fn log_start(&self) {
-        self.log_rights();
-        for listener in &self.listeners {
-            match listener.address() {
-                Ok(address) => tracing::info!("listening on {address}"),
-                Err(error) => tracing::warn!(%error, "listening, but where is not known"),
-            }
-        }
-        self.log_policy();
-        self.log_memory();
     }
 }
 

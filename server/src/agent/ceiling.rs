@@ -24,6 +24,11 @@ const HISTORY_OVERHEAD: u64 = 16;
 const INTAKE: u64 = 2 << 20;
 /// An open connection: 24 KiB, with TLS 31.
 const CONNECTION: u64 = 48 << 10;
+/// TLS handshakes, of which no more than 256 run at once: 31 KiB, what a peer may send of one, and the
+/// kernel's structures.
+const HANDSHAKES: u64 = 256 * (128 << 10);
+/// Connections beyond `--max-connections`, as far as they are not closed at once: room for 64 with some streams.
+const PASSERS_BY: u64 = 64 * (640 << 10);
 /// A stream of a connection, until the peer has taken its answer: 5 KiB, in a build without optimization.
 const STREAM: u64 = 8 << 10;
 /// What a request is on its way from bytes to a call: its bytes, in a buffer that grew by doubling.
@@ -73,9 +78,9 @@ impl Ceiling {
     ) -> Self {
         let (limits, connection) = (&config.limits, &config.connection);
         let history = number(config.history_bytes);
-        let buffers = match listeners.into_iter().any(ListenAddress::is_tcp) {
-            true => TCP_BUFFERS.max(UNIX_BUFFERS),
-            false => UNIX_BUFFERS,
+        let (buffers, handshakes) = match listeners.into_iter().any(ListenAddress::is_tcp) {
+            true => (TCP_BUFFERS.max(UNIX_BUFFERS), HANDSHAKES),
+            false => (UNIX_BUFFERS, 0),
         };
         let streams = u64::from(connection.streams).saturating_mul(STREAM);
         let each = streams
@@ -90,7 +95,9 @@ impl Ceiling {
         Self {
             program: PROGRAM + INTAKE,
             history: history.saturating_add(history / HISTORY_OVERHEAD),
-            connections: number(limits.connections).saturating_mul(each),
+            connections: number(limits.connections)
+                .saturating_mul(each)
+                .saturating_add(PASSERS_BY + handshakes),
             answers: answers.into_iter().fold(0, u64::saturating_add),
             handover: match config.state_dir {
                 Some(_) => history.saturating_add(history / HANDOVER_OVERHEAD),
