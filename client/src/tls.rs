@@ -29,6 +29,9 @@ pub enum TlsFailure {
     WrongName,
     /// This side refuses: the agent's certificate has expired, or is not valid yet.
     NotValidNow,
+    /// This side refuses: the agent's certificate is a CA's own, or one of X.509 version 1, or not for
+    /// servers.
+    NoServerCertificate,
     /// This side refuses the agent's certificate for another reason.
     CertificateRefused,
     /// The agent refuses: it wants a certificate.
@@ -40,6 +43,12 @@ pub enum TlsFailure {
     /// What answers speaks no TLS.
     NoTls,
 }
+
+/// Faults that rustls has no name for, and passes on in these words of its library for certificates.
+const NO_SERVER_CERTIFICATE: [&str; 2] = ["CaUsedAsEndEntity", OLD_VERSION];
+const OLD_VERSION: &str = "UnsupportedCertVersion";
+/// So does it say that a key belongs to another certificate.
+const OTHER_KEY: &str = "KeyMismatch";
 
 /// What a server says to a client whose certificate it does not take.
 const KNOWN_ALERTS: [AlertDescription; 10] = [
@@ -90,7 +99,7 @@ impl TlsSettings {
             count_certificates("the client's certificate", certificate)?;
             config = config.identity(Identity::from_pem(certificate, key));
         }
-        endpoint.tls_config(config).map_err(|error| problem(deepest(&error)))
+        endpoint.tls_config(config).map_err(|error| problem(unusable(&deepest(&error))))
     }
 
     fn given(&self) -> Option<&'static str> {
@@ -102,6 +111,20 @@ impl TlsSettings {
             self.server_name.is_some().then_some("a server name")
         }
     }
+}
+
+/// What is wrong with what this side brings. rustls speaks of a peer's certificate even then.
+fn unusable(said: &str) -> String {
+    if said.contains(OLD_VERSION) {
+        return format!(
+            "the client's certificate is of X.509 version 1, as `openssl x509 -req` makes without extensions; \
+             sign it with -copy_extensions copyall, or -extfile with a subjectAltName ({OLD_VERSION})"
+        );
+    }
+    if said.contains(OTHER_KEY) {
+        return format!("the client's key is not that of its certificate ({OTHER_KEY})");
+    }
+    said.to_owned()
 }
 
 fn problem(problem: String) -> Error {
@@ -171,6 +194,14 @@ impl TlsFailure {
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Self::NotValidNow,
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                Self::NoServerCertificate
+            }
+            CertificateError::Other(other)
+                if NO_SERVER_CERTIFICATE.contains(&other.to_string().as_str()) =>
+            {
+                Self::NoServerCertificate
+            }
             _ => Self::CertificateRefused,
         }
     }

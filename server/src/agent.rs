@@ -1,6 +1,8 @@
 //! From a configuration to a running agent, and to its end.
 
+mod announce;
 mod begin;
+mod ceiling;
 mod confine;
 mod room;
 mod switch;
@@ -10,7 +12,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use taskstats_proto::FILE_DESCRIPTOR_SET;
 use taskstats_proto::server::TaskstatsServiceServer;
 use tokio::task::JoinHandle;
@@ -19,6 +20,8 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
 use self::begin::Begun;
+pub use self::ceiling::Ceiling;
+use self::ceiling::MemoryLimit;
 use self::room::make_room;
 use self::switch::enable_delay_accounting;
 use self::watchdog::{Guard, Watchdog, misplaced};
@@ -62,6 +65,8 @@ pub struct Agent {
     always_watch: Option<Cpumask>,
     /// As many TLS handshakes as there are descriptors for.
     handshakes: usize,
+    /// What the control group may hold, which cannot be read later.
+    memory_limit: Option<MemoryLimit>,
     config: Config,
 }
 
@@ -186,11 +191,14 @@ impl Agent {
         let certificates = load_certificates(&config)?;
         let mut node = Node::read(config.node_name.clone())?.running_on(&*kernel)?;
         node.tls = certificates.as_ref().map(Reloader::tls);
+        if let Some(folder) = config.state_dir.take_if(|_| !notify::is_heard()) {
+            tracing::warn!(
+                "--state-dir {}: hand-over is off, and the folder left as it is: no service manager keeps the sockets over a restart (NOTIFY_SOCKET is not set); run the agent by a unit with Type=notify and FileDescriptorStoreMax=, or leave the flag out",
+                folder.display()
+            );
+        }
         let handover = config.state_dir.as_ref();
         let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
-        if handover.is_some() && !notify::is_heard() {
-            tracing::warn!("--state-dir has no effect without a service manager");
-        }
         if let Err(error) = notify::connect() {
             tracing::warn!(%error, "the service manager cannot be reached");
         }
@@ -208,6 +216,7 @@ impl Agent {
             stored,
             always_watch,
             handshakes,
+            memory_limit: MemoryLimit::read(),
             config,
         })
     }
@@ -266,24 +275,6 @@ impl Agent {
             fail_fast: self.config.fail_fast,
             drain_timeout: self.config.drain_timeout,
         })
-    }
-
-    fn log_start(&self) {
-        self.log_rights();
-        for listener in &self.listeners {
-            match listener.address() {
-                Ok(address) => tracing::info!("listening on {address}"),
-                Err(error) => tracing::warn!(%error, "listening, but where is not known"),
-            }
-        }
-        let cpus = self.kernel.possible_cpus().len();
-        let receive_buffer = self.config.reader.receive_buffer;
-        tracing::info!(
-            history = %ByteSize::b(self.config.history_bytes as u64),
-            receive_buffer = %ByteSize::b(receive_buffer as u64),
-            all_receive_buffers = %ByteSize::b((cpus * receive_buffer * 2) as u64),
-            "memory is bounded: the history in the agent, and while watched, up to twice the receive buffer of each CPU in the kernel"
-        );
     }
 }
 

@@ -10,4 +10,4 @@ mod refusal;
 pub use address::{AddressError, ListenAddress};
 pub use bind::{BindError, DEFAULT_FOLDER, Listener, SocketFile};
 pub use handshake::{HANDSHAKES, Security};
-pub use incoming::{Connection, Incoming};
+pub use incoming::{Connection, Incoming, TCP_BUFFERS, UNIX_BUFFERS};

@@ -15,7 +15,7 @@ use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use taskstatsd::notify;
 use taskstatsd::sandbox::SandboxError;
-use taskstatsd::telemetry;
+use taskstatsd::telemetry::{self, LogFormat};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -27,18 +27,20 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let matches = Args::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let format = args.log_format;
     match args.command.clone() {
-        None => report(run(args)),
-        Some(Command::Doctor(asked)) => report(examine(args, asked)),
-        Some(Command::Capture(asked)) => report(record(&args, asked, &matches)),
+        None => report(run(args), format),
+        Some(Command::Doctor(asked)) => report(examine(args, asked), format),
+        Some(Command::Capture(asked)) => report(record(&args, asked, &matches), format),
     }
 }
 
-fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+/// Tells why it ended, in the form of the log's lines: who reads those reads this.
+fn report(outcome: anyhow::Result<ExitCode>, format: LogFormat) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("taskstatsd: {}", explain(&error));
+            telemetry::tell_end(&explain(&error), format);
             let usage = error.downcast_ref::<ConfigError>().is_some()
                 || matches!(
                     error.downcast_ref(),

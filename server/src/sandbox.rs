@@ -8,6 +8,7 @@ mod landlock;
 mod paths;
 mod privileges;
 mod prospect;
+mod readable;
 mod report;
 mod seccomp;
 mod syscalls;
@@ -20,6 +21,7 @@ use capctl::Cap;
 
 pub use paths::Paths;
 pub use prospect::{Prospect, prospect};
+pub use readable::unreadable_for;
 pub use report::{Gap, InForce, in_force};
 pub use user::{User, UserError, UserSpec};
 

@@ -24,6 +24,15 @@ pub fn python() -> Result<PathBuf> {
     installed("python3")
 }
 
+/// Returns kubectl.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn kubectl() -> Result<PathBuf> {
+    installed("kubectl")
+}
+
 /// Returns Envoy.
 ///
 /// # Errors

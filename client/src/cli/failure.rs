@@ -152,6 +152,11 @@ fn tls_advice(failure: &TlsFailure) -> &'static str {
             "its certificate has other names; name one of them with --server-name"
         }
         TlsFailure::NotValidNow => "its certificate is to be renewed, or a clock to be set",
+        TlsFailure::NoServerCertificate => {
+            "its certificate is not one to trust for a server: it is a CA's own (CA:TRUE), or of X.509 version 1 \
+             (no extensions), or has another extendedKeyUsage; the agent needs one that a CA has signed \
+             with a subjectAltName and basicConstraints=CA:FALSE"
+        }
         TlsFailure::CertificateRefused => "its certificate is not one to trust",
         TlsFailure::CertificateWanted => {
             "the agent wants a certificate; show one with --cert and --key"

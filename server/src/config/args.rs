@@ -39,7 +39,8 @@ pub struct Args {
     #[expect(missing_docs, reason = "a comment here would stand in the help text")]
     pub tls: TlsArgs,
 
-    /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted.
+    /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted. 16MiB and 16Mi are
+    /// 16 × 1024², 16MB and 16M are 16 × 1000², in each flag with a SIZE.
     #[arg(
         long,
         global = true,

@@ -29,7 +29,7 @@ pub use self::tls::{TlsArgs, TlsConfig};
 
 use crate::exits::ReaderConfig;
 use crate::listen::ListenAddress;
-use crate::security::{Limits, Policy, Redaction};
+use crate::security::{Limits, Policy, Redaction, Way};
 use crate::serve::ConnectionLimits;
 
 /// The least history: some chunks must fit.
@@ -112,6 +112,15 @@ impl Config {
             return Err(ConfigError::OpenTls);
         }
         Ok(())
+    }
+
+    /// The ways in which callers come in by these listeners.
+    #[must_use]
+    pub fn ways<'a>(&self, listeners: impl IntoIterator<Item = &'a ListenAddress>) -> Vec<Way> {
+        let asks = self.tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
+        let by_tcp = if asks { Way::Certificate } else { Way::Anonymous };
+        let listeners = listeners.into_iter();
+        listeners.map(|address| if address.is_tcp() { by_tcp } else { Way::Unix }).collect()
     }
 }
 

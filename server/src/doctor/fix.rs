@@ -76,6 +76,11 @@ impl Fix {
         systemd: "remove TASKSTATSD_NO_SANDBOX from the unit's environment",
         kubernetes: "remove --no-sandbox from the container's args",
     };
+    pub(super) const KEYS: Self = Self {
+        linux: "give the file to that user's group, and its folders a way through: chgrp GROUP FILE; chmod g+r FILE; chmod a+x FOLDER",
+        systemd: "chgrp taskstatsd FILE; chmod 640 FILE; and its folders 755, or 750 with that group",
+        kubernetes: "mount the secret with defaultMode: 0440, and give the pod fsGroup: the container's group",
+    };
     pub(super) const ROOT: Self = Self {
         linux: "give it CAP_SETUID and CAP_SETGID to leave root with, or start it as another user with CAP_NET_ADMIN",
         systemd: "put User= and AmbientCapabilities=CAP_NET_ADMIN into the unit",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
@@ -22,6 +23,18 @@ use crate::telemetry::Throttle;
 /// How long nothing is accepted after a failure. With no descriptors left, each try would fail at
 /// once, and trying without end would take a whole CPU.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What the kernel may hold of answers that a peer of a unix socket does not take; the kernel doubles it,
+/// for its own bookkeeping. It is the kernel's default (`net.core.wmem_default`), whatever that is set to.
+const UNIX_SEND_BUFFER: usize = 104 << 10;
+/// The same for a TCP connection, which would else grow to some megabytes: a watcher gets as much in each
+/// round trip, in a network of 10 ms ten megabytes a second.
+const TCP_SEND_BUFFER: usize = 128 << 10;
+/// What it may hold of requests: the longest one by default. It is doubled too.
+const TCP_RECEIVE_BUFFER: usize = 64 << 10;
+/// The most that buffers of a connection take of the kernel's memory through a unix socket,
+pub const UNIX_BUFFERS: usize = 2 * UNIX_SEND_BUFFER;
+/// and by TCP.
+pub const TCP_BUFFERS: usize = 2 * (TCP_SEND_BUFFER + TCP_RECEIVE_BUFFER);
 /// One line for many failures: without descriptors, each pause ends in another one.
 static FAILURES: Throttle = Throttle::new(Duration::from_secs(10));
 
@@ -90,7 +103,7 @@ impl Incoming {
             (Accepted::Unix(stream), _) => Connection::local(stream).map(Some),
             (Accepted::Tcp(stream, peer), None) => Ok(Some(Connection::remote(stream, peer))),
             (Accepted::Tcp(stream, peer), Some(handshakes)) => {
-                send_at_once(&stream);
+                prepare(&stream);
                 handshakes.begin(stream, peer);
                 Ok(None)
             }
@@ -160,12 +173,13 @@ impl Listener {
 impl Connection {
     fn local(stream: UnixStream) -> io::Result<Self> {
         let peer = stream.peer_cred()?;
+        SockRef::from(&stream).set_send_buffer_size(UNIX_SEND_BUFFER)?;
         let principal = Arc::new(Principal::Local { uid: peer.uid(), gid: peer.gid() });
         Ok(Self { stream: Stream::Unix(stream), principal })
     }
 
     fn remote(stream: TcpStream, peer: SocketAddr) -> Self {
-        send_at_once(&stream);
+        prepare(&stream);
         Self { stream: Stream::Tcp(stream), principal: Arc::new(Principal::Anonymous(peer)) }
     }
 
@@ -175,10 +189,13 @@ impl Connection {
     }
 }
 
-/// Without it, small answers wait for acknowledgements of earlier ones. A connection that is already gone
-/// refuses, and fails at its first use.
-fn send_at_once(stream: &TcpStream) {
+/// Small answers do not wait for acknowledgements of earlier ones, and what the peer does not take has a
+/// bound. A connection that is already gone refuses, and fails at its first use.
+fn prepare(stream: &TcpStream) {
     drop(stream.set_nodelay(true));
+    let socket = SockRef::from(stream);
+    drop(socket.set_send_buffer_size(TCP_SEND_BUFFER));
+    drop(socket.set_recv_buffer_size(TCP_RECEIVE_BUFFER));
 }
 
 impl Connected for Connection {

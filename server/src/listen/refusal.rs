@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rustls::{AlertDescription, Error as RustlsError};
 use tokio::task::JoinError;
 
+use crate::security::tls::of_client;
 use crate::telemetry::Throttle;
 
 /// At most one line for each kind of cause in so long: anyone who reaches the port can make handshakes
@@ -66,7 +67,7 @@ impl Refusal {
         match tls {
             None => Self::Gone(error),
             Some(RustlsError::NoCertificatesPresented) => Self::NoCertificate,
-            Some(RustlsError::InvalidCertificate(reason)) => Self::Certificate(reason.to_string()),
+            Some(RustlsError::InvalidCertificate(reason)) => Self::Certificate(of_client(reason)),
             Some(RustlsError::NoApplicationProtocol) => Self::NoHttp2,
             Some(RustlsError::AlertReceived(alert)) => Self::RefusedByClient(*alert),
             Some(other) => Self::Protocol(other.clone()),
@@ -136,7 +137,10 @@ mod tests {
     fn a_refusal_says_which_side_refuses_and_why() {
         assert!(of(RustlsError::NoCertificatesPresented).contains("--client-ca"));
         let said = of(RustlsError::InvalidCertificate(CertificateError::UnknownIssuer));
-        assert_eq!(said, "the client's certificate is refused: UnknownIssuer");
+        assert_eq!(
+            said,
+            "the client's certificate is refused: no CA of --client-ca has signed it (UnknownIssuer)"
+        );
         let said = of(RustlsError::AlertReceived(AlertDescription::UnknownCA));
         assert!(said.starts_with("the client refuses: it sent the alert UnknownCA"), "{said}");
         let said = of(RustlsError::HandshakeNotComplete);

@@ -20,6 +20,10 @@ use crate::readiness::Readiness;
 use crate::security::{Caller, Callers, Resource};
 use crate::taskstats::{Kernel, KernelError};
 
+/// Tasks in an answer that counts as one slow call: what a `BatchGet` can ask for, so that memory is bounded
+/// by `--max-slow-calls`.
+const TASKS_OF_A_CALL: usize = 1024;
+
 /// Answers the calls of the contract.
 #[derive(Debug)]
 pub struct Service {
@@ -47,22 +51,29 @@ impl Service {
     /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
     /// a large process. `GetPid` is not run so: the kernel answers it in a few microseconds, less
     /// than handing it over would take.
+    ///
+    /// It counts as one slow call, and as one more for each further [`TASKS_OF_A_CALL`] that its answer has.
     async fn slow<T: Send + 'static>(
         &self,
         caller: &Arc<Caller>,
+        tasks: fn(&T) -> usize,
         call: impl FnOnce(&dyn Kernel) -> Result<T, RpcError> + Send + 'static,
     ) -> Result<Response<T>, RpcError> {
-        let slot = Arc::new(caller.take(Resource::SlowCall).map_err(RpcError::Full)?);
-        let (kernel, held) = (Arc::clone(&self.kernel), Arc::clone(&slot));
+        let mut slots = vec![caller.take(Resource::SlowCall).map_err(RpcError::Full)?];
+        let (kernel, caller) = (Arc::clone(&self.kernel), Arc::clone(caller));
         let run = move || {
-            let _held = held;
-            call(&*kernel)
+            let answer = call(&*kernel)?;
+            for _ in 1..tasks(&answer).div_ceil(TASKS_OF_A_CALL) {
+                slots.push(caller.take(Resource::SlowCall).map_err(RpcError::Full)?);
+            }
+            Ok((answer, slots))
         };
         let outcome = task::spawn_blocking(run).await;
         let answer = outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))?;
-        let mut response = Response::new(answer.inspect_err(|error| self.learn(error))?);
+        let (answer, slots) = answer.inspect_err(|error| self.learn(error))?;
+        let mut response = Response::new(answer);
         // For the gate: the answer may be large, and counts until it has gone.
-        response.extensions_mut().insert(slot);
+        response.extensions_mut().insert(Arc::new(slots));
         Ok(response)
     }
 
@@ -144,7 +155,8 @@ impl TaskstatsService for Service {
         let redaction = caller.redaction();
         let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
         request::tgid(tgid)?;
-        let answer = self.slow(&caller, move |kernel| {
+        let tasks = |answer: &v1::GetTgidResponse| answer.threads.len();
+        let answer = self.slow(&caller, tasks, move |kernel| {
             let mut answer = accounts::process(kernel, tgid, include_threads)?;
             if let Some(redaction) = redaction {
                 redact::strip_process(&mut answer, redaction);
@@ -161,7 +173,7 @@ impl TaskstatsService for Service {
         let caller = caller(&request)?;
         let redaction = caller.redaction();
         let ids = request::batch(request.get_ref())?;
-        let answer = self.slow(&caller, move |kernel| {
+        let answer = self.slow(&caller, Vec::len, move |kernel| {
             let mut results = accounts::batch(kernel, &ids)?;
             if let Some(redaction) = redaction {
                 redact::strip_batch(&mut results, redaction);
@@ -200,8 +212,11 @@ impl TaskstatsService for Service {
         if verdict.is_err() {
             self.readiness.doubt();
         }
-        let answer =
-            self.slow(&caller, move |_| Ok(node.describe(&kernel, &exits, &verdict, &callers)));
+        let answer = self.slow(
+            &caller,
+            |_| 0,
+            move |_| Ok(node.describe(&kernel, &exits, &verdict, &callers)),
+        );
         Ok(answer.await?)
     }
 }

@@ -14,8 +14,8 @@ pub mod tls;
 
 pub use caller::{Caller, Callers, Slot};
 pub use limits::{Full, Limits, Resource, TURNED_AWAY};
-pub use pattern::{Pattern, PatternError};
-pub use policy::{Policy, Rule, RuleError};
+pub use pattern::{Pattern, PatternError, Way};
+pub use policy::{NOBODY_COMES_IN, Policy, Rule, RuleError};
 pub use principal::{CertificateNames, Principal};
 pub use rate::{Bucket, Rate};
 pub use redaction::{Field, FieldError, Redaction};

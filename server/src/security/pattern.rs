@@ -34,6 +34,17 @@ pub enum Pattern {
     UriBelow(String),
 }
 
+/// How callers come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through a unix socket.
+    Unix,
+    /// By TCP, with a certificate.
+    Certificate,
+    /// By TCP, without.
+    Anonymous,
+}
+
 /// Why a text names no principal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
@@ -64,6 +75,19 @@ impl Pattern {
             },
             Principal::Certificate(names) => self.matches_names(names),
             Principal::Anonymous(_) => *self == Self::Anonymous,
+        }
+    }
+
+    /// Whether it is about somebody who comes this way. Who comes by TLS has a certificate if the agent
+    /// asks for one, and no identity else.
+    #[must_use]
+    pub const fn comes_by(&self, way: Way) -> bool {
+        match self {
+            Self::Uid(_) | Self::Gid(_) => matches!(way, Way::Unix),
+            Self::Anonymous => matches!(way, Way::Anonymous),
+            Self::Dns(_) | Self::DnsBelow(_) | Self::Uri(_) | Self::UriBelow(_) => {
+                matches!(way, Way::Certificate)
+            }
         }
     }
 

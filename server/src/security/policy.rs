@@ -2,10 +2,13 @@
 
 use std::str::FromStr;
 
-use super::{Pattern, PatternError, Principal, Role, RoleError, Roles};
+use super::{Pattern, PatternError, Principal, Role, RoleError, Roles, Way};
 
 /// Separates a principal from its roles. The last one counts: URIs may have others.
 const SEPARATOR: char = '=';
+
+/// What is wrong with rules that let in nobody who can connect, and what to do.
+pub const NOBODY_COMES_IN: &str = "no rule of --allow is about anybody who can connect, so every call is refused: uid: and gid: come by unix:// listeners, names of certificates by tcp:// with --client-ca, anonymous by tcp:// without; add a rule or a listener";
 
 /// One principal, or several that are named alike, and what they may do: `PRINCIPAL=role,role`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,13 @@ impl Policy {
     #[must_use]
     pub const fn allows_everything(&self) -> bool {
         self.rules.is_empty()
+    }
+
+    /// Whether somebody who comes in one of these ways is allowed something.
+    #[must_use]
+    pub fn lets_in(&self, ways: &[Way]) -> bool {
+        let allows = |rule: &Rule| ways.iter().any(|way| rule.principal.comes_by(*way));
+        self.rules.is_empty() || self.rules.iter().any(allows)
     }
 
     /// What a principal may do: the roles of all rules that are about it.

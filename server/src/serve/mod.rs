@@ -45,6 +45,10 @@ const TURNED_AWAY_STREAMS: u32 = 16;
 /// None of it is read.
 const SMALLEST_WINDOW: u32 = 65_535;
 
+/// What a connection may send before it is read: some of the longest requests by default. hyper's own
+/// megabyte would be kept for each connection whose requests nobody reads.
+pub const RECEIVE_WINDOW: u32 = 384 << 10;
+
 /// What one connection may do.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -158,6 +162,8 @@ impl Server {
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .initial_connection_window_size(RECEIVE_WINDOW)
+            .initial_stream_window_size(RECEIVE_WINDOW)
             .max_concurrent_streams(self.limits.streams)
             .max_header_list_size(headers)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -23,4 +24,18 @@ pub fn start_log(filter: EnvFilter, format: LogFormat) {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).try_init(),
     };
+}
+
+/// Writes why the process ends, whatever `--log` leaves out and even before there is a log.
+pub fn tell_end(error: &str, format: LogFormat) {
+    match format {
+        LogFormat::Text => eprintln!("taskstatsd: {error}"),
+        LogFormat::Json => {
+            let line = tracing_subscriber::fmt().with_writer(io::stderr).json().flatten_event(true);
+            // Beside the log, because that may be filtered, or not have begun.
+            let told = line.with_ansi(false).finish().set_default();
+            tracing::error!("{error}");
+            drop(told);
+        }
+    }
 }

@@ -3,5 +3,5 @@
 mod log;
 mod throttle;
 
-pub use log::{LogFormat, start_log};
+pub use log::{LogFormat, start_log, tell_end};
 pub use throttle::Throttle;

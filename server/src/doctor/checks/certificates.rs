@@ -31,6 +31,9 @@ fn judge(certificates: &[CertificateFacts], now: SystemTime) -> Finding {
     if let Some(facts) = with(|validity| matches!(validity, Validity::EndsSoon(_))) {
         return Finding::warning(NAME, said(facts, now), Some(Fix::CERTIFICATES));
     }
+    if let Some((facts, doubt)) = certificates.iter().find_map(|it| Some((it, it.doubt?))) {
+        return Finding::warning(NAME, format!("{facts}: {doubt}"), Some(Fix::CERTIFICATES));
+    }
     let first = certificates.iter().min_by_key(|facts| facts.not_after);
     Finding::good(NAME, first.map_or_else(String::new, |facts| said(facts, now)))
 }
@@ -65,6 +68,7 @@ mod tests {
             addresses: Vec::new(),
             not_before: UNIX_EPOCH + DAY * first,
             not_after: UNIX_EPOCH + DAY * last,
+            doubt: None,
         }
     }
 

@@ -1,8 +1,10 @@
 //! What an agent that is started here and now would give up.
 
-use crate::config::Sandbox;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Sandbox, TlsArgs};
 use crate::doctor::{Finding, Fix, Patient};
-use crate::sandbox::{self, Prospect, names};
+use crate::sandbox::{self, Prospect, User, names};
 
 const NAME: &str = "sandbox";
 
@@ -13,8 +15,30 @@ pub(super) fn check(patient: &Patient) -> Finding {
     };
     match sandbox::prospect(wanted.as_ref()) {
         Err(error) => Finding::bad(NAME, error.to_string(), Fix::SETTINGS),
-        Ok(prospect) => judge(&prospect),
+        Ok(prospect) => {
+            let files = files(&patient.args.tls);
+            match sandbox::unreadable_for(prospect.user, files) {
+                Some(file) => closed(&prospect, &file),
+                None => judge(&prospect),
+            }
+        }
     }
+}
+
+/// What is read again when it changes.
+fn files(tls: &TlsArgs) -> impl Iterator<Item = &Path> {
+    let files = [&tls.tls_cert, &tls.tls_key, &tls.client_ca];
+    files.into_iter().flatten().map(PathBuf::as_path)
+}
+
+/// A file that the agent reads at its start alone.
+fn closed(prospect: &Prospect, file: &Path) -> Finding {
+    let User { uid, gid } = prospect.user;
+    let finding = format!(
+        "{prospect}; user {uid}:{gid} cannot read {file}: started as root, the agent uses it, and never takes up a new one that is put there",
+        file = file.display()
+    );
+    Finding::warning(NAME, finding, Some(Fix::KEYS))
 }
 
 /// The first gap is named with what to do; the text before tells what would be in force.
@@ -42,7 +66,6 @@ mod tests {
 
     use super::*;
     use crate::doctor::Verdict;
-    use crate::sandbox::User;
 
     fn best() -> Prospect {
         let user = User { uid: 7, gid: 8 };

@@ -7,6 +7,7 @@ use nix::unistd::{AccessFlags, access};
 use crate::config::{Args, Config};
 use crate::doctor::{Finding, Fix, Patient};
 use crate::listen::{DEFAULT_FOLDER, ListenAddress};
+use crate::security::NOBODY_COMES_IN;
 use crate::taskstats::{Cpumask, Kernel};
 
 const NAME: &str = "settings";
@@ -15,10 +16,19 @@ pub(super) fn check(patient: &Patient) -> Finding {
     if let Some(refusal) = refusal(patient) {
         return Finding::bad(NAME, refusal, Fix::SETTINGS);
     }
+    if locks_out(&patient.args) {
+        return Finding::warning(NAME, NOBODY_COMES_IN, Some(Fix::SETTINGS));
+    }
     match closed_folder(&patient.args) {
         Some(finding) => Finding::warning(NAME, finding, Some(Fix::SOCKET_FOLDER)),
         None => Finding::good(NAME, "the agent can start with these flags and this environment"),
     }
+}
+
+/// Whether the rules let in nobody who can connect to the listeners of the flags.
+fn locks_out(args: &Args) -> bool {
+    let config = Config::try_from(args.clone());
+    config.is_ok_and(|config| !config.policy.lets_in(&config.ways(&config.listen)))
 }
 
 /// Why the agent would not start, as it would say itself.

@@ -33,7 +33,7 @@ pub struct Answer {
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) _call: Slot,
-    pub(super) _slow_call: Option<Arc<Slot>>,
+    pub(super) _slow_call: Option<Arc<Vec<Slot>>>,
 }
 
 /// Bytes of an answer, until HTTP/2 has sent or dropped them.

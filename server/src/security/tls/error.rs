@@ -50,7 +50,7 @@ pub enum TlsError {
         reason: String,
     },
     /// Certificate and key do not belong together, or the key is of an unknown kind.
-    #[error("{certificate} and {key} make no pair: {reason}; both must be of the same issue")]
+    #[error("{certificate} and {key} make no pair: {reason}")]
     Pair {
         /// The file of the certificate.
         certificate: PemFile,

@@ -34,6 +34,26 @@ pub struct CertificateFacts {
     pub not_before: SystemTime,
     /// When it ends.
     pub not_after: SystemTime,
+    /// Why clients may refuse it, of the server's own.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why clients may refuse a server's certificate that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// It is a CA's.
+    #[error(
+        "it is a CA's own certificate, which taskstatsctl and others refuse; use one that a CA has signed, with basicConstraints=CA:FALSE"
+    )]
+    Authority,
+    /// It has no names that clients look at.
+    #[error(
+        "it has no subjectAltName, without which no client knows the agent by it; sign it with one, such as by openssl x509 -req -copy_extensions copyall"
+    )]
+    Nameless,
+    /// It is for something else.
+    #[error("it is not for servers; sign it with extendedKeyUsage=serverAuth")]
+    OtherPurpose,
 }
 
 /// What a certificate is used for.
@@ -70,7 +90,12 @@ impl CertificateFacts {
         let certificate = parse(der)?;
         let validity = certificate.validity();
         let (names, addresses) = alternative_names(&certificate)?;
+        let doubt = match purpose {
+            CertificateUse::Server => doubt(&certificate)?,
+            CertificateUse::ClientCa => None,
+        };
         Ok(Self {
+            doubt,
             purpose,
             subject: certificate.subject().to_string(),
             names,
@@ -133,6 +158,18 @@ fn subject(certificate: &X509Certificate<'_>) -> String {
     format!("number {} of {}", certificate.raw_serial_as_string(), certificate.issuer())
 }
 
+fn doubt(certificate: &X509Certificate<'_>) -> Result<Option<Doubt>, X509Error> {
+    if certificate.is_ca() {
+        return Ok(Some(Doubt::Authority));
+    }
+    if certificate.subject_alternative_name()?.is_none() {
+        return Ok(Some(Doubt::Nameless));
+    }
+    let usage = certificate.extended_key_usage()?.map(|extension| extension.value);
+    let is_other = usage.is_some_and(|usage| !usage.server_auth && !usage.any);
+    Ok(is_other.then_some(Doubt::OtherPurpose))
+}
+
 /// A moment in RFC 3339, in seconds.
 pub(super) fn shown(moment: SystemTime) -> String {
     humantime::format_rfc3339_seconds(moment).to_string()
@@ -192,6 +229,7 @@ mod tests {
             addresses: Vec::new(),
             not_before: UNIX_EPOCH + DAY,
             not_after: UNIX_EPOCH + DAY + DAY * days,
+            doubt: None,
         }
     }
 

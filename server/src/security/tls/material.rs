@@ -14,6 +14,7 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::facts::shown;
+use super::fault::of_pair;
 use super::{CertificateFacts, CertificateUse, PemFile, TlsError, TlsFiles, Validity};
 
 /// The protocol that is spoken inside. RFC 9113 has clients of HTTP/2 ask for it by name.
@@ -101,7 +102,7 @@ impl Material {
         };
         let mut server = builder.with_single_cert(chain, key).map_err(|error| {
             let (certificate, key) = (files.certificate.clone(), files.key.clone());
-            TlsError::Pair { certificate, key, reason: error.to_string() }
+            TlsError::Pair { certificate, key, reason: of_pair(&error) }
         })?;
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.session_storage = Arc::new(NoServerSessionStorage {});

@@ -5,6 +5,7 @@
 
 mod error;
 mod facts;
+mod fault;
 mod files;
 mod folders;
 mod material;
@@ -13,7 +14,8 @@ mod state;
 mod watcher;
 
 pub use error::TlsError;
-pub use facts::{CertificateFacts, CertificateUse, Validity};
+pub use facts::{CertificateFacts, CertificateUse, Doubt, Validity};
+pub use fault::of_client;
 pub use files::{PemFile, TlsFiles};
 pub use material::{MinVersion, inspect};
 pub use reload::Reloader;

@@ -261,6 +261,9 @@ fn log_new(material: &Material) {
 fn log_validity(material: &Material) {
     let now = SystemTime::now();
     for facts in &material.certificates {
+        if let Some(doubt) = facts.doubt {
+            tracing::warn!("{facts}: {doubt}");
+        }
         let until = shown(facts.not_after);
         match facts.validity(now) {
             Validity::Valid => {}

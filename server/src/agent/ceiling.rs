@@ -1,0 +1,222 @@
+//! The most memory that the agent can take, whatever callers do; told at the start, so that an operator can
+//! give it a limit.
+//!
+//! The numbers were measured with callers that take no answers, and rounded up. `tests/system/ceiling.rs`
+//! has such callers hold all that they can get, under this limit.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytesize::ByteSize;
+
+use super::{Agent, BLOCKING_THREADS};
+use crate::config::{Config, KernelChoice};
+use crate::listen::{HANDSHAKES, ListenAddress, Listener, TCP_BUFFERS, UNIX_BUFFERS};
+use crate::security::TURNED_AWAY;
+use crate::serve::RECEIVE_WINDOW;
+
+/// The program itself, what it reads at the start, stacks, and callers that are remembered: 8 MiB, and 17 in
+/// a build with debug information, whose pages count as long as they are in memory.
+const PROGRAM: u64 = 20 << 20;
+/// The history takes one part in so many more than it is allowed: headers and rounding of the allocator.
+const HISTORY_OVERHEAD: u64 = 16;
+/// Exits on their way to the history: what one drain takes, and the chunk that is being made.
+const INTAKE: u64 = 2 << 20;
+/// An open connection: 24 KiB, with TLS 31.
+const CONNECTION: u64 = 48 << 10;
+/// A TLS handshake: 31 KiB, what a peer may send of it, and the kernel's structures.
+const HANDSHAKE: u64 = 128 << 10;
+/// A connection beyond `--max-connections` that is told so: its buffers, and few streams.
+const TURNED_AWAY_CONNECTION: u64 = 640 << 10;
+/// A stream of a connection, until the peer has taken its answer: 5 KiB, in a build without optimization.
+const STREAM: u64 = 8 << 10;
+/// What a request is on its way from bytes to a call: its bytes, in a buffer that grew by doubling.
+const REQUEST_COPIES: u64 = 2;
+/// The largest answer of a call that is not slow: reflection's, of one file with what it imports.
+const SMALL_ANSWER: u64 = 64 << 10;
+/// An answer of 1,024 tasks, of which each counts as one slow call: 700 KiB as messages, and 400 as the
+/// bytes that they become.
+const LARGE_ANSWER: u64 = 1280 << 10;
+/// Answers that are being made, of as many tasks as `GetTgid` may tell of, before they count as so many.
+const UNCOUNTED: u64 = number(BLOCKING_THREADS) * 7 * LARGE_ANSWER;
+/// A watcher that takes nothing: 540 KiB. hyper takes 400 KiB from it before it asks for no more, and
+/// the message that went beyond that has up to 256 exits.
+const WATCHER: u64 = 640 << 10;
+/// The kernel's own structures for a connection: two sockets, their files, and the buffers' heads.
+const SOCKET: u64 = 8 << 10;
+/// The history while it is handed over, in addition to itself: the file, whose folder may be in memory (as
+/// all of /run is, and counted with the agent); one part in so many more for lists beside its bytes.
+const HANDOVER_OVERHEAD: u64 = 4;
+/// The kernel doubles a receive buffer, for what messages cost it beside their bytes.
+const RECEIVE_BUFFER_FACTOR: u64 = 2;
+
+/// The most memory that an agent can take, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// The program, and exits on their way.
+    pub program: u64,
+    /// Remembered exits.
+    pub history: u64,
+    /// Connections and their streams, in the agent and in the kernel.
+    pub connections: u64,
+    /// Requests that come and answers that nobody takes.
+    pub answers: u64,
+    /// What the end takes, or the start after it.
+    pub handover: u64,
+    /// Receive buffers of a simulated kernel, which lie in the agent.
+    pub simulated: u64,
+}
+
+impl Ceiling {
+    /// That of an agent which listens on `listeners`.
+    #[must_use]
+    pub fn of<'a>(
+        config: &Config,
+        cpus: usize,
+        listeners: impl IntoIterator<Item = &'a ListenAddress>,
+    ) -> Self {
+        let (limits, connection) = (&config.limits, &config.connection);
+        let history = number(config.history_bytes);
+        let (buffers, handshakes) = match listeners.into_iter().any(ListenAddress::is_tcp) {
+            true => (TCP_BUFFERS.max(UNIX_BUFFERS), number(HANDSHAKES) * HANDSHAKE),
+            false => (UNIX_BUFFERS, 0),
+        };
+        let streams = u64::from(connection.streams).saturating_mul(STREAM);
+        let each = streams
+            .saturating_add(CONNECTION + SOCKET + u64::from(RECEIVE_WINDOW) + number(buffers));
+        let request = number(connection.size.request).saturating_mul(REQUEST_COPIES);
+        let call = request.saturating_add(number(connection.size.headers) + SMALL_ANSWER);
+        let answers = [
+            number(limits.calls).saturating_mul(call),
+            number(limits.slow_calls).saturating_mul(LARGE_ANSWER).saturating_add(UNCOUNTED),
+            number(limits.watchers).saturating_mul(WATCHER),
+        ];
+        Self {
+            program: PROGRAM + INTAKE,
+            history: history.saturating_add(history / HISTORY_OVERHEAD),
+            connections: number(limits.connections)
+                .saturating_mul(each)
+                .saturating_add(number(TURNED_AWAY) * TURNED_AWAY_CONNECTION + handshakes),
+            answers: answers.into_iter().fold(0, u64::saturating_add),
+            handover: match config.state_dir {
+                Some(_) => history.saturating_add(history / HANDOVER_OVERHEAD),
+                None => 0,
+            },
+            simulated: match config.kernel {
+                KernelChoice::Linux => 0,
+                KernelChoice::Sim(_) => receive_buffers(config, cpus),
+            },
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self { program, history, connections, answers, handover, simulated } = *self;
+        let parts = [program, history, connections, answers, handover, simulated];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+impl fmt::Display for Ceiling {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = ByteSize::b;
+        let Self { program, history, connections, answers, handover, simulated } = *self;
+        write!(formatter, "{}", size(self.total()))?;
+        write!(formatter, " (program {}, history {}", size(program), size(history))?;
+        write!(formatter, ", connections {}, answers {}", size(connections), size(answers))?;
+        for (what, bytes) in [("hand-over", handover), ("simulated sockets", simulated)] {
+            if bytes > 0 {
+                write!(formatter, ", {what} {}", size(bytes))?;
+            }
+        }
+        formatter.write_str(")")
+    }
+}
+
+impl Agent {
+    /// Says what the agent may come to hold, and whether that is more than it may.
+    pub(super) fn log_memory(&self) {
+        let cpus = self.kernel.possible_cpus().len();
+        let addresses: Vec<_> =
+            self.listeners.iter().filter_map(|listener| Listener::address(listener).ok()).collect();
+        let ceiling = Ceiling::of(&self.config, cpus, &addresses);
+        tracing::info!("memory: at most about {ceiling}, if callers use up all limits");
+        let history = ByteSize::b(number(self.config.history_bytes));
+        let receive_buffer = ByteSize::b(number(self.config.reader.receive_buffer));
+        if ceiling.simulated == 0 {
+            let all = ByteSize::b(receive_buffers(&self.config, cpus));
+            tracing::info!(
+                %history,
+                %receive_buffer,
+                "while exits are watched, the kernel holds up to {all} for receive buffers, which counts to no control group"
+            );
+        }
+        if let Some(limit) = &self.memory_limit
+            && limit.bytes < ceiling.total()
+        {
+            tracing::warn!(
+                "{limit} is less than that: callers who use up all limits end the agent; raise it, or lower --max-connections, --max-streams, --max-watchers, --max-slow-calls or --history-bytes"
+            );
+        }
+    }
+}
+
+/// All receive buffers together, as the kernel counts.
+fn receive_buffers(config: &Config, cpus: usize) -> u64 {
+    let each = number(config.reader.receive_buffer).saturating_mul(RECEIVE_BUFFER_FACTOR);
+    each.saturating_mul(number(cpus))
+}
+
+/// No address is longer on any machine that Linux runs on.
+const fn number(size: usize) -> u64 {
+    size as u64
+}
+
+/// What a control group may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MemoryLimit {
+    /// Bytes.
+    bytes: u64,
+    /// Where it is set.
+    file: PathBuf,
+}
+
+impl MemoryLimit {
+    /// That of this process' own group; `None` without one. Groups above it are not looked at.
+    pub(super) fn read() -> Option<Self> {
+        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+        Self::find(&groups, Path::new("/sys/fs/cgroup"))
+    }
+
+    /// `groups` is as in `cgroups(7)`: `hierarchy:controllers:path`. In a container the path can be one of the
+    /// host's, and the group is the root of what is mounted.
+    fn find(groups: &str, root: &Path) -> Option<Self> {
+        let group = |controllers: &str| {
+            let lines = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+            let mut of = lines.filter(|(held, _)| held.split(',').any(|it| it == controllers));
+            of.next().map(|(_, path)| path.trim_start_matches('/'))
+        };
+        let candidates = [
+            (root.to_owned(), group(""), "memory.max"),
+            (root.join("memory"), group("memory"), "memory.limit_in_bytes"),
+        ];
+        candidates.into_iter().find_map(|(root, path, name)| {
+            let places = [root.join(path?).join(name), root.join(name)];
+            places.into_iter().find_map(|file| {
+                let bytes = fs::read_to_string(&file).ok()?.trim().parse().ok()?;
+                Some(Self { bytes, file })
+            })
+        })
+    }
+}
+
+impl fmt::Display for MemoryLimit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the limit of {} in {}", ByteSize::b(self.bytes), self.file.display())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+use clap::Parser;
+
+use super::*;
+use crate::config::Args;
+
+const GIB: u64 = 1 << 30;
+
+fn config(flags: &[&str]) -> Config {
+    let args = Args::parse_from(["taskstatsd"].iter().chain(flags));
+    Config::try_from(args).unwrap()
+}
+
+fn ceiling(flags: &[&str]) -> Ceiling {
+    let config = config(flags);
+    Ceiling::of(&config, 4, &config.listen)
+}
+
+/// Each limit that a caller can use up raises the ceiling.
+#[test]
+fn every_limit_counts() {
+    let least = ceiling(&[]).total();
+    for flags in [
+        ["--history-bytes", "1GiB"],
+        ["--max-connections", "100000"],
+        ["--max-streams", "100000"],
+        ["--max-watchers", "100000"],
+        ["--max-calls", "100000"],
+        ["--max-slow-calls", "100000"],
+        ["--max-request-size", "4MiB"],
+        ["--max-header-size", "4MiB"],
+    ] {
+        let more = ceiling(&flags).total();
+        assert!(more > least + GIB / 2, "{flags:?}: {more} is hardly more than {least}");
+    }
+    let tcp = ceiling(&["--listen", "tcp://127.0.0.1:0", "--insecure"]);
+    assert!(tcp.connections > ceiling(&[]).connections, "{tcp}");
+}
+
+/// Nor does the largest configuration overflow.
+#[test]
+fn no_limit_is_too_large_to_be_counted() {
+    let flags = ["--max-connections", "1048576", "--max-streams", "1048576"];
+    assert!(ceiling(&flags).total() > GIB << 10);
+}
+
+#[test]
+fn what_is_not_there_is_not_told() {
+    let said = ceiling(&[]).to_string();
+    assert!(!said.contains("hand-over") && !said.contains("simulated"), "{said}");
+    let said = ceiling(&["--kernel", "sim:cpus=4"]).to_string();
+    assert!(said.contains("simulated sockets 128.0 MiB"), "{said}");
+}
+
+/// Of both versions of control groups, with paths of the host's in a container.
+#[test]
+fn the_limit_of_the_own_group_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = root.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    let find = |groups: &str| MemoryLimit::find(groups, root.path()).map(|limit| limit.bytes);
+    let older = "4:memory:/agent\n1:cpu,cpuacct:/\n0::/\n";
+    assert_eq!(find("0::/pod/agent\n"), None);
+    write("memory/agent/memory.limit_in_bytes", "1024\n");
+    assert_eq!((find(older), find("")), (Some(1024), None));
+    write("memory.max", "max\n");
+    assert_eq!(find("0::/pod/agent\n"), None);
+    write("memory.max", "4096\n");
+    assert_eq!(find("0::/pod/agent\n"), Some(4096));
+    write("pod/agent/memory.max", "512\n");
+    assert_eq!(find("0::/pod/agent\n"), Some(512));
+}

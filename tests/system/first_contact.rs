@@ -1,0 +1,209 @@
+//! What somebody is told who sets up an agent for the first time, and takes a wrong turn.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::binaries::{self, WORKSPACE};
+use taskstats_tests::certificates::Pair;
+use taskstats_tests::load::Load;
+use taskstats_tests::peer::{Peer, Said};
+use taskstats_tests::scene::Scene;
+
+/// What a command that was called in the wrong way ends with.
+const USAGE: i32 = 2;
+/// Rules that are about nobody who comes this way, and flags of the way.
+const LOCKED_OUT: [&[&str]; 3] = [
+    &["--allow", "collector.example=query"],
+    &["--allow", "anonymous=query", "--allow", "spiffe://example.org/*=watch"],
+    &["--allow", "collector.example=node"],
+];
+/// The words that tell it.
+const NOBODY: &str = "no rule of --allow is about anybody who can connect";
+
+async fn doctor(flags: &[&str]) -> Result<Said> {
+    Peer::run(&binaries::taskstatsd()?, [flags, &["doctor"]].concat()).await
+}
+
+/// The doctor's line on one thing.
+fn line<'a>(said: &'a Said, name: &str) -> Result<&'a str> {
+    let mut lines = said.stdout.lines();
+    lines.find(|line| line.contains(name)).with_context(|| format!("no {name} in {said:?}"))
+}
+
+/// Whoever reads the log by a machine reads why the agent did not start by the same machine, also where
+/// the log leaves out nearly all.
+#[tokio::test]
+async fn why_it_does_not_start_is_a_line_of_json() -> Result<()> {
+    let _load = Load::light()?;
+    for (arguments, what) in [
+        (&["--history-bytes", "1KiB"][..], "out of range"),
+        (&["--log", "off", "--listen", "unix:///no/such/folder/x.sock"], "/no/such/folder"),
+        (&["--log", "loud"], "is no filter"),
+    ] {
+        let launch = Launch::new()?.listen_privately().arguments(["--log-format", "json"]);
+        let ending = launch.arguments(arguments).run().await?;
+        ensure!(!ending.status.success(), "{ending:?}");
+        let lines: Result<Vec<Value>, _> =
+            ending.stderr.lines().map(serde_json::from_str).collect();
+        let lines = lines.with_context(|| ending.stderr.clone())?;
+        let last = lines.last().context("nothing was said")?;
+        assert_eq!(last["level"], "ERROR", "{last}");
+        assert!(last["message"].as_str().is_some_and(|said| said.contains(what)), "{last}");
+    }
+    Ok(())
+}
+
+/// Rules by which nobody comes in who can connect are told at the start, and by the doctor.
+#[tokio::test]
+async fn rules_that_lock_everybody_out_are_told() -> Result<()> {
+    let _load = Load::light()?;
+    for flags in LOCKED_OUT {
+        let agent = Agent::start_with(flags).await?;
+        assert!(agent.stderr()?.contains(NOBODY), "{flags:?}: {}", agent.stderr()?);
+        let said = doctor(flags).await?;
+        let line = line(&said, "settings")?;
+        assert!(line.starts_with('!') && line.contains(NOBODY), "{line}");
+    }
+    let tcp = ["--insecure", "--listen", "tcp://127.0.0.1:0", "--allow", "uid:0=query"];
+    let agent = Launch::new()?.arguments(tcp).start().await?;
+    assert!(agent.stderr()?.contains(NOBODY), "{}", agent.stderr()?);
+    let both = Agent::start_with(tcp).await?;
+    assert!(!both.stderr()?.contains(NOBODY), "{}", both.stderr()?);
+    Ok(())
+}
+
+/// A folder that no hand-over can go through is not touched, and the log says what is missing.
+#[tokio::test]
+async fn a_state_folder_without_a_manager_is_left_alone() -> Result<()> {
+    let _load = Load::light()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().display().to_string();
+    // In a network namespace, so that it gives up its rights and then ends by itself.
+    let alone = ["env", "-u", "NOTIFY_SOCKET", "unshare", "--net"];
+    let arguments = ["--user", "4242:4343", "--fail-fast", "--state-dir", &path];
+    let launch = Launch::new()?.listen_privately().arguments(arguments).wrapped(alone);
+    let ending = launch.run().await?;
+    assert!(ending.stderr.contains("rights: user 4242:4343"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("hand-over is off"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("NOTIFY_SOCKET"), "{}", ending.stderr);
+    let metadata = fs::metadata(folder.path())?;
+    assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "it was given away");
+    Ok(())
+}
+
+/// The doctor foresees that a key of root's alone will not be read again.
+#[tokio::test]
+async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let (certificate, key) = (scene.files.argument("agent.crt"), scene.files.argument("agent.key"));
+    let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--client-ca", &scene.ca()];
+    let flags = [&["--user", "4242:4343", "--listen", "tcp://127.0.0.1:0"][..], &tls].concat();
+    for (mode, is_told) in [(0o600, true), (0o644, false)] {
+        fs::set_permissions(scene.files.path("agent.key"), Permissions::from_mode(mode))?;
+        let said = doctor(&flags).await?;
+        let told = line(&said, "sandbox")?;
+        assert_eq!(told.contains("never takes up a new one"), is_told, "{mode:o}: {told}");
+        assert_eq!(said.stdout.contains("chgrp GROUP FILE"), is_told, "{}", said.stdout);
+    }
+    Ok(())
+}
+
+/// Decimal and binary sizes are told apart by the log, which has them in binary.
+#[tokio::test]
+async fn a_size_is_told_as_it_was_taken() -> Result<()> {
+    let _load = Load::light()?;
+    for (given, told) in [("16M", "15.3 MiB"), ("16MB", "15.3 MiB"), ("16Mi", "16.0 MiB")] {
+        let agent = Agent::start_with(["--history-bytes", given]).await?;
+        let log = agent.stderr()?;
+        assert!(log.contains(&format!("history={told}")), "{given}: {log}");
+    }
+    Ok(())
+}
+
+/// Makes certificates by openssl, as people do.
+async fn openssl(scene: &Scene, script: &str) -> Result<()> {
+    let script = format!("cd {} && {script}", scene.files.folder().display());
+    let said = Peer::run("bash".as_ref(), ["-euc", &script]).await?;
+    ensure!(said.code == Some(0), "{said:?}");
+    Ok(())
+}
+
+/// The commands of the README make certificates that the commands beside them work with.
+#[tokio::test]
+async fn the_readme_s_certificates_work() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let readme = fs::read_to_string(format!("{WORKSPACE}/README.md"))?;
+    let block = readme.split("<!-- openssl:begin -->\n```sh\n").nth(1);
+    let script = block.and_then(|block| block.split("```").next()).context("no commands")?;
+    openssl(&scene, &format!("exec 2>/dev/null; {script}")).await?;
+    let path = |name: &str| scene.files.argument(name);
+    let listen = ["--listen", "tcp://127.0.0.1:0", "--allow", "collector.example=node"];
+    let files = ["--tls-cert", &path("tls.crt"), "--tls-key", &path("tls.key")];
+    let ca = path("ca.crt");
+    let flags = [&listen[..], &files, &["--client-ca", &ca]].concat();
+    let agent = Launch::new()?.arguments(flags).start().await?;
+    let log = agent.stderr()?;
+    assert!(!log.contains("it has no") && !log.contains("it is"), "{log}");
+    let client = ["--cert", &path("collector.crt"), "--key", &path("collector.key")];
+    let named = ["--server-name", "node7", "--ca", &ca];
+    let said = scene.taskstatsctl(&agent, &[&named[..], &client, &["node"]].concat()).await?;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    Ok(())
+}
+
+/// A CA's own certificate, and one of version 1, as openssl makes them by itself, lead to words that say what
+/// to do: for a client, for the agent, and for who connects to it.
+#[tokio::test]
+async fn certificates_that_openssl_makes_by_itself_are_explained() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    openssl(
+        &scene,
+        "exec 2>/dev/null
+         new='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost'
+         openssl req -x509 $new -days 9 -keyout own.key -out own.crt -addext subjectAltName=DNS:localhost
+         openssl req $new -keyout old.key -out old.csr
+         openssl x509 -req -in old.csr -CA own.crt -CAkey own.key -CAcreateserial -days 9 -out old.crt
+         chmod a+r *.key",
+    )
+    .await?;
+    let read = |name: &str| fs::read_to_string(scene.files.path(name));
+    let pair = |name: &str| -> Result<Pair> {
+        let (certificate, key) = (read(&format!("{name}.crt"))?, read(&format!("{name}.key"))?);
+        Ok(Pair { certificate, key })
+    };
+    scene.files.write("ca.crt", &read("own.crt")?)?;
+    for (name, words) in [("own", "CA:FALSE"), ("old", "-copy_extensions copyall")] {
+        let agent = Agent::start_with(scene.mutual_flags()).await?;
+        let address = scene.address(&agent)?;
+        // Our own client would not even load a certificate of version 1.
+        let shown = format!("-cert {name}.crt -key {name}.key -alpn h2 -connect {address}");
+        openssl(&scene, &format!("! openssl s_client {shown} <<<x >/dev/null 2>&1 || true"))
+            .await?;
+        scene.failed_handshakes(&agent, 1).await?;
+        assert!(agent.stderr()?.contains(words), "{name}: {}", agent.stderr()?);
+    }
+
+    let agent = Agent::start_with(scene.flags()).await?;
+    let (certificate, key) = (scene.files.argument("old.crt"), scene.files.argument("old.key"));
+    let flags = ["--ca", &scene.ca(), "--cert", &certificate, "--key", &key, "node"];
+    let said = scene.taskstatsctl(&agent, &flags).await?;
+    assert!(said.stderr.contains("-copy_extensions copyall"), "{}", said.stderr);
+
+    scene.files.write_pair("agent", &pair("old")?)?;
+    let ending = Launch::new()?.arguments(scene.mutual_flags()).run().await?;
+    assert_ne!(ending.status.code(), Some(USAGE), "{ending:?}");
+    assert!(ending.stderr.contains("-copy_extensions copyall"), "{}", ending.stderr);
+
+    scene.files.write_pair("agent", &pair("own")?)?;
+    let agent = Agent::start_with(scene.flags()).await?;
+    assert!(agent.stderr()?.contains("it is a CA's own certificate"), "{}", agent.stderr()?);
+    let said = scene.taskstatsctl(&agent, &["--ca", &scene.ca(), "node"]).await?;
+    assert!(said.stderr.contains("CA:FALSE"), "{}", said.stderr);
+    Ok(())
+}
