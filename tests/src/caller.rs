@@ -1,7 +1,9 @@
 //! A well-behaved caller beside those that are not.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::SERVICE_NAME;
@@ -32,7 +34,25 @@ pub enum Question {
 pub struct Caller {
     answered: watch::Receiver<u64>,
     enough: Arc<AtomicBool>,
-    calls: JoinHandle<Result<()>>,
+    calls: JoinHandle<Result<Vec<Duration>>>,
+}
+
+/// How a caller was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Calls, all of which were answered.
+    pub answered: u64,
+    /// Half of the answers took no longer.
+    pub median: Duration,
+    /// 99 of 100 answers took no longer.
+    pub most: Duration,
+}
+
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { answered, median, most } = self;
+        write!(f, "{answered} calls answered, {median:.1?}, 99 of 100 within {most:.1?}")
+    }
 }
 
 impl Question {
@@ -105,15 +125,21 @@ impl Caller {
         Ok(())
     }
 
-    /// Ends, and returns how many calls were answered: all of them.
+    /// Ends, and returns how it was served.
     ///
     /// # Errors
     ///
-    /// One was not.
-    pub async fn stop(self) -> Result<u64> {
+    /// A call was not answered.
+    pub async fn stop(self) -> Result<Served> {
         self.enough.store(true, Ordering::Relaxed);
-        within("the last call", self.calls).await???;
-        Ok(*self.answered.borrow())
+        let mut took = within("the last call", self.calls).await???;
+        took.sort_unstable();
+        let of_hundred = |part: usize| took.get(took.len() * part / 100).copied();
+        Ok(Served {
+            answered: u64::try_from(took.len())?,
+            median: of_hundred(50).context("no answer")?,
+            most: of_hundred(99).context("no answer")?,
+        })
     }
 }
 
@@ -122,10 +148,13 @@ async fn call(
     channel: Channel,
     count: watch::Sender<u64>,
     enough: Arc<AtomicBool>,
-) -> Result<()> {
+) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
     while !enough.load(Ordering::Relaxed) {
+        let asked = Instant::now();
         within("an answer", question.ask(&channel)).await??;
+        took.push(asked.elapsed());
         count.send_modify(|count| *count += 1);
     }
-    Ok(())
+    Ok(took)
 }

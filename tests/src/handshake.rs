@@ -77,6 +77,15 @@ impl Handshake {
         let address = url.strip_prefix("tcp://").context("no tcp address")?;
         let stream = within("a connection", TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
+        self.over(stream).await
+    }
+
+    /// Shakes hands over a connection that there is.
+    ///
+    /// # Errors
+    ///
+    /// One side refused; the error says which and why.
+    pub async fn over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(Arc::new(self.config.clone()));
         let name = ServerName::try_from(AGENT)?;
         let shaken = within("a handshake", connector.connect(name, stream)).await?;

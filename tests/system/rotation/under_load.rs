@@ -119,12 +119,12 @@ impl Traffic {
         end.send(true)?;
         let mut answered = Vec::new();
         for caller in callers {
-            answered.push(caller.stop().await?);
+            answered.push(caller.stop().await?.to_string());
         }
         let newcomers: Vec<u64> = joined(newcomers).await?;
         let churned: Vec<u64> = joined(churn).await?;
         read_some(witness).await?;
-        println!("answered {answered:?}; connected {newcomers:?}; processes ended {churned:?}");
+        println!("{answered:#?}; connected {newcomers:?}; processes ended {churned:?}");
         joined(followers).await
     }
 }
