@@ -32,10 +32,6 @@ pub const MAX_BATCH: usize = 1000;
 /// Deadlines are cut to this, because the header that carries them has eight digits.
 const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The largest message that is taken: a process with 100,000 threads, at some 400 bytes each, is
-/// well below. A larger one fails its call.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
-
 /// How often a quiet TCP connection is probed, so that an agent whose node vanished is noticed;
 /// twice the interval of heartbeats.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -158,7 +154,8 @@ impl Client {
     /// Returns the account of a live process (thread group) and, if asked, of its threads.
     ///
     /// # Errors
-    /// Those of [`Client::pid`].
+    /// Those of [`Client::pid`]; [`Error::FailedPrecondition`] with reason `TOO_MANY_THREADS` when
+    /// the threads do not fit into an answer.
     pub async fn tgid(&self, tgid: u32, threads: Threads) -> Result<Process, Error> {
         let include_threads = threads == Threads::Include;
         let request = self.request(GetTgidRequest { tgid, include_threads });
@@ -307,8 +304,7 @@ impl ClientBuilder {
         match endpoint.connect().await {
             Ok(channel) => {
                 let health = HealthClient::new(channel.clone());
-                let service = TaskstatsServiceClient::new(channel)
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES);
+                let service = TaskstatsServiceClient::new(channel);
                 Ok(Client { service, health, target, deadline: self.deadline })
             }
             Err(error) => Err(Error::Unreachable { target, source: Box::new(error) }),

@@ -5,6 +5,7 @@
 //! the runs, and the next run begins anew under another instance id.
 
 mod file;
+mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 

@@ -187,10 +187,6 @@ mod tests {
             Err(KernelError::NoSuchTask(id))
         }
 
-        fn query_many(&self, _: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
-            Ok(Vec::new())
-        }
-
         fn threads(&self, _: u32) -> Result<Vec<u32>, KernelError> {
             Ok(Vec::new())
         }

@@ -41,6 +41,18 @@ impl Scene {
         Ok(Self { authority, files, client })
     }
 
+    /// Puts others in the place of all files, from a CA that did not sign the earlier ones.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be written.
+    pub fn renew(&self) -> Result<()> {
+        let authority = Authority::new("the next CA")?;
+        self.files.write("ca.crt", authority.pem())?;
+        self.files.write_pair("agent", &authority.sign(&Wanted::for_agent())?)?;
+        self.files.write_pair("client", &authority.sign(&Wanted::for_client("collector.example"))?)
+    }
+
     /// Returns the path of the CA's certificate.
     #[must_use]
     pub fn ca(&self) -> String {

@@ -32,45 +32,37 @@ async fn both_health_names_are_serving() -> Result<()> {
     Ok(())
 }
 
-/// Reflection v1 lists the services.
-#[tokio::test]
-async fn reflection_v1_lists_the_services() -> Result<()> {
-    use v1::server_reflection_client::ServerReflectionClient;
-    use v1::server_reflection_request::MessageRequest;
-    use v1::server_reflection_response::MessageResponse;
-    let _load = Load::light()?;
-    let agent = Agent::start().await?;
-    let mut client = ServerReflectionClient::new(connect(&agent.url()).await?);
-    let request = v1::ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
+/// Makes a test of one version of the reflection service: their messages are alike, and their types are
+/// not.
+macro_rules! lists_the_services {
+    ($test:ident, $version:ident) => {
+        #[tokio::test]
+        async fn $test() -> Result<()> {
+            use $version::server_reflection_client::ServerReflectionClient;
+            use $version::server_reflection_request::MessageRequest;
+            use $version::server_reflection_response::MessageResponse;
+            let _load = Load::light()?;
+            let agent = Agent::start().await?;
+            let mut client = ServerReflectionClient::new(connect(&agent.url()).await?);
+            let request = $version::ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(MessageRequest::ListServices(String::new())),
+            };
+            let mut stream = client.server_reflection_info(once(request)).await?.into_inner();
+            let answer = stream.message().await?.context("no answer")?.message_response;
+            let Some(MessageResponse::ListServicesResponse(list)) = answer else {
+                bail!("{answer:?}")
+            };
+            let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+            assert_listed(&names);
+            Ok(())
+        }
     };
-    let mut stream = client.server_reflection_info(once(request)).await?.into_inner();
-    let answer = stream.message().await?.context("no answer")?.message_response;
-    let Some(MessageResponse::ListServicesResponse(list)) = answer else { bail!("{answer:?}") };
-    assert_listed(&list.service.into_iter().map(|service| service.name).collect::<Vec<_>>());
-    Ok(())
 }
 
-/// Reflection v1alpha, which older clients speak, lists the same.
-#[tokio::test]
-async fn reflection_v1alpha_lists_the_services() -> Result<()> {
-    use v1alpha::server_reflection_client::ServerReflectionClient;
-    use v1alpha::server_reflection_request::MessageRequest;
-    use v1alpha::server_reflection_response::MessageResponse;
-    let _load = Load::light()?;
-    let agent = Agent::start().await?;
-    let mut client = ServerReflectionClient::new(connect(&agent.url()).await?);
-    let request = v1alpha::ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
-    let mut stream = client.server_reflection_info(once(request)).await?.into_inner();
-    let answer = stream.message().await?.context("no answer")?.message_response;
-    let Some(MessageResponse::ListServicesResponse(list)) = answer else { bail!("{answer:?}") };
-    assert_listed(&list.service.into_iter().map(|service| service.name).collect::<Vec<_>>());
-    Ok(())
-}
+lists_the_services!(reflection_v1_lists_the_services, v1);
+// Older clients speak this one.
+lists_the_services!(reflection_v1alpha_lists_the_services, v1alpha);
 
 fn assert_listed(names: &[String]) {
     for wanted in [SERVICE_NAME, HEALTH] {

@@ -9,7 +9,8 @@ use taskstats_tests::handshake::{Handshake, Version};
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::Peer;
 use taskstats_tests::scene::{NAME, Scene};
-use taskstats_tests::tools;
+use taskstats_tests::workload::Workload;
+use taskstats_tests::{binaries, tools};
 use tonic::Code;
 
 use crate::support::{get_pid, refused};
@@ -94,6 +95,30 @@ async fn who_is_kept_out_learns_why() -> Result<()> {
     assert_eq!(said.code, Some(NOT_LET), "{said:?}");
     assert!(said.stderr.contains("the agent refuses the certificate"), "{}", said.stderr);
     Ok(())
+}
+
+/// A watch outlives its certificates, and the agent's: it reads the files again when it reconnects.
+#[tokio::test]
+async fn a_watch_reconnects_with_the_certificates_of_then() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let mut agent = Agent::start_with(scene.mutual_flags()).await?;
+    let (url, address) = (agent.listening_on("tcp://")?, scene.address(&agent)?);
+    let (target, ca) = (format!("tls://{address}"), scene.ca());
+    let (certificate, key) =
+        (scene.files.argument("client.crt"), scene.files.argument("client.key"));
+    let whom = ["--target", &target, "--ca", &ca, "--cert", &certificate, "--key", &key];
+    let what = ["watch", "--reconnect", "--scope", "processes", "-o", "jsonl"];
+    let mut watch = Peer::start(&binaries::taskstatsctl()?, whom.iter().chain(&what))?;
+    watch.line_with("\"started\"").await?;
+    agent.stop().await?;
+    scene.renew()?;
+    let flags = [scene.mutual_flags(), vec!["--listen".to_owned(), url]].concat();
+    let _agent = Agent::start_with(flags).await?;
+    watch.line_with("\"started\"").await?;
+    let ended = Workload::run(&["exit", "0"]).await?;
+    watch.line_with(&format!("\"pid\":{}", ended.pid)).await?;
+    watch.kill().await
 }
 
 /// Who is refused does not disturb those who are served.

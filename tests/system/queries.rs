@@ -17,6 +17,8 @@ use crate::support::{NO_SUCH_TASK, get_pid, get_threads, identity, own_ids, refu
 
 /// Threads beside the first one of a process.
 const THREADS: usize = 3;
+/// The most threads that are told with their process.
+const MOST_THREADS: usize = 8192;
 /// The most ids that one batch may ask for.
 const BATCH_LIMIT: usize = 1000;
 /// The kernel's first thread of its own, in the initial pid namespace.
@@ -97,6 +99,25 @@ async fn a_process_comes_with_all_its_threads() -> Result<()> {
     assert_eq!(ids.len(), THREADS + 1);
     let tgids = threads.iter().filter_map(|stats| identity(stats).ok()?.tgid);
     assert!(tgids.into_iter().all(|tgid| tgid == workload.pid()), "{threads:?}");
+    Ok(())
+}
+
+/// An answer has a size that clients accept; a process for which that is too little is refused, and
+/// can be asked for without its threads.
+#[tokio::test]
+async fn a_process_with_very_many_threads_comes_without_them() -> Result<()> {
+    let _load = Load::heavy()?;
+    let agent = Agent::start().await?;
+    let mut client = service(&agent.url()).await?;
+    let workload = Workload::waiting(&["threads", &(MOST_THREADS - 1).to_string()]).await?;
+    assert_eq!(get_threads(&mut client, workload.pid()).await?.len(), MOST_THREADS);
+    let one_more = Workload::waiting(&["threads", &MOST_THREADS.to_string()]).await?;
+    let tgid = one_more.pid();
+    let answer = client.get_tgid(GetTgidRequest { tgid, include_threads: true }).await;
+    let refusal: Refusal = refused(answer)?;
+    assert_eq!(refusal.code, Code::FailedPrecondition);
+    assert_eq!(refusal.reason.as_deref(), Some("TOO_MANY_THREADS"));
+    client.get_tgid(GetTgidRequest { tgid, include_threads: false }).await?;
     Ok(())
 }
 

@@ -33,7 +33,7 @@ use args::Command;
 use failure::{Failure, tell};
 use output::Output;
 
-use crate::Client;
+use crate::{Client, Error};
 
 /// Does what the arguments ask for, and returns how the process is to end: success also when the
 /// reader of standard output went away.
@@ -56,7 +56,7 @@ async fn run(args: Args) -> Result<(), Failure> {
         Command::Completions { shell } => print_completions(*shell),
         Command::Man => print_manual(),
         Command::Get(get) => get::run(&connect(&args).await?, get, &mut out).await,
-        Command::Watch(watch) => watch::run(&connect(&args).await?, watch, &mut out).await,
+        Command::Watch(watch) => watch::run(&args, watch, &mut out).await,
         Command::Health { service } => {
             health::run(&connect(&args).await?, service.as_deref(), &mut out).await
         }
@@ -64,9 +64,9 @@ async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-async fn connect(args: &Args) -> Result<Client, Failure> {
+async fn connect(args: &Args) -> Result<Client, Error> {
     let builder = Client::builder().connect_timeout(args.timeout).deadline(args.timeout);
-    Ok(args.tls.apply(builder)?.connect(args.target.clone()).await?)
+    args.tls.apply(builder)?.connect(args.target.clone()).await
 }
 
 /// Through a buffer, because the generators panic where they cannot write.

@@ -47,16 +47,17 @@ fn asked(error: Option<&Error>) -> Option<Duration> {
     }
 }
 
-/// Whether what ended a stream, or kept it from opening, can be over at the next attempt.
+/// Whether what ended a stream, or kept it from opening, can be over at the next attempt. Certificates
+/// that sufficed once may be about to be replaced.
 pub(super) fn may_pass(error: &Error) -> bool {
     match error {
         Error::Unreachable { .. }
         | Error::Disconnected { .. }
         | Error::DeadlineExceeded { .. }
         | Error::ResourceExhausted { .. }
+        | Error::Tls { .. }
         | Error::Unavailable { .. } => true,
         Error::InvalidTarget(_)
-        | Error::Tls { .. }
         | Error::NoSuchTask { .. }
         | Error::NoSuchService { .. }
         | Error::InvalidArgument { .. }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::failure::Failure;
 use crate::{ClientBuilder, Error};
 
 /// Files that a `tls://` target is reached with.
@@ -28,7 +27,7 @@ pub(super) struct TlsFlags {
 
 impl TlsFlags {
     /// Reads the files into the settings of a client.
-    pub(super) fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, Failure> {
+    pub(super) fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, Error> {
         if let Some(path) = &self.ca {
             builder = builder.ca_certificate(read("--ca", path)?);
         }
@@ -42,9 +41,9 @@ impl TlsFlags {
     }
 }
 
-fn read(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+fn read(flag: &str, path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|error| {
         let problem = format!("reading {flag} {} failed: {error}", path.display());
-        Failure::Call(Error::Tls { problem })
+        Error::Tls { problem }
     })
 }

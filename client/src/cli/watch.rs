@@ -4,17 +4,20 @@ use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::args::Watch;
+use super::args::{Args, Watch};
+use super::connect;
 use super::failure::{Failure, reason, tell};
 use super::output::Output;
 use super::place::show_place;
 use super::printer::Printer;
 use super::reconnect::{Backoff, may_pass};
-use crate::{Client, Error, WatchRequest};
+use crate::{Client, Error, ExitStream, WatchRequest};
 
 /// One watch, over as many streams as it takes.
 struct Session<'a> {
-    client: &'a Client,
+    args: &'a Args,
+    /// That of the next stream; none after one that broke, because certificates may be others by then.
+    client: Option<Client>,
     request: WatchRequest,
     printer: Printer<'a>,
     backoff: Backoff,
@@ -33,11 +36,12 @@ enum End {
 }
 
 /// Prints exits until there were enough, or until an interrupt.
-pub(super) async fn run(client: &Client, watch: &Watch, out: &mut Output) -> Result<(), Failure> {
+pub(super) async fn run(args: &Args, watch: &Watch, out: &mut Output) -> Result<(), Failure> {
+    let client = Some(connect(args).await?);
     let mut interrupt: Signal = signal(SignalKind::interrupt())?;
     let printer = Printer::new(out, watch.number);
-    let request = request(watch);
-    let mut session = Session { client, request, printer, backoff: Backoff::new(), away: false };
+    let (request, backoff) = (request(watch), Backoff::new());
+    let mut session = Session { args, client, request, printer, backoff, away: false };
     tokio::select! {
         _ = interrupt.recv() => Ok(()),
         ended = session.run(watch.reconnect) => ended,
@@ -89,7 +93,7 @@ impl Session<'_> {
         if let Some(cursor) = self.printer.cursor() {
             request = request.resume_after(cursor.clone());
         }
-        let mut exits = match self.client.watch(request).await {
+        let mut exits = match self.open(request).await {
             Ok(exits) => exits,
             Err(error) => return Ok(End::Refused(error)),
         };
@@ -104,6 +108,14 @@ impl Session<'_> {
             }
         }
         Ok(End::Enough)
+    }
+
+    async fn open(&mut self, request: WatchRequest) -> Result<ExitStream, Error> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => connect(self.args).await?,
+        };
+        client.watch(request).await
     }
 
     /// Tells that the watch waits, once however many attempts it takes.

@@ -19,7 +19,9 @@ pub struct GetTgidRequest {
     /// Id of a process (thread group) in the agent's pid namespace. Must not be 0.
     #[prost(uint32, tag = "1")]
     pub tgid: u32,
-    /// Whether to add the account of each live thread. False by default.
+    /// Whether to add the account of each live thread. False by default. A process with more than
+    /// 8,192 threads is refused then, by `FAILED_PRECONDITION` and reason `TOO_MANY_THREADS`: ask for
+    /// them by `BatchGet`.
     #[prost(bool, tag = "2")]
     pub include_threads: bool,
 }

@@ -1,22 +1,15 @@
 //! The file that goes with the stored sockets.
 
 use std::fs::{self, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+use super::format;
 use crate::exits::SavedHistory;
 
-/// What the file begins with; the digit counts versions of what follows.
-const MAGIC: [u8; 8] = *b"TSKHIST1";
-/// Bytes of the checksum behind that.
-const CHECKSUM_BYTES: usize = 4;
-/// Bytes of both.
-const HEADER_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES;
-/// The longest file that is read. A history is smaller; a foreign file may be anything.
-const MAX_BYTES: u64 = 4 << 30;
 /// The accounts of all users' processes: for the agent alone.
 const MODE: u32 = 0o600;
 
@@ -96,22 +89,24 @@ impl State {
         };
         let metadata = file.metadata().map_err(|source| failed("looking at", source))?;
         check_owner(path, &metadata)?;
-        let mut bytes = Vec::new();
-        let read = (&mut file).take(MAX_BYTES).read_to_end(&mut bytes);
-        read.map_err(|source| failed("reading", source))?;
-        let state = body(&bytes).and_then(|body| Self::decode(body).ok());
-        state.map(Some).ok_or_else(|| FileError::Damaged(path.to_owned()))
+        let state = format::read(&mut file, metadata.len());
+        state.map(Some).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                FileError::Damaged(path.to_owned())
+            }
+            _ => failed("reading", error),
+        })
     }
 
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn write(&self, path: &Path) -> Result<(), FileError> {
+    pub fn write(self, path: &Path) -> Result<(), FileError> {
         let new = path.with_extension("new");
         // One that was left by a crash may be anybody's.
         drop(fs::remove_file(&new));
-        let written = write_new(&new, &self.encode_to_vec());
+        let written = write_new(&new, self);
         written.and_then(|()| fs::rename(&new, path)).map_err(|source| {
             drop(fs::remove_file(&new));
             system("writing", path, source)
@@ -119,25 +114,9 @@ impl State {
     }
 }
 
-fn write_new(path: &Path, body: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, state: State) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
-    file.write_all(&header(body))?;
-    file.write_all(body)
-}
-
-/// Magic and checksum of what follows.
-pub(super) fn header(body: &[u8]) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    let (magic, checksum) = header.split_at_mut(MAGIC.len());
-    magic.copy_from_slice(&MAGIC);
-    checksum.copy_from_slice(&crc32fast::hash(body).to_le_bytes());
-    header
-}
-
-/// The part behind magic and checksum, if both are right.
-pub(super) fn body(bytes: &[u8]) -> Option<&[u8]> {
-    let (checksum, body) = bytes.strip_prefix(&MAGIC)?.split_at_checked(CHECKSUM_BYTES)?;
-    (checksum == crc32fast::hash(body).to_le_bytes()).then_some(body)
+    format::write(&mut file, state)
 }
 
 /// A file that another user could have written says nothing.

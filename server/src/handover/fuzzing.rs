@@ -1,8 +1,8 @@
 //! What the fuzz targets in `tests/fuzz` run, and the tests with their seeds. Not part of the agent.
 
-use prost::Message;
+use std::io::Cursor;
 
-use super::file::{self, State};
+use super::format;
 use crate::exits::fuzzing::history;
 
 /// Reads a state file, and goes on with the history in it. The first byte says whether the others
@@ -12,11 +12,13 @@ use crate::exits::fuzzing::history;
 /// When a file that is taken cannot be written as it was, or its history is not whole.
 pub fn state(bytes: &[u8]) {
     let Some(([form, after], bytes)) = bytes.split_first_chunk() else { return };
-    let body = if form % 2 == 0 { file::body(bytes) } else { Some(bytes) };
-    let Some(state) = body.and_then(|body| State::decode(body).ok()) else { return };
-    let written = state.encode_to_vec();
-    let read = file::body(&[&file::header(&written), &written[..]].concat()).map(State::decode);
-    assert_eq!(read, Some(Ok(state.clone())), "a file reads as it was written");
+    let file = if form % 2 == 0 { bytes.to_vec() } else { format::sealed(bytes) };
+    let Ok(state) = format::read(&mut &file[..], file.len() as u64) else { return };
+    let mut written = Cursor::new(Vec::new());
+    format::write(&mut written, state.clone()).expect("memory can be written");
+    let written = written.into_inner();
+    let read = format::read(&mut &written[..], written.len() as u64);
+    assert_eq!(read.ok().as_ref(), Some(&state), "a file reads as it was written");
     history(state.history.unwrap_or_default(), u64::from(*after));
 }
 
@@ -43,7 +45,7 @@ mod tests {
             after in any::<u8>(),
         ) {
             let seeds = seeds("state");
-            let Some(mut body) = file::body(&chosen.get(&seeds)[2..]).map(<[u8]>::to_vec) else {
+            let Some(mut body) = format::body(&chosen.get(&seeds)[2..]).map(<[u8]>::to_vec) else {
                 return Ok(());
             };
             for (place, byte) in changes {

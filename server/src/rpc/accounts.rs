@@ -8,6 +8,10 @@ use super::convert::task_stats;
 use super::{RpcError, request};
 use crate::taskstats::{Began, DelayAccounting, Kernel, KernelError, Stats, TaskId};
 
+/// The most threads whose accounts are told at once. They take at most half a kilobyte each, so that
+/// the answer is within the 4 MiB that clients accept by default, and memory has a bound.
+const MOST_THREADS: usize = 8192;
+
 type Account = Result<Stats, KernelError>;
 
 /// The account of a group, and of its threads if they are wanted.
@@ -15,7 +19,7 @@ pub(super) fn process(
     kernel: &dyn Kernel,
     tgid: u32,
     include_threads: bool,
-) -> Result<v1::GetTgidResponse, KernelError> {
+) -> Result<v1::GetTgidResponse, RpcError> {
     let accounting = kernel.delay_accounting();
     let group = kernel.query(TaskId::Tgid(tgid))?;
     let began = match accounting.depends_on_begin() {
@@ -34,7 +38,7 @@ pub(super) fn process(
 pub(super) fn batch(
     kernel: &dyn Kernel,
     ids: &[TaskId],
-) -> Result<Vec<v1::BatchGetResult>, KernelError> {
+) -> Result<Vec<v1::BatchGetResult>, RpcError> {
     let accounting = kernel.delay_accounting();
     let accounts = kernel.query_many(ids)?;
     let leaders = leaders(kernel, ids, accounting)?;
@@ -66,17 +70,22 @@ fn leaders(
 }
 
 /// The accounts of a group's threads. Those that end meanwhile are left out.
-fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, KernelError> {
+fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, RpcError> {
     let shown = kernel.threads(tgid);
     if matches!(shown, Err(KernelError::NoSuchTask(_))) {
         // It may have ended meanwhile, which the kernel says, or procfs may hide it (`hidepid`).
         kernel.query(TaskId::Tgid(tgid))?;
-        return Err(KernelError::HiddenThreads(tgid));
+        return Err(KernelError::HiddenThreads(tgid).into());
     }
     let ids: Vec<TaskId> = shown?.into_iter().map(TaskId::Pid).collect();
+    if ids.len() > MOST_THREADS {
+        let (threads, limit) = (ids.len(), MOST_THREADS);
+        return Err(RpcError::ManyThreads { tgid, threads, limit });
+    }
     let accounts = kernel.query_many(&ids)?;
     let gone = |account: &Account| matches!(account, Err(KernelError::NoSuchTask(_)));
-    accounts.into_iter().filter(|account| !gone(account)).collect()
+    let alive = accounts.into_iter().filter(|account| !gone(account));
+    Ok(alive.collect::<Result<_, KernelError>>()?)
 }
 
 fn group_stats(

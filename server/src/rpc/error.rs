@@ -73,6 +73,18 @@ pub enum RpcError {
     /// The call took too long.
     #[error("the call was not answered within {0:?}, which it asked for or is the limit")]
     Late(Duration),
+    /// A process has more threads than an answer holds.
+    #[error(
+        "process {tgid} has {threads} threads, and an answer holds the accounts of {limit}; ask without include_threads for the process as a whole, and by BatchGet for threads, whose ids are in /proc/{tgid}/task"
+    )]
+    ManyThreads {
+        /// Of which process.
+        tgid: u32,
+        /// How many.
+        threads: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// Nobody knows who calls.
     #[error(
         "{principal} has no identity, and {method} needs role {role}: connect with a client certificate, or through the unix socket, as someone that --allow names"
@@ -140,6 +152,9 @@ impl From<RpcError> for Status {
                 Self::resource_exhausted(message)
             }
             RpcError::Late(_) => Self::deadline_exceeded(message),
+            RpcError::ManyThreads { .. } => {
+                info(Code::FailedPrecondition, message, "TOO_MANY_THREADS")
+            }
             RpcError::Unauthenticated { .. } => Self::unauthenticated(message),
             RpcError::Denied { .. } => Self::permission_denied(message),
             RpcError::Lagged => retry(Code::ResourceExhausted, message, RETRY_BUSY),
@@ -229,7 +244,7 @@ mod tests {
         let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 24] = [
+        let table: [(RpcError, Code, &str); 25] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -272,6 +287,11 @@ mod tests {
             (RpcError::LongRequest { limit: 3 }, Code::ResourceExhausted, ""),
             (RpcError::LongHeaders { limit: 3 }, Code::ResourceExhausted, ""),
             (RpcError::Late(RETRY_BUSY), Code::DeadlineExceeded, ""),
+            (
+                RpcError::ManyThreads { tgid: 7, threads: 4, limit: 3 },
+                Code::FailedPrecondition,
+                "TOO_MANY_THREADS",
+            ),
             (
                 RpcError::Unauthenticated { principal: who(), method: "x", role: Role::Node },
                 Code::Unauthenticated,

@@ -50,7 +50,7 @@ impl Service {
     async fn slow<T: Send + 'static>(
         &self,
         caller: &Arc<Caller>,
-        call: impl FnOnce(&dyn Kernel) -> Result<T, KernelError> + Send + 'static,
+        call: impl FnOnce(&dyn Kernel) -> Result<T, RpcError> + Send + 'static,
     ) -> Result<Response<T>, RpcError> {
         let slot = Arc::new(caller.take(Resource::SlowCall).map_err(RpcError::Full)?);
         let (kernel, held) = (Arc::clone(&self.kernel), Arc::clone(&slot));
@@ -60,7 +60,7 @@ impl Service {
         };
         let outcome = task::spawn_blocking(run).await;
         let answer = outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))?;
-        let mut response = Response::new(answer.map_err(|error| self.failed(error))?);
+        let mut response = Response::new(answer.inspect_err(|error| self.learn(error))?);
         // For the gate: the answer may be large, and counts until it has gone.
         response.extensions_mut().insert(slot);
         Ok(response)
@@ -68,8 +68,15 @@ impl Service {
 
     /// A failure of the kernel can mean that it cannot be asked any more.
     fn failed(&self, error: KernelError) -> RpcError {
-        self.readiness.learn(&error);
-        error.into()
+        let error = error.into();
+        self.learn(&error);
+        error
+    }
+
+    fn learn(&self, error: &RpcError) {
+        if let RpcError::Kernel(error) = error {
+            self.readiness.learn(error);
+        }
     }
 
     /// Begins to watch, unless it is known that this cannot be. Where what is known need not be so

@@ -204,7 +204,13 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the kernel cannot be asked at all; what is wrong with one id stands in its place.
-    fn query_many(&self, ids: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError>;
+    fn query_many(&self, ids: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
+        let answers = ids.iter().map(|id| match self.query(*id) {
+            Err(error) if !matches!(error, KernelError::NoSuchTask(_)) => Err(error),
+            answer => Ok(answer),
+        });
+        answers.collect()
+    }
 
     /// The ids of the live threads of a group, ascending.
     ///

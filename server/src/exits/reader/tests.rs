@@ -70,10 +70,6 @@ impl Kernel for QuietKernel {
         Err(KernelError::NoSuchTask(id))
     }
 
-    fn query_many(&self, ids: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
-        Ok(ids.iter().map(|id| self.query(*id)).collect())
-    }
-
     fn threads(&self, tgid: u32) -> Result<Vec<u32>, KernelError> {
         Err(KernelError::NoSuchTask(TaskId::Tgid(tgid)))
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use inotify::{Inotify, WatchMask};
 
@@ -19,6 +19,9 @@ const COMMAND_LINE: &str = "/proc/cmdline";
 /// How the kernel was configured, where distributions put it.
 const BOOT_CONFIG: &str = "/boot/config-";
 const CONFIGURED: &str = "CONFIG_TASK_DELAY_ACCT=y";
+/// How long a reading stands for the next ones: many answers a millisecond need not each look for what
+/// changes once in a machine's life.
+const READING_LASTS: Duration = Duration::from_millis(1);
 /// Room for the events that a file has, which have no names: 16 bytes each. The kernel merges those
 /// that are alike.
 const EVENT_BYTES: usize = 256;
@@ -26,9 +29,10 @@ const EVENT_BYTES: usize = 256;
 /// Reads whether delays are accounted, and remembers when that was seen to change.
 #[derive(Debug)]
 pub(super) struct Switch {
-    /// Kept open, because it is read with every answer. `None` where the kernel has none.
+    /// Kept open, because it is read with most answers. `None` where the kernel has none.
     file: Option<File>,
     at_boot: AtBoot,
+    reading_lasts: Duration,
     seen: Mutex<Seen>,
 }
 
@@ -58,6 +62,22 @@ struct Seen {
     on_at: Option<Instant>,
     /// `None` where writes cannot be seen: then it may have been off before each reading.
     writes: Option<Writes>,
+    newest: Option<Reading>,
+}
+
+/// What was read, and just before when.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Instant,
+    position: Position,
+}
+
+/// What the switch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    On,
+    Off,
+    Unknown,
 }
 
 impl Switch {
@@ -75,7 +95,8 @@ impl Switch {
         };
         let writes = if is_absent { None } else { Writes::watch(SWITCH) };
         let seen = Seen { writes, ..Seen::default() };
-        let switch = Self { file: file.ok(), at_boot, seen: Mutex::new(seen) };
+        let (file, reading_lasts) = (file.ok(), READING_LASTS);
+        let switch = Self { file, at_boot, reading_lasts, seen: Mutex::new(seen) };
         // Tasks that begin after this reading are known to have accounts, if it was on.
         switch.read();
         switch
@@ -91,16 +112,14 @@ impl Switch {
         };
         // Held while reading, so that readings are in the order of their moments.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = Instant::now();
-        let mut digit = [0];
-        match (file.read_at(&mut digit, 0), digit) {
-            (Ok(1), [b'0']) => {
-                (seen.off_at, seen.on_at) = (Some(before), None);
-                DelayAccounting::Off
-            }
-            (Ok(1), [b'1']) => DelayAccounting::On(seen.on()),
-            _ => DelayAccounting::Unknown,
-        }
+        let now = Instant::now();
+        let lasts =
+            |reading: &Reading| now.saturating_duration_since(reading.at) < self.reading_lasts;
+        let position = match seen.newest.filter(lasts) {
+            Some(reading) => reading.position,
+            None => seen.read(file, now),
+        };
+        seen.tell(position)
     }
 
     /// Turns it on.
@@ -111,23 +130,52 @@ impl Switch {
         let file = OpenOptions::new().write(true).open(SWITCH);
         let written = file.and_then(|mut file| file.write_all(b"1\n"));
         written.map_err(|source| failed("writing 1 to /proc/sys/kernel/task_delayacct", source))?;
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).newest = None;
         self.read();
         Ok(())
     }
 }
 
 impl Seen {
+    fn read(&mut self, file: &File, now: Instant) -> Position {
+        let mut digit = [0];
+        let position = match (file.read_at(&mut digit, 0), digit) {
+            (Ok(1), [b'0']) => {
+                (self.off_at, self.on_at) = (Some(now), None);
+                Position::Off
+            }
+            (Ok(1), [b'1']) => {
+                self.on();
+                Position::On
+            }
+            _ => Position::Unknown,
+        };
+        self.newest = Some(Reading { at: now, position });
+        position
+    }
+
     /// Takes a reading that was on. It may have been off since the reading before if something was
     /// written meanwhile: then only tasks that begin from now on surely have accounts.
-    fn on(&mut self) -> Since {
-        let now = Instant::now();
+    fn on(&mut self) {
         if self.writes.as_mut().is_none_or(Writes::happened) {
             self.on_at = None;
         }
-        let on_at = *self.on_at.get_or_insert(now);
-        let wall_clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let told = |moment: Instant| wall_clock.saturating_sub(now.duration_since(moment));
-        Since::Between { off_at: self.off_at.map(told), on_at: told(on_at) }
+        self.on_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Tells it by the clock of the wall as it is now, which may have been set since the reading.
+    fn tell(&self, position: Position) -> DelayAccounting {
+        match (position, self.on_at) {
+            (Position::Off, _) => DelayAccounting::Off,
+            (Position::On, Some(on_at)) => {
+                let wall_clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let now = Instant::now();
+                let told = |moment: Instant| wall_clock.saturating_sub(now.duration_since(moment));
+                let (off_at, on_at) = (self.off_at.map(told), told(on_at));
+                DelayAccounting::On(Since::Between { off_at, on_at })
+            }
+            (Position::On, None) | (Position::Unknown, _) => DelayAccounting::Unknown,
+        }
     }
 }
 
@@ -210,7 +258,20 @@ mod tests {
     fn switch(file: &tempfile::NamedTempFile) -> Switch {
         let writes = Writes::watch(file.path().to_str().unwrap());
         let seen = Mutex::new(Seen { writes, ..Seen::default() });
-        Switch { file: Some(file.reopen().unwrap()), at_boot: AtBoot::Unsaid, seen }
+        let (file, reading_lasts) = (Some(file.reopen().unwrap()), Duration::ZERO);
+        Switch { file, at_boot: AtBoot::Unsaid, reading_lasts, seen }
+    }
+
+    #[test]
+    fn a_reading_stands_for_those_that_follow_at_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write(&file, "0");
+        let switch = Switch { reading_lasts: Duration::MAX, ..switch(&file) };
+        assert_eq!(switch.read(), DelayAccounting::Off);
+        write(&file, "1");
+        assert_eq!(switch.read(), DelayAccounting::Off);
+        let switch = Switch { reading_lasts: Duration::ZERO, ..switch };
+        assert!(matches!(switch.read(), DelayAccounting::On(_)));
     }
 
     fn on_at(switch: &Switch) -> Option<Instant> {

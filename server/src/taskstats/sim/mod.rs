@@ -198,14 +198,6 @@ impl Kernel for SimKernel {
         }
     }
 
-    fn query_many(&self, ids: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
-        let answers = ids.iter().map(|id| match self.query(*id) {
-            Err(error) if !matches!(error, KernelError::NoSuchTask(_)) => Err(error),
-            answer => Ok(answer),
-        });
-        answers.collect()
-    }
-
     fn threads(&self, tgid: u32) -> Result<Vec<u32>, KernelError> {
         self.threads_of(tgid).ok_or(KernelError::NoSuchTask(TaskId::Tgid(tgid)))
     }

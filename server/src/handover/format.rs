@@ -1,0 +1,141 @@
+//! What the file holds: a checksum, and messages, each behind its length. One item of the history is in
+//! memory twice at a time, not all of them: a history may be as large as the memory allows.
+
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::mem;
+
+use bytes::Bytes;
+use crc32fast::Hasher;
+use prost::Message;
+
+use super::State;
+use crate::exits::SavedItem;
+
+/// What the file begins with; the digit counts versions of what follows.
+const MAGIC: [u8; 8] = *b"TSKHIST2";
+/// Bytes of the checksum behind that.
+const CHECKSUM_BYTES: usize = 4;
+/// Bytes of both.
+const HEADER_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES;
+/// Bytes of a message's length, in little endian.
+const LENGTH_BYTES: u64 = size_of::<u32>() as u64;
+/// The longest file that is read. A history is smaller; a foreign file may be anything.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// Writes the state: first all but its items, then item by item.
+pub(super) fn write(file: &mut (impl Write + Seek), mut state: State) -> io::Result<()> {
+    let items = state.history.as_mut().map(|history| mem::take(&mut history.items));
+    let mut body =
+        Writer { file: BufWriter::new(file), checksum: Hasher::new(), buffer: Vec::new() };
+    // Until the checksum is known.
+    body.file.write_all(&[0; HEADER_BYTES])?;
+    body.message(&state)?;
+    for item in items.into_iter().flatten() {
+        body.message(&item)?;
+    }
+    let Writer { mut file, checksum, .. } = body;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(&header(checksum))?;
+    file.flush()
+}
+
+/// Reads a file of so many bytes.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] when it is not what was written; else what the system said.
+pub(super) fn read(file: &mut impl Read, length: u64) -> io::Result<State> {
+    let mut found = [0; HEADER_BYTES];
+    let left = length.checked_sub(HEADER_BYTES as u64).filter(|_| length <= MAX_BYTES);
+    let left = left.ok_or_else(damaged)?;
+    file.read_exact(&mut found)?;
+    let mut body = Reader { file: BufReader::new(file), checksum: Hasher::new(), left };
+    let mut state: State = decoded(body.message()?.ok_or_else(damaged)?)?;
+    let mut items = Vec::new();
+    while let Some(item) = body.message()? {
+        items.push(decoded::<SavedItem>(item)?);
+    }
+    if found != header(body.checksum) {
+        return Err(damaged());
+    }
+    match &mut state.history {
+        Some(history) if history.items.is_empty() => history.items = items,
+        None if items.is_empty() => {}
+        Some(_) | None => return Err(damaged()),
+    }
+    Ok(state)
+}
+
+struct Writer<W: Write> {
+    file: BufWriter<W>,
+    checksum: Hasher,
+    /// For one message after the other.
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    fn message(&mut self, message: &impl Message) -> io::Result<()> {
+        self.buffer.clear();
+        message.encode(&mut self.buffer)?;
+        let length = u32::try_from(self.buffer.len()).map_err(io::Error::other)?.to_le_bytes();
+        for bytes in [&length[..], &self.buffer] {
+            self.checksum.update(bytes);
+            self.file.write_all(bytes)?;
+        }
+        Ok(())
+    }
+}
+
+struct Reader<R> {
+    file: BufReader<R>,
+    checksum: Hasher,
+    /// Bytes of the file.
+    left: u64,
+}
+
+impl<R: Read> Reader<R> {
+    /// The next message; `None` at the end.
+    fn message(&mut self) -> io::Result<Option<Bytes>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let mut length = [0; size_of::<u32>()];
+        self.file.read_exact(&mut length)?;
+        self.checksum.update(&length);
+        let taken = LENGTH_BYTES + u64::from(u32::from_le_bytes(length));
+        self.left = self.left.checked_sub(taken).ok_or_else(damaged)?;
+        let mut message = vec![0; u32::from_le_bytes(length) as usize];
+        self.file.read_exact(&mut message)?;
+        self.checksum.update(&message);
+        Ok(Some(message.into()))
+    }
+}
+
+fn header(checksum: Hasher) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let (magic, bytes) = header.split_at_mut(MAGIC.len());
+    magic.copy_from_slice(&MAGIC);
+    bytes.copy_from_slice(&checksum.finalize().to_le_bytes());
+    header
+}
+
+fn decoded<M: Message + Default>(bytes: Bytes) -> io::Result<M> {
+    M::decode(bytes).map_err(|_| damaged())
+}
+
+fn damaged() -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}
+
+/// The file with this behind its checksum.
+#[cfg(any(test, fuzzing))]
+pub(super) fn sealed(body: &[u8]) -> Vec<u8> {
+    let mut checksum = Hasher::new();
+    checksum.update(body);
+    [&header(checksum)[..], body].concat()
+}
+
+/// What is behind the checksum of a file.
+#[cfg(test)]
+pub(super) fn body(file: &[u8]) -> Option<&[u8]> {
+    file.get(HEADER_BYTES..)
+}
