@@ -160,6 +160,23 @@ impl Raw {
         within("an answer or an end", exchanged).await
     }
 
+    /// Writes, asks nothing, and reads until the agent ends the connection because of what was written.
+    ///
+    /// # Errors
+    ///
+    /// It does not end it.
+    pub async fn end_by(self, bytes: &[u8]) -> Result<()> {
+        let Self { mut reader, mut writer } = self;
+        let write = async {
+            writer.write_all(bytes).await?;
+            writer.flush().await
+        };
+        let read = async { while read_frame(&mut reader).await.is_ok() {} };
+        let (_written, ()) =
+            within("the connection's end", async { tokio::join!(write, read) }).await?;
+        Ok(())
+    }
+
     /// Writes one frame.
     ///
     /// # Errors
