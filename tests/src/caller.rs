@@ -21,9 +21,9 @@ use crate::deadline::within;
 /// What a caller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// The account of this process, by GetPid.
+    /// The account of this process, by `GetPid`.
     Account,
-    /// Some accounts, by BatchGet.
+    /// Some accounts, by `BatchGet`.
     Batch,
     /// Whether the service serves.
     Health,
