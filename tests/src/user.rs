@@ -1,10 +1,14 @@
 //! Programs that run as another user.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
 
 use crate::peer::{Peer, Said};
+
+/// Becomes another user, and the program then.
+const SETPRIV: &str = "setpriv";
 
 /// A user and a group by number; neither needs a name.
 #[derive(Debug, Clone, Copy)]
@@ -22,11 +26,22 @@ impl User {
     ///
     /// It cannot be started, or does not end.
     pub async fn run(self, program: &Path, arguments: &[&str]) -> Result<Said> {
+        Peer::run(Path::new(SETPRIV), self.words(program, arguments)).await
+    }
+
+    /// Starts a program as this user.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn start(self, program: &Path, arguments: &[&str]) -> Result<Peer> {
+        Peer::start(Path::new(SETPRIV), self.words(program, arguments))
+    }
+
+    fn words(self, program: &Path, arguments: &[&str]) -> Vec<OsString> {
         let (uid, gid) = (self.uid.to_string(), self.gid.to_string());
-        let mut words = vec!["--reuid", &uid, "--regid", &gid, "--clear-groups"];
-        let program = program.to_string_lossy();
-        words.push(&program);
-        words.extend(arguments);
-        Peer::run(Path::new("setpriv"), words).await
+        let words = ["--reuid", &uid, "--regid", &gid, "--clear-groups"].map(OsString::from);
+        let program = std::iter::once(program.as_os_str().to_owned());
+        words.into_iter().chain(program).chain(arguments.iter().map(OsString::from)).collect()
     }
 }

@@ -19,50 +19,16 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
-use crate::support::{count_refused as count, get_pid, refusal_in, refused};
+use crate::support::{
+    assert_busy, count_refused as count, get_pid, refusal_in, refused, until_counted,
+    until_it_works,
+};
 
 /// Someone else than the one who runs the tests.
 const OTHER: User = User { uid: 65001, gid: 65001 };
 const GET_PID: &str = "/taskstats.v1.TaskstatsService/GetPid";
 /// More streams than a peer may reset before anyone looked at them.
 const RESETS: u32 = 200;
-
-fn assert_busy(refusal: &Refusal, flag: &str) {
-    assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");
-    assert!(refusal.message.contains(flag), "{refusal:?}");
-}
-
-/// Calls until the agent answers well.
-async fn until_it_works(client: &mut Client) -> Result<()> {
-    let trying = async { while get_pid(client, std::process::id()).await.is_err() {} };
-    within("a call that works", trying).await
-}
-
-/// Connections over the limit are closed at once, those that are open go on, and there is room again
-/// when one of them ends.
-#[tokio::test]
-async fn connections_have_a_limit() -> Result<()> {
-    let _load = Load::light()?;
-    let agent = Agent::start_with(["--max-connections", "2", "--principal-share", "100"]).await?;
-    let mut first = service(&agent.url()).await?;
-    get_pid(&mut first, 1).await?;
-    let mut second = service(&agent.url()).await?;
-    get_pid(&mut second, 1).await?;
-    let frames = Raw::connect(&agent.url()).await?.to_end().await?;
-    assert_eq!(frames, [0; 0], "a connection too many");
-    get_pid(&mut first, 1).await?;
-    assert_eq!(count(&mut first, Limit::Connections).await?, 1);
-    drop(second);
-    let reconnecting = async {
-        loop {
-            let Ok(mut third) = service(&agent.url()).await else { continue };
-            if get_pid(&mut third, 1).await.is_ok() {
-                return;
-            }
-        }
-    };
-    within("room for a connection", reconnecting).await
-}
 
 /// One user cannot take all connections, watchers or calls: another one still gets in.
 #[tokio::test]
@@ -76,7 +42,9 @@ async fn a_share_is_left_for_others() -> Result<()> {
     assert_busy(&refusal, "--principal-share");
     let mut second = service(&agent.url()).await?;
     get_pid(&mut second, 1).await?;
-    assert_eq!(Raw::connect(&agent.url()).await?.to_end().await?, [0; 0], "the third of a user");
+    let refusal = refusal_in(get_pid(&mut service(&agent.url()).await?, 1).await)?;
+    assert_busy(&refusal, "--principal-share");
+    assert!(refusal.message.contains("holds 2 of 4 connections"), "{refusal:?}");
     let url = agent.url();
     let watch = ["--target", &url, "watch", "--number", "1", "--last", "1"];
     Workload::run(&["exit", "0"]).await?;
@@ -185,7 +153,8 @@ async fn requests_have_a_size() -> Result<()> {
     Ok(())
 }
 
-/// So are headers; those that are far too long do not even reach the service.
+/// So are headers, also where they are far too long; those that no client sends who knows what HTTP/2
+/// here reads do not even reach the service.
 #[tokio::test]
 async fn headers_have_a_size() -> Result<()> {
     let _load = Load::light()?;
@@ -202,9 +171,34 @@ async fn headers_have_a_size() -> Result<()> {
     let refusal = refused(client.get_pid(with_header(1100)?).await)?;
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, false), "{refusal:?}");
     assert!(refusal.message.contains("--max-header-size"), "{refusal:?}");
-    refused(client.get_pid(with_header(10_000)?).await)?;
+    let refusal = refused(client.get_pid(with_header(60_000)?).await)?;
+    assert!(refusal.message.contains("--max-header-size"), "{refusal:?}");
+    refused(client.get_pid(with_header(100_000)?).await)?;
     client.get_pid(with_header(100)?).await?;
-    assert_eq!(count(&mut client, Limit::HeaderSize).await?, 1);
+    assert_eq!(count(&mut client, Limit::HeaderSize).await?, 2);
+    Ok(())
+}
+
+/// A connection that has all of its streams in use is counted each time, and its caller named in the log;
+/// another one does not notice.
+#[tokio::test]
+async fn a_connection_with_all_of_its_streams_in_use_is_counted() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-streams", "2"]).await?;
+    let mut client = service(&agent.url()).await?;
+    let mut raw = Raw::greeted(&agent.url()).await?;
+    raw.begin(1, GET_PID).await?;
+    raw.exchange(&[]).await?;
+    assert_eq!(count(&mut client, Limit::Streams).await?, 0);
+    raw.begin(3, GET_PID).await?;
+    until_counted(&mut client, Limit::Streams, 1).await?;
+    raw.send(&Frame::new(Kind::RstStream, 3, &[0, 0, 0, 8])).await?;
+    raw.exchange(&[]).await?;
+    raw.begin(5, GET_PID).await?;
+    until_counted(&mut client, Limit::Streams, 2).await?;
+    let log = agent.stderr()?;
+    let warning = log.lines().find(|line| line.contains("reached: ")).context("no warning")?;
+    assert!(warning.contains("--max-streams") && warning.contains("uid 0"), "{warning}");
     Ok(())
 }
 

@@ -7,8 +7,9 @@ use taskstats_proto::v1::{
     TaskStats, WatchExitsRequest,
 };
 use taskstats_tests::client::Client;
+use taskstats_tests::deadline::within;
 use taskstats_tests::refusal::Refusal;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 /// No task has this id: it is above the kernel's limit (`PID_MAX_LIMIT`).
 pub(crate) const NO_SUCH_TASK: u32 = 4_194_305;
@@ -69,4 +70,30 @@ pub(crate) async fn count_refused(client: &mut Client, limit: Limit) -> Result<u
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
     let refused = node.counters.context("no counters")?.refused;
     Ok(refused.iter().filter(|refused| refused.limit() == limit).map(|it| it.count).sum())
+}
+
+/// Waits until the agent has refused something so often, and no more.
+pub(crate) async fn until_counted(client: &mut Client, limit: Limit, wanted: u64) -> Result<()> {
+    let counted = within("the count of a limit", async {
+        loop {
+            let count = count_refused(client, limit).await?;
+            if count >= wanted {
+                return anyhow::Ok(count);
+            }
+        }
+    });
+    assert_eq!(counted.await??, wanted, "{limit:?}");
+    Ok(())
+}
+
+/// A refusal that tells the caller to come back, and the operator which flag it is.
+pub(crate) fn assert_busy(refusal: &Refusal, flag: &str) {
+    assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");
+    assert!(refusal.message.contains(flag), "{refusal:?}");
+}
+
+/// Calls until the agent answers well.
+pub(crate) async fn until_it_works(client: &mut Client) -> Result<()> {
+    let trying = async { while get_pid(client, std::process::id()).await.is_err() {} };
+    within("a call that works", trying).await
 }

@@ -157,6 +157,7 @@ fn refusal(limit: Limit) -> &'static str {
         Limit::IdleTime => "idle connections",
         Limit::HandshakeTime => "late handshakes",
         Limit::Protocol => "misuse of HTTP/2",
+        Limit::Streams => "all streams of a connection in use",
         Limit::Unspecified => "refused otherwise",
     }
 }

@@ -681,7 +681,7 @@ pub struct Counters {
     /// that moves to another CPU while it exits can cause one, rarely; many are a defect.
     #[prost(uint64, tag = "6")]
     pub unexplained_gaps: u64,
-    /// What was refused because of a limit, one entry for each limit that was hit.
+    /// What was refused because of a limit, or had to wait, one entry for each limit that was hit.
     #[prost(message, repeated, tag = "7")]
     pub refused: ::prost::alloc::vec::Vec<RefusedCount>,
     /// Calls denied to callers that lack the role (`PERMISSION_DENIED`, `UNAUTHENTICATED`); one that tries
@@ -921,13 +921,16 @@ impl CertificateUse {
         }
     }
 }
-/// The limits of an agent. Each but the last four is answered with `RESOURCE_EXHAUSTED`.
+/// The limits of an agent. Beyond one, a call is answered with `RESOURCE_EXHAUSTED` where nothing else is
+/// said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Limit {
     /// Not used by the agent.
     Unspecified = 0,
-    /// Connections at once (`--max-connections`): closed as soon as they are accepted.
+    /// Connections at once (`--max-connections`): counted once for each connection, whose calls are answered
+    /// with `RESOURCE_EXHAUSTED` before it is closed. Where too many are told so already, it is closed at
+    /// once.
     Connections = 1,
     /// Exit streams at once (`--max-watchers`).
     Watchers = 2,
@@ -937,8 +940,8 @@ pub enum Limit {
     CallRate = 4,
     /// Bytes of a request (`--max-request-size`).
     RequestSize = 5,
-    /// Bytes of a request's headers (`--max-header-size`). Those of twice the size and more are answered
-    /// by HTTP/2 itself, and not counted.
+    /// Bytes of a request's headers (`--max-header-size`). Those of more than 64 KiB, and more than twice
+    /// the size, are answered by HTTP/2 itself, and not counted.
     HeaderSize = 6,
     /// Time for an answer, or for the beginning of a stream: ended with `DEADLINE_EXCEEDED`.
     CallTime = 7,
@@ -949,6 +952,9 @@ pub enum Limit {
     /// Misuse of HTTP/2, such as streams that are reset at once or headers without end: the connection
     /// is closed.
     Protocol = 10,
+    /// Streams at once of one connection (`--max-streams`): counted each time that a call takes the last
+    /// of them. Nothing is refused; further calls on this connection wait in the caller.
+    Streams = 11,
 }
 impl Limit {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -968,6 +974,7 @@ impl Limit {
             Self::IdleTime => "LIMIT_IDLE_TIME",
             Self::HandshakeTime => "LIMIT_HANDSHAKE_TIME",
             Self::Protocol => "LIMIT_PROTOCOL",
+            Self::Streams => "LIMIT_STREAMS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -984,6 +991,7 @@ impl Limit {
             "LIMIT_IDLE_TIME" => Some(Self::IdleTime),
             "LIMIT_HANDSHAKE_TIME" => Some(Self::HandshakeTime),
             "LIMIT_PROTOCOL" => Some(Self::Protocol),
+            "LIMIT_STREAMS" => Some(Self::Streams),
             _ => None,
         }
     }

@@ -25,7 +25,7 @@ const MIN_IDLE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct LimitArgs {
-    /// Connections at once; more are closed as soon as they are accepted.
+    /// Connections at once; of more, some are told so for a second, and others closed at once.
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CONNECTIONS", default_value_t = 1024)]
     pub max_connections: usize,
 
@@ -49,8 +49,9 @@ pub struct LimitArgs {
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CALL_RATE", default_value_t = 10_000)]
     pub max_call_rate: u32,
 
-    /// How many of all connections, exit streams and calls at once one caller may hold, in percent: a
-    /// user of this node, the holder of a certificate, or a network address.
+    /// How much of all connections, exit streams and calls at once a caller may hold that is alone, in
+    /// percent: a user of this node, the holder of a certificate, or a network address. The more others
+    /// hold the less, so that something is left for the next; with 100, only the limits count.
     #[arg(long, value_name = "PERCENT", env = "TASKSTATSD_PRINCIPAL_SHARE", default_value_t = 50)]
     pub principal_share: usize,
 

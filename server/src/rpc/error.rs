@@ -17,7 +17,7 @@ use crate::telemetry::Throttle;
 const DOMAIN: &str = "taskstatsd";
 /// When a caller that was turned away may try again: calls are over in milliseconds.
 const RETRY_BUSY: Duration = Duration::from_millis(100);
-/// A watcher leaves when its collector does, which takes longer.
+/// A watcher leaves when its collector does, which takes longer; so does a connection.
 const RETRY_WATCHERS: Duration = Duration::from_secs(10);
 /// A drained agent is usually replaced within seconds.
 const RETRY_DRAINING: Duration = Duration::from_secs(2);
@@ -166,7 +166,7 @@ impl From<RpcError> for Status {
 
 const fn retry_after(resource: Resource) -> Duration {
     match resource {
-        Resource::Connection | Resource::Watcher => RETRY_WATCHERS,
+        Resource::Connection | Resource::TurnedAway | Resource::Watcher => RETRY_WATCHERS,
         Resource::Call | Resource::SlowCall | Resource::Stream | Resource::HealthCheck => {
             RETRY_BUSY
         }
@@ -240,11 +240,11 @@ mod tests {
     #[test]
     fn every_error_has_its_status() {
         let bug = &KNOWN_BAD_KERNELS[0];
-        let full = |resource| RpcError::Full(Full { resource, limit: 3, share: None });
+        let full = |resource| RpcError::Full(Full { resource, limit: 3, own: 1, free: 0 });
         let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 25] = [
+        let table: [(RpcError, Code, &str); 29] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -277,8 +277,12 @@ mod tests {
             (KernelError::BadReply { operation: "x" }.into(), Code::Internal, ""),
             (KernelError::NotTested { cause: "secret".to_owned() }.into(), Code::Internal, ""),
             (invalid, Code::InvalidArgument, "field pid"),
-            (full(Resource::Call), Code::ResourceExhausted, "retry"),
+            (full(Resource::Connection), Code::ResourceExhausted, "retry"),
             (full(Resource::Watcher), Code::ResourceExhausted, "retry"),
+            (full(Resource::Call), Code::ResourceExhausted, "retry"),
+            (full(Resource::SlowCall), Code::ResourceExhausted, "retry"),
+            (full(Resource::Stream), Code::ResourceExhausted, "retry"),
+            (full(Resource::HealthCheck), Code::ResourceExhausted, "retry"),
             (
                 RpcError::TooFast { principal: who(), per_second: 3, wait: RETRY_BUSY },
                 Code::ResourceExhausted,

@@ -204,6 +204,7 @@ const fn limit_number(limit: Limit) -> v1::Limit {
         Limit::IdleTime => v1::Limit::IdleTime,
         Limit::HandshakeTime => v1::Limit::HandshakeTime,
         Limit::Protocol => v1::Limit::Protocol,
+        Limit::Streams => v1::Limit::Streams,
     }
 }
 

@@ -1,19 +1,23 @@
 //! Those who are connected, and what each of them holds.
 
+mod held;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::held::{Account, Held};
 use super::{
     Bucket, CertificateNames, Full, Limit, Limits, Policy, Principal, Rate, Redaction, Refused,
-    Resource, Role, Roles,
+    Resource, Role, Roles, TURNED_AWAY,
 };
 
 /// Principals that are remembered beside those that are connected, so that connecting again does not
 /// make a caller a new one.
 const REMEMBERED: usize = 1024;
+/// So that there is room to remember those who are turned away while they are connected.
+const _: () = assert!(REMEMBERED > TURNED_AWAY);
 /// The part of an IPv6 address that one subscriber has, by RFC 6177 at least: all of its hosts are
 /// one principal.
 const IPV6_SUBSCRIBER: u128 = !0 << 64;
@@ -39,6 +43,8 @@ pub struct Caller {
     roles: Roles,
     redaction: Option<Redaction>,
     share: Arc<Share>,
+    /// What its connection is counted among.
+    place: Resource,
 }
 
 /// One of a resource, given back when it is dropped.
@@ -47,10 +53,6 @@ pub struct Slot {
     caller: Arc<Caller>,
     resource: Resource,
 }
-
-/// How many of each [`Resource`] are held.
-#[derive(Debug, Default)]
-struct Held([AtomicUsize; Resource::COUNT]);
 
 /// What one principal holds, over all of its connections.
 #[derive(Debug, Default)]
@@ -87,22 +89,42 @@ impl Callers {
     ///
     /// # Errors
     /// When there are enough, which is counted.
-    pub fn connect(self: &Arc<Self>, principal: Arc<Principal>) -> Result<Arc<Caller>, Full> {
-        let share = self.share(&principal);
-        if let Err(full) = self.hold(&share, Resource::Connection) {
-            self.refused.add(Limit::Connections, &principal, &full);
-            return Err(full);
-        }
-        let roles = self.policy.roles(&principal);
+    pub fn connect(self: &Arc<Self>, principal: &Arc<Principal>) -> Result<Arc<Caller>, Full> {
+        let seated = self.seat(principal, Resource::Connection);
+        seated.inspect_err(|full| self.refused.add(Limit::Connections, principal, full))
+    }
+
+    /// Takes in a connection to tell that there are enough; `None` where too many are told so already,
+    /// which is not counted once more.
+    #[must_use]
+    pub fn turn_away(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
+        self.seat(principal, Resource::TurnedAway).ok()
+    }
+
+    fn seat(
+        self: &Arc<Self>,
+        principal: &Arc<Principal>,
+        place: Resource,
+    ) -> Result<Arc<Caller>, Full> {
+        let share = self.share(principal);
+        self.account(&share).take(place, &self.limits)?;
+        let roles = self.policy.roles(principal);
         let redaction = Some(self.redaction).filter(|redaction| !redaction.is_empty());
         let redaction = redaction.filter(|_| !roles.has(Role::Details));
-        Ok(Arc::new(Caller { callers: Arc::clone(self), principal, roles, redaction, share }))
+        Ok(Arc::new(Caller {
+            callers: Arc::clone(self),
+            principal: Arc::clone(principal),
+            roles,
+            redaction,
+            share,
+            place,
+        }))
     }
 
     /// How many of a resource are held by everybody together.
     #[must_use]
     pub fn held(&self, resource: Resource) -> usize {
-        self.held.0[resource as usize].load(Ordering::Relaxed)
+        self.held.count(resource)
     }
 
     /// What was refused.
@@ -111,22 +133,8 @@ impl Callers {
         &self.refused
     }
 
-    fn hold(&self, share: &Share, resource: Resource) -> Result<(), Full> {
-        let limit = self.limits.of(resource);
-        if !self.held.raise(resource, self.limits.of_all(resource)) {
-            return Err(Full { resource, limit, share: None });
-        }
-        let own = self.limits.share_of(resource);
-        if !share.held.raise(resource, own) {
-            self.held.lower(resource);
-            return Err(Full { resource, limit, share: Some(own) });
-        }
-        Ok(())
-    }
-
-    fn release(&self, share: &Share, resource: Resource) {
-        share.held.lower(resource);
-        self.held.lower(resource);
+    const fn account<'a>(&'a self, share: &'a Share) -> Account<'a> {
+        Account { all: &self.held, own: &share.held }
     }
 
     fn share(&self, principal: &Principal) -> Arc<Share> {
@@ -145,7 +153,8 @@ impl Callers {
 }
 
 /// Forgets principals that are not connected, once `most` are known: first those of whom there is
-/// nothing to remember. There is always one, because `most` is more than may be connected.
+/// nothing to remember. There is always one, because `most` is more than may be connected, those who
+/// are turned away included.
 fn make_room(shares: &mut HashMap<Key, Arc<Share>>, most: usize, now: Duration) {
     if shares.len() < most {
         return;
@@ -185,11 +194,11 @@ impl Caller {
     /// # Errors
     /// When none is left, which is counted.
     pub fn take(self: &Arc<Self>, resource: Resource) -> Result<Slot, Full> {
-        match self.callers.hold(&self.share, resource) {
+        match self.callers.account(&self.share).take(resource, &self.callers.limits) {
             Ok(()) => Ok(Slot { caller: Arc::clone(self), resource }),
             Err(full) => {
                 let limit = match resource {
-                    Resource::Connection => Limit::Connections,
+                    Resource::Connection | Resource::TurnedAway => Limit::Connections,
                     Resource::Watcher => Limit::Watchers,
                     Resource::Call
                     | Resource::SlowCall
@@ -230,25 +239,14 @@ impl Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        self.callers.release(&self.share, Resource::Connection);
+        self.callers.account(&self.share).give_back(self.place);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.caller.callers.release(&self.caller.share, self.resource);
-    }
-}
-
-impl Held {
-    fn raise(&self, resource: Resource, limit: usize) -> bool {
-        let held = &self.0[resource as usize];
-        let more = |count| (count < limit).then_some(count + 1);
-        held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-
-    fn lower(&self, resource: Resource) {
-        self.0[resource as usize].fetch_sub(1, Ordering::Relaxed);
+        let Caller { callers, share, .. } = &*self.caller;
+        callers.account(share).give_back(self.resource);
     }
 }
 

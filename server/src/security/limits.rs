@@ -4,6 +4,13 @@ use std::fmt;
 
 /// Of a hundred.
 const PERCENT: usize = 100;
+/// The part of a resource that is kept for those who hold none of it: an eighth. Few callers use the
+/// agent of a node, so that each of them gets one, whatever order greedy ones came in; and it is no more
+/// than what eight greedy callers leave in any case.
+const NEWCOMERS: usize = 8;
+/// Connections over the limit that are told so, at once. Each lasts 2 s at most and is served by HTTP/2,
+/// which takes some kilobytes; an operator's few callers all get their answer, and a crowd is closed.
+pub const TURNED_AWAY: usize = 64;
 
 /// Something of which the agent has so much and no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +27,8 @@ pub enum Resource {
     Stream,
     /// Questions for the health.
     HealthCheck,
+    /// Connections over the limit that are told so before they are closed.
+    TurnedAway,
 }
 
 /// How much there is of each, and how much of that one principal may hold.
@@ -35,7 +44,8 @@ pub struct Limits {
     /// Those of them whose kernel time grows with what they ask for, at once: `GetTgid`, `BatchGet`,
     /// `GetNode`.
     pub slow_calls: usize,
-    /// How much of each of these one principal may hold, in percent, and one at least.
+    /// How much of each of these one principal may hold that is alone, in percent, and one at least.
+    /// Others leave it less, see [`Limits::allow`].
     pub share_percent: usize,
     /// Calls a second of one principal; 0 for any number.
     pub call_rate: u32,
@@ -48,12 +58,14 @@ pub struct Full {
     pub resource: Resource,
     /// How much there is.
     pub limit: usize,
-    /// What one principal may hold of it, if that is what is used up.
-    pub share: Option<usize>,
+    /// How much of it the principal holds.
+    pub own: usize,
+    /// How much of it nobody holds, and is for other principals.
+    pub free: usize,
 }
 
 impl Resource {
-    pub(super) const COUNT: usize = 6;
+    pub(super) const COUNT: usize = 7;
 }
 
 impl Limits {
@@ -65,86 +77,85 @@ impl Limits {
             Resource::Watcher => self.watchers,
             Resource::Call | Resource::Stream | Resource::HealthCheck => self.calls,
             Resource::SlowCall => self.slow_calls,
+            Resource::TurnedAway => TURNED_AWAY,
         }
     }
 
-    /// How much of it all may hold together. Only a share bounds the questions for the health: if some
-    /// could use up those of all, the agent would be restarted for it.
-    pub(super) const fn of_all(&self, resource: Resource) -> usize {
-        match resource {
-            Resource::HealthCheck => usize::MAX,
-            limited => self.of(limited),
-        }
+    /// Lets a principal that holds `own` of a resource take one more, while all together hold `all`.
+    ///
+    /// It may as long as what it holds, to what is free, is less than its share to the rest: the dynamic
+    /// threshold of Choudhury and Hahne (1998), which share the buffer of a switch so. Who is alone gets
+    /// its share; `n` who take all they can get limit * share / (100 - share + n * share) each, and as
+    /// much as one of them holds is free then, if the share is one half. Who holds none may take what is
+    /// free to the last, and from the last eighth nobody else may.
+    ///
+    /// # Errors
+    ///
+    /// It may not.
+    pub fn allow(&self, resource: Resource, own: usize, all: usize) -> Result<(), Full> {
+        let limit = self.of(resource);
+        let free = limit.saturating_sub(match resource {
+            // Each principal is as if it were alone: if some could use up those of all, the agent would
+            // be restarted for it.
+            Resource::HealthCheck => own,
+            _ => all,
+        });
+        let allowed = match own {
+            0 => free > 0,
+            _ => free > self.kept_of(limit) && self.is_below_threshold(own, free),
+        };
+        if allowed { Ok(()) } else { Err(Full { resource, limit, own, free }) }
     }
 
-    /// How much of it one principal may hold, so that something is left for others.
-    #[must_use]
-    pub const fn share_of(&self, resource: Resource) -> usize {
-        let share = self.of(resource).saturating_mul(self.share_percent).div_ceil(PERCENT);
-        if share == 0 { 1 } else { share }
+    /// Numbers that are too large to be multiplied are compared as equal, so as not below.
+    const fn is_below_threshold(&self, own: usize, free: usize) -> bool {
+        let rest = PERCENT.saturating_sub(self.share_percent);
+        own.saturating_mul(rest) < free.saturating_mul(self.share_percent)
+    }
+
+    /// What is for those alone who hold none: no more than what is left by somebody who is alone.
+    fn kept_of(&self, limit: usize) -> usize {
+        let share = limit.saturating_mul(self.share_percent).div_ceil(PERCENT);
+        limit.saturating_sub(share).min(limit.div_ceil(NEWCOMERS))
+    }
+}
+
+impl Resource {
+    /// What it is called, one of it and many, and the flag that says how much there is.
+    const fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Connection => ("connection", "connections", "--max-connections"),
+            Self::Watcher => ("watcher", "watchers", "--max-watchers"),
+            Self::Call => ("unanswered call", "unanswered calls", "--max-calls"),
+            Self::SlowCall => ("slow call", "slow calls", "--max-slow-calls"),
+            Self::Stream => {
+                ("stream of health or reflection", "streams of health or reflection", "--max-calls")
+            }
+            Self::HealthCheck => ("health check", "health checks", "--max-calls"),
+            Self::TurnedAway => {
+                ("connection to turn away", "connections to turn away", "a fixed number")
+            }
+        }
     }
 }
 
 impl fmt::Display for Full {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { limit, .. } = self;
-        let is_one = self.share.unwrap_or(*limit) == 1;
-        let (one, many, flag) = match self.resource {
-            Resource::Connection => {
-                ("connection is open", "connections are open", "--max-connections")
-            }
-            Resource::Watcher => {
-                ("watcher is connected", "watchers are connected", "--max-watchers")
-            }
-            Resource::Call => {
-                ("call waits for its answer", "calls wait for their answers", "--max-calls")
-            }
-            Resource::SlowCall => {
-                ("slow call runs already", "slow calls run already", "--max-slow-calls")
-            }
-            Resource::Stream => (
-                "stream of health or reflection is open",
-                "streams of health or reflection are open",
-                "--max-calls",
-            ),
-            Resource::HealthCheck => (
-                "health check waits for its answer",
-                "health checks wait for their answers",
-                "--max-calls",
-            ),
-        };
-        let what = if is_one { one } else { many };
-        match self.share {
-            None => write!(formatter, "{limit} {what}, which is the limit ({flag})"),
-            Some(share) => write!(
+        let Self { limit, own, free, resource } = self;
+        let (one, many, flag) = resource.words();
+        if *free == 0 {
+            return write!(
                 formatter,
-                "{share} {what} of this caller alone, which is its share of {limit} ({flag}, --principal-share)"
-            ),
+                "no {one} is left of {limit} ({flag}), of which this caller holds {own}"
+            );
         }
+        let is = if *free == 1 { "is" } else { "are" };
+        write!(
+            formatter,
+            "this caller holds {own} of {limit} {many} ({flag}), and {free} {is} kept free for others (--principal-share)"
+        )
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_is_told_as_one() {
-        let said = |limit, share| Full { resource: Resource::Watcher, limit, share }.to_string();
-        assert!(said(1, None).starts_with("1 watcher is connected, "), "{}", said(1, None));
-        assert!(said(2, Some(1)).starts_with("1 watcher is connected of this caller alone, "));
-        assert!(said(2, None).starts_with("2 watchers are connected, "), "{}", said(2, None));
-    }
-
-    #[test]
-    fn a_share_is_never_nothing_and_never_more_than_there_is() {
-        for (connections, share_percent, share) in
-            [(1, 50, 1), (2, 50, 1), (3, 50, 2), (100, 50, 50), (7, 100, 7), (5, 1, 1)]
-        {
-            let (watchers, calls, slow_calls, call_rate) = (1, 1, 1, 0);
-            let limits =
-                Limits { connections, watchers, calls, slow_calls, share_percent, call_rate };
-            assert_eq!(limits.share_of(Resource::Connection), share, "{limits:?}");
-        }
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ mod role;
 pub mod tls;
 
 pub use caller::{Caller, Callers, Slot};
-pub use limits::{Full, Limits, Resource};
+pub use limits::{Full, Limits, Resource, TURNED_AWAY};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Policy, Rule, RuleError};
 pub use principal::{CertificateNames, Principal};

@@ -1,4 +1,5 @@
-//! What was refused because of a limit, or for want of a role: counted always, told seldom.
+//! What was refused because of a limit or waits for one, or was refused for want of a role: counted
+//! always, told seldom.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// A limit that callers can run into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// `--max-connections`: closed as soon as they were accepted.
+    /// `--max-connections`: told so and closed, or closed at once.
     Connections,
     /// `--max-watchers`.
     Watchers,
@@ -32,6 +33,9 @@ pub enum Limit {
     HandshakeTime,
     /// Connections that were closed because of what they did to HTTP/2.
     Protocol,
+    /// `--max-streams`: a connection had all of its streams in use. Nothing is refused: further calls
+    /// wait in the caller.
+    Streams,
 }
 
 /// How often each limit was hit.
@@ -50,7 +54,7 @@ struct Count {
 
 impl Limit {
     /// By number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connections,
         Self::Watchers,
         Self::Calls,
@@ -61,11 +65,20 @@ impl Limit {
         Self::IdleTime,
         Self::HandshakeTime,
         Self::Protocol,
+        Self::Streams,
     ];
 
     /// Whether an operator should hear of it. A connection that nobody uses is closed as a rule.
     const fn is_worth_a_warning(self) -> bool {
         !matches!(self, Self::IdleTime)
+    }
+
+    /// What a warning begins with.
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Streams => "reached",
+            _ => "refused",
+        }
     }
 }
 
@@ -91,7 +104,7 @@ impl Refused {
             return;
         }
         if let Some(untold) = count.warning.pass(Instant::now()) {
-            tracing::warn!(principal = %who, untold, "refused: {what}");
+            tracing::warn!(principal = %who, untold, "{}: {what}", limit.verb());
         }
     }
 

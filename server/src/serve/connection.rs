@@ -61,7 +61,7 @@ impl Served {
         let stream = TokioIo::new(Box::pin(stream));
         let mut http = pin!(self.connection.serve_connection(stream, gate));
         let goodbye = tokio::select! {
-            ended = &mut http => return self.note(ended),
+            ended = &mut http => return note(&self.caller, ended),
             goodbye = self.goodbye() => goodbye,
         };
         if goodbye == Goodbye::Idle {
@@ -69,7 +69,7 @@ impl Served {
         }
         http.as_mut().graceful_shutdown();
         tokio::select! {
-            ended = &mut http => self.note(ended),
+            ended = &mut http => note(&self.caller, ended),
             () = self.farewell() => {}
         }
     }
@@ -94,18 +94,19 @@ impl Served {
             pending::<()>().await;
         }
     }
+}
 
-    fn note(&self, ended: hyper::Result<()>) {
-        let principal = self.caller.principal();
-        let Err(error) = ended else {
-            tracing::debug!(%principal, "disconnected");
-            return;
-        };
-        if is_misuse(&error) {
-            self.caller.refuse(Limit::Protocol, &"the connection was closed, as it misused HTTP/2");
-        }
-        tracing::debug!(%principal, %error, "the connection broke");
+/// Tells how a connection ended.
+pub(super) fn note(caller: &Caller, ended: hyper::Result<()>) {
+    let principal = caller.principal();
+    let Err(error) = ended else {
+        tracing::debug!(%principal, "disconnected");
+        return;
+    };
+    if is_misuse(&error) {
+        caller.refuse(Limit::Protocol, &"the connection was closed, as it misused HTTP/2");
     }
+    tracing::debug!(%principal, %error, "the connection broke");
 }
 
 /// Whether HTTP/2 closed the connection because the peer only made work.

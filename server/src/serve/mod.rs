@@ -1,11 +1,13 @@
 //! Accepted connections, each served by a task of its own until the last of them has ended.
 
 mod connection;
+mod turned_away;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use hyper::server::conn::http2::Builder;
 use hyper_util::rt::TokioTimer;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,9 +16,10 @@ use tonic::service::Routes;
 use tonic::transport::server::Connected;
 
 use self::connection::{Served, Streams};
+use self::turned_away::TurnedAway;
 use crate::listen::{Connection, Incoming};
 use crate::rpc::{Activity, CallSize, Gate};
-use crate::security::Callers;
+use crate::security::{Caller, Callers, Full};
 
 /// Peers that vanished are noticed after an interval and a timeout of silence.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -28,10 +31,19 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_PENDING_RESETS: usize = 20;
 /// Streams that HTTP/2 reset here because of the peer's errors, on one connection, before it is closed.
 const MAX_ERROR_RESETS: usize = 1024;
-/// Header lists are read to so many times the size that is allowed, so that a list that is too long
-/// can be answered and counted like other refusals. HTTP/2 limits CONTINUATION frames to what such a
-/// list takes (CVE-2024-27316).
+/// Header lists are read to so many times the size that is allowed, and to [`LENIENT_HEADERS`] at least,
+/// so that a list that is too long can be answered and counted like other refusals. HTTP/2 limits
+/// CONTINUATION frames to what such a list takes (CVE-2024-27316).
 const HEADER_LENIENCY: u32 = 2;
+/// Bytes of headers that are read whatever is allowed: as much as a request has by default. Clients that
+/// know the limit of HTTP/2, which is this, send no more; others forgot where to stop.
+const LENIENT_HEADERS: u32 = 64 << 10;
+/// Streams at once of a connection that is turned away: each is answered as soon as it is there, so that
+/// these are only answers that the peer did not take yet.
+const TURNED_AWAY_STREAMS: u32 = 16;
+/// What such a connection may send ahead: what each peer may until it is told otherwise (RFC 9113, 6.9.2).
+/// None of it is read.
+const SMALLEST_WINDOW: u32 = 65_535;
 
 /// What one connection may do.
 #[derive(Clone, Copy, Debug)]
@@ -88,45 +100,80 @@ impl Server {
         stop: &CancellationToken,
         connections: &mut JoinSet<()>,
     ) {
-        // A connection too many is closed at once: one that waited for its turn would look like an
-        // agent that hangs, and callers know how to come back later.
-        let Ok(caller) = self.callers.connect(connection.connect_info()) else { return };
+        let principal = connection.connect_info();
+        let full = match self.callers.connect(&principal) {
+            Ok(caller) => {
+                let (served, gate) = self.serve(caller, http, stop);
+                connections.spawn(served.run(connection, gate));
+                return;
+            }
+            Err(full) => full,
+        };
+        // One too many is told so at once: if it waited for its turn, the agent would seem to hang, and
+        // callers know how to come back later. Those for whom even this is too much are just closed.
+        if let Some(caller) = self.callers.turn_away(&principal) {
+            let (told, gate) = self.turn_away(caller, full, http, stop);
+            connections.spawn(told.run(connection, gate));
+        }
+    }
+
+    fn serve(&self, caller: Arc<Caller>, http: &Http, stop: &CancellationToken) -> (Served, Gate) {
         tracing::debug!(principal = %caller.principal(), "connected");
-        let activity = Arc::new(Activity::default());
-        let gate = Gate::new(
-            self.routes.clone(),
-            Arc::clone(&caller),
-            Arc::clone(&activity),
-            self.limits.size,
-        );
+        let streams = usize::try_from(self.limits.streams).unwrap_or(usize::MAX);
+        let activity = Arc::new(Activity::within(streams));
+        let gate = self.gate(Arc::clone(&caller), Arc::clone(&activity));
         let served = Served {
-            connection: http.builder.clone(),
+            connection: http.serving.clone(),
             caller,
             activity,
             idle: self.limits.idle,
             stop: stop.clone(),
         };
-        connections.spawn(served.run(connection, gate));
+        (served, gate)
+    }
+
+    fn turn_away(
+        &self,
+        caller: Arc<Caller>,
+        why: Full,
+        http: &Http,
+        stop: &CancellationToken,
+    ) -> (TurnedAway, Gate) {
+        tracing::debug!(principal = %caller.principal(), "connected, to be turned away");
+        let gate = self.gate(Arc::clone(&caller), Arc::default()).turning_away(why);
+        let connection = http.turning_away.clone();
+        (TurnedAway { connection, caller, stop: stop.clone() }, gate)
+    }
+
+    fn gate(&self, caller: Arc<Caller>, activity: Arc<Activity>) -> Gate {
+        Gate::new(self.routes.clone(), caller, activity, self.limits.size)
     }
 
     fn http(&self) -> Http {
         let streams = Streams(TaskTracker::new());
         let headers = u32::try_from(self.limits.size.headers).unwrap_or(u32::MAX);
-        let mut builder = hyper::server::conn::http2::Builder::new(streams.clone());
-        builder
+        let headers = headers.saturating_mul(HEADER_LENIENCY).max(LENIENT_HEADERS);
+        let mut serving = Builder::new(streams.clone());
+        serving
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .max_concurrent_streams(self.limits.streams)
-            .max_header_list_size(headers.saturating_mul(HEADER_LENIENCY))
+            .max_header_list_size(headers)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_local_error_reset_streams(MAX_ERROR_RESETS);
-        Http { builder, streams }
+        let mut turning_away = serving.clone();
+        turning_away
+            .max_concurrent_streams(self.limits.streams.min(TURNED_AWAY_STREAMS))
+            .initial_stream_window_size(SMALLEST_WINDOW)
+            .initial_connection_window_size(SMALLEST_WINDOW);
+        Http { serving, turning_away, streams }
     }
 }
 
 /// How HTTP/2 is spoken, and the tasks of its streams.
 struct Http {
-    builder: hyper::server::conn::http2::Builder<Streams>,
+    serving: Builder<Streams>,
+    turning_away: Builder<Streams>,
     streams: Streams,
 }

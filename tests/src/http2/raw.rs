@@ -87,6 +87,15 @@ impl Raw {
         Self::connect(url).await?.greet(settings).await
     }
 
+    /// Connects from an address of this machine, and says what every client says first.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Raw::connect_from`].
+    pub async fn greeted_from(url: &str, source: Ipv4Addr) -> Result<Self> {
+        Self::connect_from(url, source).await?.greet(&[]).await
+    }
+
     /// Says what every client says first, and asks for settings.
     ///
     /// # Errors

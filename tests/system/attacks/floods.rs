@@ -17,6 +17,11 @@ const FRAMES: u32 = 5_000;
 const ALLOWED_KIB: u64 = 8 * 1024;
 /// The longest frame that the agent takes.
 const LONGEST: usize = 16 * 1024;
+/// The longest list of headers that the agent reads to its end.
+const LENIENT: usize = 64 * 1024;
+/// What most of such a list may hold in a debug build: itself, its buffer while that grows, and the rest of
+/// a connection.
+const HALF_HEADERS_KIB: u64 = 256;
 /// `SETTINGS_INITIAL_WINDOW_SIZE` of 0: the peer takes no byte of any answer.
 const NO_WINDOW: &[u8] = &[0, 4, 0, 0, 0, 0];
 /// Calls on a connection whose peer takes no answers: as many streams as the agent allows.
@@ -142,21 +147,66 @@ async fn assert_ended_by(name: &str, bytes: &[u8]) -> Result<()> {
     assert_bounded(name, once, ALLOWED_KIB).await
 }
 
-/// A list of headers above the limit is refused, however it is cut into frames.
+/// Lists of headers above the limit are refused, however they are cut into frames: those that are read to
+/// their end are counted, and longer ones left to HTTP/2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn oversize_headers_are_refused() -> Result<()> {
-    let headers = Headers::call(GET_PID).with("x", &[b'x'; 2 * LONGEST]);
-    let (first, rest) = headers.bytes().split_at(LONGEST);
+    for (length, is_read) in
+        [(2 * LONGEST, true), (LENIENT - LONGEST / 16, true), (LENIENT + LONGEST, false)]
+    {
+        let bytes = oversize(length, FRAMES / 100);
+        let _load = Load::heavy()?;
+        let mut counted = 0;
+        let once = async |siege: &mut Siege| {
+            let (ended, aftermath) = flood(siege, &bytes).await?;
+            assert_eq!(ended, 0, "{length} bytes ended a connection");
+            if is_read {
+                counted += u64::try_from(2 * CONNECTIONS)? * u64::from(FRAMES / 100);
+            }
+            assert_eq!(siege.refused(Limit::HeaderSize).await?, counted, "{length} bytes");
+            Ok(aftermath)
+        };
+        assert_bounded(&format!("headers of {length} bytes"), once, ALLOWED_KIB).await?;
+    }
+    Ok(())
+}
+
+/// Calls with so many bytes of headers.
+fn oversize(length: usize, calls: u32) -> BytesMut {
+    let headers = Headers::call(GET_PID).with("x", &vec![b'x'; length]);
     let mut bytes = BytesMut::new();
-    for index in 0..FRAMES / 100 {
-        Frame::new(Kind::Headers, stream(index), first).put(&mut bytes);
-        let mut parts = rest.chunks(LONGEST).peekable();
-        while let Some(part) = parts.next() {
+    for index in 0..calls {
+        let mut parts = headers.bytes().chunks(LONGEST).enumerate().peekable();
+        while let Some((part, payload)) = parts.next() {
+            let kind = if part == 0 { Kind::Headers } else { Kind::Continuation };
             let flags = if parts.peek().is_none() { Flags::END_HEADERS } else { Flags::NONE };
-            Frame::new(Kind::Continuation, stream(index), part).with(flags).put(&mut bytes);
+            Frame::new(kind, stream(index), payload).with(flags).put(&mut bytes);
         }
     }
-    assert_read("oversize headers", &bytes).await
+    bytes
+}
+
+/// A list of headers that is not sent to its end holds what came of it, and that is bounded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_of_long_headers_is_all_that_is_held() -> Result<()> {
+    let _load = Load::heavy()?;
+    let connections = u64::try_from(2 * CONNECTIONS)?;
+    assert_bounded("half of long headers", half_headers, connections * HALF_HEADERS_KIB).await
+}
+
+async fn half_headers(siege: &mut Siege) -> Result<Aftermath> {
+    let call = oversize(LENIENT - LONGEST / 16, 1);
+    let (most, _last) = call.split_at(call.len() - 1);
+    let mut peers = Vec::new();
+    for way in siege.ways.clone() {
+        for _ in 0..CONNECTIONS {
+            let mut raw = way.greeted().await?;
+            raw.write(most).await?;
+            peers.push(raw);
+        }
+    }
+    siege.hold().await?;
+    siege.end(peers).await
 }
 
 /// Frames that ask for nothing but an answer are answered one by one, or end the connection.

@@ -10,6 +10,8 @@ use tokio::time::sleep;
 /// Calls and streams of one connection.
 #[derive(Debug, Default)]
 pub struct Activity {
+    /// As many as it may have at once; 0 where that is nobody's business.
+    most: usize,
     /// Open now.
     open: AtomicUsize,
     /// Begun so far.
@@ -23,6 +25,12 @@ pub struct Activity {
 pub(super) struct Open(Arc<Activity>);
 
 impl Activity {
+    /// That of a connection that may have `most` streams at once.
+    #[must_use]
+    pub fn within(most: usize) -> Self {
+        Self { most, ..Self::default() }
+    }
+
     /// Whether there never was a call.
     #[must_use]
     pub fn is_untouched(&self) -> bool {
@@ -43,10 +51,11 @@ impl Activity {
         }
     }
 
-    pub(super) fn begin(activity: &Arc<Self>) -> Open {
-        activity.open.fetch_add(1, Ordering::Relaxed);
+    /// Counts a call or stream; tells, too, whether it took the last one that the connection may have.
+    pub(super) fn begin(activity: &Arc<Self>) -> (Open, bool) {
+        let before = activity.open.fetch_add(1, Ordering::Relaxed);
         activity.begun.fetch_add(1, Ordering::Relaxed);
-        Open(Arc::clone(activity))
+        (Open(Arc::clone(activity)), before.checked_add(1) == Some(activity.most))
     }
 }
 
@@ -67,11 +76,27 @@ mod tests {
 
     const LONGEST: Duration = Duration::from_secs(60);
 
+    /// Each time, and not again while it has all of them.
+    #[test]
+    fn the_last_stream_of_a_connection_is_told() {
+        let activity = Arc::new(Activity::within(2));
+        let (_first, last) = Activity::begin(&activity);
+        assert!(!last);
+        for _ in 0..2 {
+            let (second, last) = Activity::begin(&activity);
+            assert!(last);
+            // Given up by its caller, but not yet here.
+            assert!(!Activity::begin(&activity).1);
+            drop(second);
+        }
+        assert!(!Activity::begin(&Arc::default()).1);
+    }
+
     #[tokio::test]
     async fn a_connection_is_unused_once_its_last_stream_has_ended_for_a_while() {
         pause();
         let activity = Arc::new(Activity::default());
-        let stream = Activity::begin(&activity);
+        let (stream, _) = Activity::begin(&activity);
         let mut unused = Box::pin(activity.unused(LONGEST));
         for _ in 0..10 {
             assert!(unused.as_mut().now_or_never().is_none());

@@ -29,7 +29,7 @@ pub use self::taking::taken_in_time;
 use self::answer::{Held, Record, code_of};
 use self::method::{Kind, Method};
 use super::RpcError;
-use crate::security::{Caller, Limit, Principal, Slot};
+use crate::security::{Caller, Full, Limit, Principal, Slot};
 
 /// The overhead of a header in the size of a list of them (RFC 9113, 6.5.2).
 const HEADER_OVERHEAD: usize = 32;
@@ -53,6 +53,8 @@ pub struct Gate {
     caller: Arc<Caller>,
     activity: Arc<Activity>,
     size: CallSize,
+    /// Why there is no connection left for this one.
+    turned_away: Option<Full>,
 }
 
 type Answered = Result<Response<Answer>, Infallible>;
@@ -66,7 +68,14 @@ impl Gate {
         activity: Arc<Activity>,
         size: CallSize,
     ) -> Self {
-        Self { routes, caller, activity, size }
+        Self { routes, caller, activity, size, turned_away: None }
+    }
+
+    /// Answers each call with why there is no connection left for it, except for questions for the health:
+    /// those are answered, which costs no more, so that an agent is not restarted for being full.
+    #[must_use]
+    pub fn turning_away(self, why: Full) -> Self {
+        Self { turned_away: Some(why), ..self }
     }
 
     /// Lets a call in, or says why not.
@@ -75,6 +84,10 @@ impl Gate {
         // more than refusing.
         if method.kind != Kind::Health {
             self.take_call()?;
+            // The connection was counted, once.
+            if let Some(full) = self.turned_away {
+                return Err(RpcError::Full(full));
+            }
         }
         if !self.caller.has(method.role) {
             let error = denied(self.caller.principal(), method);
@@ -96,6 +109,11 @@ impl Gate {
         let error = RpcError::TooFast { principal, per_second, wait };
         self.caller.refuse(Limit::CallRate, &error);
         Err(error)
+    }
+
+    fn note_last_stream(&self) {
+        let what = "all streams of the connection are in use, and further calls wait in the caller (--max-streams)";
+        self.caller.refuse(Limit::Streams, &what);
     }
 
     fn is_too_long(&self, headers: &HeaderMap) -> bool {
@@ -149,8 +167,11 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let method = Method::of(request.uri().path());
-        let stream = Activity::begin(&self.activity);
+        let (stream, is_last) = Activity::begin(&self.activity);
         let record = Record::begin(self.caller.principal(), method.name);
+        if is_last {
+            self.note_last_stream();
+        }
         let admitted = record.span().in_scope(|| self.admit(method, request.headers()));
         let slot = match admitted {
             Ok(slot) => slot,

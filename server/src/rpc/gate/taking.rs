@@ -81,7 +81,7 @@ mod tests {
         pause();
         let callers = Arc::new(Callers::new(Policy::default(), Redaction::default(), LIMITS));
         let principal = Arc::new(Principal::Local { uid: 1, gid: 1 });
-        let caller = callers.connect(principal).unwrap();
+        let caller = callers.connect(&principal).unwrap();
         let mut answered = Box::pin(taken_in_time(async {
             begin(&caller);
             pending::<()>().await;
