@@ -25,9 +25,9 @@ const FEW_DESCRIPTORS: [&str; 2] = ["prlimit", "--nofile=64"];
 const CONNECTIONS: usize = 100;
 /// Answers to a caller who was there before.
 const ANSWERS: u64 = 200;
-/// CPU time that serving them and turning away the others may take, in ticks of 10 ms: several times what
+/// CPU time that serving them and turning away the others may take, in ticks of 10 ms: ten times what
 /// it takes in a debug build.
-const SPENT_TICKS: u64 = 500;
+const SPENT_TICKS: u64 = 100;
 
 /// Exits on each CPU.
 const EXITS: usize = 10_000;
