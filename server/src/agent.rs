@@ -2,6 +2,7 @@
 
 mod begin;
 mod confine;
+mod room;
 mod switch;
 mod watchdog;
 
@@ -18,6 +19,7 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
 use self::begin::Begun;
+use self::room::make_room;
 use self::switch::enable_delay_accounting;
 use self::watchdog::{Guard, Watchdog, misplaced};
 use crate::config::{Config, ConfigError, KernelChoice};
@@ -58,6 +60,8 @@ pub struct Agent {
     /// Sockets that an earlier run left.
     stored: Vec<StoredSocket>,
     always_watch: Option<Cpumask>,
+    /// As many TLS handshakes as there are descriptors for.
+    handshakes: usize,
     config: Config,
 }
 
@@ -117,6 +121,9 @@ pub enum StartError {
     /// A descriptor that the service manager passed may not be listened on.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What is open could not be counted.
+    #[error("counting the open files in /proc/self/fd failed: {0}; the agent needs /proc")]
+    Descriptors(#[source] io::Error),
     /// Rights could not be given up.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -167,7 +174,7 @@ impl Agent {
     /// # Errors
     /// As [`Agent::bind`].
     pub async fn bind_with(
-        config: Config,
+        mut config: Config,
         inherited: Vec<Inherited>,
         kernel: Arc<dyn Kernel>,
     ) -> Result<Self, StartError> {
@@ -190,7 +197,19 @@ impl Agent {
         if config.enable_delay_accounting {
             enable_delay_accounting(&*kernel);
         }
-        Ok(Self { listeners, certificates, kernel, node, handover, stored, always_watch, config })
+        let handshakes = make_room(&mut config, &*kernel, stored.len());
+        let handshakes = handshakes.map_err(StartError::Descriptors)?;
+        Ok(Self {
+            listeners,
+            certificates,
+            kernel,
+            node,
+            handover,
+            stored,
+            always_watch,
+            handshakes,
+            config,
+        })
     }
 
     /// Takes up what an earlier run left, and serves until [`Running::drain`].
@@ -216,6 +235,7 @@ impl Agent {
         let security = tls.zip(certificates).map(|(config, certificates)| Security {
             tls: certificates.tls(),
             handshake_timeout: config.handshake_timeout,
+            handshakes: self.handshakes,
             callers: Arc::clone(&callers),
         });
         let service = Service::new(

@@ -10,6 +10,7 @@ use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
 use taskstatsd::capture::{self, RecordError, Recorder};
 use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError, DoctorArgs};
+use taskstatsd::descriptors;
 use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use taskstatsd::notify;
@@ -56,6 +57,7 @@ fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
 fn run(args: Args) -> anyhow::Result<ExitCode> {
     let inherited = inherit::take().context("the service manager's LISTEN_FDS is malformed")?;
     log(&args)?;
+    raise_descriptors();
     let config = Config::try_from(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
     let outcome = runtime.block_on(serve(config, inherited));
@@ -78,6 +80,13 @@ fn log(args: &Args) -> Result<(), ConfigError> {
     })?;
     telemetry::start_log(filter, args.log_format);
     Ok(())
+}
+
+/// Takes as many descriptors as it may. Afterwards the sandbox lets nobody change a limit.
+fn raise_descriptors() {
+    if let Err(error) = descriptors::raise_limit() {
+        tracing::warn!(%error, "the limit of open files stays low: setrlimit(RLIMIT_NOFILE) failed");
+    }
 }
 
 /// The error and its causes, but for those that it has told already.
@@ -126,6 +135,7 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
 fn record(args: &Args, asked: CaptureArgs, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     CaptureArgs::check_flags(matches)?;
     log(args)?;
+    raise_descriptors();
     let plan = asked.plan(args)?;
     let runtime = agent::runtime().context("starting the runtime failed")?;
     let recorded = runtime.block_on(async {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "telemetry",
     "worker",
     "netlink",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 17] = [
     "handover",
     "listen",
     "serve",
+    "descriptors",
     "config",
     "doctor",
 ];

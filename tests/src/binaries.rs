@@ -59,6 +59,16 @@ pub fn confined() -> Result<PathBuf> {
     Ok(folder()?.join("confined"))
 }
 
+/// Returns the binary that keeps another one from raising its limit of open files, which cargo builds with
+/// the tests.
+///
+/// # Errors
+///
+/// As in [`workload`].
+pub fn unraised() -> Result<PathBuf> {
+    Ok(folder()?.join("unraised"))
+}
+
 /// Returns the binary that tries the agent on whichever kernel runs, which cargo builds with the tests.
 ///
 /// # Errors

@@ -75,10 +75,19 @@ impl Handshake {
     ///
     /// One side refused; the error says which and why.
     pub async fn with(&self, url: &str) -> Result<TlsStream<TcpStream>> {
+        self.over(self.reach(url).await?).await
+    }
+
+    /// Connects to whoever listens on `tcp://address`, and says nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there.
+    pub async fn reach(&self, url: &str) -> Result<TcpStream> {
         let address = url.strip_prefix("tcp://").context("no tcp address")?;
         let stream = within("a connection", TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
-        self.over(stream).await
+        Ok(stream)
     }
 
     /// Shakes hands over a connection that there is.
@@ -100,7 +109,16 @@ impl Handshake {
     ///
     /// One side refused; the error says which and why.
     pub async fn let_in(&self, url: &str) -> Result<TlsStream<TcpStream>> {
-        let mut stream = self.with(url).await?;
+        self.let_in_over(self.reach(url).await?).await
+    }
+
+    /// Does so on a connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handshake::let_in`].
+    pub async fn let_in_over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
+        let mut stream = self.over(stream).await?;
         within("a word from the agent", stream.read_u8()).await??;
         Ok(stream)
     }

@@ -151,6 +151,18 @@ pub fn next_descriptor(pid: u32) -> Result<usize> {
     (0..descriptors(pid)? + 1).find(|number| !taken(number)).context("no end of descriptors")
 }
 
+/// Returns the number of descriptors that a process may have open (`proc_pid_limits(5)`).
+///
+/// # Errors
+///
+/// The process has ended.
+pub fn descriptor_limit(pid: u32) -> Result<usize> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next());
+    Ok(soft.context("no limit of open files")?.parse()?)
+}
+
 /// Limits the descriptors that a process can have open, by prlimit(1).
 ///
 /// # Errors

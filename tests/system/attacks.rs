@@ -4,6 +4,7 @@
 mod connections;
 mod floods;
 mod garbage;
+mod handshakes;
 mod uploads;
 
 use anyhow::{Context, Result, ensure};

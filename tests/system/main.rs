@@ -11,6 +11,7 @@ mod cpus;
 mod crowd;
 mod cycles;
 mod delays;
+mod descriptors;
 mod discovery;
 mod disk;
 mod doubtful;

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use taskstats_proto::v1::{GetNodeRequest, WatchExitsRequest};
 use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::binaries;
 use taskstats_tests::client::{Client, connect};
 use taskstats_tests::cpus;
 use taskstats_tests::deadline::within;
@@ -64,11 +65,13 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
 async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
     let _load = Load::light()?;
     let needed = next_descriptor(Agent::start_with(AS_ROOT).await?.pid()?)?;
-    // One for the connection of the test, and none to listen with.
+    // One for the connection of the test, and none to listen with, as long as the limit stays low.
     let few = format!("--nofile={}:", needed + 1);
+    let unraised = binaries::unraised()?.display().to_string();
     let launch = Launch::new()?.listen_privately().arguments(AS_ROOT);
     let launch = launch.arguments(["--always-watch", "all"]);
-    let agent = launch.wrapped(["prlimit", &few]).start().await?;
+    let agent = launch.wrapped(["prlimit", &few, &unraised]).start().await?;
+    assert!(agent.stderr()?.contains("the limit of open files stays low"), "{}", agent.stderr()?);
     let channel = connect(&agent.url()).await?;
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
     let mut client = Client::new(channel.clone());
@@ -93,6 +96,8 @@ async fn an_agent_that_fails_fast_ends_when_it_turns_bad() -> Result<()> {
     let _load = Load::light()?;
     let mut agent = Agent::start_with(AS_ROOT.into_iter().chain(["--fail-fast"])).await?;
     let channel = connect(&agent.url()).await?;
+    // The agent has accepted it once it answers.
+    get_pid(&mut Client::new(channel.clone()), std::process::id()).await?;
     limit_descriptors(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
     let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
     assert_eq!(refusal.code, Code::Internal, "{refusal:?}");

@@ -19,8 +19,10 @@ use taskstats_tests::workload::Workload;
 use crate::crowd;
 use crate::support::{get_pid, refusal_in};
 
-/// As `ulimit -n 64` would.
-const FEW_DESCRIPTORS: [&str; 2] = ["prlimit", "--nofile=64"];
+/// Who limits an agent has to be its user.
+const AS_ROOT: [&str; 2] = ["--user", "0:0"];
+/// Fewer than the agent found at its start, when it saw how many connections it can take.
+const FEW_DESCRIPTORS: usize = 64;
 /// More connections than that.
 const CONNECTIONS: usize = 100;
 /// Answers to a caller who was there before.
@@ -48,10 +50,11 @@ async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
     let agent = Launch::new()?
         .listen_privately()
         .arguments(["--grace-period", "0s"])
-        .wrapped(FEW_DESCRIPTORS)
+        .arguments(AS_ROOT)
         .start()
         .await?;
     let pid = agent.pid()?;
+    process::limit_descriptors(pid, FEW_DESCRIPTORS).await?;
     let channel = connect(&agent.url()).await?;
     // What is opened once is opened now.
     drop(Watch::everything(&channel).await?);

@@ -52,9 +52,9 @@ impl Fix {
         kubernetes: "leave /proc and /sys of the container as the runtime mounts them",
     };
     pub(super) const DESCRIPTORS: Self = Self {
-        linux: "raise the limit of open files: ulimit -n",
-        systemd: "raise LimitNOFILE= in the unit",
-        kubernetes: "raise the limit of open files of the container runtime",
+        linux: "raise the limit of open files (ulimit -n), or lower --max-connections",
+        systemd: "raise LimitNOFILE= in the unit, or lower TASKSTATSD_MAX_CONNECTIONS in its environment",
+        kubernetes: "raise the limit of open files of the container runtime, or lower --max-connections in the container's args",
     };
     pub(super) const SECOND_LOOK: Self = Self {
         linux: "run it again; if this stays, the message says what the kernel refused",

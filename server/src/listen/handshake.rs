@@ -1,6 +1,6 @@
 //! TLS handshakes: many at once, none for long.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::places::Places;
 use super::refusal::{Refusal, RefusalLog};
 use crate::security::tls::{Tls, names};
 use crate::security::{Callers, CertificateNames, Limit, Principal};
 
-/// Handshakes at once. The oldest gives way to the next one: an honest client needs milliseconds, so that
-/// the oldest of so many are those that only hold a place.
-const MOST_HANDSHAKES: usize = 256;
+/// Handshakes at once, where there are descriptors for them. An honest client needs milliseconds, so that
+/// so many at once are mostly those that only hold a place; [`Places`] says which of them has to go.
+pub const HANDSHAKES: usize = 256;
 /// How long a refused client may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What it may still send meanwhile: the beginning of HTTP/2, and a request.
@@ -32,6 +33,8 @@ pub struct Security {
     pub tls: Arc<Tls>,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
+    /// How many there may be at once.
+    pub handshakes: usize,
     /// Where refused ones are counted.
     pub callers: Arc<Callers>,
 }
@@ -40,9 +43,11 @@ pub struct Security {
 #[derive(Debug)]
 pub(super) struct Handshakes {
     security: Security,
-    running: JoinSet<Outcome>,
-    /// Those that run, and some that have ended, the oldest first.
-    places: VecDeque<AbortHandle>,
+    /// Those that go on, those that were told to go, and those that have ended and are not judged yet.
+    running: JoinSet<Result<Secured, Refusal>>,
+    /// With whom each of these is.
+    peers: HashMap<Id, SocketAddr>,
+    places: Places<AbortHandle>,
     log: RefusalLog,
 }
 
@@ -53,33 +58,37 @@ pub(super) struct Secured {
     pub(super) principal: Principal,
 }
 
-#[derive(Debug)]
-struct Outcome {
-    peer: SocketAddr,
-    result: Result<Secured, Refusal>,
-}
-
 impl Handshakes {
     pub(super) fn new(security: Security) -> Self {
-        let (running, places) = (JoinSet::new(), VecDeque::new());
-        Self { security, running, places, log: RefusalLog::default() }
+        Self {
+            running: JoinSet::new(),
+            peers: HashMap::new(),
+            places: Places::new(security.handshakes),
+            log: RefusalLog::default(),
+            security,
+        }
+    }
+
+    /// Whether no connection waits to be closed for another one. Who accepts one after the other without
+    /// regard to it opens descriptors faster than those who have to go are closed.
+    pub(super) fn have_room(&self) -> bool {
+        self.running.len() <= self.places.most()
     }
 
     /// Begins a handshake.
     pub(super) fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
-        self.make_room();
         let security = self.security.clone();
-        let place = self.running.spawn(async move {
-            let result = shake_hands(stream, peer, &security).await;
-            Outcome { peer, result }
-        });
-        self.places.push_back(place);
+        let task = self.running.spawn(async move { shake_hands(stream, peer, &security).await });
+        self.peers.insert(task.id(), peer);
+        if let Some(one_too_many) = self.places.take(peer.ip().into(), task) {
+            one_too_many.abort();
+        }
     }
 
     /// Gives the next connection whose handshake succeeded. Pending also when none runs: who begins one
     /// has to ask again.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Secured> {
-        while let Poll::Ready(Some(ended)) = self.running.poll_join_next(cx) {
+        while let Poll::Ready(Some(ended)) = self.running.poll_join_next_with_id(cx) {
             if let Some(secured) = self.judge(ended) {
                 return Poll::Ready(secured);
             }
@@ -87,11 +96,17 @@ impl Handshakes {
         Poll::Pending
     }
 
-    fn judge(&mut self, ended: Result<Outcome, JoinError>) -> Option<Secured> {
-        let (peer, result) = match ended {
-            Ok(Outcome { peer, result }) => (Some(peer), result),
-            Err(_) => (None, Err(Refusal::Crowded)),
+    fn judge(
+        &mut self,
+        ended: Result<(Id, Result<Secured, Refusal>), JoinError>,
+    ) -> Option<Secured> {
+        let (id, result) = match ended {
+            Ok(outcome) => outcome,
+            Err(error) => (error.id(), Err(Refusal::from(error))),
         };
+        // One that had to go has no place any more.
+        let _place = self.places.free(|task| task.id() == id);
+        let peer = self.peers.remove(&id);
         self.security.tls.count_handshake(result.is_ok());
         result.map_err(|refusal| self.tell(&refusal, peer)).ok()
     }
@@ -103,21 +118,6 @@ impl Handshakes {
             self.security.callers.refused().add(Limit::HandshakeTime, &who, &what);
         } else {
             self.log.say(refusal, &who);
-        }
-    }
-
-    fn make_room(&mut self) {
-        while self.places.front().is_some_and(AbortHandle::is_finished) {
-            self.places.pop_front();
-        }
-        if self.places.len() < MOST_HANDSHAKES {
-            return;
-        }
-        self.places.retain(|place| !place.is_finished());
-        if self.places.len() >= MOST_HANDSHAKES
-            && let Some(oldest) = self.places.pop_front()
-        {
-            oldest.abort();
         }
     }
 }

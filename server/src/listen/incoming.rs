@@ -29,6 +29,8 @@ static FAILURES: Throttle = Throttle::new(Duration::from_secs(10));
 #[derive(Debug)]
 pub struct Incoming {
     listeners: Vec<Listener>,
+    /// The one that is asked first.
+    first: usize,
     /// Those of TCP connections, unless these are plaintext.
     handshakes: Option<Handshakes>,
     /// Runs after a failure.
@@ -62,13 +64,24 @@ impl Incoming {
     /// they are plaintext.
     #[must_use]
     pub fn new(listeners: Vec<Listener>, security: Option<Security>) -> Self {
-        Self { listeners, handshakes: security.map(Handshakes::new), pause: None }
+        Self { listeners, first: 0, handshakes: security.map(Handshakes::new), pause: None }
     }
 
-    /// Takes one of those who wait, whoever listens.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        let mut accepted = self.listeners.iter().map(|listener| listener.poll_accept(cx));
-        accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    /// Takes one of those who wait. Listeners take turns: after one that gave a connection, or an error,
+    /// all others are asked before it, so that a crowd at one of them keeps nobody waiting at another.
+    ///
+    /// A crowd keeps the event loop from nothing else either: each of a listener's answers takes from the
+    /// budget that tokio gives a task at a time (`tokio::task::coop`), as does each handshake that has
+    /// ended. When it is used up, all are pending, and the task is behind those that are ready by then.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        let count = self.listeners.len();
+        for index in (self.first..count).chain(0..self.first) {
+            if let Poll::Ready(accepted) = self.listeners[index].poll_accept(cx) {
+                self.first = (index + 1) % count;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
     }
 
     /// The connection, unless it comes later, after its handshake.
@@ -90,6 +103,12 @@ impl Incoming {
             None => Poll::Pending,
         }
     }
+
+    /// Whether the next one may come. If not, a handshake that was told to go has to end before, which
+    /// wakes whoever was told so.
+    fn has_room(&self) -> bool {
+        self.handshakes.as_ref().is_none_or(Handshakes::have_room)
+    }
 }
 
 impl futures_util::Stream for Incoming {
@@ -104,6 +123,9 @@ impl futures_util::Stream for Incoming {
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
+            }
+            if !self.has_room() {
+                return Poll::Pending;
             }
             let accepted = ready!(self.poll_accept(cx));
             match accepted.and_then(|accepted| self.admit(accepted)) {
@@ -226,3 +248,6 @@ impl AsyncWrite for Connection {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use rustls::{AlertDescription, Error as RustlsError};
+use tokio::task::JoinError;
 
 use crate::telemetry::Throttle;
 
@@ -35,8 +36,15 @@ pub(super) enum Refusal {
     #[error("it took longer than {0:?} (--handshake-timeout)")]
     TimedOut(Duration),
     /// Others came meanwhile.
-    #[error("too many came after it that had not finished either")]
+    #[error(
+        "too many came after it that had not finished either, and its address had the most of them"
+    )]
     Crowded,
+    /// The agent is wrong.
+    #[error(
+        "the agent panicked over it, which is a bug: please report it, with the panic's message in this log"
+    )]
+    Defect,
     /// The connection broke.
     #[error("the connection ended: {0}")]
     Gone(io::Error),
@@ -49,7 +57,7 @@ pub(super) struct RefusalLog {
 }
 
 /// As many as [`Refusal::kind`] knows.
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 
 impl Refusal {
     /// Why an attempt to shake hands ended so.
@@ -80,7 +88,15 @@ impl Refusal {
             Self::TimedOut(_) => 5,
             Self::Crowded => 6,
             Self::Gone(_) => 7,
+            Self::Defect => 8,
         }
+    }
+}
+
+impl From<JoinError> for Refusal {
+    /// Why a handshake came to no end: it was told to go, or worse.
+    fn from(error: JoinError) -> Self {
+        if error.is_panic() { Self::Defect } else { Self::Crowded }
     }
 }
 
@@ -97,7 +113,10 @@ impl RefusalLog {
             tracing::debug!(peer, "TLS handshake failed: {refusal}");
             return;
         }
-        if let Some(untold) = self.kinds[refusal.kind()].pass(Instant::now()) {
+        let Some(untold) = self.kinds[refusal.kind()].pass(Instant::now()) else { return };
+        if matches!(refusal, Refusal::Defect) {
+            tracing::error!(peer, untold, "TLS handshake failed: {refusal}");
+        } else {
             tracing::warn!(peer, untold, "TLS handshake failed: {refusal}");
         }
     }
@@ -124,5 +143,17 @@ mod tests {
         assert!(said.starts_with("the client speaks other TLS or none"), "{said}");
         let gone = Refusal::of(io::ErrorKind::UnexpectedEof.into());
         assert!(matches!(gone, Refusal::Gone(_)), "{gone}");
+    }
+
+    /// A defect of the agent is not taken for a crowd.
+    #[tokio::test]
+    async fn a_panic_is_no_crowd() {
+        let panicked = tokio::spawn(async { panic!("as the test wants") }).await;
+        let defect = Refusal::from(panicked.map(|(): ()| ()).unwrap_err());
+        assert!(matches!(defect, Refusal::Defect) && !defect.is_late(), "{defect}");
+        let told_to_go = tokio::spawn(std::future::pending::<()>());
+        told_to_go.abort();
+        let crowded = Refusal::from(told_to_go.await.unwrap_err());
+        assert!(matches!(crowded, Refusal::Crowded) && crowded.is_late(), "{crowded}");
     }
 }

@@ -3,14 +3,13 @@
 mod held;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::held::{Account, Held};
 use super::{
     Bucket, CertificateNames, Full, Limit, Limits, Policy, Principal, Rate, Redaction, Refused,
-    Resource, Role, Roles, TURNED_AWAY,
+    Resource, Role, Roles, Subscriber, TURNED_AWAY,
 };
 
 /// Principals that are remembered beside those that are connected, so that connecting again does not
@@ -18,9 +17,6 @@ use super::{
 const REMEMBERED: usize = 1024;
 /// So that there is room to remember those who are turned away while they are connected.
 const _: () = assert!(REMEMBERED > TURNED_AWAY);
-/// The part of an IPv6 address that one subscriber has, by RFC 6177 at least: all of its hosts are
-/// one principal.
-const IPV6_SUBSCRIBER: u128 = !0 << 64;
 
 /// All callers: what they may do and hold, and what was refused to them.
 #[derive(Debug)]
@@ -66,7 +62,7 @@ struct Share {
 enum Key {
     Uid(u32),
     Certificate(CertificateNames),
-    Address(IpAddr),
+    Address(Subscriber),
 }
 
 impl Callers {
@@ -255,11 +251,7 @@ impl From<&Principal> for Key {
         match principal {
             Principal::Local { uid, .. } => Self::Uid(*uid),
             Principal::Certificate(names) => Self::Certificate(names.clone()),
-            // A listener of both families has an IPv4 address within an IPv6 one.
-            Principal::Anonymous(address) => Self::Address(match address.ip().to_canonical() {
-                IpAddr::V6(address) => IpAddr::V6((address.to_bits() & IPV6_SUBSCRIBER).into()),
-                address @ IpAddr::V4(_) => address,
-            }),
+            Principal::Anonymous(address) => Self::Address(address.ip().into()),
         }
     }
 }

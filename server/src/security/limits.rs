@@ -36,6 +36,8 @@ pub enum Resource {
 pub struct Limits {
     /// Connections at once.
     pub connections: usize,
+    /// Connections over that, at once, that are told so before they are closed.
+    pub turned_away: usize,
     /// Exit streams at once.
     pub watchers: usize,
     /// Calls at once whose answers have not gone yet; also other streams than those of exits, and the
@@ -77,7 +79,7 @@ impl Limits {
             Resource::Watcher => self.watchers,
             Resource::Call | Resource::Stream | Resource::HealthCheck => self.calls,
             Resource::SlowCall => self.slow_calls,
-            Resource::TurnedAway => TURNED_AWAY,
+            Resource::TurnedAway => self.turned_away,
         }
     }
 

@@ -9,6 +9,7 @@ mod rate;
 mod redaction;
 mod refused;
 mod role;
+mod subscriber;
 pub mod tls;
 
 pub use caller::{Caller, Callers, Slot};
@@ -20,3 +21,4 @@ pub use rate::{Bucket, Rate};
 pub use redaction::{Field, FieldError, Redaction};
 pub use refused::{Limit, Refused};
 pub use role::{Role, RoleError, Roles};
+pub use subscriber::Subscriber;

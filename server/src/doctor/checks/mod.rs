@@ -3,6 +3,7 @@
 mod capability;
 mod certificates;
 mod delay_accounting;
+mod descriptors;
 mod family;
 mod files;
 mod kernel;
@@ -31,6 +32,7 @@ pub(super) const ALL: &[Check] = &[
     namespaces::pid,
     namespaces::network,
     receive_buffer::check,
+    descriptors::check,
     delay_accounting::check,
     sandbox::check,
     self_test::check,

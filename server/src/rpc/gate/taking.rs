@@ -65,10 +65,11 @@ mod tests {
     use tokio::time::{advance, pause};
 
     use super::*;
-    use crate::security::{Callers, Limits, Policy, Principal, Redaction};
+    use crate::security::{Callers, Limits, Policy, Principal, Redaction, TURNED_AWAY};
 
     const LIMITS: Limits = Limits {
         connections: 1,
+        turned_away: TURNED_AWAY,
         watchers: 1,
         calls: 1,
         slow_calls: 1,

@@ -8,6 +8,7 @@ use super::*;
 
 const LIMITS: Limits = Limits {
     connections: 4,
+    turned_away: TURNED_AWAY,
     watchers: 2,
     calls: 4,
     slow_calls: 4,

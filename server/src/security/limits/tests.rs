@@ -9,7 +9,15 @@ const MOST: usize = 1 << 20;
 
 fn limits(watchers: usize, share_percent: usize) -> Limits {
     let (connections, calls, slow_calls, call_rate) = (1, watchers, 1, 0);
-    Limits { connections, watchers, calls, slow_calls, share_percent, call_rate }
+    Limits {
+        connections,
+        turned_away: TURNED_AWAY,
+        watchers,
+        calls,
+        slow_calls,
+        share_percent,
+        call_rate,
+    }
 }
 
 fn may(limits: &Limits, own: usize, all: usize) -> bool {

@@ -1,0 +1,70 @@
+use std::os::unix::net::UnixStream as Client;
+use std::path::PathBuf;
+
+use futures_util::StreamExt;
+use tokio::net::UnixListener;
+
+use super::*;
+
+/// Connections that wait at each listener.
+const WAITING: usize = 3;
+
+/// Listeners on paths of a folder, and who waits there.
+struct Place {
+    folder: tempfile::TempDir,
+    clients: Vec<Client>,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), clients: Vec::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn listen(&self, name: &str) -> Listener {
+        Listener::Unix(UnixListener::bind(self.path(name)).unwrap(), None)
+    }
+
+    fn crowd(&mut self, name: &str, count: usize) {
+        for _ in 0..count {
+            self.clients.push(Client::connect(self.path(name)).unwrap());
+        }
+    }
+}
+
+/// The names of the listeners that gave so many connections, in order.
+async fn turns(incoming: &mut Incoming, count: usize) -> String {
+    let mut turns = String::new();
+    for _ in 0..count {
+        let connection = incoming.next().await.unwrap().unwrap();
+        let Stream::Unix(stream) = connection.stream else { panic!("{connection:?}") };
+        let address = stream.local_addr().unwrap();
+        let name = address.as_pathname().and_then(|path| path.file_name()).unwrap();
+        turns.push_str(name.to_str().unwrap());
+    }
+    turns
+}
+
+#[tokio::test]
+async fn listeners_take_turns() {
+    let mut place = Place::new();
+    let names = ["a", "b", "c"];
+    let listeners = names.map(|name| place.listen(name)).into();
+    let mut incoming = Incoming::new(listeners, None);
+    names.iter().for_each(|name| place.crowd(name, WAITING));
+    assert_eq!(turns(&mut incoming, 3 * WAITING).await, "abcabcabc");
+}
+
+/// However many wait at one, who comes to another is next.
+#[tokio::test]
+async fn a_crowd_at_one_listener_keeps_nobody_waiting_at_another() {
+    let mut place = Place::new();
+    let listeners = ["a", "b"].map(|name| place.listen(name)).into();
+    let mut incoming = Incoming::new(listeners, None);
+    place.crowd("a", 2 * WAITING);
+    place.crowd("b", 1);
+    assert_eq!(turns(&mut incoming, 2 * WAITING + 1).await, "abaaaaa");
+}

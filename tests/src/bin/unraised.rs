@@ -1,0 +1,35 @@
+//! Starts another command, to which the system refuses more open files than it begins with.
+//!
+//! What a real system would do so by is a matter of its security module; here it is a filter of system
+//! calls, which every machine has.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::libc::{RLIMIT_NOFILE, SYS_prlimit64};
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
+use seccompiler::SeccompCmpOp::{Eq, Ne};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
+};
+
+fn main() -> Result<()> {
+    let mut words = env::args_os().skip(1);
+    let program = words.next().context("no program")?;
+    let is_about_files = SeccompCondition::new(1, Dword, Eq, RLIMIT_NOFILE.into())?;
+    let sets = SeccompCondition::new(2, Qword, Ne, 0)?;
+    let rule = SeccompRule::new(vec![is_about_files, sets])?;
+    let refusal = SeccompAction::Errno(u32::try_from(Errno::EPERM as i32)?);
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(SYS_prlimit64, vec![rule])]),
+        SeccompAction::Allow,
+        refusal,
+        env::consts::ARCH.try_into()?,
+    )?;
+    apply_filter(&BpfProgram::try_from(filter)?)?;
+    Err(Command::new(program).args(words).exec().into())
+}

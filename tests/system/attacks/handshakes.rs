@@ -1,0 +1,111 @@
+//! Handshakes that are begun and not finished, without end.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, Result};
+use taskstats_tests::agent::Agent;
+use taskstats_tests::client::{Client, connect, connect_securely};
+use taskstats_tests::deadline::within;
+use taskstats_tests::handshake::{Handshake, Version};
+use taskstats_tests::load::Load;
+use taskstats_tests::process;
+use taskstats_tests::scene::{NAME, Scene, node, until_tls};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+use crate::support::get_pid;
+
+/// How many the agent lets shake hands at once.
+const AT_ONCE: u64 = 256;
+/// Connections that the attacker holds: more than that.
+const HELD: usize = 300;
+/// Clients that come meanwhile, one after the other.
+const CLIENTS: usize = 10;
+/// Nobody is let go because of time.
+const PATIENCE: [&str; 2] = ["--handshake-timeout", "5m"];
+/// Its address, which honest clients do not have.
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// An attacker who holds as many connections as it can, says nothing on them, and opens another one
+/// whenever one is closed.
+struct Flood {
+    task: JoinHandle<Result<()>>,
+}
+
+impl Flood {
+    fn start(url: &str) -> Result<Self> {
+        let address = url.strip_prefix("tcp://").context("no tcp address")?.parse()?;
+        Ok(Self { task: tokio::spawn(flood(address)) })
+    }
+
+    /// Ends it, which must not have ended by itself.
+    async fn stop(self) -> Result<()> {
+        self.task.abort();
+        match self.task.await {
+            Err(error) if error.is_cancelled() => Ok(()),
+            ended => ended?.context("the flood ended by itself"),
+        }
+    }
+}
+
+async fn flood(address: SocketAddr) -> Result<()> {
+    let mut held = VecDeque::new();
+    loop {
+        held.push_back(open(address).await?);
+        if held.len() < HELD {
+            continue;
+        }
+        let mut oldest: TcpStream = held.pop_front().context("nothing is held")?;
+        // The agent closes it, in one way or the other.
+        let _closed = within("the oldest to be closed", oldest.read(&mut [0; 1])).await?;
+    }
+}
+
+/// Waits until so many were pushed out that all who came before, and waited to be accepted, would be among
+/// them if it were always the oldest one's turn.
+async fn all_places_change_hands(local: &Channel) -> Result<()> {
+    let before = node(local).await?.tls.context("no word on TLS")?.failed_handshakes;
+    let after = before + AT_ONCE + u64::try_from(HELD)?;
+    until_tls(local, |tls| tls.failed_handshakes >= after).await?;
+    Ok(())
+}
+
+async fn open(address: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(ATTACKER.into(), 0))?;
+    Ok(within("a connection", socket.connect(address)).await??)
+}
+
+/// Whoever opens connections without end pushes out its own: clients of other addresses come in, also if
+/// they are slow, and are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_handshakes_keeps_out_nobody_else() -> Result<()> {
+    let _load = Load::heavy()?;
+    let scene = Scene::new()?;
+    let flags = [scene.mutual_flags(), PATIENCE.map(str::to_owned).to_vec()].concat();
+    let agent = Agent::start_with(flags).await?;
+    let (url, local) = (agent.listening_on("tcp://")?, connect(&agent.url()).await?);
+    let (ca, client) = (scene.authority.pem(), Some(&scene.client));
+    let honest = Handshake::new(Version::V1_3, ca, client)?;
+    let before = process::descriptors(agent.pid()?)?;
+    let flood = Flood::start(&url)?;
+    until_tls(&local, |tls| tls.failed_handshakes > 0).await?;
+    for _ in 0..CLIENTS {
+        let slow = honest.reach(&url).await?;
+        all_places_change_hands(&local).await?;
+        honest.let_in_over(slow).await?;
+        let channel = connect_securely(&url, ca, client, NAME).await?;
+        get_pid(&mut Client::new(channel), std::process::id()).await?;
+    }
+    flood.stop().await?;
+    let tls = until_tls(&local, |_| true).await?;
+    assert_eq!(tls.handshakes, 2 * u64::try_from(CLIENTS)?, "{tls:?}");
+    process::lets_go(agent.pid()?, before + 1).await?;
+    let log = agent.stderr()?;
+    assert!(log.contains("its address had the most of them"), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    Ok(())
+}
