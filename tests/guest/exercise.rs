@@ -51,6 +51,7 @@ pub(crate) async fn exercise(folder: &Path) -> Result<Report> {
         live,
         comparison,
         capture,
+        clock: None,
     })
 }
 

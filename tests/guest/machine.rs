@@ -21,6 +21,9 @@ const MOUNTS: [(&str, &str); 5] = [
 const PORT: &str = "/dev/ttyS1";
 /// Where the exercise works.
 const FOLDER: &str = "/tmp";
+/// The flags of the machine's only interface, and those that it has when it is up: the kernel then gives
+/// it its address (`IFF_UP` and `IFF_LOOPBACK`).
+const LOOPBACK: (&str, &str) = ("/sys/class/net/lo/flags", "0x9");
 
 /// Makes the machine usable, runs `exercise`, sends its report, and ends the machine.
 ///
@@ -28,13 +31,19 @@ const FOLDER: &str = "/tmp";
 ///
 /// The machine cannot be ended.
 pub(crate) fn run(exercise: impl FnOnce(&Path) -> Result<Report>) -> Result<()> {
-    let outcome = mount_all().and_then(|()| exercise(Path::new(FOLDER)));
+    let outcome = prepare().and_then(|()| exercise(Path::new(FOLDER)));
     if let Err(error) = send(&outcome) {
         eprintln!("guest: sending the report failed: {error:#}");
     }
     // QEMU ends instead of starting the machine again.
     reboot(RebootMode::RB_AUTOBOOT).context("end the machine")?;
     Ok(())
+}
+
+fn prepare() -> Result<()> {
+    mount_all()?;
+    let (path, up) = LOOPBACK;
+    fs::write(path, up).context("bring the loopback up")
 }
 
 fn mount_all() -> Result<()> {

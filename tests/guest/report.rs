@@ -6,6 +6,8 @@ use std::io::Write;
 use anyhow::{Error, Result};
 use taskstats_tests::fields::Comparison;
 
+use crate::steps::Tried;
+
 /// What an exercise found.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -27,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) comparison: Comparison,
     /// A small capture of this kernel.
     pub(crate) capture: Vec<u8>,
+    /// What came of setting the clock, where that may be done.
+    pub(crate) clock: Option<Tried>,
 }
 
 impl Report {
@@ -36,9 +40,13 @@ impl Report {
         let absent = if absent.is_empty() { "nothing" } else { &absent };
         let Self { release, version, struct_bytes, delay_accounting, .. } = self;
         let Self { exits, groups, live, comparison, .. } = self;
+        let clock = self.clock.map_or_else(
+            || "not set|-|-".to_owned(),
+            |Tried { steps, sent, lost }| format!("set {steps} times|{sent}|{lost}"),
+        );
         writeln!(
             output,
-            "row|{release}|v{version}|{struct_bytes}|{delay_accounting}|{exits}|{groups}|{live}|{fields}|{absent}",
+            "row|{release}|v{version}|{struct_bytes}|{delay_accounting}|{exits}|{groups}|{live}|{fields}|{absent}|{clock}",
             fields = comparison.fields,
         )?;
         writeln!(output, "capture|v{version}|{}", hexadecimal(&self.capture)?)?;

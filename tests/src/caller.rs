@@ -1,35 +1,107 @@
 //! A well-behaved caller beside those that are not.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use taskstats_proto::v1::GetPidRequest;
+use taskstats_proto::SERVICE_NAME;
+use taskstats_proto::v1::{BatchGetRequest, GetPidRequest};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
-use crate::client::{Client, service};
+use crate::client::{Client, connect};
 use crate::deadline::within;
 
-/// Asks for the account of this process, again and again, on a connection of its own.
+/// What a caller asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// The account of this process, by `GetPid`.
+    Account,
+    /// Some accounts, by `BatchGet`.
+    Batch,
+    /// Whether the service serves.
+    Health,
+}
+
+/// Asks the same again and again, on a connection of its own.
 #[derive(Debug)]
 pub struct Caller {
     answered: watch::Receiver<u64>,
     enough: Arc<AtomicBool>,
-    calls: JoinHandle<Result<()>>,
+    calls: JoinHandle<Result<Vec<Duration>>>,
+}
+
+/// How a caller was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// Calls, all of which were answered.
+    pub answered: u64,
+    /// Half of the answers took no longer.
+    pub median: Duration,
+    /// 99 of 100 answers took no longer.
+    pub most: Duration,
+}
+
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { answered, median, most } = self;
+        write!(f, "{answered} calls answered, {median:.1?}, 99 of 100 within {most:.1?}")
+    }
+}
+
+impl Question {
+    /// One of each kind.
+    pub const ALL: [Self; 3] = [Self::Account, Self::Batch, Self::Health];
+
+    /// Asks once.
+    async fn ask(self, channel: &Channel) -> Result<()> {
+        let pid = std::process::id();
+        let mut client = Client::new(channel.clone());
+        match self {
+            Self::Account => {
+                let answer = client.get_pid(GetPidRequest { pid }).await?.into_inner();
+                ensure!(answer.stats.is_some(), "an answer of nothing");
+            }
+            Self::Batch => {
+                let request = BatchGetRequest { pids: vec![pid, 1], tgids: vec![pid] };
+                let results = client.batch_get(request).await?.into_inner().results;
+                ensure!(results.len() == 3, "{} results of 3", results.len());
+            }
+            Self::Health => {
+                let request = HealthCheckRequest { service: SERVICE_NAME.to_owned() };
+                let health = HealthClient::new(channel.clone()).check(request).await?.into_inner();
+                ensure!(health.status() == ServingStatus::Serving, "{health:?}");
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Caller {
-    /// Begins to call, and waits for the first answer.
+    /// Begins to call for the account of this process, and waits for the first answer.
     ///
     /// # Errors
     ///
     /// Nobody listens there, or nobody answers.
     pub async fn start(url: &str) -> Result<Self> {
-        let client = service(url).await?;
+        Self::asking(Question::Account, connect(url).await?).await
+    }
+
+    /// Begins to ask, and waits for the first answer.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answers.
+    pub async fn asking(question: Question, channel: Channel) -> Result<Self> {
         let (count, answered) = watch::channel(0);
         let enough = Arc::new(AtomicBool::new(false));
-        let calls = tokio::spawn(call(client, count, Arc::clone(&enough)));
+        let calls = tokio::spawn(call(question, channel, count, Arc::clone(&enough)));
         let mut caller = Self { answered, enough, calls };
         caller.served(1).await?;
         Ok(caller)
@@ -53,28 +125,36 @@ impl Caller {
         Ok(())
     }
 
-    /// Ends, and returns how many calls were answered: all of them.
+    /// Ends, and returns how it was served.
     ///
     /// # Errors
     ///
-    /// One was not.
-    pub async fn stop(self) -> Result<u64> {
+    /// A call was not answered.
+    pub async fn stop(self) -> Result<Served> {
         self.enough.store(true, Ordering::Relaxed);
-        within("the last call", self.calls).await???;
-        Ok(*self.answered.borrow())
+        let mut took = within("the last call", self.calls).await???;
+        took.sort_unstable();
+        let of_hundred = |part: usize| took.get(took.len() * part / 100).copied();
+        Ok(Served {
+            answered: u64::try_from(took.len())?,
+            median: of_hundred(50).context("no answer")?,
+            most: of_hundred(99).context("no answer")?,
+        })
     }
 }
 
 async fn call(
-    mut client: Client,
+    question: Question,
+    channel: Channel,
     count: watch::Sender<u64>,
     enough: Arc<AtomicBool>,
-) -> Result<()> {
-    let pid = std::process::id();
+) -> Result<Vec<Duration>> {
+    let mut took = Vec::new();
     while !enough.load(Ordering::Relaxed) {
-        let answer = within("an answer", client.get_pid(GetPidRequest { pid })).await??;
-        ensure!(answer.into_inner().stats.is_some(), "an answer of nothing");
+        let asked = Instant::now();
+        within("an answer", question.ask(&channel)).await??;
+        took.push(asked.elapsed());
         count.send_modify(|count| *count += 1);
     }
-    Ok(())
+    Ok(took)
 }

@@ -22,7 +22,7 @@ pub const H2: &[u8] = b"h2";
 /// How a client shakes hands.
 #[derive(Clone, Debug)]
 pub struct Handshake {
-    config: ClientConfig,
+    config: Arc<ClientConfig>,
 }
 
 /// The versions of TLS that a client speaks.
@@ -58,13 +58,14 @@ impl Handshake {
             )?,
         };
         config.alpn_protocols = vec![H2.to_vec()];
-        Ok(Self { config })
+        Ok(Self { config: Arc::new(config) })
     }
 
     /// Asks for these protocols instead of HTTP/2.
     #[must_use]
     pub fn asking_for(mut self, protocols: &[&[u8]]) -> Self {
-        self.config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Arc::make_mut(&mut self.config).alpn_protocols =
+            protocols.iter().map(|name| name.to_vec()).collect();
         self
     }
 
@@ -89,8 +90,13 @@ impl Handshake {
         Ok(stream)
     }
 
-    async fn over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
-        let connector = TlsConnector::from(Arc::new(self.config.clone()));
+    /// Shakes hands over a connection that there is.
+    ///
+    /// # Errors
+    ///
+    /// One side refused; the error says which and why.
+    pub async fn over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
         let name = ServerName::try_from(AGENT)?;
         let shaken = within("a handshake", connector.connect(name, stream)).await?;
         Ok(shaken?)

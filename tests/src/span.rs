@@ -44,9 +44,10 @@ pub fn sent(exits: &[SeenExit], spans: &[Span]) -> Result<u64> {
     for span in spans {
         let mut ids = Vec::new();
         for exit in exits.iter().filter(|exit| exit.cpu == span.cpu) {
-            ids.push((exit.tgid()?, exit.pid()?));
+            ids.push((exit.known_tgid()?, exit.pid()?));
         }
-        let place = |pid: u32| ids.iter().position(|ids| *ids == (pid, pid));
+        let of = |tgid: Option<u32>, pid: u32| tgid.is_none_or(|tgid| tgid == pid);
+        let place = |end: u32| ids.iter().position(|(tgid, pid)| *pid == end && of(*tgid, end));
         let begin = place(span.begin).context("the witness missed a beginning")?;
         let end = place(span.end).context("the witness missed an end")?;
         count += u64::try_from(end.checked_sub(begin).context("a span ends before it begins")?)?;

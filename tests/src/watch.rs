@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{
-    ExitEvent, Lost, LostStage, Scope, WatchExitsRequest, WatchExitsResponse, WatchStarted,
+    Cursor, ExitEvent, Lost, LostStage, Scope, WatchExitsRequest, WatchExitsResponse, WatchStarted,
 };
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
@@ -77,6 +77,16 @@ impl Watch {
     /// The stream leaves something out, so there are none.
     pub fn ledger(&self) -> Result<&Ledger> {
         self.ledger.as_ref().context("a stream of some exits has no ledger")
+    }
+
+    /// Returns the place after all that has been read of a stream of everything.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Watch::ledger`].
+    pub fn last_cursor(&self) -> Result<Cursor> {
+        let instance_id = self.started.instance_id.clone();
+        Ok(Cursor { instance_id, sequence: self.ledger()?.position() })
     }
 
     /// Returns every exit that has been read, in order.

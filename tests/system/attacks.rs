@@ -7,12 +7,17 @@ mod garbage;
 mod handshakes;
 mod uploads;
 
-use anyhow::{Context, Result};
-use taskstats_proto::v1::{GetNodeRequest, Limit};
+use anyhow::{Context, Result, ensure};
+use taskstats_proto::v1::{GetNodeResponse, Limit};
 use taskstats_tests::agent::Agent;
-use taskstats_tests::caller::Caller;
-use taskstats_tests::client::service;
+use taskstats_tests::caller::{Caller, Question, Served};
+use taskstats_tests::certificates::{Pair, Wanted};
+use taskstats_tests::client::{connect, connect_securely};
+use taskstats_tests::handshake::{Handshake, Version};
+use taskstats_tests::http2::Way;
 use taskstats_tests::process::{self, Vitals};
+use taskstats_tests::scene::{self, NAME, Scene};
+use tonic::transport::Channel;
 
 /// Answers after which the agent has the memory that ordinary calls need.
 const WARM_UP: u64 = 200;
@@ -29,44 +34,114 @@ const GET_PID: &str = "/taskstats.v1.TaskstatsService/GetPid";
 /// Path of the stream, which costs the agent most to open.
 const WATCH_EXITS: &str = "/taskstats.v1.TaskstatsService/WatchExits";
 
-/// An agent with a unix socket and a port, which attackers come by as root and from another address,
-/// and a well-behaved caller, whose address is its own.
+/// Who well-behaved callers are where clients have certificates; attackers are somebody else.
+const BYSTANDER: &str = "bystander.example";
+/// A flag that an agent without TLS wants.
+const INSECURE: &str = "--insecure";
+
+/// What the port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Port {
+    /// Plain: callers are told apart by their addresses.
+    Plain,
+    /// With TLS both ways: attackers show a certificate that is good, and have a name.
+    Mutual,
+}
+
+/// An agent in its sandbox, with a unix socket and a port, which attackers come by as root and as somebody
+/// else, and a well-behaved caller, who is neither.
 struct Siege {
     agent: Agent,
-    urls: [String; 2],
+    ways: [Way; 2],
+    bystander: Bystander,
     caller: Option<Caller>,
     before: Vitals,
+    served_before: Served,
+    /// CPU time when the attack began.
+    ticks: u64,
+}
+
+/// How a well-behaved caller comes by the port.
+struct Bystander {
+    url: String,
+    /// With TLS: the CA that it trusts and what it shows.
+    papers: Option<(String, Pair)>,
 }
 
 /// What is seen when the attackers have gone.
 struct Aftermath {
-    answered: u64,
+    served_before: Served,
+    served: Served,
     before: Vitals,
     after: Vitals,
+    /// CPU time of the attack.
+    ticks: u64,
+}
+
+impl Bystander {
+    async fn connect(&self) -> Result<Channel> {
+        match &self.papers {
+            None => connect(&self.url).await,
+            Some((ca, pair)) => connect_securely(&self.url, ca, Some(pair), NAME).await,
+        }
+    }
+
+    async fn node(&self) -> Result<GetNodeResponse> {
+        scene::node(&self.connect().await?).await
+    }
 }
 
 impl Siege {
-    async fn begin(limits: &[&str]) -> Result<Self> {
-        let arguments = [&["--insecure", "--listen", "tcp://127.0.0.1:0"], limits].concat();
-        let agent = Agent::start_with(arguments).await?;
-        let urls = [agent.listening_on("unix://")?, agent.listening_on("tcp://")?];
-        for url in &urls {
-            let mut caller = Caller::start(url).await?;
-            caller.served(WARM_UP).await?;
-            caller.stop().await?;
+    async fn begin(port: Port, limits: &[&str]) -> Result<Self> {
+        let scene = Scene::new()?;
+        let flags = match port {
+            Port::Plain => [INSECURE, "--listen", "tcp://127.0.0.1:0"].map(str::to_owned).to_vec(),
+            Port::Mutual => scene.mutual_flags(),
+        };
+        let limits = limits.iter().map(|&word| word.to_owned());
+        let agent = Agent::start_with(flags.into_iter().chain(limits)).await?;
+        let url = agent.listening_on("tcp://")?;
+        let (way, papers) = match port {
+            Port::Plain => (Way::Plain(url.clone()), None),
+            Port::Mutual => {
+                let ca = scene.authority.pem().to_owned();
+                let handshake = Handshake::new(Version::V1_3, &ca, Some(&scene.client))?;
+                let pair = scene.authority.sign(&Wanted::for_client(BYSTANDER))?;
+                (Way::Secure(url.clone(), handshake), Some((ca, pair)))
+            }
+        };
+        let bystander = Bystander { url, papers };
+        let node = bystander.node().await?;
+        // The agent was started by root, and has given up what it does not need.
+        ensure!(node.sandbox.is_some_and(|it| it.seccomp && it.no_new_privs), "no sandbox");
+        let mut served_before = None;
+        for channel in [connect(&agent.url()).await?, bystander.connect().await?] {
             // It opens what it reads from, and keeps it.
-            service(url).await?.get_node(GetNodeRequest {}).await?;
+            scene::node(&channel).await?;
+            let mut caller = Caller::asking(Question::Account, channel).await?;
+            caller.served(WARM_UP).await?;
+            served_before = Some(caller.stop().await?);
         }
         process::rests(agent.pid()?).await?;
         let before = Vitals::begin(agent.pid()?)?;
-        Ok(Self { agent, urls, caller: None, before })
+        let ways = [Way::Plain(agent.url()), way];
+        let served_before = served_before.context("nobody called")?;
+        let ticks = before.ticks;
+        Ok(Self { agent, ways, bystander, caller: None, before, served_before, ticks })
     }
 
     /// Has the caller begin.
     async fn call(&mut self) -> Result<()> {
-        let [_, port] = &self.urls;
-        self.caller = Some(Caller::start(port).await?);
+        let channel = self.bystander.connect().await?;
+        self.ticks = Vitals::of(self.agent.pid()?)?.ticks;
+        self.caller = Some(Caller::asking(Question::Account, channel).await?);
         Ok(())
+    }
+
+    /// How attackers come by the port.
+    fn port(&self) -> &Way {
+        let [_, port] = &self.ways;
+        port
     }
 
     /// Has the caller answered so often.
@@ -81,9 +156,7 @@ impl Siege {
 
     /// How often callers ran into a limit.
     async fn refused(&self, limit: Limit) -> Result<u64> {
-        let [_, port] = &self.urls;
-        let node = service(port).await?.get_node(GetNodeRequest {}).await?.into_inner();
-        let counters = node.counters.context("no counters")?;
+        let counters = self.bystander.node().await?.counters.context("no counters")?;
         let refused = counters.refused.iter().find(|refused| refused.limit() == limit);
         Ok(refused.map_or(0, |refused| refused.count))
     }
@@ -91,7 +164,7 @@ impl Siege {
     /// Sees that every call was answered, that the agent rests although `attackers` are still there,
     /// and that it lets go of them when they go.
     async fn end<T>(&mut self, attackers: T) -> Result<Aftermath> {
-        let answered = self.caller.take().context("nobody calls")?.stop().await?;
+        let served = self.caller.take().context("nobody calls")?.stop().await?;
         let pid = self.agent.pid()?;
         process::rests(pid).await?;
         drop(attackers);
@@ -100,14 +173,18 @@ impl Siege {
         let after = Vitals::of(pid)?;
         let stderr = self.agent.stderr()?;
         assert!(!stderr.contains("panicked"), "{stderr}");
-        Ok(Aftermath { answered, before: self.before, after })
+        let ticks = after.ticks - self.ticks;
+        let (before, served_before) = (self.before, self.served_before);
+        Ok(Aftermath { served_before, served, before, after, ticks })
     }
 }
 
 impl Aftermath {
     fn tell(&self, attack: &str) {
-        let Self { answered, before, after } = self;
-        println!("{attack}: {answered} calls answered; before: {before}; after: {after}");
+        let Self { served_before, served, before, after, ticks } = self;
+        println!("{attack}: {ticks}0 ms of CPU");
+        println!("  {served}; before: {served_before}");
+        println!("  {after}; before: {before}");
     }
 
     /// The agent never held more than so much more than before.
@@ -127,18 +204,19 @@ async fn assert_bounded(
     once: impl AsyncFnMut(&mut Siege) -> Result<Aftermath>,
     allowed_kib: u64,
 ) -> Result<()> {
-    assert_bounded_with(&[], attack, once, allowed_kib).await
+    let siege = Siege::begin(Port::Mutual, &[]).await?;
+    assert_bounded_in(siege, ROUNDS, attack, once, allowed_kib).await
 }
 
-/// Does so with other limits than the agent has by itself.
-async fn assert_bounded_with(
-    limits: &[&str],
+/// Does so with an agent that there is.
+async fn assert_bounded_in(
+    mut siege: Siege,
+    rounds: usize,
     attack: &str,
     mut once: impl AsyncFnMut(&mut Siege) -> Result<Aftermath>,
     allowed_kib: u64,
 ) -> Result<()> {
-    let mut siege = Siege::begin(limits).await?;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         siege.call().await?;
         let aftermath = once(&mut siege).await?;
         aftermath.tell(attack);

@@ -1,6 +1,7 @@
 //! Certificates of clients: whose are taken, whose are not, and what both sides say then.
 
 use anyhow::{Context, Result};
+use rustls::HandshakeKind;
 use taskstats_proto::v1::GetPidRequest;
 use taskstats_tests::agent::Agent;
 use taskstats_tests::certificates::{Authority, Pair, Wanted};
@@ -154,5 +155,26 @@ async fn a_certificate_without_names_is_called_by_its_subject() -> Result<()> {
     let refusal = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
     assert_eq!(refusal.code, Code::PermissionDenied, "{refusal:?}");
     assert!(refusal.message.contains("`CN="), "{refusal:?}");
+    Ok(())
+}
+
+/// Nobody comes in by a session that began before: each client is verified each time, as its certificate
+/// may have ended meanwhile.
+#[tokio::test]
+async fn each_handshake_verifies_anew() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let oldest = ["--tls-min-version", "1.2"].map(str::to_owned).to_vec();
+    let agent = Agent::start_with([scene.mutual_flags(), oldest].concat()).await?;
+    let url = agent.listening_on("tcp://")?;
+    for version in [Version::V1_2, Version::V1_3] {
+        // Keeps what a server gives to resume by.
+        let handshake = Handshake::new(version, scene.authority.pem(), Some(&scene.client))?;
+        for _ in 0..3 {
+            let stream = handshake.let_in(&url).await?;
+            let kind = stream.get_ref().1.handshake_kind();
+            assert_eq!(kind, Some(HandshakeKind::Full), "{version:?}");
+        }
+    }
     Ok(())
 }

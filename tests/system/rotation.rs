@@ -1,70 +1,24 @@
 //! Certificates that change under a running agent.
 
+mod secret;
+mod under_load;
+
 use std::fs;
-use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result};
 use taskstats_tests::agent::Agent;
 use taskstats_tests::certificates::{Authority, Pair, Wanted};
 use taskstats_tests::client::{Client, connect, connect_securely};
-use taskstats_tests::deadline::within;
 use taskstats_tests::handshake::{Handshake, Version};
 use taskstats_tests::load::Load;
 use taskstats_tests::process;
 use taskstats_tests::scene::{NAME, Scene, everybody, until_node, until_tls};
-use taskstats_tests::watch::Watch;
-use taskstats_tests::workload::Workload;
 use tonic::transport::Channel;
 
 use crate::support::get_pid;
 
-/// How often certificates are swapped under load.
-const SWAPS: u32 = 1000;
 /// Descriptors that suffice for an agent.
 const PLENTY: usize = 1024;
-
-/// A folder of certificates as Kubernetes mounts a secret: links to links, of which one is swapped.
-struct Secret {
-    scene: Scene,
-    current: u32,
-}
-
-impl Secret {
-    fn new() -> Result<Self> {
-        let mut secret = Self { scene: Scene::new()?, current: 0 };
-        for name in ["tls.crt", "tls.key"] {
-            symlink(format!("..data/{name}"), secret.scene.files.path(name))?;
-        }
-        secret.swap()?;
-        Ok(secret)
-    }
-
-    fn flags(&self) -> Vec<String> {
-        let path = |name: &str| self.scene.files.argument(name);
-        let (certificate, key, ca) = (path("tls.crt"), path("tls.key"), path("ca.crt"));
-        let listen = ["--listen", "tcp://127.0.0.1:0"];
-        let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--client-ca", &ca];
-        listen.iter().chain(&tls).map(|&word| word.to_owned()).collect()
-    }
-
-    /// Puts the next certificate in place, and returns the name that it alone has.
-    fn swap(&mut self) -> Result<String> {
-        let files = &self.scene.files;
-        let (old, new) = (format!("..{}", self.current), format!("..{}", self.current + 1));
-        self.current += 1;
-        let name = format!("number-{}.example", self.current);
-        let pair = self.scene.authority.sign(&Wanted::for_agent().and_name(&name))?;
-        fs::create_dir(files.path(&new))?;
-        fs::write(files.path(&new).join("tls.crt"), pair.certificate)?;
-        fs::write(files.path(&new).join("tls.key"), pair.key)?;
-        symlink(&new, files.path("..data_tmp"))?;
-        fs::rename(files.path("..data_tmp"), files.path("..data"))?;
-        if files.path(&old).exists() {
-            fs::remove_dir_all(files.path(&old))?;
-        }
-        Ok(name)
-    }
-}
 
 /// Waits until the agent uses the certificate with a name. Each question is a call on an open
 /// connection.
@@ -72,37 +26,6 @@ async fn in_use(channel: &Channel, name: &str) -> Result<()> {
     let uses = |names: &[String]| names.iter().any(|known| known == name);
     until_node(channel, |node| node.certificates.iter().any(|it| uses(&it.dns_names))).await?;
     Ok(())
-}
-
-/// A thousand swaps: no call on an open connection fails, the stream goes on, each new connection sees
-/// the certificate of its time.
-#[tokio::test]
-async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
-    let _load = Load::light()?;
-    let mut secret = Secret::new()?;
-    let (ca, client) = (secret.scene.authority.pem().to_owned(), secret.scene.client.clone());
-    let agent = Agent::start_with(secret.flags()).await?;
-    let url = agent.listening_on("tcp://")?;
-    let open = connect_securely(&url, &ca, Some(&client), NAME).await?;
-    let mut watch = Watch::everything(&open).await?;
-    let descriptors = process::descriptors(agent.pid()?)?;
-    for _ in 0..SWAPS {
-        let name = secret.swap()?;
-        in_use(&open, &name).await?;
-        drop(connect_securely(&url, &ca, Some(&client), &name).await?);
-    }
-    let ended = Workload::run(&["exit", "0"]).await?;
-    watch.exit_of(ended.pid).await?;
-    let tls = until_tls(&open, |_| true).await?;
-    assert_eq!((tls.reloads, tls.failed_reloads), (SWAPS.into(), 0), "{tls:?}");
-    assert_eq!(tls.failed_handshakes, 0, "{tls:?}");
-    within("closed connections to be gone", async {
-        while process::descriptors(agent.pid()?)? > descriptors {
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    })
-    .await?
 }
 
 /// New files that make no pair are not used and told, in the log, to those who ask, and once; the

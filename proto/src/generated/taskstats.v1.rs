@@ -542,7 +542,7 @@ pub struct GetNodeResponse {
     /// This run of the agent.
     #[prost(string, tag = "9")]
     pub instance_id: ::prost::alloc::string::String,
-    /// When this run of the agent began.
+    /// When this run of the agent began, by the node's clock as it is now: when that is set, this moves too.
     #[prost(message, optional, tag = "10")]
     pub started_at: ::core::option::Option<::prost_types::Timestamp>,
     /// Whether exits can be watched.

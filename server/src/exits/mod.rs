@@ -48,6 +48,7 @@
 //! what is appended between these steps is before the place, or read from it.
 
 mod chunk;
+mod clock;
 mod counters;
 mod encode;
 #[cfg(any(test, fuzzing))]

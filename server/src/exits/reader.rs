@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
+use super::clock::WallClock;
 use super::counters::Counters;
 use super::history::History;
 use super::intake::{Intake, wall_clock};
@@ -112,6 +113,7 @@ pub(super) struct Reader {
     /// How long to sleep before the next drain; `None` to wait for a message.
     sleep: Option<Duration>,
     checked_at: Option<Instant>,
+    wall_clock: WallClock,
 }
 
 /// Whether the reader goes on.
@@ -171,6 +173,7 @@ pub(super) fn prepare(
         pacer: Pacer::new(config.pace, config.receive_buffer, now()),
         sleep: None,
         checked_at: None,
+        wall_clock: WallClock::default(),
     };
     if let Some(inherited) = inherited {
         reader.inherit(inherited);
@@ -313,8 +316,15 @@ impl Reader {
         let now = (self.now)();
         let check = self.checked_at.is_none_or(|checked_at| now >= checked_at + CHECK_INTERVAL);
         let Some(listener) = &mut self.listener else { return };
-        self.intake.begin(wall_clock());
-        if check {
+        let wall = wall_clock();
+        self.intake.begin(wall);
+        if self.wall_clock.was_set(now, wall) {
+            // Some of what waits says by the clock before when it began, some by this one: neither can
+            // be compared with anything. The next drain has only the latter.
+            self.checked_at = None;
+            let begins_unknown = self.kernel.delay_accounting().without_begins();
+            self.intake.set_delay_accounting(begins_unknown);
+        } else if check {
             self.checked_at = Some(now);
             self.intake.set_delay_accounting(self.kernel.delay_accounting());
         }

@@ -9,6 +9,7 @@ mod frame;
 pub mod fuzzing;
 mod gate;
 mod health;
+mod moment;
 mod node;
 mod redact;
 mod request;

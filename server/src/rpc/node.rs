@@ -1,13 +1,14 @@
 //! What this node and this run of the agent are.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use std::{fs, io};
 
 use taskstats_proto::v1;
 
 use super::certificates;
 use super::convert::{accounting, timestamp};
+use super::moment::Moment;
 use crate::exits::Exits;
 use crate::readiness::Verdict;
 use crate::sandbox::{self, InForce};
@@ -37,14 +38,14 @@ pub struct Node {
     pub kernel_release: String,
     /// This run of the agent.
     pub instance_id: String,
-    /// When it began, since 1970.
-    pub started_at: Duration,
+    /// When it began.
+    started_at: Moment,
     /// What the process may do.
     pub sandbox: InForce,
     /// What TCP listeners are secured with.
     pub tls: Option<Arc<Tls>>,
-    /// When the machine started, since 1970, as far as procfs tells.
-    booted_at: Option<Duration>,
+    /// When the machine started, as far as procfs tells.
+    booted_at: Option<Moment>,
     /// What is simulated; empty for a real kernel.
     pub simulated_kernel: String,
     /// The kernel's struct version, once it was asked.
@@ -70,10 +71,11 @@ impl Node {
             boot_id: read(BOOT_ID)?,
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
-            started_at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            started_at: Moment::now(),
             sandbox: sandbox::in_force(),
             tls: None,
-            booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default()),
+            booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default())
+                .map(Moment::of),
             simulated_kernel: String::new(),
             version: OnceLock::new(),
         })
@@ -102,7 +104,7 @@ impl Node {
     /// From when on tasks are accounted, since 1970.
     fn accounted_since(&self, delays: DelayAccounting) -> Option<Duration> {
         match delays {
-            DelayAccounting::On(Since::Boot) => self.booted_at,
+            DelayAccounting::On(Since::Boot) => self.booted_at.map(|booted_at| booted_at.told()),
             DelayAccounting::On(Since::Between { on_at, .. }) => Some(on_at),
             DelayAccounting::Off | DelayAccounting::Unknown => None,
         }
@@ -127,7 +129,7 @@ impl Node {
             delay_accounting: accounting(delays).into(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance_id: self.instance_id.clone(),
-            started_at: Some(timestamp(self.started_at)),
+            started_at: Some(timestamp(self.started_at.told())),
             exits: Some(exits_state(verdict)),
             counters: Some(counters(exits, callers)),
             history: Some(history(exits)),

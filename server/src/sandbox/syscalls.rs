@@ -182,3 +182,114 @@ fn equal(argument: u8, value: c_int) -> Result<Condition, BackendError> {
 fn unsigned(value: c_int) -> u64 {
     u64::from(value.cast_unsigned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What starts programs, reaches into other processes, loads code into the kernel, changes who one
+    /// is or what one sees, or has the kernel do any of it: nobody adds one of them in passing.
+    const NEVER: &[i64] = &[
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_pidfd_open,
+        libc::SYS_pidfd_send_signal,
+        libc::SYS_kill,
+        libc::SYS_tkill,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_rt_tgsigqueueinfo,
+        libc::SYS_bpf,
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_keyctl,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_memfd_create,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_delete_module,
+        libc::SYS_kexec_load,
+        libc::SYS_reboot,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_move_mount,
+        libc::SYS_open_tree,
+        libc::SYS_fsopen,
+        libc::SYS_pivot_root,
+        libc::SYS_chroot,
+        libc::SYS_setns,
+        libc::SYS_unshare,
+        libc::SYS_capset,
+        libc::SYS_setuid,
+        libc::SYS_setgid,
+        libc::SYS_setgroups,
+        libc::SYS_setresuid,
+        libc::SYS_setresgid,
+        libc::SYS_personality,
+        libc::SYS_seccomp,
+        libc::SYS_listen,
+        libc::SYS_linkat,
+        libc::SYS_symlinkat,
+        libc::SYS_mknodat,
+        libc::SYS_mkdirat,
+        libc::SYS_fchmod,
+        libc::SYS_fchmodat,
+        libc::SYS_fchown,
+        libc::SYS_fchownat,
+        libc::SYS_clock_settime,
+        libc::SYS_settimeofday,
+        libc::SYS_setrlimit,
+        libc::SYS_acct,
+        libc::SYS_swapon,
+    ];
+    #[cfg(target_arch = "x86_64")]
+    const NEVER_HERE: &[i64] = &[
+        libc::SYS_fork,
+        libc::SYS_vfork,
+        libc::SYS_modify_ldt,
+        libc::SYS_arch_prctl,
+        libc::SYS_iopl,
+        libc::SYS_ioperm,
+        libc::SYS_chmod,
+        libc::SYS_chown,
+        libc::SYS_link,
+        libc::SYS_symlink,
+        libc::SYS_mknod,
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    const NEVER_HERE: &[i64] = &[];
+
+    #[test]
+    fn nothing_is_allowed_that_gives_rights_or_takes_them_from_others() {
+        let allowed = allowed().unwrap();
+        let forbidden = NEVER.iter().chain(NEVER_HERE);
+        let found: Vec<_> = forbidden.filter(|call| allowed.contains_key(call)).collect();
+        assert!(found.is_empty(), "system calls {found:?} are allowed");
+    }
+
+    /// Calls that do many things are allowed with some arguments only.
+    #[test]
+    fn calls_of_many_uses_are_not_allowed_with_any_arguments() {
+        let allowed = allowed().unwrap();
+        for call in [
+            libc::SYS_clone,
+            libc::SYS_ioctl,
+            libc::SYS_mmap,
+            libc::SYS_mprotect,
+            libc::SYS_prctl,
+            libc::SYS_prlimit64,
+            libc::SYS_setsockopt,
+            libc::SYS_socket,
+            libc::SYS_tgkill,
+        ] {
+            assert!(allowed.get(&call).is_some_and(|rules| !rules.is_empty()), "call {call}");
+        }
+    }
+}

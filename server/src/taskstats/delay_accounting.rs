@@ -136,6 +136,12 @@ impl DelayAccounting {
         }
     }
 
+    /// What is left of it where it is not known when a task began.
+    #[must_use]
+    pub fn without_begins(self) -> Self {
+        if self.depends_on_begin() { Self::Unknown } else { self }
+    }
+
     /// Whether it matters to [`DelayAccounting::of_group`] when a group began.
     #[must_use]
     pub fn depends_on_begin(self) -> bool {
@@ -244,6 +250,7 @@ mod tests {
         assert_eq!(on.of_task(&Stats::default()), DelayCoverage::On);
         assert_eq!(on.of_group(&Stats::default(), None), DelayCoverage::On);
         assert!(!on.depends_on_begin() && ON.depends_on_begin());
+        assert_eq!((on.without_begins(), ON.without_begins()), (on, DelayAccounting::Unknown));
     }
 
     /// One task with an account does not speak for the others.

@@ -2,6 +2,8 @@
 
 mod frame;
 mod raw;
+mod way;
 
 pub use frame::{Flags, Frame, Headers, Kind, PREFACE};
-pub use raw::{Outcome, Raw, Writer};
+pub use raw::{Outcome, Raw};
+pub use way::Way;

@@ -7,13 +7,13 @@ use std::pin::Pin;
 use anyhow::{Result, bail};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::{Flags, Frame, Headers, Kind, PREFACE};
 use crate::deadline::within;
 
 /// Also this machine, like each address that begins so.
-const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub(super) const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Bytes of a frame's header.
 const HEADER: usize = 9;
 /// Read at once.
@@ -31,8 +31,7 @@ pub enum Outcome {
     Ended,
 }
 
-/// The half to write to.
-pub type Writer = Pin<Box<dyn AsyncWrite + Send>>;
+type Writer = Pin<Box<dyn AsyncWrite + Send>>;
 type Reader = Pin<Box<dyn AsyncRead + Send>>;
 
 /// A connection. Nothing is read or written unless it is asked for.
@@ -59,17 +58,15 @@ impl Raw {
     /// Nobody listens there, or there are no ports left.
     pub async fn connect_from(url: &str, source: Ipv4Addr) -> Result<Self> {
         if let Some(path) = url.strip_prefix("unix://") {
-            let stream = within("a connection", UnixStream::connect(path)).await??;
-            let (reader, writer) = stream.into_split();
-            return Ok(Self { reader: Box::pin(reader), writer: Box::pin(writer) });
+            return Ok(Self::over(within("a connection", UnixStream::connect(path)).await??));
         }
-        let Some(address) = url.strip_prefix("tcp://") else { bail!("no address: {url}") };
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(source.into(), 0))?;
-        let stream = within("a connection", socket.connect(address.parse()?)).await??;
-        stream.set_nodelay(true)?;
-        let (reader, writer) = stream.into_split();
-        Ok(Self { reader: Box::pin(reader), writer: Box::pin(writer) })
+        Ok(Self::over(tcp_from(url, source).await?))
+    }
+
+    /// Speaks over a connection that there is.
+    pub fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Self { reader: Box::pin(reader), writer: Box::pin(writer) }
     }
 
     /// Connects, and says what every client says first.
@@ -87,9 +84,7 @@ impl Raw {
     ///
     /// Nobody listens there.
     pub async fn greeted_with(url: &str, settings: &[u8]) -> Result<Self> {
-        let mut raw = Self::connect(url).await?;
-        raw.greet(settings).await?;
-        Ok(raw)
+        Self::connect(url).await?.greet(settings).await
     }
 
     /// Connects from an address of this machine, and says what every client says first.
@@ -98,16 +93,20 @@ impl Raw {
     ///
     /// As in [`Raw::connect_from`].
     pub async fn greeted_from(url: &str, source: Ipv4Addr) -> Result<Self> {
-        let mut raw = Self::connect_from(url, source).await?;
-        raw.greet(&[]).await?;
-        Ok(raw)
+        Self::connect_from(url, source).await?.greet(&[]).await
     }
 
-    async fn greet(&mut self, settings: &[u8]) -> io::Result<()> {
+    /// Says what every client says first, and asks for settings.
+    ///
+    /// # Errors
+    ///
+    /// The agent has ended the connection.
+    pub async fn greet(mut self, settings: &[u8]) -> Result<Self> {
         let mut bytes = BytesMut::from(PREFACE);
         Frame::new(Kind::Settings, 0, settings).put(&mut bytes);
         Frame::new(Kind::Settings, 0, &[]).with(Flags::END_STREAM).put(&mut bytes);
-        self.write(&bytes).await
+        self.write(&bytes).await?;
+        Ok(self)
     }
 
     /// Writes.
@@ -116,7 +115,9 @@ impl Raw {
     ///
     /// The agent has ended the connection.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.writer.write_all(bytes).await
+        self.writer.write_all(bytes).await?;
+        // What TLS has made records of.
+        self.writer.flush().await
     }
 
     /// Begins a call, with a body that follows or is never sent.
@@ -158,13 +159,31 @@ impl Raw {
         let Self { reader, writer } = self;
         let write = async {
             writer.write_all(bytes).await?;
-            writer.write_all(&question).await
+            writer.write_all(&question).await?;
+            writer.flush().await
         };
         let exchanged = async {
             let (_written, outcome) = tokio::join!(write, answer(reader));
             outcome
         };
         within("an answer or an end", exchanged).await
+    }
+
+    /// Writes, asks nothing, and reads until the agent ends the connection because of what was written.
+    ///
+    /// # Errors
+    ///
+    /// It does not end it.
+    pub async fn end_by(self, bytes: &[u8]) -> Result<()> {
+        let Self { mut reader, mut writer } = self;
+        let write = async {
+            writer.write_all(bytes).await?;
+            writer.flush().await
+        };
+        let read = async { while read_frame(&mut reader).await.is_ok() {} };
+        let (_written, ()) =
+            within("the connection's end", async { tokio::join!(write, read) }).await?;
+        Ok(())
     }
 
     /// Writes one frame.
@@ -195,13 +214,23 @@ impl Raw {
         .await
     }
 
-    /// Reads whatever comes, in a task of its own, and returns the half to write to.
-    #[must_use]
-    pub fn discarding(self) -> Writer {
-        let mut reader = self.reader;
+    /// Says that nothing more will come, and reads in a task of its own what the agent still sends.
+    pub async fn hang_up(self) {
+        let Self { mut reader, mut writer } = self;
+        // The agent may have ended it already.
+        let _said = writer.shutdown().await;
         tokio::spawn(async move { drain(&mut reader).await });
-        self.writer
     }
+}
+
+/// Connects to `tcp://address:port` from an address of this machine.
+pub(super) async fn tcp_from(url: &str, source: Ipv4Addr) -> Result<TcpStream> {
+    let Some(address) = url.strip_prefix("tcp://") else { bail!("no address: {url}") };
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source.into(), 0))?;
+    let stream = within("a connection", socket.connect(address.parse()?)).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 async fn read_frame(reader: &mut Reader) -> Result<(u8, Vec<u8>)> {

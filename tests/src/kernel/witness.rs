@@ -9,6 +9,8 @@ use super::wire::{Attribute, Message, find, read_u32};
 
 /// The id of a process (`TASKSTATS_TYPE_TGID`).
 const TGID: u16 = 2;
+/// Since when a task's record has the id of its process.
+const TGID_SINCE: u32 = 12;
 /// Holds about 100,000 exits of one CPU (1,280 bytes of kernel memory each), so that the witness can
 /// stay idle while the load runs.
 const RECEIVE_BUFFER: usize = 64 * 1024 * 1024;
@@ -94,6 +96,18 @@ impl SeenExit {
     /// The record is too short, as before version 12.
     pub fn tgid(&self) -> Result<u32> {
         self.task.u32(offset::TGID)
+    }
+
+    /// Returns the same, or nothing where the kernel does not tell it.
+    ///
+    /// # Errors
+    ///
+    /// The record is too short.
+    pub fn known_tgid(&self) -> Result<Option<u32>> {
+        if self.task.version()? < TGID_SINCE {
+            return Ok(None);
+        }
+        self.tgid().map(Some)
     }
 
     fn decode(cpu: u32, datagram: &[u8]) -> Result<Self> {

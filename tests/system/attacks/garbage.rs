@@ -3,7 +3,7 @@
 use anyhow::Result;
 use bytes::{BufMut, BytesMut};
 use taskstats_tests::chance::Chance;
-use taskstats_tests::http2::{Flags, Frame, Headers, Kind, PREFACE, Raw};
+use taskstats_tests::http2::{Flags, Frame, Headers, Kind, PREFACE};
 use taskstats_tests::load::Load;
 
 use super::{Aftermath, GET_PID, Siege, WATCH_EXITS, assert_bounded};
@@ -30,13 +30,13 @@ async fn garbage_and_torn_frames_hurt_nobody_else() -> Result<()> {
 }
 
 async fn babble(siege: &mut Siege, chance: &mut Chance) -> Result<Aftermath> {
-    for url in siege.urls.clone() {
+    for way in siege.ways.clone() {
         for _ in 0..CONNECTIONS {
             for bytes in [noise(chance), changed(chance), cut(chance)] {
-                let mut raw = Raw::connect(&url).await?;
+                let mut raw = way.connect().await?;
                 // The agent may end it in the middle of this.
                 let _sent = raw.write(&bytes).await;
-                drop(raw.discarding());
+                raw.hang_up().await;
             }
         }
     }

@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::connect;
 use taskstats_tests::deadline::within;
-use taskstats_tests::http2::{Flags, Frame, Headers, Kind, Raw};
+use taskstats_tests::http2::{Flags, Frame, Headers, Kind};
 use taskstats_tests::load::Load;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -47,11 +47,11 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
     part.put_bytes(0, HALF);
     let headers = Headers::call(GET_PID);
     let mut peers = Vec::new();
-    for url in siege.urls.clone() {
+    for way in siege.ways.clone() {
         // One attacker at a time: two of them together may take all calls that there are.
         peers.clear();
         for _ in 0..CONNECTIONS {
-            let mut raw = Raw::greeted(&url).await?;
+            let mut raw = way.greeted().await?;
             for call in 0..CALLS {
                 let stream = 2 * call + 1;
                 let mut bytes = BytesMut::new();

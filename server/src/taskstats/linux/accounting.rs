@@ -69,7 +69,15 @@ struct Seen {
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     at: Instant,
-    found: DelayAccounting,
+    position: Position,
+}
+
+/// What the switch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    On,
+    Off,
+    Unknown,
 }
 
 impl Switch {
@@ -107,12 +115,11 @@ impl Switch {
         let now = Instant::now();
         let lasts =
             |reading: &Reading| now.saturating_duration_since(reading.at) < self.reading_lasts;
-        if let Some(reading) = seen.newest.filter(lasts) {
-            return reading.found;
-        }
-        let found = seen.read(file, now);
-        seen.newest = Some(Reading { at: now, found });
-        found
+        let position = match seen.newest.filter(lasts) {
+            Some(reading) => reading.position,
+            None => seen.read(file, now),
+        };
+        seen.tell(position)
     }
 
     /// Turns it on.
@@ -130,29 +137,45 @@ impl Switch {
 }
 
 impl Seen {
-    fn read(&mut self, file: &File, now: Instant) -> DelayAccounting {
+    fn read(&mut self, file: &File, now: Instant) -> Position {
         let mut digit = [0];
-        match (file.read_at(&mut digit, 0), digit) {
+        let position = match (file.read_at(&mut digit, 0), digit) {
             (Ok(1), [b'0']) => {
                 (self.off_at, self.on_at) = (Some(now), None);
-                DelayAccounting::Off
+                Position::Off
             }
-            (Ok(1), [b'1']) => DelayAccounting::On(self.on()),
-            _ => DelayAccounting::Unknown,
-        }
+            (Ok(1), [b'1']) => {
+                self.on();
+                Position::On
+            }
+            _ => Position::Unknown,
+        };
+        self.newest = Some(Reading { at: now, position });
+        position
     }
 
     /// Takes a reading that was on. It may have been off since the reading before if something was
     /// written meanwhile: then only tasks that begin from now on surely have accounts.
-    fn on(&mut self) -> Since {
-        let now = Instant::now();
+    fn on(&mut self) {
         if self.writes.as_mut().is_none_or(Writes::happened) {
             self.on_at = None;
         }
-        let on_at = *self.on_at.get_or_insert(now);
-        let wall_clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let told = |moment: Instant| wall_clock.saturating_sub(now.duration_since(moment));
-        Since::Between { off_at: self.off_at.map(told), on_at: told(on_at) }
+        self.on_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Tells it by the clock of the wall as it is now, which may have been set since the reading.
+    fn tell(&self, position: Position) -> DelayAccounting {
+        match (position, self.on_at) {
+            (Position::Off, _) => DelayAccounting::Off,
+            (Position::On, Some(on_at)) => {
+                let wall_clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let now = Instant::now();
+                let told = |moment: Instant| wall_clock.saturating_sub(now.duration_since(moment));
+                let (off_at, on_at) = (self.off_at.map(told), told(on_at));
+                DelayAccounting::On(Since::Between { off_at, on_at })
+            }
+            (Position::On, None) | (Position::Unknown, _) => DelayAccounting::Unknown,
+        }
     }
 }
 

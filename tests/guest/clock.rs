@@ -1,0 +1,56 @@
+//! The clock of the wall, which is set under a running agent: only in a machine that has nothing else.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime, clock_settime};
+use prost_types::Timestamp;
+
+const HOUR: i64 = 3600;
+/// How the clock is set, one after the other: forward, back beyond where it was, and right again.
+pub(crate) const STEPS: [i64; 3] = [HOUR, -2 * HOUR, HOUR];
+/// A moment that two clocks tell, read one after the other on a slow machine, may differ by so much.
+/// Steps are much longer.
+const WOBBLE: Duration = Duration::from_secs(30);
+
+/// Sets the clock forward by so many seconds.
+pub(crate) fn set_by(seconds: i64) -> Result<()> {
+    let clock = ClockId::CLOCK_REALTIME;
+    let now = clock_gettime(clock)?;
+    let wanted = TimeSpec::new(now.tv_sec() + seconds, now.tv_nsec());
+    clock_settime(clock, wanted).context("set the clock")
+}
+
+/// Something that happened, by the clock that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Happened(Instant);
+
+impl Happened {
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The machine started.
+    pub(crate) fn at_boot() -> Result<Self> {
+        let uptime = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
+        let at = Instant::now().checked_sub(uptime.into());
+        at.map(Self).context("a machine that is older than its clock")
+    }
+
+    /// The agent tells it of the past, and as long ago as it is, whatever the clock was meanwhile.
+    pub(crate) fn ensure_told(self, told: Option<&Timestamp>) -> Result<()> {
+        let told = since_1970(told.context("no time is told")?)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let ago =
+            now.checked_sub(told).with_context(|| format!("{told:?} is to come at {now:?}"))?;
+        let wobble = ago.abs_diff(self.0.elapsed());
+        ensure!(wobble < WOBBLE, "told {ago:?} ago, was {:?} ago", self.0.elapsed());
+        Ok(())
+    }
+}
+
+/// A time of the contract.
+pub(crate) fn since_1970(told: &Timestamp) -> Result<Duration> {
+    Ok(SystemTime::try_from(*told)?.duration_since(UNIX_EPOCH)?)
+}

@@ -1,0 +1,189 @@
+//! Certificates that are swapped all the time, while callers call, streams tell, and clients come.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use taskstats_tests::agent::Agent;
+use taskstats_tests::caller::{Caller, Question};
+use taskstats_tests::churn::end_all;
+use taskstats_tests::client::{connect, connect_securely};
+use taskstats_tests::follow::Follower;
+use taskstats_tests::handshake::{Handshake, Version};
+use taskstats_tests::load::Load;
+use taskstats_tests::process;
+use taskstats_tests::scene::{NAME, until_tls};
+use taskstats_tests::selection::Selection;
+use taskstats_tests::workload::Workload;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use super::in_use;
+use super::secret::{Edition, Secret};
+use crate::crowd;
+
+/// How often certificates are swapped.
+const SWAPS: u64 = 1000;
+/// Callers at full speed, each on a connection of its own.
+const CALLERS: usize = 8;
+/// Clients that connect, see a certificate, and go, again and again.
+const NEWCOMERS: usize = 2;
+/// Streams, each on a connection of its own.
+const STREAMS: [Selection; 4] =
+    [Selection::EVERYTHING, Selection::EVERYTHING, Selection::PROCESSES, Selection::THREADS];
+/// Processes that end one after the other before a new one ends the next: enough for no pause.
+const CHURN: &str = "200";
+/// Threads for slow calls keep a socket each.
+const SLOW_CALL_THREADS: usize = 4;
+
+/// Where the agent serves, and who may come.
+struct Door {
+    url: String,
+    secret: Secret,
+}
+
+/// What goes on beside the swaps until it is told to end.
+struct Traffic {
+    callers: Vec<Caller>,
+    followers: JoinSet<Result<Follower>>,
+    newcomers: JoinSet<Result<u64>>,
+    churn: JoinSet<Result<u64>>,
+    end: watch::Sender<bool>,
+}
+
+/// A thousand swaps: no call on an open connection fails, every stream goes on and is complete, each new
+/// connection sees the certificate of its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
+    let _load = Load::heavy()?;
+    let secret = Secret::new()?;
+    let agent = Agent::start_with(secret.flags()).await?;
+    let mut door = Door { url: agent.listening_on("tcp://")?, secret };
+    let mut witness = Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
+    let open = door.connect().await?;
+    let descriptors = process::descriptors(agent.pid()?)?;
+    let traffic = Traffic::begin(&door).await?;
+    for _ in 0..SWAPS {
+        let name = door.secret.swap()?;
+        in_use(&open, &name).await?;
+        door.secret.edition().used();
+        read_some(&mut witness).await?;
+    }
+    let mut followers = traffic.end(&mut witness).await?;
+    crowd::catch_up(&mut witness, &mut followers).await?;
+    assert_eq!(crowd::reconcile(witness.trail(), &followers)?, 0, "a loss without a count");
+    let tls = until_tls(&open, |_| true).await?;
+    assert_eq!((tls.reloads, tls.failed_reloads), (SWAPS, 0), "{tls:?}");
+    assert_eq!(tls.failed_handshakes, 0, "{tls:?}");
+    drop(followers);
+    process::lets_go(agent.pid()?, descriptors + SLOW_CALL_THREADS).await
+}
+
+impl Door {
+    async fn connect(&self) -> Result<Channel> {
+        let scene = &self.secret.scene;
+        connect_securely(&self.url, scene.authority.pem(), Some(&scene.client), NAME).await
+    }
+
+    fn handshake(&self) -> Result<Handshake> {
+        let scene = &self.secret.scene;
+        Handshake::new(Version::V1_3, scene.authority.pem(), Some(&scene.client))
+    }
+}
+
+impl Traffic {
+    async fn begin(door: &Door) -> Result<Self> {
+        let (end, told) = watch::channel(false);
+        let mut callers = Vec::new();
+        for question in Question::ALL.into_iter().cycle().take(CALLERS) {
+            callers.push(Caller::asking(question, door.connect().await?).await?);
+        }
+        let mut followers = JoinSet::new();
+        for selection in STREAMS {
+            let follower = Follower::open(&door.connect().await?, selection).await?;
+            followers.spawn(read_on(follower, told.clone()));
+        }
+        let mut newcomers = JoinSet::new();
+        for _ in 0..NEWCOMERS {
+            let (handshake, edition) = (door.handshake()?, door.secret.edition());
+            newcomers.spawn(keep_coming(door.url.clone(), handshake, edition, told.clone()));
+        }
+        let mut churn = JoinSet::new();
+        churn.spawn(keep_ending(told));
+        Ok(Self { callers, followers, newcomers, churn, end })
+    }
+
+    /// Ends all but the streams, none of which may have failed.
+    async fn end(self, witness: &mut Follower) -> Result<Vec<Follower>> {
+        let Self { callers, followers, newcomers, churn, end } = self;
+        end.send(true)?;
+        let mut answered = Vec::new();
+        for caller in callers {
+            answered.push(caller.stop().await?.to_string());
+        }
+        let newcomers: Vec<u64> = joined(newcomers).await?;
+        let churned: Vec<u64> = joined(churn).await?;
+        read_some(witness).await?;
+        println!("{answered:#?}; connected {newcomers:?}; processes ended {churned:?}");
+        joined(followers).await
+    }
+}
+
+async fn joined<T: 'static>(tasks: JoinSet<Result<T>>) -> Result<Vec<T>> {
+    tasks.join_all().await.into_iter().collect()
+}
+
+/// Reads a stream until it is told to stop.
+async fn read_on(mut follower: Follower, mut end: watch::Receiver<bool>) -> Result<Follower> {
+    loop {
+        tokio::select! {
+            more = follower.next() => ensure!(more?, "a stream broke"),
+            _told = end.changed() => return Ok(follower),
+        }
+    }
+}
+
+/// Reads what has come, so that the history does not overtake a stream that is read beside other work.
+async fn read_some(follower: &mut Follower) -> Result<()> {
+    loop {
+        tokio::select! {
+            biased;
+            more = follower.next() => ensure!(more?, "a stream broke"),
+            () = std::future::ready(()) => return Ok(()),
+        }
+    }
+}
+
+/// Connects again and again: what is shown is no older than what was in use before, and no newer than
+/// what was in the folder after. Returns how often.
+async fn keep_coming(
+    url: String,
+    handshake: Handshake,
+    edition: Arc<Edition>,
+    end: watch::Receiver<bool>,
+) -> Result<u64> {
+    let mut count = 0;
+    while !*end.borrow() {
+        let oldest = edition.in_use();
+        let stream = handshake.let_in(&url).await?;
+        let newest = edition.newest();
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let number = edition.number(shown.context("an agent without certificate")?)?;
+        ensure!(
+            (oldest..=newest).contains(&number),
+            "certificate {number} was shown while {oldest} to {newest} were in use"
+        );
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Has one process after the other end; returns how many.
+async fn keep_ending(end: watch::Receiver<bool>) -> Result<u64> {
+    let mut count = 0;
+    while !*end.borrow() {
+        end_all(vec![Workload::start(&["churn-processes", CHURN])?]).await?;
+        count += CHURN.parse::<u64>()?;
+    }
+    Ok(count)
+}
