@@ -25,8 +25,8 @@ use tonic::Code;
 use crate::crowd;
 use crate::support::{get_pid, get_threads, refused};
 
-/// A small agent.
-const SMALL: [&str; 15] = [
+/// A small agent, which keeps nothing back for who comes later: all of it is to be used.
+const SMALL: [&str; 17] = [
     "--insecure",
     "--listen",
     "tcp://127.0.0.1:0",
@@ -42,6 +42,8 @@ const SMALL: [&str; 15] = [
     "32",
     "--max-slow-calls",
     "16",
+    "--principal-share",
+    "100",
 ];
 /// Connections that root has through the unix socket, and another address by TCP: half, and all but those
 /// of the bystander.
