@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::wire::exits_in;
+use super::wire::{accounts_in, decode_exit};
 use super::{Depth, Drained, ExitSink};
 use crate::netlink::Received;
 
@@ -54,8 +54,8 @@ pub(super) struct Decoding<'a>(pub(super) &'a mut dyn ExitSink);
 
 impl MessageSink for Decoding<'_> {
     fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
-        for exit in exits_in(datagram, cpu) {
-            match exit {
+        for (sequence, attributes) in accounts_in(datagram) {
+            match decode_exit(attributes, cpu, sequence) {
                 Some(exit) => self.0.exit(&exit),
                 // Counted, so that nothing is lost silently.
                 None => self.0.dropped(cpu, 1),

@@ -104,7 +104,8 @@ pub(super) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
 /// `None` when it is none, or holds no task's record.
 #[must_use]
 pub fn decode_exit_message(datagram: &[u8], cpu: u32) -> Option<Exit> {
-    exits_in(datagram, cpu).next().flatten()
+    let (sequence, attributes) = accounts_in(datagram).next()?;
+    decode_exit(attributes, cpu, sequence)
 }
 
 /// Decodes the kernel's answer to a question for `id`, headers included.
@@ -115,13 +116,8 @@ pub fn decode_reply_message(datagram: &[u8], id: TaskId) -> Option<Stats> {
     accounts_in(datagram).next().and_then(|(_, attributes)| decode_reply(attributes, id))
 }
 
-/// Decodes each exit of a datagram; `None` stands for one that holds no task's record.
-pub(super) fn exits_in(datagram: &[u8], cpu: u32) -> impl Iterator<Item = Option<Exit>> + '_ {
-    accounts_in(datagram).map(move |(sequence, attributes)| decode_exit(attributes, cpu, sequence))
-}
-
 /// The sequence and the attributes of each message that brings accounts.
-fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+pub(super) fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     Messages::new(datagram).filter_map(|message| match message.kind() {
         MessageKind::Generic { command: COMMAND_NEW, attributes } => {
             Some((message.header.sequence, attributes))
@@ -130,7 +126,9 @@ fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     })
 }
 
-/// Decodes an exit message; `None` if it holds no task's record.
+/// Decodes an exit message; `None` if it holds no task's record. Inlined where exits are taken, because
+/// it is several times as long as what most functions return, and would be copied.
+#[inline(always)]
 pub(super) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
     let records = Records::find(message);
     let task = decode(records.task?, Provenance::ExitedTask);
