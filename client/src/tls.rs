@@ -44,6 +44,9 @@ pub enum TlsFailure {
     NoTls,
 }
 
+/// How it is said that nothing would be trusted.
+pub(crate) const NEEDS_CA: &str = "needs a CA to know the agent by";
+
 /// Faults that rustls has no name for, and passes on in these words of its library for certificates.
 const NO_SERVER_CERTIFICATE: [&str; 2] = ["CaUsedAsEndEntity", OLD_VERSION];
 const OLD_VERSION: &str = "UnsupportedCertVersion";
@@ -88,7 +91,7 @@ impl TlsSettings {
             };
         };
         let Some(ca) = &self.ca else {
-            return Err(problem(format!("{target} needs a CA to know the agent by")));
+            return Err(problem(format!("{target} {NEEDS_CA}")));
         };
         count_certificates("the CA", ca)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -157,7 +157,7 @@ async fn the_client_ignores_no_flag() -> Result<()> {
     let (ca, key) = (scene.ca(), scene.files.argument("agent.key"));
     let plain = agent.url();
     for (flags, said) in [
-        (vec!["node"], "needs a CA"),
+        (vec!["node"], "with --ca or TASKSTATS_CA"),
         (vec!["--ca", "/nowhere", "node"], "reading --ca /nowhere failed"),
         (vec!["--ca", &key, "node"], "no PEM of certificates"),
         (vec!["--ca", &ca, "--key", &key, "node"], "--cert"),

@@ -3,9 +3,11 @@
 use std::error::Error as StdError;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::place::show_place;
 use super::text::escaped;
+use crate::tls::NEEDS_CA;
 use crate::{Cursor, Error, Target, TlsFailure};
 
 const START: &str =
@@ -14,7 +16,11 @@ const STREAM_ENDED: &str = "the agent ended the stream";
 /// What HTTP/2 says of the first bytes of TLS.
 const NO_FRAME: &str = "frame with invalid size";
 const MAYBE_TLS: &str = "if the agent speaks TLS there, use tls:// and --ca";
+const NAME_A_CA: &str = "name the file of the one that signed the agent's certificate with --ca or TASKSTATS_CA";
 const NOT_ALLOWED: &str = "this user may not open the socket";
+
+/// What an agent asks for is told no finer than this.
+const NANOS_A_MILLISECOND: u32 = 1_000_000;
 
 /// What a shell sees of arguments that are wrong, as clap has it.
 const USAGE: u8 = 2;
@@ -97,9 +103,14 @@ pub(super) fn tell(sentence: &str) {
     let _ = writeln!(io::stderr(), "taskstatsctl: {}", escaped(sentence));
 }
 
-/// Why a stream ended, without advice.
+/// Why a stream ended, or none begins. With advice only where waiting alone may not help: of
+/// certificates.
 pub(super) fn reason(error: Option<&Error>) -> String {
-    error.map_or_else(|| STREAM_ENDED.to_owned(), what)
+    let say = |error: &Error| match error.tls_failure() {
+        Some(_) => sentence(error),
+        None => what(error),
+    };
+    error.map_or_else(|| STREAM_ENDED.to_owned(), say)
 }
 
 /// What happened and, where it is known, what to do.
@@ -118,6 +129,12 @@ fn what(error: &Error) -> String {
     }
 }
 
+/// Rounded up, because who comes back too early is sent away again.
+fn to_milliseconds(wait: Duration) -> Duration {
+    let part = Duration::from_nanos(u64::from(wait.subsec_nanos() % NANOS_A_MILLISECOND));
+    if part.is_zero() { wait } else { wait - part + Duration::from_millis(1) }
+}
+
 fn advice(error: &Error, what: &str) -> Option<String> {
     if let Some(failure) = error.tls_failure() {
         return Some(tls_advice(&failure).to_owned());
@@ -127,6 +144,7 @@ fn advice(error: &Error, what: &str) -> Option<String> {
             Some(NOT_ALLOWED.to_owned())
         }
         Error::Unreachable { .. } => Some(START.to_owned()),
+        Error::Tls { problem } if problem.ends_with(NEEDS_CA) => Some(NAME_A_CA.to_owned()),
         Error::Disconnected { target: Target::Tcp { .. }, .. } if what.ends_with(NO_FRAME) => {
             Some(MAYBE_TLS.to_owned())
         }
@@ -136,7 +154,7 @@ fn advice(error: &Error, what: &str) -> Option<String> {
         }
         Error::ResourceExhausted { retry_after: Some(wait), .. }
         | Error::Unavailable { retry_after: Some(wait), .. } => {
-            Some(format!("it asks to come back in {wait:?}"))
+            Some(format!("it asks to come back in {:?}", to_milliseconds(*wait)))
         }
         _ => None,
     }
@@ -192,8 +210,6 @@ fn place(cursor: Option<&Cursor>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -256,9 +272,10 @@ mod tests {
     fn a_wait_is_told() {
         let error = Error::Unavailable {
             message: "draining".to_owned(),
-            retry_after: Some(Duration::from_secs(3)),
+            retry_after: Some(Duration::from_nanos(485_068_899)),
         };
-        assert_eq!(sentence(&error), "draining; it asks to come back in 3s");
+        assert_eq!(sentence(&error), "draining; it asks to come back in 486ms");
+        assert_eq!(to_milliseconds(Duration::from_secs(3)), Duration::from_secs(3));
     }
 
     #[test]

@@ -11,10 +11,37 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// resumed from does not grow with patience.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
+/// Reasons that are told of one absence: who waits for days reads no more than these.
+const MOST_REASONS: usize = 8;
+
 /// Waits that double from one attempt to the next, up to a bound.
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
+}
+
+/// Why an agent is away, as far as it was told.
+#[derive(Debug, Default)]
+pub(super) struct Reasons {
+    told: Vec<String>,
+}
+
+impl Reasons {
+    /// Whether a reason was not told before, and is to be told now. Of two that differ in numbers
+    /// alone, such as how long ago a certificate ended, the second is not new.
+    pub(super) fn is_new(&mut self, reason: &str) -> bool {
+        let words: String = reason.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+        let is_new = self.told.len() < MOST_REASONS && !self.told.contains(&words);
+        if is_new {
+            self.told.push(words);
+        }
+        is_new
+    }
+
+    /// Begins anew; whether any was told.
+    pub(super) fn forget(&mut self) -> bool {
+        !std::mem::take(&mut self.told).is_empty()
+    }
 }
 
 impl Backoff {
@@ -100,6 +127,20 @@ mod tests {
         backoff.delay(None);
         backoff.lived(Instant::now());
         assert_eq!(backoff.delay(None), 2 * FIRST_DELAY);
+    }
+
+    #[test]
+    fn each_reason_is_told_once_in_one_absence() {
+        let mut reasons = Reasons::default();
+        assert!(!reasons.forget());
+        assert!(reasons.is_new("draining"));
+        assert!(reasons.is_new("ended 3 s ago"));
+        assert!(!reasons.is_new("draining"));
+        assert!(!reasons.is_new("ended 14 s ago"));
+        assert!(reasons.forget());
+        assert!(reasons.is_new("draining"));
+        let others = ('a'..='z').filter(|letter| reasons.is_new(&letter.to_string()));
+        assert_eq!(others.count(), MOST_REASONS - 1);
     }
 
     #[test]

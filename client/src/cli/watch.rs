@@ -10,7 +10,7 @@ use super::failure::{Failure, reason, tell};
 use super::output::Output;
 use super::place::show_place;
 use super::printer::Printer;
-use super::reconnect::{Backoff, may_pass};
+use super::reconnect::{Backoff, Reasons, may_pass};
 use crate::{Client, Error, ExitStream, WatchRequest};
 
 /// One watch, over as many streams as it takes.
@@ -21,8 +21,8 @@ struct Session<'a> {
     request: WatchRequest,
     printer: Printer<'a>,
     backoff: Backoff,
-    /// Whether the last stream ended, which was told, and none began since.
-    away: bool,
+    /// Why it waits, as far as that was told, since the last stream ended; none while one is open.
+    reasons: Reasons,
 }
 
 /// How one stream ended.
@@ -40,8 +40,8 @@ pub(super) async fn run(args: &Args, watch: &Watch, out: &mut Output) -> Result<
     let client = Some(connect(args).await?);
     let mut interrupt: Signal = signal(SignalKind::interrupt())?;
     let printer = Printer::new(out, watch.number);
-    let (request, backoff) = (request(watch), Backoff::new());
-    let mut session = Session { args, client, request, printer, backoff, away: false };
+    let (request, backoff, reasons) = (request(watch), Backoff::new(), Reasons::default());
+    let mut session = Session { args, client, request, printer, backoff, reasons };
     tokio::select! {
         _ = interrupt.recv() => Ok(()),
         ended = session.run(watch.reconnect) => ended,
@@ -118,16 +118,17 @@ impl Session<'_> {
         client.watch(request).await
     }
 
-    /// Tells that the watch waits, once however many attempts it takes.
+    /// Tells that the watch waits, and for what: each reason once, however many attempts it takes.
     fn went_away(&mut self, error: Option<&Error>) {
-        if !std::mem::replace(&mut self.away, true) {
-            tell(&format!("waiting for the agent: {}", reason(error)));
+        let reason = reason(error);
+        if self.reasons.is_new(&reason) {
+            tell(&format!("waiting for the agent: {reason}"));
         }
     }
 
     /// Tells that the watch goes on.
     fn is_back(&mut self) {
-        if !std::mem::replace(&mut self.away, false) {
+        if !self.reasons.forget() {
             return;
         }
         match self.printer.cursor() {

@@ -44,6 +44,7 @@ async fn a_watch_goes_on_after_the_last_place() {
         text(&output.stderr),
         "taskstatsctl: watching CPUs 0-1 of node node7 (taskstats version 16)\n\
          taskstatsctl: waiting for the agent: the agent is draining\n\
+         taskstatsctl: waiting for the agent: the agent ended the stream\n\
          taskstatsctl: connected again, after run1:5\n"
     );
     let codes: Vec<_> = text(&output.stdout)

@@ -45,8 +45,12 @@ fn said(facts: &CertificateFacts, now: SystemTime) -> String {
         Validity::Expired => format!("{facts} expired at {}", date(facts.not_after)),
         Validity::Valid | Validity::EndsSoon(_) => {
             let left = facts.not_after.duration_since(now).unwrap_or_default();
-            let days = left.as_secs() / DAY.as_secs();
-            format!("{facts} expires at {}, in {days} days", date(facts.not_after))
+            let left = match left.as_secs() / DAY.as_secs() {
+                0 => "within a day".to_owned(),
+                1 => "in 1 day".to_owned(),
+                days => format!("in {days} days"),
+            };
+            format!("{facts} expires at {}, {left}", date(facts.not_after))
         }
     }
 }
@@ -89,6 +93,11 @@ mod tests {
                 84,
                 Verdict::Warning,
                 "the clients' CA `CN=a` expires at 1970-04-01T00:00:00Z, in 6 days",
+            ),
+            (
+                89,
+                Verdict::Warning,
+                "the clients' CA `CN=a` expires at 1970-04-01T00:00:00Z, in 1 day",
             ),
             (95, Verdict::Bad, "the clients' CA `CN=a` expired at 1970-04-01T00:00:00Z"),
         ] {
