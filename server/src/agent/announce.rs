@@ -1,15 +1,14 @@
 //! What the agent says of itself when it begins to serve.
 
 use super::Agent;
-use crate::security::NOBODY_COMES_IN;
 
 impl Agent {
-    /// Warns of rules that nobody who can connect comes in by.
+    /// Warns of rules that nobody who can connect comes in by, or that let in no probe.
     fn log_policy(&self) {
         let listeners = self.listeners.iter();
         let addresses: Vec<_> = listeners.filter_map(|it| it.address().ok()).collect();
-        if !self.config.policy.lets_in(&self.config.ways(&addresses)) {
-            tracing::warn!("{NOBODY_COMES_IN}");
+        for doubt in self.config.policy.doubts(&self.config.ways(&addresses)) {
+            tracing::warn!("{doubt}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who calls, what they may do and see, and how much of it.
 
 mod caller;
+mod doubt;
 mod limits;
 mod pattern;
 mod policy;
@@ -13,6 +14,7 @@ mod subscriber;
 pub mod tls;
 
 pub use caller::{Caller, Callers, Slot};
+pub use doubt::PolicyDoubt;
 pub use limits::{Full, Limits, Resource, TURNED_AWAY};
 pub use pattern::{Pattern, PatternError, Way};
 pub use policy::{NOBODY_COMES_IN, Policy, Rule, RuleError};

@@ -1,9 +1,13 @@
 //! Which principals a rule is about.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::{CertificateNames, Principal};
+
+/// Whoever has no identity.
+const ANONYMOUS: &str = "anonymous";
 
 /// One principal, or several that are named alike.
 ///
@@ -20,7 +24,7 @@ use super::{CertificateNames, Principal};
 pub enum Pattern {
     /// `uid:N`: a process of this user.
     Uid(u32),
-    /// `gid:N`: a process whose group is this; its supplementary groups do not count.
+    /// `gid:N`: a process whose primary group is this; its supplementary groups do not count.
     Gid(u32),
     /// `anonymous`: whoever has no identity.
     Anonymous,
@@ -56,6 +60,9 @@ pub enum PatternError {
         "`{0}` is ambiguous: `*` may stand for the first label of a DNS name (*.example.org) or for the end of a URI's path (spiffe://example.org/ns/*), and nowhere else"
     )]
     Wildcard(String),
+    /// A word that would be a DNS name, and is meant for what has another form.
+    #[error("`{0}` is written in small letters: anonymous")]
+    Anonymous(String),
     /// Neither a DNS name nor one of the others.
     #[error(
         "`{0}` is no principal; write uid:N, gid:N, anonymous, a DNS name, or a URI such as spiffe://example.org/collector"
@@ -102,6 +109,20 @@ impl Pattern {
     }
 }
 
+impl fmt::Display for Pattern {
+    /// As it is written in a rule.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(formatter, "uid:{uid}"),
+            Self::Gid(gid) => write!(formatter, "gid:{gid}"),
+            Self::Anonymous => formatter.write_str(ANONYMOUS),
+            Self::Dns(text) | Self::Uri(text) => formatter.write_str(text),
+            Self::DnsBelow(suffix) => write!(formatter, "*{suffix}"),
+            Self::UriBelow(prefix) => write!(formatter, "{prefix}*"),
+        }
+    }
+}
+
 impl FromStr for Pattern {
     type Err = PatternError;
 
@@ -117,8 +138,11 @@ impl FromStr for Pattern {
         if let Some(gid) = text.strip_prefix("gid:") {
             return number(gid).map(Self::Gid);
         }
-        if text == "anonymous" {
+        if text == ANONYMOUS {
             return Ok(Self::Anonymous);
+        }
+        if text.eq_ignore_ascii_case(ANONYMOUS) {
+            return Err(PatternError::Anonymous(text.to_owned()));
         }
         if text.contains("://") { uri(text) } else { dns(text) }
     }

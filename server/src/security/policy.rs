@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Pattern, PatternError, Principal, Role, RoleError, Roles, Way};
+use super::{Pattern, PatternError, PolicyDoubt, Principal, Role, RoleError, Roles, Way};
 
 /// Separates a principal from its roles. The last one counts: URIs may have others.
 const SEPARATOR: char = '=';
@@ -64,6 +64,16 @@ impl Policy {
     pub fn lets_in(&self, ways: &[Way]) -> bool {
         let allows = |rule: &Rule| ways.iter().any(|way| rule.principal.comes_by(*way));
         self.rules.is_empty() || self.rules.iter().any(allows)
+    }
+
+    /// What may not be meant so, where callers come in these ways.
+    #[must_use]
+    pub fn doubts(&self, ways: &[Way]) -> Vec<PolicyDoubt> {
+        if self.allows_everything() {
+            return Vec::new();
+        }
+        let rules = self.rules.iter().map(|rule| (&rule.principal, rule.gives(Role::Node)));
+        PolicyDoubt::of(rules, ways)
     }
 
     /// What a principal may do: the roles of all rules that are about it.

@@ -102,3 +102,21 @@ fn what_could_mean_several_things_is_refused() {
         assert_eq!(text.parse::<Pattern>(), Err(PatternError::Number(text.to_owned())), "{text}");
     }
 }
+
+/// It would be a DNS name, that no certificate has.
+#[test]
+fn anonymous_is_not_taken_for_a_name() {
+    for text in ["ANONYMOUS", "Anonymous"] {
+        let refused = text.parse::<Pattern>();
+        assert_eq!(refused, Err(PatternError::Anonymous(text.to_owned())));
+    }
+}
+
+#[test]
+fn a_pattern_prints_as_it_is_written() {
+    for text in
+        ["uid:7", "gid:8", "anonymous", "a.example", "*.example", "spiffe://td/x", "spiffe://td/*"]
+    {
+        assert_eq!(text.parse::<Pattern>().unwrap().to_string(), text);
+    }
+}
