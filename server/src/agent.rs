@@ -6,6 +6,7 @@ mod ceiling;
 mod confine;
 mod room;
 mod switch;
+mod unfinished;
 mod watchdog;
 
 use std::io;
@@ -24,6 +25,7 @@ pub use self::ceiling::Ceiling;
 use self::ceiling::MemoryLimit;
 use self::room::make_room;
 use self::switch::enable_delay_accounting;
+pub use self::unfinished::Unfinished;
 use self::watchdog::{Guard, Watchdog, misplaced};
 use crate::config::{Config, ConfigError, KernelChoice};
 use crate::exits::{self, Exits, WatchError};
@@ -74,6 +76,7 @@ pub struct Agent {
 #[derive(Debug)]
 pub struct Running {
     serving: JoinHandle<()>,
+    unfinished: Unfinished,
     /// Reads certificates again when they change.
     reloading: Option<JoinHandle<()>>,
     stop: CancellationToken,
@@ -259,12 +262,14 @@ impl Agent {
         let checks = HealthServer::new(health.checks()).max_decoding_message_size(longest);
         let routes = Routes::new(service).add_service(checks);
         let routes = add_reflection(routes, longest)?.prepare();
+        let unfinished = Unfinished(Arc::clone(&callers));
         let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();
         let incoming = Incoming::new(self.listeners, security);
         Ok(Running {
             serving: tokio::spawn(server.run(incoming, stop.clone())),
             reloading: self.certificates.map(|certificates| tokio::spawn(certificates.run())),
+            unfinished,
             stop,
             exits,
             node,
@@ -312,6 +317,7 @@ impl Running {
         if drained.await.unwrap_or(false) {
             return Drained::Complete;
         }
+        tracing::warn!("cut off what had not ended by the deadline: {}", self.unfinished);
         self.serving.abort();
         Drained::CutOff
     }

@@ -113,10 +113,14 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
     };
     tell(&[NotifyState::Stopping]);
     tracing::info!("draining; a second signal ends at once");
+    let unfinished = running.unfinished();
     let drained = tokio::select! {
         drained = running.drain() => drained,
         never = keep_watchdog_quiet() => match never {},
-        () = signals.recv() => Drained::CutOff,
+        () = signals.recv() => {
+            tracing::warn!("cut off what had not ended at the second signal: {unfinished}");
+            Drained::CutOff
+        }
     };
     if let Some(error) = misplaced {
         return Err(StartError::FailFast(error).into());
@@ -126,10 +130,7 @@ async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<Exit
             tracing::info!("drained");
             Ok(ExitCode::SUCCESS)
         }
-        Drained::CutOff => {
-            tracing::warn!("cut off the calls and streams that had not ended");
-            Ok(ExitCode::from(CUT_OFF))
-        }
+        Drained::CutOff => Ok(ExitCode::from(CUT_OFF)),
     }
 }
 

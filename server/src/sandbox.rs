@@ -14,7 +14,7 @@ mod seccomp;
 mod syscalls;
 mod user;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use capctl::Cap;
@@ -50,8 +50,8 @@ pub enum SandboxError {
     Threads(usize),
     /// The state folder could not be used by the user.
     #[error(
-        "--state-dir {folder} cannot be written by user {uid}, as whom the agent runs: {source}; give it to that user: chown {uid} {folder}",
-        folder = .folder.display(), uid = .user.uid
+        "--state-dir {folder} cannot be written by user {uid}, as whom the agent runs: {source}; {advice}",
+        folder = .folder.display(), uid = .user.uid, advice = state_dir_advice(.folder, *.user, .source)
     )]
     StateDir {
         /// The folder.
@@ -60,6 +60,21 @@ pub enum SandboxError {
         user: User,
         /// What the system said.
         source: io::Error,
+    },
+    /// Others own the state folder, or may write in it.
+    #[error(
+        "--state-dir {folder} belongs to user {owner} and has mode {mode:04o}, so that it is not the agent's alone, which runs as user {uid}; name a folder of its own, or give it to that user alone: chown {uid} {folder}; chmod 700 {folder}",
+        folder = .folder.display(), uid = .user.uid
+    )]
+    Shared {
+        /// The folder.
+        folder: PathBuf,
+        /// Its user.
+        owner: u32,
+        /// Its mode.
+        mode: u32,
+        /// Who would get it.
+        user: User,
     },
     /// The state folder is not the agent's alone.
     #[error(
@@ -91,6 +106,15 @@ pub enum SandboxError {
     /// Seccomp refused.
     #[error("filtering system calls failed: {0}; --no-sandbox leaves them open")]
     Seccomp(#[from] seccompiler::Error),
+}
+
+fn state_dir_advice(folder: &Path, user: User, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "its file system is mounted read-only; name a folder that can be written".to_owned()
+        }
+        _ => format!("give it to that user: chown {} {}", user.uid, folder.display()),
+    }
 }
 
 /// Gives up all rights that serving does not take. `wanted` is the user to become instead of root.

@@ -56,6 +56,20 @@ async fn why_it_does_not_start_is_a_line_of_json() -> Result<()> {
     Ok(())
 }
 
+/// Beside rules that count, each that is about nobody is told by its name, and that no probe comes in.
+#[tokio::test]
+async fn each_rule_about_nobody_is_told() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--allow", "uid:0=watch", "--allow", "alice=node"]).await?;
+    let said = agent.stderr()?;
+    for words in ["--allow alice=… is about nobody", "a user of this node is uid:N", "role node"]
+    {
+        assert_eq!(said.matches(words).count(), 1, "{words}: {said}");
+    }
+    assert!(!said.contains(NOBODY), "{said}");
+    Ok(())
+}
+
 /// Rules by which nobody comes in who can connect are told at the start, and by the doctor.
 #[tokio::test]
 async fn rules_that_lock_everybody_out_are_told() -> Result<()> {

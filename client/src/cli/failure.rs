@@ -16,7 +16,8 @@ const STREAM_ENDED: &str = "the agent ended the stream";
 /// What HTTP/2 says of the first bytes of TLS.
 const NO_FRAME: &str = "frame with invalid size";
 const MAYBE_TLS: &str = "if the agent speaks TLS there, use tls:// and --ca";
-const NAME_A_CA: &str = "name the file of the one that signed the agent's certificate with --ca or TASKSTATS_CA";
+const NAME_A_CA: &str =
+    "name the file of the one that signed the agent's certificate with --ca or TASKSTATS_CA";
 const NOT_ALLOWED: &str = "this user may not open the socket";
 
 /// What an agent asks for is told no finer than this.

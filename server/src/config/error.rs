@@ -1,5 +1,6 @@
 //! Why a configuration cannot be used.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::listen::{AddressError, ListenAddress};
@@ -61,9 +62,20 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The state folder is none.
-    #[error("--state-dir {path} is no folder; make it first: mkdir -m 700 -p {path}", path = .0.display())]
-    StateDir(PathBuf),
+    /// The state folder is not there.
+    #[error("--state-dir {path} does not exist; make it first: mkdir -m 700 -p {path}", path = .0.display())]
+    NoStateDir(PathBuf),
+    /// The state folder is something else.
+    #[error("--state-dir {path} is no folder; name a folder", path = .0.display())]
+    StateDirIsFile(PathBuf),
+    /// The state folder cannot be looked at.
+    #[error("--state-dir {path} cannot be looked at: {source}; name a folder that the agent can reach", path = .path.display())]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Two flags contradict each other.
     #[error(
         "--user and --no-sandbox contradict each other: without the sandbox no user is left; give one of them"

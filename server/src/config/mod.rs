@@ -10,8 +10,9 @@ mod policy;
 mod sandbox;
 mod tls;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use bytesize::ByteSize;
 use tracing::level_filters::LevelFilter;
@@ -134,8 +135,8 @@ impl TryFrom<Args> for Config {
         check_log(&args.log)?;
         args.policy.check()?;
         args.limits.check()?;
-        if let Some(folder) = args.state_dir.as_ref().filter(|folder| !folder.is_dir()) {
-            return Err(ConfigError::StateDir(folder.clone()));
+        if let Some(folder) = &args.state_dir {
+            check_state_dir(folder)?;
         }
         if args.state_dir.is_some() && args.kernel != KernelChoice::Linux {
             return Err(ConfigError::SimulatedState);
@@ -164,6 +165,16 @@ impl TryFrom<Args> for Config {
             node_name: args.node_name,
             sandbox: Sandbox::try_from(args.sandbox)?,
         })
+    }
+}
+
+fn check_state_dir(folder: &Path) -> Result<(), ConfigError> {
+    let path = folder.to_owned();
+    match fs::metadata(folder) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(ConfigError::StateDirIsFile(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ConfigError::NoStateDir(path)),
+        Err(source) => Err(ConfigError::StateDir { path, source }),
     }
 }
 

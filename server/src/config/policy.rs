@@ -8,8 +8,8 @@ use crate::security::{Field, Policy, Redaction, Role, Rule};
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
 pub struct PolicyArgs {
     /// Allow a caller something, and everybody else nothing that is not allowed too; may be given more
-    /// than once, in the variable separated by semicolons. PRINCIPAL is uid:N or gid:N of a process on
-    /// this node, a DNS name or URI of a client certificate (*.example.org for one label more,
+    /// than once, in the variable separated by semicolons. PRINCIPAL is uid:N or gid:N (its
+    /// primary group) of a process on this node, a DNS name or URI of a client certificate (*.example.org for one label more,
     /// spiffe://example.org/ns/* for all paths below), or anonymous. ROLE is query (live tasks), watch
     /// (exits), node (GetNode, health, reflection) or details (what --redact strips). Without it,
     /// whoever can connect has query, watch and node.

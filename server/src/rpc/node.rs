@@ -11,7 +11,7 @@ use super::convert::{accounting, timestamp};
 use super::moment::Moment;
 use crate::exits::Exits;
 use crate::readiness::Verdict;
-use crate::sandbox::{self, InForce};
+use crate::sandbox::{self, Gap, InForce};
 use crate::security::tls::Tls;
 use crate::security::{Callers, Limit, Refused, Resource};
 use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since};
@@ -136,10 +136,15 @@ impl Node {
             certificates: self.tls.as_deref().map(certificates::in_use).unwrap_or_default(),
             tls: self.tls.as_deref().map(certificates::counts),
             delay_accounting_since: self.accounted_since(delays).map(timestamp),
-            sandbox: Some(describe_sandbox(&self.sandbox)),
+            sandbox: Some(describe_sandbox(&self.sandbox, has_reloaded(self.tls.as_deref()))),
             simulated_kernel: self.simulated_kernel.clone(),
         }
     }
+}
+
+/// Whether the files of TLS could be read again since the start.
+fn has_reloaded(tls: Option<&Tls>) -> bool {
+    tls.is_some_and(|tls| tls.counts().reloads > 0)
 }
 
 fn exits_state(verdict: &Verdict) -> v1::ExitsState {
@@ -153,7 +158,10 @@ fn exits_state(verdict: &Verdict) -> v1::ExitsState {
     }
 }
 
-fn describe_sandbox(sandbox: &InForce) -> v1::Sandbox {
+/// What is in force. That a file could not be read again is no longer so once that was done.
+fn describe_sandbox(sandbox: &InForce, has_reloaded: bool) -> v1::Sandbox {
+    let is_over = |gap: &&Gap| has_reloaded && matches!(gap, Gap::Unreadable { .. });
+    let gaps = sandbox.gaps.iter().filter(|gap| !is_over(gap));
     v1::Sandbox {
         uid: sandbox.uid,
         gid: sandbox.gid,
@@ -161,7 +169,7 @@ fn describe_sandbox(sandbox: &InForce) -> v1::Sandbox {
         no_new_privs: sandbox.no_new_privs,
         seccomp: sandbox.seccomp,
         landlock_version: sandbox.landlock,
-        gaps: sandbox.gaps.iter().map(ToString::to_string).collect(),
+        gaps: gaps.map(ToString::to_string).collect(),
     }
 }
 
@@ -227,4 +235,17 @@ fn booted_at(statistics: &str) -> Option<Duration> {
 fn read(path: &'static str) -> Result<String, NodeError> {
     let text = fs::read_to_string(path).map_err(|source| NodeError { path, source })?;
     Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reload_has_refuted_is_not_told() {
+        let gaps = vec![Gap::NoLandlock, Gap::Unreadable { file: "/etc/tls.key".into() }];
+        let sandbox = InForce { gaps, ..InForce::default() };
+        assert_eq!(describe_sandbox(&sandbox, false).gaps.len(), 2);
+        assert_eq!(describe_sandbox(&sandbox, true).gaps, [Gap::NoLandlock.to_string()]);
+    }
 }

@@ -20,6 +20,8 @@ const STATE_FILES: [&str; 2] = ["handover", "handover.new"];
 const ROOT: u32 = 0;
 /// Bits of a mode by which others than the owner may write.
 const OTHERS_WRITE: u32 = 0o022;
+/// The bits of a mode that `chmod` sets.
+const PERMISSIONS: u32 = 0o7777;
 
 /// What stays open to the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,7 +79,8 @@ pub(super) fn give_away(folder: &Path, user: User) -> Result<(), SandboxError> {
         return Ok(());
     }
     if metadata.uid() != ROOT || metadata.mode() & OTHERS_WRITE != 0 {
-        return Err(failed(io::Error::from_raw_os_error(libc::EACCES)));
+        let (owner, mode) = (metadata.uid(), metadata.mode() & PERMISSIONS);
+        return Err(SandboxError::Shared { folder: folder.to_owned(), owner, mode, user });
     }
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;

@@ -40,19 +40,15 @@ fn why_void(pattern: &Pattern) -> &'static str {
 
 impl PolicyDoubt {
     /// Those of rules, in which each has a principal and whether it gives role node.
-    pub(super) fn of<'a>(
-        rules: impl Iterator<Item = (&'a Pattern, bool)> + Clone,
-        ways: &[Way],
-    ) -> Vec<Self> {
-        let counts =
-            |(pattern, _): &(&Pattern, bool)| ways.iter().any(|way| pattern.comes_by(*way));
-        if !rules.clone().any(|rule| counts(&rule)) {
+    pub(super) fn of(rules: &[(&Pattern, bool)], ways: &[Way]) -> Vec<Self> {
+        let counts = |pattern: &Pattern| ways.iter().any(|way| pattern.comes_by(*way));
+        if !rules.iter().any(|(pattern, _)| counts(pattern)) {
             return vec![Self::NobodyComesIn];
         }
-        let void = rules.clone().filter(|rule| !counts(rule));
-        let mut doubts: Vec<_> = void.map(|(pattern, _)| Self::Void(pattern.clone())).collect();
+        let void = rules.iter().filter(|(pattern, _)| !counts(pattern));
+        let mut doubts: Vec<_> = void.map(|(pattern, _)| Self::Void((*pattern).clone())).collect();
         doubts.dedup();
-        if !rules.clone().any(|rule| rule.1 && counts(&rule)) {
+        if !rules.iter().any(|(pattern, gives_node)| *gives_node && counts(pattern)) {
             doubts.push(Self::NoNode);
         }
         doubts

@@ -73,7 +73,7 @@ impl Policy {
             return Vec::new();
         }
         let rules = self.rules.iter().map(|rule| (&rule.principal, rule.gives(Role::Node)));
-        PolicyDoubt::of(rules, ways)
+        PolicyDoubt::of(&rules.collect::<Vec<_>>(), ways)
     }
 
     /// What a principal may do: the roles of all rules that are about it.

@@ -75,9 +75,23 @@ async fn a_folder_of_others_is_not_given_away() -> Result<()> {
     refused(&folder.path().display().to_string(), &foreign.display().to_string()).await?;
     fs::remove_file(&foreign)?;
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777))?;
+    refused(&folder.path().display().to_string(), "belongs to user 0 and has mode 0777").await?;
     refused(&folder.path().display().to_string(), "chown 65534").await?;
     assert_eq!(fs::metadata(folder.path())?.uid(), ROOT.0);
     Ok(())
+}
+
+/// What is said of a folder that is none helps with that.
+#[tokio::test]
+async fn a_state_folder_that_is_none_is_told() -> Result<()> {
+    let _load = Load::light()?;
+    let folder = tempfile::tempdir()?;
+    let missing = folder.path().join("missing");
+    refused(&missing.display().to_string(), "does not exist; make it first: mkdir").await?;
+    let file = folder.path().join("file");
+    fs::write(&file, "")?;
+    refused(&file.display().to_string(), "is no folder; name a folder").await?;
+    refused(&file.join("below").display().to_string(), "Not a directory").await
 }
 
 /// The agent does not start with a state folder, and says `why`.

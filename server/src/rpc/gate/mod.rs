@@ -202,8 +202,11 @@ fn denied(principal: &Principal, method: Method) -> RpcError {
     let name = principal.to_string();
     match principal {
         Principal::Anonymous(_) => RpcError::Unauthenticated { principal: name, method, role },
-        Principal::Local { .. } | Principal::Certificate(_) => {
-            RpcError::Denied { principal: name, method, role }
+        // Whoever was let in to the socket by a supplementary group looks for the rule of that.
+        Principal::Local { .. } => {
+            let principal = format!("{name} (its primary group)");
+            RpcError::Denied { principal, method, role }
         }
+        Principal::Certificate(_) => RpcError::Denied { principal: name, method, role },
     }
 }
