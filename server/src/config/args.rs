@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Parser;
 
+use super::switch::Switch;
 use super::{Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs};
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
@@ -32,7 +33,7 @@ pub struct Args {
     pub listen: Vec<ListenAddress>,
 
     /// Allow tcp:// listeners without TLS, which have neither encryption nor authentication.
-    #[arg(long, env = "TASKSTATSD_INSECURE")]
+    #[arg(long, env = "TASKSTATSD_INSECURE", value_parser = Switch)]
     pub insecure: bool,
 
     #[command(flatten)]
@@ -95,16 +96,16 @@ pub struct Args {
 
     /// Turn kernel.task_delayacct on at the start, so that the kernel accounts delays of the tasks that
     /// begin from then on. It stays on after the agent has ended.
-    #[arg(long, env = "TASKSTATSD_ENABLE_DELAY_ACCOUNTING")]
+    #[arg(long, env = "TASKSTATSD_ENABLE_DELAY_ACCOUNTING", value_parser = Switch)]
     pub enable_delay_accounting: bool,
 
     /// Ask the kernel even if it is one that is known to panic on it.
-    #[arg(long, global = true, env = "TASKSTATSD_IGNORE_KNOWN_BAD_KERNEL")]
+    #[arg(long, global = true, env = "TASKSTATSD_IGNORE_KNOWN_BAD_KERNEL", value_parser = Switch)]
     pub ignore_known_bad_kernel: bool,
 
     /// End with code 1 where exits cannot be watched, instead of serving what can be and waiting for
     /// the cause to go away.
-    #[arg(long, env = "TASKSTATSD_FAIL_FAST")]
+    #[arg(long, env = "TASKSTATSD_FAIL_FAST", value_parser = Switch)]
     pub fail_fast: bool,
 
     /// Name of this node in answers; the host name by default.

@@ -8,6 +8,7 @@ mod kernel;
 mod limits;
 mod policy;
 mod sandbox;
+mod switch;
 mod tls;
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::ConfigError;
+use super::switch::Switch;
 use crate::sandbox::UserSpec;
 
 /// Flags on rights.
@@ -14,7 +15,7 @@ pub struct SandboxArgs {
     pub user: Option<UserSpec>,
 
     /// Give up no rights: stay root, with all files and system calls. For debugging.
-    #[arg(long, env = "TASKSTATSD_NO_SANDBOX")]
+    #[arg(long, env = "TASKSTATSD_NO_SANDBOX", value_parser = Switch)]
     pub no_sandbox: bool,
 }
 
