@@ -13,11 +13,12 @@ use taskstats_tests::client::{Client, connect_securely};
 use taskstats_tests::folder;
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::Peer;
-use taskstats_tests::place::{AS_NOBODY, NOBODY, Wrapper};
+use taskstats_tests::place::{AS_NOBODY, CHILD_PID, NOBODY, Wrapper};
 use taskstats_tests::scene::{NAME, Scene, until_node};
 use taskstats_tests::tools;
 use tempfile::TempDir;
 
+use crate::command::taskstatsctl;
 use crate::support::get_pid;
 
 /// The container's root: one capability, and not that of reading the files of others.
@@ -63,6 +64,37 @@ fn variables(manifest: &str) -> Vec<(&str, &str)> {
         Some((name, pair[1].strip_prefix("value: ")?.trim_matches('"')))
     });
     pairs.collect()
+}
+
+/// The arguments of a probe's command.
+fn probe<'a>(manifest: &'a str, name: &str) -> Result<Vec<&'a str>> {
+    let mut lines = manifest.lines().map(str::trim);
+    lines.find(|line| *line == format!("{name}:")).with_context(|| format!("no {name}"))?;
+    ensure!(
+        lines.next() == Some("exec:") && lines.next() == Some("command:"),
+        "{name} runs nothing"
+    );
+    let words = lines.map_while(|line| line.strip_prefix("- ")).map(|word| word.trim_matches('"'));
+    let words: Vec<_> = words.collect();
+    ensure!(words.first() == Some(&"/usr/bin/taskstatsctl"), "{words:?}");
+    Ok(words[1..].to_vec())
+}
+
+/// Where exits cannot be watched a restart mends nothing: the agent is not ready, and lives.
+#[tokio::test]
+async fn probes_tell_an_agent_that_cannot_watch_from_one_that_is_dead() -> Result<()> {
+    let _load = Load::light()?;
+    let manifest = rendered(&[]).await?;
+    for (place, watches) in [(&[][..], true), (CHILD_PID, false)] {
+        let agent = Launch::new()?.listen_privately().wrapped(place).start().await?;
+        for (name, passes) in
+            [("startupProbe", true), ("livenessProbe", true), ("readinessProbe", watches)]
+        {
+            let said = taskstatsctl(&agent.url(), &probe(&manifest, name)?).await?;
+            assert_eq!(said.code == Some(0), passes, "{name}: {said:?}");
+        }
+    }
+    Ok(())
 }
 
 /// A volume, made and changed as the kubelet does: a link to the newest of its folders, all of a group.

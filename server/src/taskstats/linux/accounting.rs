@@ -19,8 +19,9 @@ const COMMAND_LINE: &str = "/proc/cmdline";
 /// How the kernel was configured, where distributions put it.
 const BOOT_CONFIG: &str = "/boot/config-";
 const CONFIGURED: &str = "CONFIG_TASK_DELAY_ACCT=y";
-/// How long a reading stands for the next ones: many answers a millisecond need not each look for what
-/// changes once in a machine's life.
+/// How long a reading stands for the next ones, unless something is written: many answers a millisecond need
+/// not each look for what changes once in a machine's life, and to hear that nothing was written takes a
+/// fraction of the time.
 const READING_LASTS: Duration = Duration::from_millis(1);
 /// Room for the events that a file has, which have no names: 16 bytes each. The kernel merges those
 /// that are alike.
@@ -112,6 +113,7 @@ impl Switch {
         };
         // Held while reading, so that readings are in the order of their moments.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.forget_if_written();
         let now = Instant::now();
         let lasts =
             |reading: &Reading| now.saturating_duration_since(reading.at) < self.reading_lasts;
@@ -157,10 +159,15 @@ impl Seen {
     /// Takes a reading that was on. It may have been off since the reading before if something was
     /// written meanwhile: then only tasks that begin from now on surely have accounts.
     fn on(&mut self) {
-        if self.writes.as_mut().is_none_or(Writes::happened) {
-            self.on_at = None;
-        }
+        self.forget_if_written();
         self.on_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Where something was written, or nobody knows, the readings so far say nothing of now.
+    fn forget_if_written(&mut self) {
+        if self.writes.as_mut().is_none_or(Writes::happened) {
+            (self.on_at, self.newest) = (None, None);
+        }
     }
 
     /// Tells it by the clock of the wall as it is now, which may have been set since the reading.
@@ -263,15 +270,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_stands_for_those_that_follow_at_once() {
+    fn a_reading_stands_for_the_next_until_something_is_written() {
         let file = tempfile::NamedTempFile::new().unwrap();
         write(&file, "0");
         let switch = Switch { reading_lasts: Duration::MAX, ..switch(&file) };
+        let read_at = |switch: &Switch| switch.seen.lock().unwrap().newest.unwrap().at;
         assert_eq!(switch.read(), DelayAccounting::Off);
+        let first = read_at(&switch);
+        assert_eq!(switch.read(), DelayAccounting::Off);
+        assert_eq!(read_at(&switch), first);
         write(&file, "1");
-        assert_eq!(switch.read(), DelayAccounting::Off);
-        let switch = Switch { reading_lasts: Duration::ZERO, ..switch };
         assert!(matches!(switch.read(), DelayAccounting::On(_)));
+        assert!(read_at(&switch) > first);
+        let second = read_at(&switch);
+        let switch = Switch { reading_lasts: Duration::ZERO, ..switch };
+        switch.read();
+        assert!(read_at(&switch) > second);
     }
 
     fn on_at(switch: &Switch) -> Option<Instant> {
