@@ -59,13 +59,6 @@ impl Policy {
         self.rules.is_empty()
     }
 
-    /// Whether somebody who comes in one of these ways is allowed something.
-    #[must_use]
-    pub fn lets_in(&self, ways: &[Way]) -> bool {
-        let allows = |rule: &Rule| ways.iter().any(|way| rule.principal.comes_by(*way));
-        self.rules.is_empty() || self.rules.iter().any(allows)
-    }
-
     /// What may not be meant so, where callers come in these ways.
     #[must_use]
     pub fn doubts(&self, ways: &[Way]) -> Vec<PolicyDoubt> {
