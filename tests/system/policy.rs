@@ -155,6 +155,31 @@ async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
     Ok(())
 }
 
+/// So it is with health checks, which have no rate for those alone who may make them.
+#[tokio::test]
+async fn denied_health_checks_have_a_rate() -> Result<()> {
+    let _load = Load::light()?;
+    for (role, wanted) in [("query", Code::ResourceExhausted), ("node", Code::Ok)] {
+        let allow = format!("uid:0={role}");
+        let agent = Agent::start_with(["--allow", &allow, "--max-call-rate", "2"]).await?;
+        let channel = connect(&agent.url()).await?;
+        let too_fast = async {
+            for _ in 0..MANY_CHECKS {
+                match health_of(&channel, AGENT).await {
+                    Ok(_) => {}
+                    Err(error) => match refusal_in::<()>(Err(error))?.code {
+                        Code::PermissionDenied => {}
+                        code => return anyhow::Ok(code),
+                    },
+                }
+            }
+            Ok(Code::Ok)
+        };
+        assert_eq!(within("all checks", too_fast).await??, wanted, "{role}");
+    }
+    Ok(())
+}
+
 /// Rules that mean nothing, or several things, are errors of usage.
 #[tokio::test]
 async fn rules_that_cannot_be_followed_are_refused() -> Result<()> {

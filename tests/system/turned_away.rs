@@ -96,7 +96,8 @@ async fn a_crowd_is_closed() -> Result<()> {
     for raw in crowd {
         told += usize::from(raw.to_end().await?.contains(&(Kind::Settings as u8)));
     }
-    assert!(told > 0, "nobody was told");
+    // As many as there is room for, and another one in each place that was left meanwhile.
+    assert!(told >= TOLD, "{told} were told");
     process::lets_go(agent.pid()?, descriptors).await?;
     get_pid(&mut client, 1).await?;
     Ok(())
