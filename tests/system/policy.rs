@@ -6,6 +6,7 @@ use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::binaries;
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::deadline::within;
+use taskstats_tests::health::{AGENT, health_of};
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::Said;
 use taskstats_tests::user::User;
@@ -15,12 +16,14 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::{get_pid, refused};
+use crate::support::{get_pid, refusal_in, refused};
 
 /// What `taskstatsctl` ends with when it may not do something.
 const NOT_LET: i32 = 3;
 /// What a command that was called in the wrong way ends with.
 const USAGE: i32 = 2;
+/// Checks, many times as many as the slowest machine is allowed while it makes them.
+const MANY_CHECKS: usize = 200;
 /// A command for each role but `details`.
 const COMMANDS: [(&str, &[&str]); 4] = [
     ("query", &["get", "pid", "1"]),

@@ -170,9 +170,8 @@ impl Agent {
 /// Calls, streams of health and reflection, and health checks, with their requests and headers.
 fn small_answers(limits: &Limits, connection: &ConnectionLimits) -> u64 {
     let headers = number(connection.size.headers);
-    let with_request = |longest: usize| {
-        number(longest).saturating_mul(REQUEST_COPIES).saturating_add(headers)
-    };
+    let with_request =
+        |longest: usize| number(longest).saturating_mul(REQUEST_COPIES).saturating_add(headers);
     let small = with_request(SMALL_REQUEST);
     let call = with_request(connection.size.request) + SMALL_ANSWER;
     // Each principal has as many for itself, and could have but one connection. The answer is in STREAM.
