@@ -84,10 +84,8 @@ impl Handover {
     /// # Errors
     /// Why what is there cannot be used. The sockets are closed then.
     pub fn take(&self, stored: Vec<StoredSocket>) -> Result<Option<Predecessor>, HandoverError> {
-        let state = State::read(&self.path);
+        let state = State::take(&self.path);
         forget(stored.iter().map(|socket| socket.cpu));
-        // Nothing can be done about a failure: what is read next is checked against its sockets.
-        drop(fs::remove_file(&self.path));
         let Some(state) = state? else {
             return if stored.is_empty() { Ok(None) } else { Err(HandoverError::Sockets) };
         };

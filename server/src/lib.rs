@@ -1,10 +1,12 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
 //! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`],
 //! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager; [`capture`],
-//! which keeps the kernel's messages in a file; [`descriptors`], [`telemetry`], and [`worker`].
+//! which keeps the kernel's messages in a file; [`clocks`], [`descriptors`], [`telemetry`], and
+//! [`worker`].
 
 pub mod agent;
 pub mod capture;
+pub mod clocks;
 pub mod config;
 pub mod descriptors;
 pub mod doctor;

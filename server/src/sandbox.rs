@@ -21,7 +21,7 @@ use capctl::Cap;
 
 pub use paths::Paths;
 pub use prospect::{Prospect, prospect};
-pub use readable::unreadable_for;
+pub use readable::{Closed, unreadable_for};
 pub use report::{Gap, InForce, in_force};
 pub use user::{User, UserError, UserSpec};
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
+    "clocks",
     "telemetry",
     "worker",
     "netlink",

@@ -2,14 +2,16 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::binaries::{self, WORKSPACE};
-use taskstats_tests::certificates::Pair;
+use taskstats_tests::certificates::{Pair, Wanted};
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::{Peer, Said};
+use taskstats_tests::place::{AS_NOBODY, NOBODY as NOBODY_USER};
 use taskstats_tests::scene::Scene;
 
 /// What a command that was called in the wrong way ends with.
@@ -109,6 +111,66 @@ async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
         assert_eq!(told.contains("never takes up a new one"), is_told, "{mode:o}: {told}");
         assert_eq!(said.stdout.contains("chgrp GROUP FILE"), is_told, "{}", said.stdout);
     }
+    Ok(())
+}
+
+/// A folder that can be entered and not read cannot be watched: the doctor foresees what the agent then
+/// says, which advises what helps.
+#[tokio::test]
+async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    let flags = scene.mutual_flags();
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    for name in ["agent.crt", "agent.key", "ca.crt"] {
+        fs::set_permissions(scene.files.path(name), Permissions::from_mode(0o644))?;
+    }
+    let as_user = [&["--user", "4242:4343"][..], &flags].concat();
+    for (mode, is_told) in [(0o711, true), (0o755, false)] {
+        fs::set_permissions(scene.files.folder(), Permissions::from_mode(mode))?;
+        let said = doctor(&as_user).await?;
+        let told = line(&said, "sandbox")?;
+        assert_eq!(told.contains("cannot read the folder"), is_told, "{mode:o}: {told}");
+        assert_eq!(told.starts_with('!'), is_told, "{mode:o}: {told}");
+        assert_eq!(said.stdout.contains("chmod a+rx FOLDER"), is_told, "{}", said.stdout);
+        let log = Agent::start_with(&as_user).await?.stderr()?;
+        assert_eq!(log.contains("so it cannot be watched"), is_told, "{mode:o}: {log}");
+    }
+    fs::set_permissions(scene.files.folder(), Permissions::from_mode(0o711))?;
+    let (wrapper, words) = AS_NOBODY.split_first().context("no wrapper")?;
+    let program = binaries::taskstatsd()?.display().to_string();
+    let words = [words, &[&program], &flags, &["doctor"]].concat();
+    let said = Peer::run(wrapper.as_ref(), words).await?;
+    let told = line(&said, "sandbox")?;
+    assert!(told.starts_with('✗') && told.contains("does not start"), "{told}");
+    let launch = Launch::new()?.arguments(&flags).wrapped(AS_NOBODY).owned_by(NOBODY_USER)?;
+    let ending = launch.run().await?;
+    assert_eq!(ending.status.code(), Some(1), "{}", ending.stderr);
+    assert!(ending.stderr.contains("chmod a+rx FOLDER"), "{}", ending.stderr);
+    assert!(!ending.stderr.contains("sysctl"), "{}", ending.stderr);
+    Ok(())
+}
+
+/// The doctor sees the unit's settings and not the sockets that its socket unit passes: what it says of the
+/// drop-in for TLS is no verdict on it.
+#[tokio::test]
+async fn the_doctor_does_not_condemn_the_drop_in() -> Result<()> {
+    let _load = Load::light()?;
+    let scene = Scene::new()?;
+    scene.files.write_pair("tls", &scene.authority.sign(&Wanted::for_agent())?)?;
+    let unit = Path::new(WORKSPACE).join("deploy/systemd/taskstatsd-tls.conf");
+    let unit = fs::read_to_string(unit)?;
+    let folder = scene.files.folder().display().to_string();
+    let set = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let mut words: Vec<_> = set.map(|it| it.replace("/etc/taskstatsd/tls", &folder)).collect();
+    ensure!(words.iter().any(|it| it.starts_with("TASKSTATSD_TLS_CERT=/")), "{unit}");
+    words.push("TASKSTATSD_ALLOW=collector.example=query".to_owned());
+    words.extend([binaries::taskstatsd()?.display().to_string(), "doctor".to_owned()]);
+    let said = Peer::run("env".as_ref(), &words).await?;
+    assert!(line(&said, "certificates")?.starts_with('✓'), "{said:?}");
+    let told = line(&said, "settings")?;
+    assert!(told.starts_with('!') && told.contains("unless a service manager"), "{told}");
+    assert_eq!(said.code, Some(0), "{said:?}");
     Ok(())
 }
 

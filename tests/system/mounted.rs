@@ -86,7 +86,7 @@ async fn probes_tell_an_agent_that_cannot_watch_from_one_that_is_dead() -> Resul
     let _load = Load::light()?;
     let manifest = rendered(&[]).await?;
     for (place, watches) in [(&[][..], true), (CHILD_PID, false)] {
-        let agent = Launch::new()?.wrapped(place).start().await?;
+        let agent = Launch::new()?.listen_privately().wrapped(place).start().await?;
         for (name, passes) in
             [("startupProbe", true), ("livenessProbe", true), ("readinessProbe", watches)]
         {

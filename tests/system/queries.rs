@@ -18,7 +18,7 @@ use crate::support::{NO_SUCH_TASK, get_pid, get_threads, identity, own_ids, refu
 /// Threads beside the first one of a process.
 const THREADS: usize = 3;
 /// The most threads that are told with their process.
-const MOST_THREADS: usize = 8192;
+const MOST_THREADS: usize = 6144;
 /// The most ids that one batch may ask for.
 const BATCH_LIMIT: usize = 1000;
 /// The kernel's first thread of its own, in the initial pid namespace.

@@ -20,7 +20,7 @@ pub struct GetTgidRequest {
     #[prost(uint32, tag = "1")]
     pub tgid: u32,
     /// Whether to add the account of each live thread. False by default. A process with more than
-    /// 8,192 threads is refused then, by `FAILED_PRECONDITION` and reason `TOO_MANY_THREADS`: ask for
+    /// 6,144 threads is refused then, by `FAILED_PRECONDITION` and reason `TOO_MANY_THREADS`: ask for
     /// them by `BatchGet`.
     #[prost(bool, tag = "2")]
     pub include_threads: bool,

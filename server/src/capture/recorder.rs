@@ -6,13 +6,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
 use super::error::RecordError;
 use super::format::{Entry, Header, Totals};
 use super::writer::Writer;
+use crate::clocks::since_1970;
 use crate::taskstats::{
     Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
 };
@@ -225,6 +226,5 @@ fn open(path: Option<&Path>) -> Result<Box<dyn Write + Send>, RecordError> {
 
 /// Nanoseconds since 1970; 0 for a clock that stands before.
 fn now_ns() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(since_1970().as_nanos()).unwrap_or(u64::MAX)
 }

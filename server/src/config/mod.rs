@@ -104,14 +104,23 @@ impl Config {
         &self,
         mut listeners: impl Iterator<Item = &'a ListenAddress>,
     ) -> Result<(), ConfigError> {
-        let Some(tls) = &self.tls else { return Ok(()) };
-        if !listeners.any(ListenAddress::is_tcp) {
+        if self.tls.is_some() && !listeners.any(ListenAddress::is_tcp) {
             return Err(ConfigError::UnusedTls);
         }
-        if tls.files.client_ca.is_none() && self.policy.allows_everything() {
-            return Err(ConfigError::OpenTls);
+        self.check_open_tls()
+    }
+
+    /// Refuses TLS that lets in everybody without a word of the operator's on it, by any listener.
+    ///
+    /// # Errors
+    /// [`ConfigError::OpenTls`].
+    pub fn check_open_tls(&self) -> Result<(), ConfigError> {
+        match &self.tls {
+            Some(tls) if tls.files.client_ca.is_none() && self.policy.allows_everything() => {
+                Err(ConfigError::OpenTls)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The ways in which callers come in by these listeners.

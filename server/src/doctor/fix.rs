@@ -77,9 +77,14 @@ impl Fix {
         kubernetes: "remove --no-sandbox from the container's args",
     };
     pub(super) const KEYS: Self = Self {
-        linux: "give the file to that user's group, and its folders a way through: chgrp GROUP FILE; chmod g+r FILE; chmod a+x FOLDER",
-        systemd: "chgrp taskstatsd FILE; chmod 640 FILE; and its folders 755, or 750 with that group",
+        linux: "give the file to that user's group, and let it read and enter the folders of the file and of the links to it: chgrp GROUP FILE; chmod g+r FILE; chmod a+rx FOLDER",
+        systemd: "chgrp taskstatsd FILE; chmod 640 FILE; and its folders and those of links to it 755, or 750 with that group",
         kubernetes: "mount the secret with defaultMode: 0440, and give the pod fsGroup: the container's group",
+    };
+    pub(super) const TLS_LISTENER: Self = Self {
+        linux: "add --listen tcp://HOST:PORT, or leave --tls-cert out; where a service manager passes such a socket, all is well",
+        systemd: "put ListenStream=PORT into the socket unit, as taskstatsd-tls.conf says; where that is done, all is well",
+        kubernetes: "put --listen tcp://HOST:PORT into the container's args, as the component mutual-tls does",
     };
     pub(super) const ROOT: Self = Self {
         linux: "give it CAP_SETUID and CAP_SETGID to leave root with, or start it as another user with CAP_NET_ADMIN",

@@ -64,14 +64,18 @@ mod tests {
 
     const BAD: &str = "6.12.0-55.9.1.el10_0.x86_64";
 
-    fn verdicts(arguments: &[&str]) -> (bool, Vec<(&'static str, Verdict)>) {
+    fn report(arguments: &[&str]) -> Report {
         let args = Args::parse_from(["taskstatsd"].iter().chain(arguments));
         let kernel = LinuxKernel::of_release(BAD.to_owned(), 64 << 10);
         let kernel = kernel.map(|kernel| match args.ignore_known_bad_kernel {
             true => kernel.ignoring_known_bugs(),
             false => kernel,
         });
-        let report = examine_on(args, kernel);
+        examine_on(args, kernel)
+    }
+
+    fn verdicts(arguments: &[&str]) -> (bool, Vec<(&'static str, Verdict)>) {
+        let report = report(arguments);
         let checks = report.findings().iter().map(|check| (check.name, check.verdict));
         (report.is_healthy(), checks.collect())
     }
@@ -107,6 +111,7 @@ mod tests {
     /// Flags and variables of the agent are examined with it.
     #[test]
     fn settings_that_the_agent_cannot_start_with_are_bad() {
+        // Open to everybody, by whatever listener.
         const TLS: [&str; 4] = ["--tls-cert", "/x", "--tls-key", "/x"];
         for arguments in [
             &["--listen", "tcp://127.0.0.1:0"][..],
@@ -133,6 +138,19 @@ mod tests {
         for (address, verdict) in [(there, Verdict::Good), (missing, Verdict::Warning)] {
             let (_, verdicts) = verdicts(&["--listen", &address]);
             assert!(verdicts.contains(&("settings", verdict)), "{address}: {verdicts:?}");
+        }
+    }
+
+    /// The flags do not say which sockets a service manager passes: no more than a warning, that says so.
+    #[test]
+    fn listeners_of_a_service_manager_are_not_ruled_out() {
+        const MUTUAL: [&str; 6] = ["--tls-cert", "/x", "--tls-key", "/x", "--client-ca", "/x"];
+        const NAMES: [&str; 2] = ["--allow", "collector.example=query"];
+        for arguments in [&MUTUAL[..], &NAMES, &[&MUTUAL[..], &NAMES].concat()] {
+            let report = report(arguments);
+            let settings = report.findings().iter().find(|check| check.name == "settings").unwrap();
+            assert_eq!(settings.verdict, Verdict::Warning, "{settings:?}");
+            assert!(settings.finding.starts_with("unless a service manager"), "{settings:?}");
         }
     }
 

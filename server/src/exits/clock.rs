@@ -1,26 +1,80 @@
-//! Whether the clock of the wall was set.
+//! The clocks that exits are taken by, and whether the one of the wall was set.
 
 use std::time::{Duration, Instant};
 
-/// Below this a clock was not set but read late: between its two readings, the thread waited for a CPU.
-const READ_LATE: Duration = Duration::from_millis(100);
-/// A clock that is corrected smoothly goes too fast or too slow by a 2,000th at most (`adjtimex(2)`,
-/// 500 ppm); this is twice as much.
-const SLEWED: u32 = 1000;
+use crate::clocks::since_1970;
+use crate::taskstats::DelayAccounting;
 
-/// The two clocks, as they were read last.
+/// Two readings, one right after the other, are this far apart at most, unless the thread waited for a
+/// CPU between them for longer. What differs by more was set. Nothing else parts the two: NTP speeds up
+/// and slows down both alike (`clock_gettime(2)`). A late reading that is taken for a step costs one
+/// drain that is judged without begins; a step that is taken for a late reading moves begins by less
+/// than the second that they are told to.
+const READ_LATE: Duration = Duration::from_millis(100);
+
+/// Where the time comes from; elsewhere than from the system in tests only.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    steady: fn() -> Instant,
+    wall: fn() -> Duration,
+}
+
+/// What is known of the clock of the wall, by which exits say when their tasks began.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct WallClock {
+    /// Both clocks, as they were read last.
     last: Option<(Instant, Duration)>,
+    /// Whether some of what waits may say by the clock as it was before it was set.
+    is_mixed: bool,
+}
+
+impl Clocks {
+    /// The system's.
+    pub(super) const SYSTEM: Self = Self { steady: Instant::now, wall: since_1970 };
+
+    #[cfg(test)]
+    pub(super) const fn new(steady: fn() -> Instant, wall: fn() -> Duration) -> Self {
+        Self { steady, wall }
+    }
+
+    /// By the clock that nobody sets.
+    pub(super) fn now(self) -> Instant {
+        (self.steady)()
+    }
+
+    /// The time since 1970.
+    pub(super) fn wall(self) -> Duration {
+        (self.wall)()
+    }
 }
 
 impl WallClock {
     /// Takes a reading of both, the second since 1970. Tells whether the second one was set since the
-    /// reading before.
+    /// reading before. A machine that slept is as good: the first clock stood still meanwhile, and the
+    /// kernel computes begins from that one.
     pub(super) fn was_set(&mut self, now: Instant, wall: Duration) -> bool {
         let Some((then, told)) = self.last.replace((now, wall)) else { return false };
         let passed = now.saturating_duration_since(then);
-        (told + passed).abs_diff(wall) > READ_LATE + passed / SLEWED
+        let was_set = (told + passed).abs_diff(wall) > READ_LATE;
+        self.is_mixed |= was_set;
+        was_set
+    }
+
+    /// Says that exits wait from a time in which nobody looked at the clock.
+    pub(super) fn was_unseen(&mut self) {
+        self.is_mixed = true;
+    }
+
+    /// What a switch tells of exits that wait. Begins of before the clock was set and of after it look
+    /// alike, so that none of them can be compared with anything.
+    pub(super) fn judgeable(&self, switch: DelayAccounting) -> DelayAccounting {
+        if self.is_mixed { switch.without_begins() } else { switch }
+    }
+
+    /// Says that nothing waits: what comes now says by the clock as it is when it began. Tells whether
+    /// that is news.
+    pub(super) fn left_nothing(&mut self) -> bool {
+        std::mem::take(&mut self.is_mixed)
     }
 }
 
@@ -42,13 +96,21 @@ mod tests {
         assert!(clock.was_set(start + 5 * SECOND, NOON - 3598 * SECOND));
     }
 
+    /// However long nothing exited: time by itself does not part the clocks.
     #[test]
-    fn a_clock_that_is_read_late_or_corrected_smoothly_was_not_set() {
+    fn a_step_of_a_second_is_noticed_after_a_silent_day() {
+        let (mut clock, start, day) = (WallClock::default(), Instant::now(), 86_400 * SECOND);
+        assert!(!clock.was_set(start, NOON));
+        assert!(!clock.was_set(start + day, NOON + day));
+        assert!(clock.was_set(start + 2 * day, NOON + 2 * day + SECOND));
+        assert!(clock.was_set(start + 3 * day, NOON + 3 * day));
+    }
+
+    #[test]
+    fn a_clock_that_is_read_late_was_not_set() {
         let (mut clock, start) = (WallClock::default(), Instant::now());
         assert!(!clock.was_set(start, NOON));
-        assert!(!clock.was_set(start, NOON + READ_LATE));
-        let (day, slewed) = (86_400 * SECOND, 43 * SECOND);
-        assert!(!clock.was_set(start + day, NOON + day + slewed));
-        assert!(!clock.was_set(start + 2 * day, NOON + 2 * day));
+        assert!(!clock.was_set(start + SECOND, NOON + SECOND + READ_LATE));
+        assert!(!clock.was_set(start + 2 * SECOND, NOON + 2 * SECOND));
     }
 }

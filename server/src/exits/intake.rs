@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::chunk::ChunkBuilder;
 use super::counters::Counters;
@@ -41,14 +41,9 @@ struct Losses {
     pending: Option<KernelLoss>,
 }
 
-/// The time since 1970.
-pub(super) fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 impl Intake {
-    pub(super) fn new(history: Arc<History>, counters: Arc<Counters>) -> Self {
-        let now = wall_clock();
+    /// Begins at `now`, since 1970.
+    pub(super) fn new(history: Arc<History>, counters: Arc<Counters>, now: Duration) -> Self {
         Self {
             first: history.next_sequence(),
             history,
@@ -118,10 +113,10 @@ impl Intake {
         waiting.filter_map(Losses::due).min()
     }
 
-    /// Says that listening on CPUs begins that were not listened to before.
-    pub(super) fn opened(&mut self, cpus: Cpumask) {
+    /// Says that listening on CPUs begins that were not listened to before `now`, since 1970.
+    pub(super) fn opened(&mut self, cpus: Cpumask, now: Duration) {
         if std::mem::replace(&mut self.listened, true) {
-            self.history.append_unwatched(cpus, wall_clock());
+            self.history.append_unwatched(cpus, now);
             self.first += 1;
         }
     }
@@ -192,7 +187,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn intake() -> Intake {
-        Intake::new(Arc::new(History::new(1 << 20, 1)), Arc::default())
+        Intake::new(Arc::new(History::new(1 << 20, 1)), Arc::default(), Duration::ZERO)
     }
 
     /// A loss that a step of the clock lies in: its interval stays one, and holds both times.

@@ -83,9 +83,9 @@ pub use saved::{DamagedHistory, SavedHistory, SavedItem, SavedTotals};
 pub use selection::{Fate, Scope, Selection};
 pub use watcher::{Loss, OnLag, Stage, Told, WatchOptions, Watcher};
 
-use self::intake::wall_clock;
 use self::reader::{Farewell, Inherited, ReaderHandle};
 use self::watcher::Shared;
+use crate::clocks::since_1970;
 use crate::taskstats::{Cpumask, KeptSocket, Kernel, KernelError};
 
 /// The exits of this machine, for any number of watchers.
@@ -252,7 +252,7 @@ impl Exits {
     #[must_use]
     pub fn stop_and_keep(&self) -> Kept {
         let sockets = self.end(Farewell::Keep);
-        Kept { sockets, history: self.history.save(), read_at: wall_clock() }
+        Kept { sockets, history: self.history.save(), read_at: since_1970() }
     }
 
     fn end(&self, farewell: Farewell) -> Vec<KeptSocket> {
@@ -275,17 +275,18 @@ impl Drop for Exits {
 
 #[cfg(test)]
 impl Exits {
-    /// Makes exits whose reader takes a step when it is told to, on a clock of the test's own.
+    /// Makes exits whose reader takes a step when it is told to, on clocks of the test's own.
     fn stepped(
         kernel: Arc<dyn Kernel>,
         config: ReaderConfig,
         history_bytes: usize,
-        now: fn() -> std::time::Instant,
+        clocks: clock::Clocks,
+        inherited: Option<Inherited>,
     ) -> (Self, reader::Reader) {
         let history = Arc::new(History::new(history_bytes, cpu_numbers(&*kernel)));
         let counters = Arc::new(Counters::default());
         let (shared, counted) = (Arc::clone(&history), Arc::clone(&counters));
-        let (reader, newest) = reader::prepare(kernel, config, shared, counted, None, now);
+        let (reader, newest) = reader::prepare(kernel, config, shared, counted, inherited, clocks);
         let thread = Mutex::new(None);
         (Self { reader: reader.handle(), thread, history, counters, newest }, reader)
     }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::clock::WallClock;
+use super::clock::{Clocks, WallClock};
 use super::counters::Counters;
 use super::history::History;
-use super::intake::{Intake, wall_clock};
+use super::intake::Intake;
 use super::pacer::Pacer;
 use super::registry::Registry;
 use crate::taskstats::{Cpumask, Depth, KeptSocket, Kernel, KernelError, Listener, Wake};
@@ -97,8 +97,7 @@ impl fmt::Debug for Shared {
 
 /// Takes exits from a listener, which exists while there is a CPU to listen on.
 pub(super) struct Reader {
-    /// The clock; another one than [`Instant::now`] in tests only.
-    now: fn() -> Instant,
+    clocks: Clocks,
     handle: ReaderHandle,
     kernel: Arc<dyn Kernel>,
     commands: mpsc::Receiver<Command>,
@@ -141,7 +140,7 @@ pub(super) fn start(
     counters: Arc<Counters>,
     inherited: Option<Inherited>,
 ) -> io::Result<Started> {
-    let (reader, newest) = prepare(kernel, config, history, counters, inherited, Instant::now);
+    let (reader, newest) = prepare(kernel, config, history, counters, inherited, Clocks::SYSTEM);
     let handle = reader.handle.clone();
     let thread = thread::Builder::new().name("exit-reader".to_owned()).spawn(|| reader.run())?;
     Ok(Started { handle, thread, newest })
@@ -154,23 +153,23 @@ pub(super) fn prepare(
     history: Arc<History>,
     counters: Arc<Counters>,
     inherited: Option<Inherited>,
-    now: fn() -> Instant,
+    clocks: Clocks,
 ) -> (Reader, watch::Receiver<u64>) {
     let (sender, commands) = mpsc::channel();
     let shared = Arc::new(Shared::default());
     let handle = ReaderHandle { commands: sender, shared: Arc::clone(&shared) };
     let (sender, newest) = watch::channel(history.next_sequence());
     let mut reader = Reader {
-        now,
+        clocks,
         handle,
         kernel,
         commands,
         shared,
-        intake: Intake::new(history, counters),
+        intake: Intake::new(history, counters, clocks.wall()),
         newest: sender,
         registry: Registry::new(config.grace),
         listener: None,
-        pacer: Pacer::new(config.pace, config.receive_buffer, now()),
+        pacer: Pacer::new(config.pace, config.receive_buffer, clocks.now()),
         sleep: None,
         checked_at: None,
         wall_clock: WallClock::default(),
@@ -224,7 +223,7 @@ impl Reader {
                 break farewell;
             }
         };
-        self.intake.begin(wall_clock());
+        self.begin();
         let kept = match farewell {
             Farewell::Close => {
                 self.close_all();
@@ -232,7 +231,7 @@ impl Reader {
             }
             Farewell::Keep => self.keep_all(),
         };
-        self.intake.finish((self.now)());
+        self.intake.finish(self.clocks.now());
         self.announce();
         kept
     }
@@ -255,8 +254,9 @@ impl Reader {
 
     /// Goes on with the listener of an earlier run, whose watchers have the grace to come back.
     fn inherit(&mut self, inherited: Inherited) {
-        self.registry.inherit(&inherited.cpus, (self.now)(), INHERITED_GRACE);
+        self.registry.inherit(&inherited.cpus, self.clocks.now(), INHERITED_GRACE);
         self.intake.resume(inherited.read_at);
+        self.wall_clock.was_unseen();
         self.set_listener(inherited.listener);
         self.publish_watched();
     }
@@ -309,25 +309,33 @@ impl Reader {
         }
         let deadlines = [self.registry.next_expiry(), self.intake.next_loss()];
         let next = deadlines.into_iter().flatten().min();
-        listener.wait(next.map(|deadline| deadline.saturating_duration_since((self.now)())))
+        listener.wait(next.map(|deadline| deadline.saturating_duration_since(self.clocks.now())))
+    }
+
+    /// Begins to take exits, by the clocks as they are now.
+    fn begin(&mut self) -> Instant {
+        let (now, wall) = (self.clocks.now(), self.clocks.wall());
+        self.intake.begin(wall);
+        if self.wall_clock.was_set(now, wall) {
+            self.read_switch();
+        }
+        now
+    }
+
+    /// Says what the next exits' zero delays mean.
+    fn read_switch(&mut self) {
+        let known = self.wall_clock.judgeable(self.kernel.delay_accounting());
+        self.intake.set_delay_accounting(known);
     }
 
     fn drain(&mut self) {
-        let now = (self.now)();
+        let now = self.begin();
         let check = self.checked_at.is_none_or(|checked_at| now >= checked_at + CHECK_INTERVAL);
-        let Some(listener) = &mut self.listener else { return };
-        let wall = wall_clock();
-        self.intake.begin(wall);
-        if self.wall_clock.was_set(now, wall) {
-            // Some of what waits says by the clock before when it began, some by this one: neither can
-            // be compared with anything. The next drain has only the latter.
-            self.checked_at = None;
-            let begins_unknown = self.kernel.delay_accounting().without_begins();
-            self.intake.set_delay_accounting(begins_unknown);
-        } else if check {
+        if check {
             self.checked_at = Some(now);
-            self.intake.set_delay_accounting(self.kernel.delay_accounting());
+            self.read_switch();
         }
+        let Some(listener) = &mut self.listener else { return };
         let depth = if self.sleep.is_some() { Depth::Shallow } else { Depth::Empty };
         let drained = listener.drain(depth, &mut self.intake);
         if check {
@@ -335,6 +343,9 @@ impl Reader {
         }
         if !drained.cut_short {
             self.intake.left_nothing();
+            if self.wall_clock.left_nothing() {
+                self.checked_at = None;
+            }
         }
         self.intake.end(now);
         let step = self.pacer.after_drain(drained, now);
@@ -358,7 +369,7 @@ impl Reader {
                 drop(done.send(outcome));
             }
             Command::Unwatch { cpus } => {
-                self.registry.remove(&cpus, (self.now)());
+                self.registry.remove(&cpus, self.clocks.now());
                 self.expire();
             }
             Command::Stop(farewell) => return Flow::Stop(farewell),
@@ -371,18 +382,18 @@ impl Reader {
         let mut opened = Vec::new();
         for cpu in self.registry.missing(cpus) {
             if let Err(error) = self.open(cpu) {
-                self.intake.begin(wall_clock());
+                self.begin();
                 for cpu in opened {
                     self.close(cpu);
                 }
-                self.intake.end((self.now)());
+                self.intake.end(self.clocks.now());
                 self.expire();
                 return Err(error);
             }
             opened.push(cpu);
         }
         if !opened.is_empty() {
-            self.intake.opened(opened.into_iter().collect());
+            self.intake.opened(opened.into_iter().collect(), self.clocks.wall());
         }
         self.registry.add(cpus);
         self.publish_watched();
@@ -408,20 +419,18 @@ impl Reader {
 
     /// Closes the CPUs whose grace is over, and with the last of them the listener.
     fn expire(&mut self) {
-        let expired = self.registry.expire((self.now)());
+        let expired = self.registry.expire(self.clocks.now());
         if !expired.is_empty() {
-            self.intake.begin(wall_clock());
-        }
-        for cpu in &expired {
-            self.close(*cpu);
-        }
-        if !expired.is_empty() {
-            self.intake.end((self.now)());
+            self.begin();
+            for cpu in &expired {
+                self.close(*cpu);
+            }
+            self.intake.end(self.clocks.now());
             self.publish_watched();
         }
         if self.registry.is_empty() && self.listener.take().is_some() {
             *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            self.intake.finish((self.now)());
+            self.intake.finish(self.clocks.now());
             self.announce();
             self.sleep = None;
         }

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use prost::Message;
 use taskstats_proto::v1;
 
+use super::clock::Clocks;
 use super::reader::{Farewell, Reader};
 use super::*;
 use crate::taskstats::sim::SimKernel;
@@ -162,8 +163,9 @@ impl Run {
             receive_buffer: RECEIVE_BUFFER,
             grace: Duration::from_millis(200),
         };
+        let clocks = Clocks::new(|| NOW.get(), since_1970);
         let for_exits: Arc<dyn Kernel> = Arc::clone(&kernel) as _;
-        let (exits, reader) = Exits::stepped(for_exits, config, HISTORY, || NOW.get());
+        let (exits, reader) = Exits::stepped(for_exits, config, HISTORY, clocks, None);
         let everything = Selection::new(possible(), Scope::AllTasks, &possible());
         let reference = Account::new(everything);
         let accounts = selections.into_iter().map(Account::new).collect();

@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counters::Counters;
 use super::history::{FutureSequence, History, MissedStart, Start};
-use super::intake::wall_clock;
 use super::item::KernelLoss;
 use super::position::{Position, Reading};
 use super::reader::Claim;
 use super::selection::Selection;
+use crate::clocks::since_1970;
 
 /// A watcher that heard nothing for so long is told that it missed nothing.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -152,7 +152,7 @@ impl Watcher {
         selection: Selection,
         options: WatchOptions,
     ) -> Result<Self, FutureSequence> {
-        let begin = shared.history.begin(options.start, &selection, wall_clock())?;
+        let begin = shared.history.begin(options.start, &selection, since_1970())?;
         let between_runs = options.other_run.then_some(Span::between_runs());
         let evicted = begin.missed.map(Span::before_start);
         if let Some(count) = evicted.and_then(|span| span.count) {

@@ -1,13 +1,13 @@
 //! The file that goes with the stored sockets.
 
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use prost::Message;
 
-use super::format;
+use super::format::{self, FormatError};
 use crate::exits::SavedHistory;
 
 /// The accounts of all users' processes: for the agent alone.
@@ -65,36 +65,43 @@ pub enum FileError {
         /// Its owner.
         owner: u32,
     },
+    /// It was written by another version of the agent.
+    #[error("{path} was left by another version of the agent, which writes it in another form", path = .0.display())]
+    OtherVersion(PathBuf),
     /// It is not what was written.
     #[error("{path} is damaged", path = .0.display())]
     Damaged(PathBuf),
 }
 
 impl State {
-    /// Reads a file; `None` when there is none.
+    /// Reads a file and removes it, so that it is taken up once, and one that cannot be read does not
+    /// meet each run again; `None` when there is none.
     ///
     /// # Errors
-    /// When it is foreign, damaged, or cannot be read.
-    pub fn read(path: &Path) -> Result<Option<Self>, FileError> {
-        let failed = |operation, source| system(operation, path, source);
-        let mut file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
-        {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+    /// When it is foreign, damaged, of another version, or cannot be read.
+    pub fn take(path: &Path) -> Result<Option<Self>, FileError> {
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+        let link = fs::symlink_metadata(path);
+        // Nothing can be done about a failure: what is read next is checked against its sockets.
+        drop(fs::remove_file(path));
+        match opened {
+            Ok(mut file) => Self::read(&mut file, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => {
                 // Who it belongs to says more than that it is closed.
-                fs::symlink_metadata(path).map_or(Ok(()), |it| check_owner(path, &it))?;
-                return Err(failed("opening", source));
+                link.map_or(Ok(()), |link| check_owner(path, &link))?;
+                Err(system("opening", path, source))
             }
-            Ok(file) => file,
-        };
-        let metadata = file.metadata().map_err(|source| failed("looking at", source))?;
+        }
+    }
+
+    fn read(file: &mut File, path: &Path) -> Result<Self, FileError> {
+        let metadata = file.metadata().map_err(|source| system("looking at", path, source))?;
         check_owner(path, &metadata)?;
-        let state = format::read(&mut file, metadata.len());
-        state.map(Some).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-                FileError::Damaged(path.to_owned())
-            }
-            _ => failed("reading", error),
+        format::read(file).map_err(|error| match error {
+            FormatError::System(source) => system("reading", path, source),
+            FormatError::OtherVersion => FileError::OtherVersion(path.to_owned()),
+            FormatError::Damaged => FileError::Damaged(path.to_owned()),
         })
     }
 
@@ -135,35 +142,48 @@ fn system(operation: &'static str, path: &Path, source: io::Error) -> FileError 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exits::SavedItem;
 
     fn state() -> State {
         let socket = SavedSocket { cpu: 3, drops: 7 };
-        State { boot_id: "b".to_owned(), sockets: vec![socket], ..State::default() }
+        let item = |first| SavedItem { first, lost: 2, cpus: vec![1], ..SavedItem::default() };
+        let items = vec![item(1), item(3)];
+        let history = Some(SavedHistory { next: 5, items, ..SavedHistory::default() });
+        State { boot_id: "b".to_owned(), sockets: vec![socket], history, ..State::default() }
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn what_is_written_is_read_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover");
-        assert!(State::read(&path).unwrap().is_none());
+        assert!(State::take(&path).unwrap().is_none());
         state().write(&path).unwrap();
-        assert_eq!(State::read(&path).unwrap(), Some(state()));
+        assert_eq!(State::take(&path).unwrap(), Some(state()));
+        assert!(State::take(&path).unwrap().is_none());
     }
 
-    /// Each changed or missing byte is noticed.
+    /// Each changed or missing byte is noticed, and the file is gone.
     #[test]
     fn a_damaged_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover");
         state().write(&path).unwrap();
         let whole = fs::read(&path).unwrap();
+        let refused = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            let error = State::take(&path).unwrap_err();
+            assert!(!path.exists());
+            error
+        };
         for position in 0..whole.len() {
             let mut changed = whole.clone();
             changed[position] ^= 1;
-            fs::write(&path, &changed).unwrap();
-            assert!(matches!(State::read(&path), Err(FileError::Damaged(_))), "byte {position}");
-            fs::write(&path, &whole[..position]).unwrap();
-            assert!(matches!(State::read(&path), Err(FileError::Damaged(_))), "cut at {position}");
+            let error = refused(&changed);
+            // The digit of the version.
+            let is_version = matches!(error, FileError::OtherVersion(_)) && position == 7;
+            assert!(is_version || matches!(error, FileError::Damaged(_)), "{position}: {error}");
+            let error = refused(&whole[..position]);
+            assert!(matches!(error, FileError::Damaged(_)), "cut at {position}: {error}");
         }
     }
 
@@ -173,6 +193,6 @@ mod tests {
         let (path, elsewhere) = (folder.path().join("handover"), folder.path().join("elsewhere"));
         state().write(&elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
-        assert!(matches!(State::read(&path), Err(FileError::System { .. })));
+        assert!(matches!(State::take(&path), Err(FileError::System { .. })));
     }
 }

@@ -11,7 +11,9 @@ use prost::Message;
 use super::State;
 use crate::exits::SavedItem;
 
-/// What the file begins with; the digit counts versions of what follows.
+/// What the file begins with, in every version of the agent.
+const NAME: &[u8; 7] = b"TSKHIST";
+/// The same, and the number of the version of what follows.
 const MAGIC: [u8; 8] = *b"TSKHIST2";
 /// Bytes of the checksum behind that.
 const CHECKSUM_BYTES: usize = 4;
@@ -39,30 +41,66 @@ pub(super) fn write(file: &mut (impl Write + Seek), mut state: State) -> io::Res
     file.flush()
 }
 
-/// Reads a file of so many bytes.
-///
-/// # Errors
-/// [`io::ErrorKind::InvalidData`] when it is not what was written; else what the system said.
-pub(super) fn read(file: &mut impl Read, length: u64) -> io::Result<State> {
+/// Reads a file that [`write`] wrote. It is read twice: nothing in it is believed before all of it is what
+/// was written, because what it seems to say could take any memory.
+pub(super) fn read(file: &mut (impl Read + Seek)) -> Result<State, FormatError> {
     let mut found = [0; HEADER_BYTES];
-    let left = length.checked_sub(HEADER_BYTES as u64).filter(|_| length <= MAX_BYTES);
-    let left = left.ok_or_else(damaged)?;
     file.read_exact(&mut found)?;
-    let mut body = Reader { file: BufReader::new(file), checksum: Hasher::new(), left };
-    let mut state: State = decoded(body.message()?.ok_or_else(damaged)?)?;
-    let mut items = Vec::new();
-    while let Some(item) = body.message()? {
-        items.push(decoded::<SavedItem>(item)?);
+    if found[..NAME.len()] == *NAME && found[..MAGIC.len()] != MAGIC {
+        return Err(FormatError::OtherVersion);
     }
-    if found != header(body.checksum) {
-        return Err(damaged());
+    let mut sum = Sum(Hasher::new());
+    let left = io::copy(&mut file.take(MAX_BYTES), &mut sum)?;
+    if found != header(sum.0) {
+        return Err(FormatError::Damaged);
+    }
+    file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
+    let mut body = Reader { file: BufReader::new(file), left };
+    let mut state: State = body.message()?.ok_or(FormatError::Damaged)?;
+    let mut items: Vec<SavedItem> = Vec::new();
+    while let Some(item) = body.message()? {
+        items.push(item);
     }
     match &mut state.history {
         Some(history) if history.items.is_empty() => history.items = items,
         None if items.is_empty() => {}
-        Some(_) | None => return Err(damaged()),
+        Some(_) | None => return Err(FormatError::Damaged),
     }
     Ok(state)
+}
+
+/// Why a file cannot be read.
+#[derive(Debug)]
+pub(super) enum FormatError {
+    /// The system refused.
+    System(io::Error),
+    /// It was written by another version of the agent, in a form of its own.
+    OtherVersion,
+    /// It is not what was written.
+    Damaged,
+}
+
+impl From<io::Error> for FormatError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Damaged,
+            _ => Self::System(error),
+        }
+    }
+}
+
+/// Takes the checksum of what is written to it.
+struct Sum(Hasher);
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Writer<W: Write> {
@@ -87,26 +125,23 @@ impl<W: Write> Writer<W> {
 
 struct Reader<R> {
     file: BufReader<R>,
-    checksum: Hasher,
     /// Bytes of the file.
     left: u64,
 }
 
 impl<R: Read> Reader<R> {
     /// The next message; `None` at the end.
-    fn message(&mut self) -> io::Result<Option<Bytes>> {
+    fn message<M: Message + Default>(&mut self) -> Result<Option<M>, FormatError> {
         if self.left == 0 {
             return Ok(None);
         }
         let mut length = [0; size_of::<u32>()];
         self.file.read_exact(&mut length)?;
-        self.checksum.update(&length);
         let taken = LENGTH_BYTES + u64::from(u32::from_le_bytes(length));
-        self.left = self.left.checked_sub(taken).ok_or_else(damaged)?;
+        self.left = self.left.checked_sub(taken).ok_or(FormatError::Damaged)?;
         let mut message = vec![0; u32::from_le_bytes(length) as usize];
         self.file.read_exact(&mut message)?;
-        self.checksum.update(&message);
-        Ok(Some(message.into()))
+        M::decode(Bytes::from(message)).map(Some).map_err(|_| FormatError::Damaged)
     }
 }
 
@@ -116,14 +151,6 @@ fn header(checksum: Hasher) -> [u8; HEADER_BYTES] {
     magic.copy_from_slice(&MAGIC);
     bytes.copy_from_slice(&checksum.finalize().to_le_bytes());
     header
-}
-
-fn decoded<M: Message + Default>(bytes: Bytes) -> io::Result<M> {
-    M::decode(bytes).map_err(|_| damaged())
-}
-
-fn damaged() -> io::Error {
-    io::ErrorKind::InvalidData.into()
 }
 
 /// The file with this behind its checksum.

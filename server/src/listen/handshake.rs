@@ -19,7 +19,7 @@ use crate::security::tls::{Tls, names};
 use crate::security::{Callers, CertificateNames, Limit, Principal};
 
 /// Handshakes at once, where there are descriptors for them. An honest client needs milliseconds, so that
-/// so many at once are mostly those that only hold a place; [`Places`] says which of them has to go.
+/// so many at once are mostly those that only hold a place; `places` says which of them has to go.
 pub const HANDSHAKES: usize = 256;
 /// How long a refused client may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);

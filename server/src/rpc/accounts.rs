@@ -5,20 +5,22 @@ use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
 use tonic::Status;
 
 use super::convert::task_stats;
+use super::places::Places;
 use super::{RpcError, request};
 use crate::taskstats::{Began, DelayAccounting, Kernel, KernelError, Stats, TaskId};
 
-/// The most threads whose accounts are told at once. They take at most half a kilobyte each, so that
-/// the answer is within the 4 MiB that clients accept by default, and memory has a bound.
-const MOST_THREADS: usize = 8192;
+/// The most threads whose accounts are told at once. They take some 400 bytes each, and the 4 MiB that
+/// clients accept by default have room for 680.
+const MOST_THREADS: usize = 6 * 1024;
 
 type Account = Result<Stats, KernelError>;
 
-/// The account of a group, and of its threads if they are wanted.
+/// The account of a group, and of its threads if they are wanted, which take more of `places`.
 pub(super) fn process(
     kernel: &dyn Kernel,
     tgid: u32,
     include_threads: bool,
+    places: &mut Places,
 ) -> Result<v1::GetTgidResponse, RpcError> {
     let accounting = kernel.delay_accounting();
     let group = kernel.query(TaskId::Tgid(tgid))?;
@@ -26,7 +28,7 @@ pub(super) fn process(
         true => kernel.query(TaskId::Pid(tgid)).ok(),
         false => None,
     };
-    let threads = if include_threads { threads(kernel, tgid)? } else { Vec::new() };
+    let threads = if include_threads { threads(kernel, tgid, places)? } else { Vec::new() };
     let threads = threads.iter().map(|task| task_stats(task, accounting.of_task(task))).collect();
     Ok(v1::GetTgidResponse {
         stats: Some(group_stats(&group, began.as_ref(), accounting)),
@@ -70,7 +72,7 @@ fn leaders(
 }
 
 /// The accounts of a group's threads. Those that end meanwhile are left out.
-fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, RpcError> {
+fn threads(kernel: &dyn Kernel, tgid: u32, places: &mut Places) -> Result<Vec<Stats>, RpcError> {
     let shown = kernel.threads(tgid);
     if matches!(shown, Err(KernelError::NoSuchTask(_))) {
         // It may have ended meanwhile, which the kernel says, or procfs may hide it (`hidepid`).
@@ -78,10 +80,11 @@ fn threads(kernel: &dyn Kernel, tgid: u32) -> Result<Vec<Stats>, RpcError> {
         return Err(KernelError::HiddenThreads(tgid).into());
     }
     let ids: Vec<TaskId> = shown?.into_iter().map(TaskId::Pid).collect();
-    if ids.len() > MOST_THREADS {
-        let (threads, limit) = (ids.len(), MOST_THREADS);
+    let (threads, limit) = (ids.len(), places.most_of(MOST_THREADS));
+    if threads > limit {
         return Err(RpcError::ManyThreads { tgid, threads, limit });
     }
+    places.grow_to(threads)?;
     let accounts = kernel.query_many(&ids)?;
     let gone = |account: &Account| matches!(account, Err(KernelError::NoSuchTask(_)));
     let alive = accounts.into_iter().filter(|account| !gone(account));

@@ -11,6 +11,7 @@ mod gate;
 mod health;
 mod moment;
 mod node;
+mod places;
 mod redact;
 mod request;
 mod service;

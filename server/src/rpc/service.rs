@@ -13,16 +13,13 @@ use tonic::{Request, Response, Status};
 use super::accounts;
 use super::convert::accounting;
 use super::frame::Framer;
+use super::places::Places;
 use super::stream::WatchStream;
 use super::{Node, RpcError, redact, request};
 use crate::exits::{Exits, WatchError, Watcher, encode_pid_response};
 use crate::readiness::Readiness;
 use crate::security::{Caller, Callers, Resource};
 use crate::taskstats::{Kernel, KernelError};
-
-/// Tasks in an answer that counts as one slow call: what a `BatchGet` can ask for, so that memory is bounded
-/// by `--max-slow-calls`.
-const TASKS_OF_A_CALL: usize = 1024;
 
 /// Answers the calls of the contract.
 #[derive(Debug)]
@@ -52,28 +49,21 @@ impl Service {
     /// a large process. `GetPid` is not run so: the kernel answers it in a few microseconds, less
     /// than handing it over would take.
     ///
-    /// It counts as one slow call, and as one more for each further [`TASKS_OF_A_CALL`] that its answer has.
+    /// It counts as one slow call, and as more if it takes more places.
     async fn slow<T: Send + 'static>(
         &self,
         caller: &Arc<Caller>,
-        tasks: fn(&T) -> usize,
-        call: impl FnOnce(&dyn Kernel) -> Result<T, RpcError> + Send + 'static,
+        call: impl FnOnce(&dyn Kernel, &mut Places) -> Result<T, RpcError> + Send + 'static,
     ) -> Result<Response<T>, RpcError> {
-        let mut slots = vec![caller.take(Resource::SlowCall).map_err(RpcError::Full)?];
-        let (kernel, caller) = (Arc::clone(&self.kernel), Arc::clone(caller));
-        let run = move || {
-            let answer = call(&*kernel)?;
-            for _ in 1..tasks(&answer).div_ceil(TASKS_OF_A_CALL) {
-                slots.push(caller.take(Resource::SlowCall).map_err(RpcError::Full)?);
-            }
-            Ok((answer, slots))
-        };
+        let mut places = Places::one(caller)?;
+        let kernel = Arc::clone(&self.kernel);
+        let run = move || call(&*kernel, &mut places).map(|answer| (answer, places));
         let outcome = task::spawn_blocking(run).await;
         let answer = outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))?;
-        let (answer, slots) = answer.inspect_err(|error| self.learn(error))?;
+        let (answer, places) = answer.inspect_err(|error| self.learn(error))?;
         let mut response = Response::new(answer);
         // For the gate: the answer may be large, and counts until it has gone.
-        response.extensions_mut().insert(Arc::new(slots));
+        response.extensions_mut().insert(places.into_slots());
         Ok(response)
     }
 
@@ -155,9 +145,8 @@ impl TaskstatsService for Service {
         let redaction = caller.redaction();
         let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
         request::tgid(tgid)?;
-        let tasks = |answer: &v1::GetTgidResponse| answer.threads.len();
-        let answer = self.slow(&caller, tasks, move |kernel| {
-            let mut answer = accounts::process(kernel, tgid, include_threads)?;
+        let answer = self.slow(&caller, move |kernel, places| {
+            let mut answer = accounts::process(kernel, tgid, include_threads, places)?;
             if let Some(redaction) = redaction {
                 redact::strip_process(&mut answer, redaction);
             }
@@ -173,7 +162,7 @@ impl TaskstatsService for Service {
         let caller = caller(&request)?;
         let redaction = caller.redaction();
         let ids = request::batch(request.get_ref())?;
-        let answer = self.slow(&caller, Vec::len, move |kernel| {
+        let answer = self.slow(&caller, move |kernel, _| {
             let mut results = accounts::batch(kernel, &ids)?;
             if let Some(redaction) = redaction {
                 redact::strip_batch(&mut results, redaction);
@@ -212,11 +201,10 @@ impl TaskstatsService for Service {
         if verdict.is_err() {
             self.readiness.doubt();
         }
-        let answer = self.slow(
-            &caller,
-            |_| 0,
-            move |_| Ok(node.describe(&kernel, &exits, &verdict, &callers)),
-        );
+        let describe = move |_: &dyn Kernel, _: &mut Places| {
+            Ok(node.describe(&kernel, &exits, &verdict, &callers))
+        };
+        let answer = self.slow(&caller, describe);
         Ok(answer.await?)
     }
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use super::{Gap, SandboxError, User};
+use super::{Closed, Gap, SandboxError, User};
+use crate::security::tls::watched_folders;
 
 /// What the agent reads as it runs: accounts' threads and settings of the kernel, and its own facts.
 const PROC: &str = "/proc";
@@ -28,6 +29,8 @@ pub struct Paths {
     pub read: BTreeSet<PathBuf>,
     /// Files that are read again when they change.
     pub reread: BTreeSet<PathBuf>,
+    /// Folders that tell of those changes.
+    pub watch: BTreeSet<PathBuf>,
     /// Folders in which files are made, read and removed.
     pub write: BTreeSet<PathBuf>,
     /// Folders from which files are removed.
@@ -56,9 +59,12 @@ impl Paths {
     }
 
     /// Adds a file that is read again when it changes. Its folder stays open to the agent, and that
-    /// of what it links to, because such files are replaced by others.
+    /// of what it links to, because such files are replaced by others. To be called while all folders
+    /// on the way can be entered.
     pub fn reread(&mut self, file: &Path) {
         self.reread.insert(file.to_owned());
+        // A path that cannot be walked made no TLS before.
+        self.watch.extend(watched_folders(file).into_iter().flatten());
         self.read.extend(file.parent().map(Path::to_owned));
         let target = fs::canonicalize(file).ok();
         self.read.extend(target.and_then(|target| target.parent().map(Path::to_owned)));
@@ -96,10 +102,16 @@ pub(super) fn give_away(folder: &Path, user: User) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// The files that this process could read as root, and as another user cannot read again.
+/// The files that this process could read as root, and as another user cannot read again; and the folders
+/// that it cannot watch for them, which takes reading.
 pub(super) fn unreadable(paths: &Paths) -> impl Iterator<Item = Gap> {
-    let closed = paths.reread.iter().filter(|file| access(*file, AccessFlags::R_OK).is_err());
-    closed.map(|file| Gap::Unreadable { file: file.clone() })
+    let is_closed = |path: &Path, wanted| access(path, wanted).is_err();
+    let files = paths.reread.iter().filter(move |file| is_closed(file, AccessFlags::R_OK));
+    let files = files.cloned().map(Closed::File);
+    let watched = AccessFlags::R_OK | AccessFlags::X_OK;
+    let folders = paths.watch.iter().filter(move |folder| is_closed(folder, watched));
+    let folders = folders.cloned().map(Closed::Folder);
+    files.chain(folders).map(|closed| Gap::Unreadable { closed })
 }
 
 /// Whether this process may make files in a folder, and enter it.
@@ -127,7 +139,9 @@ mod tests {
         let mut paths = Paths::default();
         paths.reread(&mounted.join("tls.crt"));
         let real = fs::canonicalize(real).unwrap();
-        assert_eq!(paths.read, [mounted, real].into_iter().collect());
+        let both = [mounted, real].into_iter().collect();
+        assert_eq!(paths.read, both);
+        assert_eq!(paths.watch, both);
     }
 
     #[test]
@@ -139,6 +153,6 @@ mod tests {
         paths.reread(&there);
         paths.reread(&gone);
         let gaps: Vec<_> = unreadable(&paths).collect();
-        assert_eq!(gaps, [Gap::Unreadable { file: gone }]);
+        assert_eq!(gaps, [Gap::Unreadable { closed: Closed::File(gone) }]);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
 
 use capctl::{Cap, CapSet};
+
+use super::Closed;
 
 /// Where the kernel says what a thread may do; all threads of a confined agent are alike.
 const STATUS: &str = "/proc/thread-self/status";
@@ -26,10 +27,10 @@ pub enum Gap {
         /// The call that was refused.
         operation: &'static str,
     },
-    /// A file was read as root, and cannot be read again.
+    /// A file was read as root, and cannot be read again; or a folder cannot be watched for it.
     Unreadable {
-        /// The file.
-        file: PathBuf,
+        /// The file or the folder.
+        closed: Closed,
     },
     /// The kernel knows some of the rules.
     OldLandlock {
@@ -74,11 +75,17 @@ impl fmt::Display for Gap {
                 "{operation} was refused, by a filter of the service manager or container: \
                  capabilities that an exec would inherit are left"
             ),
-            Self::Unreadable { file } => write!(
+            Self::Unreadable { closed: Closed::File(file) } => write!(
                 formatter,
                 "{} cannot be read without root: when it changes, the new one is not taken up; give \
                  it to the group of --user",
                 file.display()
+            ),
+            Self::Unreadable { closed: Closed::Folder(folder) } => write!(
+                formatter,
+                "the folder {folder} cannot be read without root, so it cannot be watched: changed \
+                 certificates are not taken up; chmod a+rx {folder}, or g+rx with the group of --user",
+                folder = folder.display()
             ),
             Self::OldLandlock { abi } => {
                 write!(

@@ -207,6 +207,12 @@ impl Caller {
         }
     }
 
+    /// Whether it could hold so many of a resource if nobody else held any.
+    pub fn may_hold(&self, resource: Resource, count: usize) -> bool {
+        let others = count.saturating_sub(1);
+        self.callers.limits.allow(resource, others, others).is_ok()
+    }
+
     /// How many calls it may make in a second; 0 for any number.
     #[must_use]
     pub fn call_rate(&self) -> u32 {

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
 use crate::config::{Sandbox, TlsArgs};
 use crate::doctor::{Finding, Fix, Patient};
-use crate::sandbox::{self, Prospect, User, names};
+use crate::sandbox::{self, Closed, Prospect, User, names};
 
 const NAME: &str = "sandbox";
 
@@ -18,7 +20,7 @@ pub(super) fn check(patient: &Patient) -> Finding {
         Ok(prospect) => {
             let files = files(&patient.args.tls);
             match sandbox::unreadable_for(prospect.user, files) {
-                Some(file) => closed(&prospect, &file),
+                Some(closed) => to_open(&prospect, &closed),
                 None => judge(&prospect),
             }
         }
@@ -31,12 +33,20 @@ fn files(tls: &TlsArgs) -> impl Iterator<Item = &Path> {
     files.into_iter().flatten().map(PathBuf::as_path)
 }
 
-/// A file that the agent reads at its start alone.
-fn closed(prospect: &Prospect, file: &Path) -> Finding {
+/// What the agent reads and watches at its start alone; or not even then, without root's rights.
+fn to_open(prospect: &Prospect, closed: &Closed) -> Finding {
     let User { uid, gid } = prospect.user;
+    let finding = format!("{prospect}; user {uid}:{gid} cannot read {closed}");
+    let wanted = match closed {
+        Closed::File(_) => AccessFlags::R_OK,
+        Closed::Folder(_) => AccessFlags::R_OK | AccessFlags::X_OK,
+    };
+    if access(closed.path(), wanted).is_err() {
+        let finding = format!("{finding}: an agent with the rights of this doctor does not start");
+        return Finding::bad(NAME, finding, Fix::KEYS);
+    }
     let finding = format!(
-        "{prospect}; user {uid}:{gid} cannot read {file}: started as root, the agent uses it, and never takes up a new one that is put there",
-        file = file.display()
+        "{finding}: started as root, the agent uses what is there, and never takes up a new one"
     );
     Finding::warning(NAME, finding, Some(Fix::KEYS))
 }

@@ -11,13 +11,20 @@ use crate::security::NOBODY_COMES_IN;
 use crate::taskstats::{Cpumask, Kernel};
 
 const NAME: &str = "settings";
+/// What is said with each doubt about the listeners.
+const UNSEEN: &str =
+    "unless a service manager passes sockets, which stand for --listen and are not seen here";
 
 pub(super) fn check(patient: &Patient) -> Finding {
-    if let Some(refusal) = refusal(patient) {
+    let config = match Config::try_from(patient.args.clone()) {
+        Ok(config) => config,
+        Err(error) => return Finding::bad(NAME, error.to_string(), Fix::SETTINGS),
+    };
+    if let Some(refusal) = refusal(patient, &config) {
         return Finding::bad(NAME, refusal, Fix::SETTINGS);
     }
-    if locks_out(&patient.args) {
-        return Finding::warning(NAME, NOBODY_COMES_IN, Some(Fix::SETTINGS));
+    if let Some(doubt) = doubt(&config) {
+        return doubt;
     }
     match closed_folder(&patient.args) {
         Some(finding) => Finding::warning(NAME, finding, Some(Fix::SOCKET_FOLDER)),
@@ -25,19 +32,21 @@ pub(super) fn check(patient: &Patient) -> Finding {
     }
 }
 
-/// Whether the rules let in nobody who can connect to the listeners of the flags.
-fn locks_out(args: &Args) -> bool {
-    let config = Config::try_from(args.clone());
-    config.is_ok_and(|config| !config.policy.lets_in(&config.ways(&config.listen)))
+/// What is wrong with the listeners of the flags. It is right where a service manager passes others, which
+/// cannot be seen from here: only the agent gets them.
+fn doubt(config: &Config) -> Option<Finding> {
+    if let Err(error) = config.check_tls(config.listen.iter()) {
+        let finding = format!("{UNSEEN}: {error}");
+        return Some(Finding::warning(NAME, finding, Some(Fix::TLS_LISTENER)));
+    }
+    let locks_out = !config.policy.lets_in(&config.ways(&config.listen));
+    let finding = || format!("{UNSEEN}: {NOBODY_COMES_IN}");
+    locks_out.then(|| Finding::warning(NAME, finding(), Some(Fix::SETTINGS)))
 }
 
-/// Why the agent would not start, as it would say itself.
-fn refusal(patient: &Patient) -> Option<String> {
-    let config = match Config::try_from(patient.args.clone()) {
-        Ok(config) => config,
-        Err(error) => return Some(error.to_string()),
-    };
-    if let Err(error) = config.check_tls(config.listen.iter()) {
+/// Why the agent would not start, whatever a service manager passes, as it would say itself.
+fn refusal(patient: &Patient, config: &Config) -> Option<String> {
+    if let Err(error) = config.check_open_tls() {
         return Some(error.to_string());
     }
     // Without the kernel, another check says what is wrong.

@@ -9,6 +9,8 @@ use super::*;
 use crate::exits::Exits;
 use crate::taskstats::{DelayAccounting, Drained, ExitSink, SelfTest, Stats, TaskId};
 
+mod set_clock;
+
 /// A wait that takes longer is one that nothing ends.
 const DEADLINE: Duration = Duration::from_secs(20);
 const CONFIG: ReaderConfig =

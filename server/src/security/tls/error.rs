@@ -87,12 +87,9 @@ pub enum TlsError {
     #[error("setting up TLS failed: {0}")]
     Protocol(rustls::Error),
     /// The files cannot be watched.
-    #[error(
-        "watching {what} for changes failed: {source}; raise the sysctls fs.inotify.max_user_instances \
-         and fs.inotify.max_user_watches if they are used up"
-    )]
+    #[error("watching {what} for changes failed: {source}; {advice}", advice = to_watch(.source))]
     Watch {
-        /// The folder, or the whole.
+        /// The folder or the file, or the whole.
         what: String,
         /// What the system said.
         source: io::Error,
@@ -105,4 +102,42 @@ pub enum TlsError {
     /// Reading ended before its time.
     #[error("reading the files panicked, which is a bug of the agent; its log has the place")]
     Interrupted,
+}
+
+/// What to do so that files can be watched (`inotify_init(2)`, `inotify_add_watch(2)`).
+fn to_watch(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENOSPC | libc::ENOMEM) => {
+            "raise the sysctls fs.inotify.max_user_instances and fs.inotify.max_user_watches, and the \
+             limit of open files, whichever is used up"
+        }
+        Some(libc::EACCES | libc::EPERM) => {
+            "let the agent's user read it, and enter it if it is a folder: chmod g+r FILE, chmod a+rx FOLDER"
+        }
+        _ => {
+            "look at the folders of --tls-cert, --tls-key and --client-ca, and of the links on the way to them"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that cannot be read is not mended by a sysctl.
+    #[test]
+    fn sysctls_are_named_only_where_they_are_used_up() {
+        for (errno, is_used_up, is_closed) in [
+            (libc::EMFILE, true, false),
+            (libc::ENOSPC, true, false),
+            (libc::ENOMEM, true, false),
+            (libc::EACCES, false, true),
+            (libc::ENOTDIR, false, false),
+        ] {
+            let source = io::Error::from_raw_os_error(errno);
+            let told = TlsError::Watch { what: "/tls".to_owned(), source }.to_string();
+            assert_eq!(told.contains("sysctl"), is_used_up, "{told}");
+            assert_eq!(told.contains("chmod a+rx FOLDER"), is_closed, "{told}");
+        }
+    }
 }

@@ -19,6 +19,16 @@ pub(super) struct Places {
     pub(super) files: BTreeSet<PathBuf>,
 }
 
+/// The folders that are watched for changes of one file, which takes reading them.
+///
+/// # Errors
+/// When the path is empty, or relative to a folder that is gone.
+pub fn watched_folders(file: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut places = Places::default();
+    places.walk(file)?;
+    Ok(places.folders.into_keys().collect())
+}
+
 impl Places {
     /// Finds the places of all files. Where something is missing, it is waited for in the last folder
     /// that is there.

@@ -17,6 +17,7 @@ pub use error::TlsError;
 pub use facts::{CertificateFacts, CertificateUse, Doubt, Validity};
 pub use fault::of_client;
 pub use files::{PemFile, TlsFiles};
+pub use folders::watched_folders;
 pub use material::{MinVersion, inspect};
 pub use reload::Reloader;
 pub use state::{Tls, TlsCounts};

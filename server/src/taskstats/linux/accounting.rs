@@ -4,11 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use inotify::{Inotify, WatchMask};
 
 use super::failed;
+use crate::clocks::since_1970;
 use crate::taskstats::{DelayAccounting, KernelError, Since};
 
 /// The sysctl. Absent before 5.14, where the kernel's command line decides.
@@ -175,7 +176,7 @@ impl Seen {
         match (position, self.on_at) {
             (Position::Off, _) => DelayAccounting::Off,
             (Position::On, Some(on_at)) => {
-                let wall_clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let wall_clock = since_1970();
                 let now = Instant::now();
                 let told = |moment: Instant| wall_clock.saturating_sub(now.duration_since(moment));
                 let (off_at, on_at) = (self.off_at.map(told), told(on_at));

@@ -16,7 +16,6 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use spec::{Faults, Share, Spec, SpecError, Vanish};
 pub use world::{Report, World};
@@ -29,6 +28,7 @@ use super::{
     Cpumask, DelayAccounting, Exit, ExitSink, KeptSocket, Kernel, KernelError, Listener, SelfTest,
     Stats, TaskId,
 };
+use crate::clocks::since_1970;
 
 /// A simulated machine behind the seam.
 ///
@@ -89,8 +89,7 @@ impl SimKernel {
     /// them together would take more than 1 GiB, because they lie in this process.
     #[must_use]
     pub fn prepare(spec: Spec, receive_buffer: usize) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let kernel = Self::new(World::booted(spec, now), receive_buffer, Time::Real);
+        let kernel = Self::new(World::booted(spec, since_1970()), receive_buffer, Time::Real);
         tracing::warn!(
             "the kernel is simulated: tasks, accounts and exits are invented (sim:{spec})"
         );

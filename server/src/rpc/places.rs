@@ -1,0 +1,45 @@
+//! What a call takes away from others while the kernel answers it slowly, and until its answer has gone.
+
+use std::sync::Arc;
+
+use super::RpcError;
+use crate::security::{Caller, Resource, Slot};
+
+/// Tasks whose accounts count as one slow call: as many as `BatchGet` may ask for. So the memory of all
+/// answers has a bound.
+const TASKS_OF_A_CALL: usize = 1024;
+
+/// Places among slow calls.
+#[derive(Debug)]
+pub(super) struct Places {
+    caller: Arc<Caller>,
+    slots: Vec<Slot>,
+}
+
+impl Places {
+    /// Takes the place of a call.
+    pub(super) fn one(caller: &Arc<Caller>) -> Result<Self, RpcError> {
+        let slot = caller.take(Resource::SlowCall).map_err(RpcError::Full)?;
+        Ok(Self { caller: Arc::clone(caller), slots: vec![slot] })
+    }
+
+    /// Takes what the accounts of so many tasks need, all together.
+    pub(super) fn grow_to(&mut self, tasks: usize) -> Result<(), RpcError> {
+        while self.slots.len() < tasks.div_ceil(TASKS_OF_A_CALL) {
+            self.slots.push(self.caller.take(Resource::SlowCall).map_err(RpcError::Full)?);
+        }
+        Ok(())
+    }
+
+    /// How many of `tasks` its caller could ever ask for at once.
+    pub(super) fn most_of(&self, tasks: usize) -> usize {
+        let is_possible = |places: &usize| self.caller.may_hold(Resource::SlowCall, *places);
+        let places = (1..=tasks.div_ceil(TASKS_OF_A_CALL)).take_while(is_possible).count();
+        tasks.min(places * TASKS_OF_A_CALL)
+    }
+
+    /// The places, which are given back when they are dropped.
+    pub(super) fn into_slots(self) -> Arc<Vec<Slot>> {
+        Arc::new(self.slots)
+    }
+}
