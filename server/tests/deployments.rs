@@ -12,7 +12,7 @@ const SERVICE: &str = "systemd/taskstatsd.service";
 const DAEMON_SET: &str = "kubernetes/daemonset.yaml";
 /// CPUs say nothing to a ceiling of Linux's own kernel.
 const CPUS: usize = 1;
-/// In both forms: 384 MiB are `384M` to systemd and `384Mi` to Kubernetes.
+/// In both forms: 448 MiB are `448M` to systemd and `448Mi` to Kubernetes.
 const MEBIBYTE: u64 = 1 << 20;
 
 fn read(name: &str) -> String {

@@ -7,6 +7,7 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries;
 use taskstats_tests::client::{Client, connect, service};
 use taskstats_tests::deadline::within;
+use taskstats_tests::health::health_of;
 use taskstats_tests::http2::{Frame, Kind, Raw};
 use taskstats_tests::load::Load;
 use taskstats_tests::refusal::Refusal;
@@ -18,6 +19,9 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use crate::support::{
     assert_busy, count_refused as count, get_pid, refusal_in, refused, until_counted,
@@ -176,6 +180,55 @@ async fn headers_have_a_size() -> Result<()> {
     refused(client.get_pid(with_header(100_000)?).await)?;
     client.get_pid(with_header(100)?).await?;
     assert_eq!(count(&mut client, Limit::HeaderSize).await?, 2);
+    Ok(())
+}
+
+/// A path counts with the headers: else it could be as long as all that HTTP/2 reads.
+#[tokio::test]
+async fn a_path_has_a_size() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start_with(["--max-header-size", "1KiB"]).await?;
+    let channel = connect(&agent.url()).await?;
+    let asked = async |length: usize| {
+        let mut grpc = Grpc::new(channel.clone());
+        grpc.ready().await?;
+        let path = PathAndQuery::try_from(format!("{GET_PID}?{}", "x".repeat(length)))?;
+        let codec = ProstCodec::<GetPidRequest, GetPidResponse>::default();
+        anyhow::Ok(grpc.unary(Request::new(GetPidRequest { pid: 1 }), path, codec).await)
+    };
+    let refusal = refused(asked(1024).await?)?;
+    assert!(refusal.message.contains("--max-header-size"), "{refusal:?}");
+    asked(100).await??;
+    assert_eq!(count(&mut Client::new(channel.clone()), Limit::HeaderSize).await?, 1);
+    Ok(())
+}
+
+/// Health and reflection are asked by names. There may be so many at once that nobody is to send more.
+#[tokio::test]
+async fn names_have_a_size() -> Result<()> {
+    let _load = Load::light()?;
+    let agent = Agent::start().await?;
+    let channel = connect(&agent.url()).await?;
+    for (length, code) in [(4000, Code::NotFound), (5000, Code::ResourceExhausted)] {
+        let asked = health_of(&channel, &"x".repeat(length)).await;
+        let refusal = refusal_in(asked)?;
+        assert_eq!(refusal.code, code, "{refusal:?}");
+        let is_told = refusal.message.contains("4096 bytes");
+        assert_eq!(is_told, length > 4096, "{refusal:?}");
+    }
+    assert_eq!(count(&mut Client::new(channel.clone()), Limit::RequestSize).await?, 1);
+    for (length, is_answered) in [(4000, true), (5000, false)] {
+        let symbol = MessageRequest::FileContainingSymbol("x".repeat(length));
+        let request = ServerReflectionRequest {
+            message_request: Some(symbol),
+            ..ServerReflectionRequest::default()
+        };
+        let mut client = ServerReflectionClient::new(channel.clone());
+        let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?;
+        // There is no such symbol. What is too long ends the stream without a word.
+        let answer = answers.get_mut().message().await;
+        assert_eq!(answer.is_err_and(|status| status.code() == Code::NotFound), is_answered);
+    }
     Ok(())
 }
 

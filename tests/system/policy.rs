@@ -6,6 +6,7 @@ use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::binaries;
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::deadline::within;
+use taskstats_tests::health::{AGENT, health_of};
 use taskstats_tests::load::Load;
 use taskstats_tests::peer::Said;
 use taskstats_tests::user::User;
@@ -15,12 +16,14 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::{get_pid, refused};
+use crate::support::{get_pid, refusal_in, refused};
 
 /// What `taskstatsctl` ends with when it may not do something.
 const NOT_LET: i32 = 3;
 /// What a command that was called in the wrong way ends with.
 const USAGE: i32 = 2;
+/// Checks, many times as many as the slowest machine is allowed while it makes them.
+const MANY_CHECKS: usize = 200;
 /// A command for each role but `details`.
 const COMMANDS: [(&str, &[&str]); 4] = [
     ("query", &["get", "pid", "1"]),
@@ -152,6 +155,31 @@ async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
     };
     assert_eq!(within("an answer of the node", counted).await?, Some(denied));
     assert_eq!(agent.stderr()?.matches("denied: ").count(), 1, "one line in ten seconds");
+    Ok(())
+}
+
+/// So it is with health checks, which have no rate for those alone who may make them.
+#[tokio::test]
+async fn denied_health_checks_have_a_rate() -> Result<()> {
+    let _load = Load::light()?;
+    for (role, wanted) in [("query", Code::ResourceExhausted), ("node", Code::Ok)] {
+        let allow = format!("uid:0={role}");
+        let agent = Agent::start_with(["--allow", &allow, "--max-call-rate", "2"]).await?;
+        let channel = connect(&agent.url()).await?;
+        let too_fast = async {
+            for _ in 0..MANY_CHECKS {
+                match health_of(&channel, AGENT).await {
+                    Ok(_) => {}
+                    Err(error) => match refusal_in::<()>(Err(error))?.code {
+                        Code::PermissionDenied => {}
+                        code => return anyhow::Ok(code),
+                    },
+                }
+            }
+            Ok(Code::Ok)
+        };
+        assert_eq!(within("all checks", too_fast).await??, wanted, "{role}");
+    }
     Ok(())
 }
 

@@ -52,6 +52,7 @@ async fn values_out_of_range_are_refused() -> Result<()> {
         ["--receive-buffer", "1TiB"],
         ["--history-bytes", "1KiB"],
         ["--max-watchers", "0"],
+        ["--max-call-rate", "1000000001"],
         ["--max-connections", "18446744073709551615"],
     ] {
         let ending = Launch::new()?.listen_privately().arguments(arguments).run().await?;

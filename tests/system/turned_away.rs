@@ -17,9 +17,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::command::taskstatsctl;
-use crate::support::{
-    assert_busy, count_refused, get_pid, refusal_in, refused, until_counted, until_it_works,
-};
+use crate::support::{assert_busy, get_pid, refusal_in, refused, until_counted, until_it_works};
 
 /// One connection, and no share of it for others.
 const ONE: [&str; 4] = ["--max-connections", "1", "--principal-share", "100"];
@@ -48,22 +46,44 @@ async fn reflected(channel: Channel) -> Code {
     asked.map_or_else(|status| status.code(), |_| Code::Ok)
 }
 
-/// Each of its calls is answered with the limit and when to come back, and the connection counted once;
-/// those that are open go on, and there is room again when one of them ends.
+/// Each of its calls is answered with the limit and when to come back; those that are open go on, and there
+/// is room again when one of them ends.
 #[tokio::test]
 async fn a_connection_too_many_is_told_so() -> Result<()> {
     let _load = Load::light()?;
     let (agent, mut first) = full(&[]).await?;
     let channel = connect(&agent.url()).await?;
     let mut second = Client::new(channel.clone());
-    assert_busy(&refusal_in(get_pid(&mut second, 1).await)?, "--max-connections");
-    assert_busy(&refused(second.get_node(GetNodeRequest {}).await)?, "--max-connections");
-    assert_busy(&refusal_in(Watch::everything(&channel).await)?, "--max-connections");
-    assert_eq!(reflected(channel).await, Code::ResourceExhausted);
+    // At once, since the connection has a second. How often a slow machine connects is not asked here.
+    let mut again = second.clone();
+    let (pid, node, watch, code) = tokio::join!(
+        get_pid(&mut second, 1),
+        again.get_node(GetNodeRequest {}),
+        Watch::everything(&channel),
+        reflected(channel.clone()),
+    );
+    assert_busy(&refusal_in(pid)?, "--max-connections");
+    assert_busy(&refused(node)?, "--max-connections");
+    assert_busy(&refusal_in(watch)?, "--max-connections");
+    assert_eq!(code, Code::ResourceExhausted);
     get_pid(&mut first, 1).await?;
-    assert_eq!(count_refused(&mut first, Limit::Connections).await?, 1);
     drop(first);
     until_it_works(&mut second).await
+}
+
+/// However many calls it makes, it is counted once.
+#[tokio::test]
+async fn a_connection_too_many_is_counted_once() -> Result<()> {
+    let _load = Load::light()?;
+    let (agent, mut client) = full(&[]).await?;
+    let mut raw = Raw::greeted(&agent.url()).await?;
+    for stream in [1, 3, 5, 7] {
+        raw.begin(stream, "/taskstats.v1.TaskstatsService/GetPid").await?;
+    }
+    let frames = raw.to_end().await?;
+    let answers = frames.iter().filter(|kind| **kind == Kind::Headers as u8);
+    assert_eq!(answers.count(), 4, "{frames:?}");
+    until_counted(&mut client, Limit::Connections, 1).await
 }
 
 /// It is told to go, also if it never calls, and cut off if it does not speak at all.
@@ -96,7 +116,8 @@ async fn a_crowd_is_closed() -> Result<()> {
     for raw in crowd {
         told += usize::from(raw.to_end().await?.contains(&(Kind::Settings as u8)));
     }
-    assert!(told > 0, "nobody was told");
+    // As many as there is room for, and another one in each place that was left meanwhile.
+    assert!(told >= TOLD, "{told} were told");
     process::lets_go(agent.pid()?, descriptors).await?;
     get_pid(&mut client, 1).await?;
     Ok(())

@@ -947,7 +947,8 @@ pub enum Limit {
     CallTime = 7,
     /// Time without a call (`--idle-timeout`): the connection is closed with GOAWAY.
     IdleTime = 8,
-    /// Time for a TLS handshake (`--handshake-timeout`): the connection is closed.
+    /// Time for a TLS handshake (`--handshake-timeout`), or less where there are too many at once and it is
+    /// one that gives way: the connection is closed.
     HandshakeTime = 9,
     /// Misuse of HTTP/2, such as streams that are reset at once or headers without end: the connection
     /// is closed.

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
-use super::{Agent, BLOCKING_THREADS};
+use super::Agent;
 use crate::config::{Config, KernelChoice};
 use crate::listen::{HANDSHAKES, ListenAddress, Listener, TCP_BUFFERS, UNIX_BUFFERS};
-use crate::security::TURNED_AWAY;
-use crate::serve::RECEIVE_WINDOW;
+use crate::rpc::SMALL_REQUEST;
+use crate::security::{Limits, TURNED_AWAY};
+use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, longest_header_list};
 
 /// The program itself, what it reads at the start, stacks, and callers that are remembered: 8 MiB, and 17 in
 /// a build with debug information, whose pages count as long as they are in memory.
@@ -33,13 +34,12 @@ const TURNED_AWAY_CONNECTION: u64 = 640 << 10;
 const STREAM: u64 = 8 << 10;
 /// What a request is on its way from bytes to a call: its bytes, in a buffer that grew by doubling.
 const REQUEST_COPIES: u64 = 2;
-/// The largest answer of a call that is not slow: reflection's, of one file with what it imports.
+/// The largest answer of a call that is not slow: reflection's, of one file with what it imports, and the
+/// request, which it repeats.
 const SMALL_ANSWER: u64 = 64 << 10;
 /// An answer of 1,024 tasks, of which each counts as one slow call: 700 KiB as messages, and 400 as the
 /// bytes that they become.
 const LARGE_ANSWER: u64 = 1280 << 10;
-/// Answers that are being made, of as many tasks as `GetTgid` may tell of, before they count as so many.
-const UNCOUNTED: u64 = number(BLOCKING_THREADS) * 7 * LARGE_ANSWER;
 /// A watcher that takes nothing: 540 KiB. hyper takes 400 KiB from it before it asks for no more, and
 /// the message that went beyond that has up to 256 exits.
 const WATCHER: u64 = 640 << 10;
@@ -82,14 +82,16 @@ impl Ceiling {
             true => (TCP_BUFFERS.max(UNIX_BUFFERS), number(HANDSHAKES) * HANDSHAKE),
             false => (UNIX_BUFFERS, 0),
         };
+        // Of headers that are not whole.
+        let header_list = u64::from(longest_header_list(connection.size.headers));
         let streams = u64::from(connection.streams).saturating_mul(STREAM);
-        let each = streams
-            .saturating_add(CONNECTION + SOCKET + u64::from(RECEIVE_WINDOW) + number(buffers));
-        let request = number(connection.size.request).saturating_mul(REQUEST_COPIES);
-        let call = request.saturating_add(number(connection.size.headers) + SMALL_ANSWER);
+        let each = streams.saturating_add(
+            CONNECTION + SOCKET + u64::from(RECEIVE_WINDOW) + number(buffers) + header_list,
+        );
+        let turned_away = number(TURNED_AWAY) * (TURNED_AWAY_CONNECTION + header_list);
         let answers = [
-            number(limits.calls).saturating_mul(call),
-            number(limits.slow_calls).saturating_mul(LARGE_ANSWER).saturating_add(UNCOUNTED),
+            small_answers(limits, connection),
+            number(limits.slow_calls).saturating_mul(LARGE_ANSWER),
             number(limits.watchers).saturating_mul(WATCHER),
         ];
         Self {
@@ -97,7 +99,7 @@ impl Ceiling {
             history: history.saturating_add(history / HISTORY_OVERHEAD),
             connections: number(limits.connections)
                 .saturating_mul(each)
-                .saturating_add(number(TURNED_AWAY) * TURNED_AWAY_CONNECTION + handshakes),
+                .saturating_add(turned_away + handshakes),
             answers: answers.into_iter().fold(0, u64::saturating_add),
             handover: match config.state_dir {
                 Some(_) => history.saturating_add(history / HANDOVER_OVERHEAD),
@@ -161,6 +163,19 @@ impl Agent {
             );
         }
     }
+}
+
+/// Calls, streams of health and reflection, and health checks, with their requests and headers.
+fn small_answers(limits: &Limits, connection: &ConnectionLimits) -> u64 {
+    let headers = number(connection.size.headers);
+    let with_request =
+        |longest: usize| number(longest).saturating_mul(REQUEST_COPIES).saturating_add(headers);
+    let small = with_request(SMALL_REQUEST);
+    let call = with_request(connection.size.request) + SMALL_ANSWER;
+    // Each principal has as many for itself, and could have but one connection. The answer is in STREAM.
+    let streams = u64::from(connection.streams).min(number(limits.calls));
+    let checks = number(limits.connections).saturating_mul(streams).saturating_mul(small);
+    number(limits.calls).saturating_mul(call + small + SMALL_ANSWER).saturating_add(checks)
 }
 
 /// All receive buffers together, as the kernel counts.

@@ -16,6 +16,8 @@ const MAX_SIZE: ByteSize = ByteSize::mib(4);
 /// More than a process can have descriptors (`fs.nr_open` is 1,048,576 where nobody raised it): what is
 /// more limits nothing.
 const MOST: usize = 1 << 20;
+/// One in each nanosecond. More could not be told from any number, which is 0.
+const MAX_RATE: u32 = 1_000_000_000;
 /// Of a hundred.
 const MAX_PERCENT: usize = 100;
 /// The shortest idle time: callers that ask once a minute need not connect each time.
@@ -123,6 +125,10 @@ impl LimitArgs {
             if !(MIN_SIZE..=MAX_SIZE).contains(&size) {
                 return refuse(flag, size.to_string(), format!("{MIN_SIZE} to {MAX_SIZE}"));
             }
+        }
+        if self.max_call_rate > MAX_RATE {
+            let range = format!("0 to {MAX_RATE}");
+            return refuse("--max-call-rate", self.max_call_rate.to_string(), range);
         }
         if !(1..=MAX_PERCENT).contains(&self.principal_share) {
             let value = self.principal_share.to_string();

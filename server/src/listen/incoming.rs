@@ -20,9 +20,21 @@ use super::{Listener, Security};
 use crate::security::Principal;
 use crate::telemetry::Throttle;
 
-/// How long nothing is accepted after a failure. With no descriptors left, each try would fail at
+/// How long nothing is accepted after a failure. With no descriptors or memory left, each try would fail at
 /// once, and trying without end would take a whole CPU.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Errors of the connection that would have been accepted, and is not there any more: those after which
+/// accept(2) says to try again. Not `EPERM` and `EOPNOTSUPP`, which can also be there to stay.
+const OF_ONE_CONNECTION: [i32; 8] = [
+    libc::ECONNABORTED,
+    libc::EPROTO,
+    libc::ENETDOWN,
+    libc::ENETUNREACH,
+    libc::EHOSTDOWN,
+    libc::EHOSTUNREACH,
+    libc::ENONET,
+    libc::ENOPROTOOPT,
+];
 /// What the kernel may hold of answers that a peer of a unix socket does not take; the kernel doubles it,
 /// for its own bookkeeping. It is the kernel's default (`net.core.wmem_default`), whatever that is set to.
 const UNIX_SEND_BUFFER: usize = 104 << 10;
@@ -117,6 +129,14 @@ impl Incoming {
         }
     }
 
+    /// Accepts nothing for a while, unless the error took a connection out of the queue: who makes
+    /// connections that fail is to keep nobody waiting.
+    fn pause_for(&mut self, error: &io::Error) {
+        if !error.raw_os_error().is_some_and(|code| OF_ONE_CONNECTION.contains(&code)) {
+            self.pause = Some(Box::pin(sleep(PAUSE)));
+        }
+    }
+
     /// Whether the next one may come. If not, a handshake that was told to go has to end before, which
     /// wakes whoever was told so.
     fn has_room(&self) -> bool {
@@ -127,7 +147,7 @@ impl Incoming {
 impl futures_util::Stream for Incoming {
     type Item = io::Result<Connection>;
 
-    /// An error is given once, and then nothing is accepted for a while. Handshakes go on.
+    /// An error is given once. Handshakes go on, whatever follows from it.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Poll::Ready(connection) = self.poll_secured(cx) {
@@ -140,7 +160,7 @@ impl futures_util::Stream for Incoming {
             if !self.has_room() {
                 return Poll::Pending;
             }
-            let accepted = ready!(self.poll_accept(cx));
+            let accepted = ready!(self.poll_accept(cx)).inspect_err(|error| self.pause_for(error));
             match accepted.and_then(|accepted| self.admit(accepted)) {
                 Ok(Some(connection)) => return Poll::Ready(Some(Ok(connection))),
                 // Its handshake has begun, and wants to be polled.
@@ -149,7 +169,6 @@ impl futures_util::Stream for Incoming {
                     if let Some(untold) = FAILURES.pass(Instant::now()) {
                         tracing::warn!(%error, untold, "accepting a connection failed");
                     }
-                    self.pause = Some(Box::pin(sleep(PAUSE)));
                     return Poll::Ready(Some(Err(error)));
                 }
             }

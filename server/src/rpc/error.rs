@@ -59,7 +59,9 @@ pub enum RpcError {
         wait: Duration,
     },
     /// A request is too long.
-    #[error("the request is longer than {limit} bytes, which is the limit (--max-request-size)")]
+    #[error(
+        "the request is longer than {limit} bytes, which is the limit (--max-request-size; 4 KiB for health and reflection)"
+    )]
     LongRequest {
         /// How long it may be.
         limit: usize,

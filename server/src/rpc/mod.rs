@@ -18,7 +18,7 @@ mod service;
 mod stream;
 
 pub use error::RpcError;
-pub use gate::{Activity, Answer, CallSize, Gate, taken_in_time};
+pub use gate::{Activity, Answer, CallSize, Gate, SMALL_REQUEST, taken_in_time};
 pub use health::{Health, HealthChecks};
 pub use node::{Node, NodeError};
 pub use service::Service;

@@ -240,10 +240,12 @@ fn read(path: &'static str) -> Result<String, NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Closed;
 
     #[test]
     fn what_a_reload_has_refuted_is_not_told() {
-        let gaps = vec![Gap::NoLandlock, Gap::Unreadable { file: "/etc/tls.key".into() }];
+        let closed = Closed::File("/etc/tls.key".into());
+        let gaps = vec![Gap::NoLandlock, Gap::Unreadable { closed }];
         let sandbox = InForce { gaps, ..InForce::default() };
         assert_eq!(describe_sandbox(&sandbox, false).gaps.len(), 2);
         assert_eq!(describe_sandbox(&sandbox, true).gaps, [Gap::NoLandlock.to_string()]);

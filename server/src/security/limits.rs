@@ -89,7 +89,7 @@ impl Limits {
     /// threshold of Choudhury and Hahne (1998), which share the buffer of a switch so. Who is alone gets
     /// its share; `n` who take all they can get limit * share / (100 - share + n * share) each, and as
     /// much as one of them holds is free then, if the share is one half. Who holds none may take what is
-    /// free to the last, and from the last eighth nobody else may.
+    /// free to the last, and from what is kept for them, an eighth at most, nobody else may.
     ///
     /// # Errors
     ///
@@ -126,7 +126,10 @@ impl Resource {
     /// What it is called, one of it and many, and the flag that says how much there is.
     const fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Connection => ("connection", "connections", "--max-connections"),
+            Self::Connection => {
+                let flag = "--max-connections, or fewer where descriptors are few";
+                ("connection", "connections", flag)
+            }
             Self::Watcher => ("watcher", "watchers", "--max-watchers"),
             Self::Call => ("unanswered call", "unanswered calls", "--max-calls"),
             Self::SlowCall => ("slow call", "slow calls", "--max-slow-calls"),

@@ -3,6 +3,12 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+/// Names of a certificate that are shown: who they are is clear from these, and a certificate may have
+/// thousands, more than a header that says why a call was refused can carry.
+const SHOWN_NAMES: usize = 3;
+/// Characters of a name that are shown: no DNS name is longer, but a URI or a subject may be.
+const SHOWN_CHARACTERS: usize = 253;
+
 /// Who calls, as far as the connection tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
@@ -44,13 +50,61 @@ impl fmt::Display for Principal {
 
 impl fmt::Display for CertificateNames {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names = self.dns.iter().chain(&self.uris);
+        let mut names = self.dns.iter().chain(&self.uris).map(|name| Shown(name));
         let Some(first) = names.next() else {
-            let subject = self.subject.as_deref().unwrap_or_default().escape_default();
+            let subject = Shown(self.subject.as_deref().unwrap_or_default());
             return write!(formatter, "the certificate `{subject}` without a DNS name or URI");
         };
-        // Escaped, because a certificate may name anything, and a log line or a header may not.
-        write!(formatter, "the certificate of {}", first.escape_default())?;
-        names.try_for_each(|name| write!(formatter, ", {}", name.escape_default()))
+        write!(formatter, "the certificate of {first}")?;
+        for name in names.by_ref().take(SHOWN_NAMES - 1) {
+            write!(formatter, ", {name}")?;
+        }
+        match names.count() {
+            0 => Ok(()),
+            more => write!(formatter, " and {more} more"),
+        }
+    }
+}
+
+/// A name as far as it is shown. Escaped, because a certificate may name anything, and a log line or a
+/// header may not.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.char_indices().nth(SHOWN_CHARACTERS).map(|(end, _)| end);
+        match end.and_then(|end| self.0.get(..end)) {
+            Some(beginning) => write!(formatter, "{}...", beginning.escape_default()),
+            None => write!(formatter, "{}", self.0.escape_default()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(count: usize) -> CertificateNames {
+        let dns = (1..=count).map(|number| format!("{number}.example")).collect();
+        CertificateNames { dns, ..CertificateNames::default() }
+    }
+
+    #[test]
+    fn three_names_are_shown_and_the_rest_is_counted() {
+        assert_eq!(named(1).to_string(), "the certificate of 1.example");
+        let three = "the certificate of 1.example, 2.example, 3.example";
+        assert_eq!(named(3).to_string(), three);
+        assert_eq!(named(5).to_string(), format!("{three} and 2 more"));
+    }
+
+    /// What is said of a caller fits into the headers that clients read: 8 KiB by default.
+    #[test]
+    fn what_is_shown_is_short_whatever_a_certificate_says() {
+        let long = || "\u{10ffff}".repeat(10_000);
+        let names = CertificateNames { uris: vec![long(); 9], ..CertificateNames::default() };
+        assert!(names.to_string().len() < 8 << 10);
+        let names = CertificateNames { subject: Some(long()), ..CertificateNames::default() };
+        assert!(names.to_string().len() < 8 << 10);
+        assert!(names.to_string().contains("ffff}..."), "{names}");
     }
 }

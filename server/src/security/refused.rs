@@ -29,7 +29,7 @@ pub enum Limit {
     CallTime,
     /// `--idle-timeout`.
     IdleTime,
-    /// `--handshake-timeout`.
+    /// `--handshake-timeout`, and handshakes that gave way to another one, as there were too many.
     HandshakeTime,
     /// Connections that were closed because of what they did to HTTP/2.
     Protocol,

@@ -49,6 +49,14 @@ const SMALLEST_WINDOW: u32 = 65_535;
 /// megabyte would be kept for each connection whose requests nobody reads.
 pub const RECEIVE_WINDOW: u32 = 384 << 10;
 
+/// How long a list of headers is read, in bytes, where so many are allowed. A connection holds as much of
+/// one that never ends.
+#[must_use]
+pub fn longest_header_list(allowed: usize) -> u32 {
+    let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
+    allowed.saturating_mul(HEADER_LENIENCY).max(LENIENT_HEADERS)
+}
+
 /// What one connection may do.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -155,8 +163,6 @@ impl Server {
 
     fn http(&self) -> Http {
         let streams = Streams(TaskTracker::new());
-        let headers = u32::try_from(self.limits.size.headers).unwrap_or(u32::MAX);
-        let headers = headers.saturating_mul(HEADER_LENIENCY).max(LENIENT_HEADERS);
         let mut serving = Builder::new(streams.clone());
         serving
             .timer(TokioTimer::new())
@@ -165,7 +171,7 @@ impl Server {
             .initial_connection_window_size(RECEIVE_WINDOW)
             .initial_stream_window_size(RECEIVE_WINDOW)
             .max_concurrent_streams(self.limits.streams)
-            .max_header_list_size(headers)
+            .max_header_list_size(longest_header_list(self.limits.size.headers))
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_local_error_reset_streams(MAX_ERROR_RESETS);
         let mut turning_away = serving.clone();

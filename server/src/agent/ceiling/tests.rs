@@ -36,6 +36,21 @@ fn every_limit_counts() {
     assert!(tcp.connections > ceiling(&[]).connections, "{tcp}");
 }
 
+/// Headers that never end lie in each connection, also in those that are turned away.
+#[test]
+fn headers_that_are_not_whole_count_for_each_connection() {
+    let more = ceiling(&["--max-header-size", "4MiB"]).connections - ceiling(&[]).connections;
+    assert_eq!(more, (1024 + 64) * ((8 << 20) - (64 << 10)));
+}
+
+/// Each principal has its own, and may have a connection for each of them.
+#[test]
+fn health_checks_count_on_each_stream_of_each_connection() {
+    let with = |connections| ceiling(&["--max-connections", connections]).answers;
+    // 256 streams, of which each has 16 KiB of headers and twice the request.
+    assert_eq!(with("3") - with("2"), 256 * ((16 << 10) + 2 * (4 << 10)));
+}
+
 /// Nor does the largest configuration overflow.
 #[test]
 fn no_limit_is_too_large_to_be_counted() {

@@ -68,3 +68,23 @@ async fn a_crowd_at_one_listener_keeps_nobody_waiting_at_another() {
     place.crowd("b", 1);
     assert_eq!(turns(&mut incoming, 2 * WAITING + 1).await, "abaaaaa");
 }
+
+/// A connection that fails before it is accepted keeps nobody waiting; a lack that lasts is waited out, and
+/// so is what nobody thought of.
+#[tokio::test]
+async fn what_ails_one_connection_is_no_reason_to_pause() {
+    for (code, pauses) in [
+        (libc::ECONNABORTED, false),
+        (libc::EPROTO, false),
+        (libc::EHOSTUNREACH, false),
+        (libc::EMFILE, true),
+        (libc::ENFILE, true),
+        (libc::ENOBUFS, true),
+        (libc::ENOMEM, true),
+        (libc::EINVAL, true),
+    ] {
+        let mut incoming = Incoming::new(Vec::new(), None);
+        incoming.pause_for(&io::Error::from_raw_os_error(code));
+        assert_eq!(incoming.pause.is_some(), pauses, "{code}");
+    }
+}

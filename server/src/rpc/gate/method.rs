@@ -1,5 +1,6 @@
 //! What is called.
 
+use super::SMALL_REQUEST;
 use crate::security::{Resource, Role};
 
 /// A method, and what is to know of it beforehand.
@@ -36,6 +37,14 @@ impl Kind {
             Self::Call | Self::Watch => Resource::Call,
             Self::Stream => Resource::Stream,
             Self::Health => Resource::HealthCheck,
+        }
+    }
+
+    /// Bytes of a request, where one of ours may have `allowed`.
+    pub(super) fn longest_request(self, allowed: usize) -> usize {
+        match self {
+            Self::Call | Self::Watch => allowed,
+            Self::Stream | Self::Health => allowed.min(SMALL_REQUEST),
         }
     }
 

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 use tonic::body::Body;
@@ -33,9 +33,15 @@ use crate::security::{Caller, Full, Limit, Principal, Slot};
 
 /// The overhead of a header in the size of a list of them (RFC 9113, 6.5.2).
 const HEADER_OVERHEAD: usize = 32;
+/// What `:method`, `:scheme`, `:path` and `:authority` take, the last two without their values.
+const PSEUDO_HEADERS: usize = ":method:scheme:path:authorityPOSThttp".len() + 4 * HEADER_OVERHEAD;
 /// The longest time in which a call is answered, or its stream begun. Answers take milliseconds; what
 /// takes so long is a request that never comes whole.
 const LONGEST_CALL: Duration = Duration::from_secs(30);
+
+/// Bytes of a question for the health, or of one by reflection, at most: they are names. There may be so many
+/// of them at once, on each connection, that they are not given what a `BatchGet` needs.
+pub const SMALL_REQUEST: usize = 4 << 10;
 
 /// How large a call may be.
 #[derive(Clone, Copy, Debug)]
@@ -79,22 +85,24 @@ impl Gate {
     }
 
     /// Lets a call in, or says why not.
-    fn admit(&self, method: Method, headers: &HeaderMap) -> Result<Slot, RpcError> {
-        // Whoever asks for the health decides whether the agent is restarted, and answering costs no
+    fn admit(&self, method: Method, request: &Request<Incoming>) -> Result<Slot, RpcError> {
+        let may = self.caller.has(method.role);
+        // Whoever may ask for the health decides whether the agent is restarted, and answering costs no
         // more than refusing.
-        if method.kind != Kind::Health {
+        let is_probe = method.kind == Kind::Health && may;
+        if !is_probe {
             self.take_call()?;
-            // The connection was counted, once.
-            if let Some(full) = self.turned_away {
-                return Err(RpcError::Full(full));
-            }
         }
-        if !self.caller.has(method.role) {
+        // The connection was counted, once.
+        if let (Some(full), true) = (self.turned_away, method.kind != Kind::Health) {
+            return Err(RpcError::Full(full));
+        }
+        if !may {
             let error = denied(self.caller.principal(), method);
             self.caller.deny(&error);
             return Err(error);
         }
-        if self.is_too_long(headers) {
+        if self.is_too_long(request) {
             let error = RpcError::LongHeaders { limit: self.size.headers };
             self.caller.refuse(Limit::HeaderSize, &error);
             return Err(error);
@@ -116,11 +124,16 @@ impl Gate {
         self.caller.refuse(Limit::Streams, &what);
     }
 
-    fn is_too_long(&self, headers: &HeaderMap) -> bool {
+    /// What stands in front of the headers counts with them, as in HTTP/2: a path can be as long.
+    fn is_too_long(&self, request: &Request<Incoming>) -> bool {
         let size = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
             name.as_str().len() + value.len() + HEADER_OVERHEAD
         };
-        headers.iter().map(size).sum::<usize>() > self.size.headers
+        let uri = request.uri();
+        let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+        let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+        let headers: usize = request.headers().iter().map(size).sum();
+        headers + path + authority + PSEUDO_HEADERS > self.size.headers
     }
 
     /// Has the call answered, within its time, and gives back what its answer is to hold.
@@ -134,7 +147,7 @@ impl Gate {
         let longest = asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
         request.extensions_mut().insert(Arc::clone(&self.caller));
         let answering = self.routes.clone().call(request);
-        let (caller, limit) = (Arc::clone(&self.caller), self.size.request);
+        let (caller, limit) = (Arc::clone(&self.caller), kind.longest_request(self.size.request));
         async move {
             let answered = timeout(longest, answering).await;
             let Ok(Ok(mut response)) = answered else {
@@ -172,7 +185,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
         if is_last {
             self.note_last_stream();
         }
-        let admitted = record.span().in_scope(|| self.admit(method, request.headers()));
+        let admitted = record.span().in_scope(|| self.admit(method, &request));
         let slot = match admitted {
             Ok(slot) => slot,
             Err(error) => {

@@ -13,8 +13,9 @@ pub(super) struct Held([AtomicUsize; Resource::COUNT]);
 /// Calls are let in by the event loop's one thread, and give back what they hold there or on a thread of
 /// slow calls. It is given back by its holder first, and by all then: who looks in between sees that
 /// somebody holds less, and not yet that more is free, so allows nothing that would not be allowed a
-/// moment later. Were there several threads that let in, they could give a principal one too many each,
-/// but never more to all than there is: this number is compared and raised in one step.
+/// moment later. What a large answer takes beyond one slow call may be taken on such a thread too: several
+/// at the same moment can give a principal one too many each, but never more to all than there is, since
+/// this number is compared and raised in one step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Account<'a> {
     pub(super) all: &'a Held,

@@ -120,6 +120,8 @@ fn a_refusal_tells_the_numbers_and_the_flags() {
         said(3, 8),
         "no watcher is left of 8 (--max-watchers), of which this caller holds 3"
     );
+    let said = limits(8, 50).allow(Resource::Connection, 0, 8).unwrap_err().to_string();
+    assert!(said.contains("(--max-connections, or fewer where descriptors are few)"), "{said}");
 }
 
 proptest! {
