@@ -3,26 +3,20 @@
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use self::fake::FakeKernel;
 use super::*;
 use crate::exits::Exits;
 use crate::taskstats::{DelayAccounting, Drained, ExitSink, SelfTest, Stats, TaskId};
 
+mod fake;
 mod set_clock;
 
 /// A wait that takes longer is one that nothing ends.
 const DEADLINE: Duration = Duration::from_secs(20);
 const CONFIG: ReaderConfig =
     ReaderConfig { pace: Duration::ZERO, receive_buffer: 0, grace: Duration::ZERO };
-
-/// A kernel in which nothing exits. It opens a listener when it is let.
-#[derive(Debug)]
-struct QuietKernel {
-    possible: Cpumask,
-    asked: UnboundedSender<()>,
-    let_on: Mutex<Receiver<()>>,
-}
 
 /// Its wait ends when it is woken, and for no other reason.
 struct QuietListener {
@@ -67,57 +61,21 @@ impl Listener for QuietListener {
     fn check_drops(&mut self, _sink: &mut dyn ExitSink) {}
 }
 
-impl Kernel for QuietKernel {
-    fn query(&self, id: TaskId) -> Result<Stats, KernelError> {
-        Err(KernelError::NoSuchTask(id))
-    }
-
-    fn threads(&self, tgid: u32) -> Result<Vec<u32>, KernelError> {
-        Err(KernelError::NoSuchTask(TaskId::Tgid(tgid)))
-    }
-
-    fn possible_cpus(&self) -> &Cpumask {
-        &self.possible
-    }
-
-    fn online_cpus(&self) -> Result<Cpumask, KernelError> {
-        Ok(self.possible.clone())
-    }
-
-    fn delay_accounting(&self) -> DelayAccounting {
-        DelayAccounting::default()
-    }
-
-    fn enable_delay_accounting(&self) -> Result<(), KernelError> {
-        Ok(())
-    }
-
-    fn self_test(&self, _cpus: &Cpumask) -> Result<SelfTest, KernelError> {
-        Ok(SelfTest::default())
-    }
-
-    fn check_exits(&self) -> Result<(), KernelError> {
-        Ok(())
-    }
-
-    fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
-        self.asked.send(()).unwrap();
-        self.let_on.lock().unwrap().recv().unwrap();
-        let (waker, woken) = channel();
-        Ok(Box::new(QuietListener { waker, woken }))
-    }
-
-    fn adopt(&self, _sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
-        self.listen()
-    }
-}
-
-/// Exits of a quiet machine; what tells that its listener is asked for, and what lets it open.
+/// Exits of a machine where nothing exits; what tells that its listener is asked for, and what lets it open.
 fn quiet() -> (Exits, UnboundedReceiver<()>, Sender<()>) {
     let (asked, is_asked) = unbounded_channel();
     let (let_on, is_let_on) = channel();
-    let possible = (0..2).collect();
-    let kernel = QuietKernel { possible, asked, let_on: Mutex::new(is_let_on) };
+    let is_let_on = Mutex::new(is_let_on);
+    let kernel = FakeKernel {
+        possible: (0..2).collect(),
+        listen: Box::new(move || {
+            asked.send(()).unwrap();
+            is_let_on.lock().unwrap().recv().unwrap();
+            let (waker, woken) = channel();
+            Box::new(QuietListener { waker, woken })
+        }),
+        delay_accounting: Box::new(DelayAccounting::default),
+    };
     (Exits::start(Arc::new(kernel), CONFIG, 1 << 16).unwrap(), is_asked, let_on)
 }
 

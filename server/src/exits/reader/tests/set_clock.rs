@@ -32,14 +32,7 @@ thread_local! {
 /// What waits to be taken, in the order of its coming.
 type Backlog = Arc<Mutex<VecDeque<Exit>>>;
 
-/// A kernel whose exits the test makes.
-#[derive(Debug)]
-struct ScriptedKernel {
-    possible: Cpumask,
-    switched_at: Instant,
-    backlog: Backlog,
-}
-
+/// It tells what the test makes.
 struct ScriptedListener {
     backlog: Backlog,
 }
@@ -87,44 +80,18 @@ impl Listener for ScriptedListener {
     fn check_drops(&mut self, _sink: &mut dyn ExitSink) {}
 }
 
-impl Kernel for ScriptedKernel {
-    fn query(&self, id: TaskId) -> Result<Stats, KernelError> {
-        Err(KernelError::NoSuchTask(id))
-    }
-
-    fn threads(&self, tgid: u32) -> Result<Vec<u32>, KernelError> {
-        Err(KernelError::NoSuchTask(TaskId::Tgid(tgid)))
-    }
-
-    fn possible_cpus(&self) -> &Cpumask {
-        &self.possible
-    }
-
-    fn online_cpus(&self) -> Result<Cpumask, KernelError> {
-        Ok(self.possible.clone())
-    }
-
-    /// As long ago as it is, by the clock as it is now.
-    fn delay_accounting(&self) -> DelayAccounting {
-        let on_at = WALL.get() - NOW.get().duration_since(self.switched_at) - ON_AGO;
-        let off_at = Some(on_at + ON_AGO - OFF_AGO);
-        DelayAccounting::On(Since::Between { off_at, on_at })
-    }
-
-    fn enable_delay_accounting(&self) -> Result<(), KernelError> {
-        Ok(())
-    }
-
-    fn self_test(&self, _cpus: &Cpumask) -> Result<SelfTest, KernelError> {
-        Ok(SelfTest::default())
-    }
-
-    fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
-        Ok(Box::new(ScriptedListener { backlog: Arc::clone(&self.backlog) }))
-    }
-
-    fn adopt(&self, _sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
-        self.listen()
+/// A kernel whose exits the test makes. What it says of its switch is as long ago as it is, by the clock as
+/// it is now.
+fn scripted(backlog: &Backlog) -> FakeKernel {
+    let (switched_at, backlog) = (NOW.get(), Arc::clone(backlog));
+    FakeKernel {
+        possible: cpu(0),
+        listen: Box::new(move || Box::new(ScriptedListener { backlog: Arc::clone(&backlog) })),
+        delay_accounting: Box::new(move || {
+            let on_at = WALL.get() - NOW.get().duration_since(switched_at) - ON_AGO;
+            let off_at = Some(on_at + ON_AGO - OFF_AGO);
+            DelayAccounting::On(Since::Between { off_at, on_at })
+        }),
     }
 }
 
@@ -144,11 +111,7 @@ impl Scene {
     /// A reader that finds tasks which ended between two runs, each of such an age.
     async fn inheriting(ages: &[Duration]) -> Self {
         let backlog = Backlog::default();
-        let kernel = ScriptedKernel {
-            possible: cpu(0),
-            switched_at: NOW.get(),
-            backlog: Arc::clone(&backlog),
-        };
+        let kernel = scripted(&backlog);
         let listener = kernel.listen().unwrap();
         let inherited = Inherited { listener, cpus: cpu(0), read_at: WALL.get() };
         let inherited = (!ages.is_empty()).then_some(inherited);
