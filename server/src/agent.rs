@@ -4,6 +4,7 @@ mod announce;
 mod begin;
 mod ceiling;
 mod confine;
+mod memory_limit;
 mod room;
 mod switch;
 mod unfinished;
@@ -22,7 +23,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use self::begin::Begun;
 pub use self::ceiling::Ceiling;
-use self::ceiling::MemoryLimit;
+use self::memory_limit::MemoryLimit;
 use self::room::make_room;
 use self::switch::enable_delay_accounting;
 pub use self::unfinished::Unfinished;

@@ -5,8 +5,6 @@
 //! has such callers hold all that they can get, under this limit.
 
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
@@ -187,50 +185,6 @@ fn receive_buffers(config: &Config, cpus: usize) -> u64 {
 /// No address is longer on any machine that Linux runs on.
 const fn number(size: usize) -> u64 {
     size as u64
-}
-
-/// What a control group may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MemoryLimit {
-    /// Bytes.
-    bytes: u64,
-    /// Where it is set.
-    file: PathBuf,
-}
-
-impl MemoryLimit {
-    /// That of this process' own group; `None` without one. Groups above it are not looked at.
-    pub(super) fn read() -> Option<Self> {
-        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-        Self::find(&groups, Path::new("/sys/fs/cgroup"))
-    }
-
-    /// `groups` is as in `cgroups(7)`: `hierarchy:controllers:path`. In a container the path can be one of the
-    /// host's, and the group is the root of what is mounted.
-    fn find(groups: &str, root: &Path) -> Option<Self> {
-        let group = |controllers: &str| {
-            let lines = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-            let mut of = lines.filter(|(held, _)| held.split(',').any(|it| it == controllers));
-            of.next().map(|(_, path)| path.trim_start_matches('/'))
-        };
-        let candidates = [
-            (root.to_owned(), group(""), "memory.max"),
-            (root.join("memory"), group("memory"), "memory.limit_in_bytes"),
-        ];
-        candidates.into_iter().find_map(|(root, path, name)| {
-            let places = [root.join(path?).join(name), root.join(name)];
-            places.into_iter().find_map(|file| {
-                let bytes = fs::read_to_string(&file).ok()?.trim().parse().ok()?;
-                Some(Self { bytes, file })
-            })
-        })
-    }
-}
-
-impl fmt::Display for MemoryLimit {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "the limit of {} in {}", ByteSize::b(self.bytes), self.file.display())
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
 use tonic::Status;
 
 use super::convert::task_stats;
-use super::places::Places;
+use super::slow_call::SlowCall;
 use super::{RpcError, request};
 use crate::taskstats::{Began, DelayAccounting, Kernel, KernelError, Stats, TaskId};
 
@@ -20,7 +20,7 @@ pub(super) fn process(
     kernel: &dyn Kernel,
     tgid: u32,
     include_threads: bool,
-    places: &mut Places,
+    places: &mut SlowCall,
 ) -> Result<v1::GetTgidResponse, RpcError> {
     let accounting = kernel.delay_accounting();
     let group = kernel.query(TaskId::Tgid(tgid))?;
@@ -72,7 +72,7 @@ fn leaders(
 }
 
 /// The accounts of a group's threads. Those that end meanwhile are left out.
-fn threads(kernel: &dyn Kernel, tgid: u32, places: &mut Places) -> Result<Vec<Stats>, RpcError> {
+fn threads(kernel: &dyn Kernel, tgid: u32, places: &mut SlowCall) -> Result<Vec<Stats>, RpcError> {
     let shown = kernel.threads(tgid);
     if matches!(shown, Err(KernelError::NoSuchTask(_))) {
         // It may have ended meanwhile, which the kernel says, or procfs may hide it (`hidepid`).

@@ -4,6 +4,7 @@ mod accounts;
 mod certificates;
 mod convert;
 mod error;
+mod failures;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -11,10 +12,10 @@ mod gate;
 mod health;
 mod moment;
 mod node;
-mod places;
 mod redact;
 mod request;
 mod service;
+mod slow_call;
 mod stream;
 
 pub use error::RpcError;

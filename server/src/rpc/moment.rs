@@ -12,13 +12,14 @@ const STEP: Duration = Duration::from_secs(1);
 pub(super) struct Moment {
     /// Since 1970, by the clock as it was first.
     told: Duration,
-    /// The clocks, as they were first.
-    first: Clocks,
+    /// What the clocks showed first.
+    first: Reading,
 }
 
+/// What both clocks show.
 #[derive(Clone, Copy, Debug)]
-struct Clocks {
-    /// That nobody sets, and that goes on while the machine sleeps, as the other one does.
+struct Reading {
+    /// By the one that nobody sets, and that goes on while the machine sleeps, as the other one does.
     boot: Duration,
     /// Since 1970.
     wall: Duration,
@@ -27,22 +28,22 @@ struct Clocks {
 impl Moment {
     /// This moment.
     pub(super) fn now() -> Self {
-        let first = Clocks::now();
+        let first = Reading::now();
         Self { told: first.wall, first }
     }
 
     /// A moment that is told since 1970, by the clock as it is now.
     pub(super) fn of(told: Duration) -> Self {
-        Self { told, first: Clocks::now() }
+        Self { told, first: Reading::now() }
     }
 
     /// The moment since 1970, by the clock as it is now.
     pub(super) fn told(&self) -> Duration {
-        self.told_at(Clocks::now())
+        self.told_at(Reading::now())
     }
 
     /// By whole steps, so that who asks twice is told the same as long as nobody sets the clock.
-    fn told_at(&self, now: Clocks) -> Duration {
+    fn told_at(&self, now: Reading) -> Duration {
         let unset = self.first.wall + now.boot.saturating_sub(self.first.boot);
         let set_by = to_the_step(unset.abs_diff(now.wall));
         let told =
@@ -52,7 +53,7 @@ impl Moment {
     }
 }
 
-impl Clocks {
+impl Reading {
     fn now() -> Self {
         Self { boot: since_boot(), wall: since_1970() }
     }
@@ -69,11 +70,11 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
     const READ_LATE: Duration = Duration::from_millis(5);
-    const START: Clocks =
-        Clocks { boot: Duration::from_secs(700), wall: Duration::from_millis(60_000_001) };
+    const START: Reading =
+        Reading { boot: Duration::from_secs(700), wall: Duration::from_millis(60_000_001) };
 
     fn told_at(boot: Duration, wall: Duration) -> Duration {
-        Moment { told: START.wall, first: START }.told_at(Clocks { boot, wall })
+        Moment { told: START.wall, first: START }.told_at(Reading { boot, wall })
     }
 
     #[test]

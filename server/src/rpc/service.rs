@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::accounts;
 use super::convert::accounting;
 use super::frame::Framer;
-use super::places::Places;
+use super::slow_call::SlowCall;
 use super::stream::WatchStream;
 use super::{Node, RpcError, redact, request};
 use crate::exits::{Exits, WatchError, Watcher, encode_pid_response};
@@ -53,9 +53,9 @@ impl Service {
     async fn slow<T: Send + 'static>(
         &self,
         caller: &Arc<Caller>,
-        call: impl FnOnce(&dyn Kernel, &mut Places) -> Result<T, RpcError> + Send + 'static,
+        call: impl FnOnce(&dyn Kernel, &mut SlowCall) -> Result<T, RpcError> + Send + 'static,
     ) -> Result<Response<T>, RpcError> {
-        let mut places = Places::one(caller)?;
+        let mut places = SlowCall::begin(caller)?;
         let kernel = Arc::clone(&self.kernel);
         let run = move || call(&*kernel, &mut places).map(|answer| (answer, places));
         let outcome = task::spawn_blocking(run).await;
@@ -201,7 +201,7 @@ impl TaskstatsService for Service {
         if verdict.is_err() {
             self.readiness.doubt();
         }
-        let describe = move |_: &dyn Kernel, _: &mut Places| {
+        let describe = move |_: &dyn Kernel, _: &mut SlowCall| {
             Ok(node.describe(&kernel, &exits, &verdict, &callers))
         };
         let answer = self.slow(&caller, describe);

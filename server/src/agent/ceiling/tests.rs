@@ -65,25 +65,3 @@ fn what_is_not_there_is_not_told() {
     let said = ceiling(&["--kernel", "sim:cpus=4"]).to_string();
     assert!(said.contains("simulated sockets 128.0 MiB"), "{said}");
 }
-
-/// Of both versions of control groups, with paths of the host's in a container.
-#[test]
-fn the_limit_of_the_own_group_is_found() {
-    let root = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let file = root.path().join(name);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
-    };
-    let find = |groups: &str| MemoryLimit::find(groups, root.path()).map(|limit| limit.bytes);
-    let older = "4:memory:/agent\n1:cpu,cpuacct:/\n0::/\n";
-    assert_eq!(find("0::/pod/agent\n"), None);
-    write("memory/agent/memory.limit_in_bytes", "1024\n");
-    assert_eq!((find(older), find("")), (Some(1024), None));
-    write("memory.max", "max\n");
-    assert_eq!(find("0::/pod/agent\n"), None);
-    write("memory.max", "4096\n");
-    assert_eq!(find("0::/pod/agent\n"), Some(4096));
-    write("pod/agent/memory.max", "512\n");
-    assert_eq!(find("0::/pod/agent\n"), Some(512));
-}

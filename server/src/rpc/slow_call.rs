@@ -1,24 +1,25 @@
-//! What a call takes away from others while the kernel answers it slowly, and until its answer has gone.
+//! A call that takes the kernel longer, and the places that it takes away from others until its answer has
+//! gone.
 
 use std::sync::Arc;
 
 use super::RpcError;
 use crate::security::{Caller, Resource, Slot};
 
-/// Tasks whose accounts count as one slow call: as many as `BatchGet` may ask for. So the memory of all
-/// answers has a bound.
+/// Tasks whose accounts take one place: no fewer than `BatchGet` may ask for. So the memory of all answers
+/// has a bound.
 const TASKS_OF_A_CALL: usize = 1024;
 
-/// Places among slow calls.
+/// The places of a call among slow ones.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct SlowCall {
     caller: Arc<Caller>,
     slots: Vec<Slot>,
 }
 
-impl Places {
-    /// Takes the place of a call.
-    pub(super) fn one(caller: &Arc<Caller>) -> Result<Self, RpcError> {
+impl SlowCall {
+    /// Takes the first one.
+    pub(super) fn begin(caller: &Arc<Caller>) -> Result<Self, RpcError> {
         let slot = caller.take(Resource::SlowCall).map_err(RpcError::Full)?;
         Ok(Self { caller: Arc::clone(caller), slots: vec![slot] })
     }
