@@ -12,7 +12,7 @@ use tokio::time::sleep;
 pub struct Activity {
     /// As many as it may have at once; 0 where that is nobody's business.
     most: usize,
-    /// StreamGuard now.
+    /// Streams that are open.
     open: AtomicUsize,
     /// Begun so far.
     begun: AtomicU64,
