@@ -32,7 +32,7 @@ use crate::config::{Config, ConfigError, KernelChoice};
 use crate::exits::{self, Exits, WatchError};
 use crate::handover::{Handover, StoredSocket};
 use crate::inherit::Inherited;
-use crate::listen::{BindError, Incoming, Listener, Security};
+use crate::listen::{BindError, Incoming, Listener, TlsAcceptorConfig};
 use crate::notify;
 use crate::readiness::Readiness;
 use crate::rpc::{Health, Node, NodeError, SMALL_REQUEST, Service};
@@ -231,12 +231,12 @@ impl Agent {
     /// When exits cannot be taken, or the contract's descriptors cannot be served.
     pub async fn serve(mut self) -> Result<Running, StartError> {
         self.log_start();
-        let Begun { exits, keeper, readiness, always_watch } = self.begin().await?;
+        let Begun { exits, prober, readiness, always_watch } = self.begin().await?;
         let node = Arc::new(self.node);
         let health = Health::default();
         health.begin().await;
         let watchdog = Watchdog {
-            keeper,
+            prober,
             readiness: readiness.clone(),
             exits: Arc::clone(&exits),
             health: health.reporter(),
@@ -245,7 +245,7 @@ impl Agent {
         let (tls, certificates) = (self.config.tls.clone(), self.certificates.as_ref());
         let Config { policy, redaction, limits, connection, .. } = self.config;
         let callers = Arc::new(Callers::new(policy, redaction, limits));
-        let security = tls.zip(certificates).map(|(config, certificates)| Security {
+        let security = tls.zip(certificates).map(|(config, certificates)| TlsAcceptorConfig {
             tls: certificates.tls(),
             handshake_timeout: config.handshake_timeout,
             handshakes: self.handshakes,

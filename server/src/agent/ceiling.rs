@@ -10,9 +10,9 @@ use bytesize::ByteSize;
 
 use super::Agent;
 use crate::config::{Config, KernelChoice};
-use crate::listen::{HANDSHAKES, ListenAddress, Listener, TCP_BUFFERS, UNIX_BUFFERS};
+use crate::listen::{ListenAddress, Listener, MAX_HANDSHAKES, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
-use crate::security::{Limits, TURNED_AWAY};
+use crate::security::{Limits, MAX_REJECTED_CONNECTIONS};
 use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, longest_header_list};
 
 /// The program itself, what it reads at the start, stacks, and callers that are remembered: 8 MiB, and 17 in
@@ -77,7 +77,7 @@ impl Ceiling {
         let (limits, connection) = (&config.limits, &config.connection);
         let history = number(config.history_bytes);
         let (buffers, handshakes) = match listeners.into_iter().any(ListenAddress::is_tcp) {
-            true => (TCP_BUFFERS.max(UNIX_BUFFERS), number(HANDSHAKES) * HANDSHAKE),
+            true => (TCP_BUFFERS.max(UNIX_BUFFERS), number(MAX_HANDSHAKES) * HANDSHAKE),
             false => (UNIX_BUFFERS, 0),
         };
         // Of headers that are not whole.
@@ -86,7 +86,7 @@ impl Ceiling {
         let each = streams.saturating_add(
             CONNECTION + SOCKET + u64::from(RECEIVE_WINDOW) + number(buffers) + header_list,
         );
-        let turned_away = number(TURNED_AWAY) * (TURNED_AWAY_CONNECTION + header_list);
+        let turned_away = number(MAX_REJECTED_CONNECTIONS) * (TURNED_AWAY_CONNECTION + header_list);
         let answers = [
             small_answers(limits, connection),
             number(limits.slow_calls).saturating_mul(LARGE_ANSWER),

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::config::Config;
 use crate::descriptors::{self, Needs, Plan};
-use crate::listen::HANDSHAKES;
+use crate::listen::MAX_HANDSHAKES;
 use crate::taskstats::Kernel;
 
 /// Lowers how many connections are allowed to what there are descriptors for, once all is open that is open
@@ -21,8 +21,8 @@ pub(super) fn make_room(
         open: descriptors::count_open()?,
         cpus: cpus.saturating_sub(stored),
         connections: config.limits.connections,
-        turned_away: config.limits.turned_away,
-        handshakes: if config.tls.is_some() { HANDSHAKES } else { 0 },
+        turned_away: config.limits.rejected_connections,
+        handshakes: if config.tls.is_some() { MAX_HANDSHAKES } else { 0 },
     };
     let plan = needs.within(descriptors::limit()?).unwrap_or_else(|shortage| {
         tracing::warn!(
@@ -31,6 +31,6 @@ pub(super) fn make_room(
         shortage.plan
     });
     let Plan { connections, turned_away, handshakes } = plan;
-    (config.limits.connections, config.limits.turned_away) = (connections, turned_away);
+    (config.limits.connections, config.limits.rejected_connections) = (connections, turned_away);
     Ok(handshakes)
 }

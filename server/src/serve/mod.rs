@@ -19,7 +19,7 @@ use self::connection::{Served, Streams};
 use self::turned_away::TurnedAway;
 use crate::listen::{Connection, Incoming};
 use crate::rpc::{Activity, CallSize, Gate};
-use crate::security::{Caller, Callers, Full};
+use crate::security::{Caller, Callers, LimitReached};
 
 /// Peers that vanished are noticed after an interval and a timeout of silence.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -123,7 +123,7 @@ impl Server {
         };
         // One too many is told so at once: if it waited for its turn, the agent would seem to hang, and
         // callers know how to come back later. Those for whom even this is too much are just closed.
-        if let Some(caller) = self.callers.turn_away(&principal) {
+        if let Some(caller) = self.callers.connect_rejected(&principal) {
             let (told, gate) = self.turn_away(caller, full, http, stop);
             connections.spawn(told.run(connection, gate));
         }
@@ -147,7 +147,7 @@ impl Server {
     fn turn_away(
         &self,
         caller: Arc<Caller>,
-        why: Full,
+        why: LimitReached,
         http: &Http,
         stop: &CancellationToken,
     ) -> (TurnedAway, Gate) {

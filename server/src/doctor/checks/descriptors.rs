@@ -3,33 +3,33 @@
 use std::io;
 
 use crate::descriptors::{self, Needs};
-use crate::doctor::{Finding, Fix, Patient};
-use crate::listen::HANDSHAKES;
-use crate::security::TURNED_AWAY;
+use crate::doctor::{Context, Finding, Fix};
+use crate::listen::MAX_HANDSHAKES;
+use crate::security::MAX_REJECTED_CONNECTIONS;
 use crate::taskstats::Kernel;
 
 const NAME: &str = "descriptors";
 
-pub(super) fn check(patient: &Patient) -> Finding {
-    let Ok(kernel) = &patient.kernel else {
+pub(super) fn check(context: &Context) -> Finding {
+    let Ok(kernel) = &context.kernel else {
         return Finding::skipped(NAME, "not known, since the number of CPUs is not");
     };
     // The agent raises its own limit.
     let limit = descriptors::highest_limit();
-    match needs(patient, kernel.possible_cpus().len()).and_then(|needs| Ok((needs, limit?))) {
+    match needs(context, kernel.possible_cpus().len()).and_then(|needs| Ok((needs, limit?))) {
         Ok((needs, limit)) => judge(needs, limit),
         Err(error) => Finding::warning(NAME, format!("not known: {error}"), Some(Fix::FILES)),
     }
 }
 
-fn needs(patient: &Patient, cpus: usize) -> io::Result<Needs> {
-    let args = &patient.args;
+fn needs(context: &Context, cpus: usize) -> io::Result<Needs> {
+    let args = &context.args;
     Ok(Needs {
         open: Needs::at_start(args.listen.len())?,
         cpus,
         connections: args.limits.max_connections,
-        turned_away: TURNED_AWAY,
-        handshakes: if args.tls.tls_cert.is_some() { HANDSHAKES } else { 0 },
+        turned_away: MAX_REJECTED_CONNECTIONS,
+        handshakes: if args.tls.tls_cert.is_some() { MAX_HANDSHAKES } else { 0 },
     })
 }
 
@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn too_few_are_a_warning_with_what_to_do() {
-        let (connections, turned_away, handshakes) = (1024, TURNED_AWAY, HANDSHAKES);
+        let (connections, turned_away, handshakes) =
+            (1024, MAX_REJECTED_CONNECTIONS, MAX_HANDSHAKES);
         let needs = Needs { open: 20, cpus: 8, connections, turned_away, handshakes };
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");

@@ -52,7 +52,7 @@ impl Taking {
         sleep(LONGEST_TAKING).await;
         if let Some(caller) = self.caller.get() {
             let what = format_args!("the answer was not taken within {LONGEST_TAKING:?}");
-            caller.refuse(Limit::CallTime, &what);
+            caller.reject(Limit::CallTime, &what);
         }
     }
 }
@@ -65,11 +65,13 @@ mod tests {
     use tokio::time::{advance, pause};
 
     use super::*;
-    use crate::security::{Callers, Limits, Policy, Principal, Redaction, TURNED_AWAY};
+    use crate::security::{
+        Callers, Limits, MAX_REJECTED_CONNECTIONS, Policy, Principal, Redaction,
+    };
 
     const LIMITS: Limits = Limits {
         connections: 1,
-        turned_away: TURNED_AWAY,
+        rejected_connections: MAX_REJECTED_CONNECTIONS,
         watchers: 1,
         calls: 1,
         slow_calls: 1,
@@ -95,6 +97,6 @@ mod tests {
         advance(LONGEST_TAKING).await;
         assert!(answered.as_mut().now_or_never().is_some());
         assert!(unanswered.as_mut().now_or_never().is_none());
-        assert_eq!(callers.refused().count(Limit::CallTime), 1);
+        assert_eq!(callers.rejections().count(Limit::CallTime), 1);
     }
 }
