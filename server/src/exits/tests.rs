@@ -14,8 +14,7 @@ use proptest::prelude::*;
 use prost::Message;
 use taskstats_proto::v1;
 
-use super::clock::Clocks;
-use super::reader::{Farewell, Reader};
+use super::reader::{Clocks, Farewell, Reader};
 use super::*;
 use crate::taskstats::sim::SimKernel;
 
