@@ -45,7 +45,7 @@ impl Agent {
         for gap in &self.node.sandbox.missing {
             match gap {
                 MissingMeasure::NoSandbox | MissingMeasure::Unreadable { .. } => {
-                    tracing::warn!("{gap}")
+                    tracing::warn!("{gap}");
                 }
                 _ => tracing::info!("{gap}"),
             }
