@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use self::usage::{Usage, UsageCounts};
 use super::{
-    AddressKey, Bucket, CertificateNames, Limit, LimitReached, Limits, MAX_REJECTED_CONNECTIONS,
-    Policy, Principal, Rate, Redaction, RejectionCounters, Resource, Role, Roles,
+    AddressKey, Bucket, CertificateNames, Limit, LimitReached, Limits, MAX_OVERFLOW, Policy,
+    Principal, Rate, Redaction, RejectionCounters, Resource, Role, Roles,
 };
 
 /// Principals that are remembered beside those that are connected, so that connecting again does not
 /// make a caller a new one.
 const REMEMBERED: usize = 1024;
 /// So that there is room to remember those who are turned away while they are connected.
-const _: () = assert!(REMEMBERED > MAX_REJECTED_CONNECTIONS);
+const _: () = assert!(REMEMBERED > MAX_OVERFLOW);
 
 /// All callers: what they may do and hold, and what was refused to them.
 #[derive(Debug)]
@@ -96,8 +96,8 @@ impl Callers {
     /// Takes in a connection to tell that there are enough; `None` where too many are told so already,
     /// which is not counted once more.
     #[must_use]
-    pub fn connect_rejected(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
-        self.admit(principal, Resource::RejectedConnection).ok()
+    pub fn connect_overflow(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
+        self.admit(principal, Resource::Overflow).ok()
     }
 
     fn admit(
@@ -205,7 +205,7 @@ impl Caller {
             Ok(()) => Ok(Permit { caller: Arc::clone(self), resource }),
             Err(full) => {
                 let limit = match resource {
-                    Resource::Connection | Resource::RejectedConnection => Limit::Connections,
+                    Resource::Connection | Resource::Overflow => Limit::Connections,
                     Resource::Watcher => Limit::Watchers,
                     Resource::Call
                     | Resource::SlowCall

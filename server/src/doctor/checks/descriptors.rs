@@ -5,7 +5,7 @@ use std::io;
 use crate::descriptors::{self, Needs};
 use crate::doctor::{Context, Finding, Fix};
 use crate::listen::MAX_HANDSHAKES;
-use crate::security::MAX_REJECTED_CONNECTIONS;
+use crate::security::MAX_OVERFLOW;
 use crate::taskstats::Kernel;
 
 const NAME: &str = "descriptors";
@@ -28,7 +28,7 @@ fn needs(context: &Context, cpus: usize) -> io::Result<Needs> {
         open: Needs::at_start(args.listen.len())?,
         cpus,
         connections: args.limits.max_connections,
-        turned_away: MAX_REJECTED_CONNECTIONS,
+        overflow: MAX_OVERFLOW,
         handshakes: if args.tls.tls_cert.is_some() { MAX_HANDSHAKES } else { 0 },
     })
 }
@@ -50,9 +50,8 @@ mod tests {
 
     #[test]
     fn too_few_are_a_warning_with_what_to_do() {
-        let (connections, turned_away, handshakes) =
-            (1024, MAX_REJECTED_CONNECTIONS, MAX_HANDSHAKES);
-        let needs = Needs { open: 20, cpus: 8, connections, turned_away, handshakes };
+        let (connections, overflow, handshakes) = (1024, MAX_OVERFLOW, MAX_HANDSHAKES);
+        let needs = Needs { open: 20, cpus: 8, connections, overflow, handshakes };
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");
         let short = judge(needs, needs.all() - 1);
