@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 20] = [
     "clocks",
     "telemetry",
     "worker",
     "netlink",
     "taskstats",
     "capture",
+    "encode",
     "exits",
     "readiness",
     "security",
