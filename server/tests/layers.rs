@@ -10,6 +10,7 @@ const LAYERS: [&str; 20] = [
     "worker",
     "netlink",
     "taskstats",
+    "sim",
     "capture",
     "encode",
     "exits",

@@ -279,6 +279,7 @@ impl Exits {
 }
 
 #[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests;
 
 /// The number that is enough for a table of CPUs.

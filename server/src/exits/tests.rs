@@ -16,7 +16,7 @@ use taskstats_proto::v1;
 
 use super::reader::{Clocks, Farewell, Reader};
 use super::*;
-use crate::taskstats::sim::SimKernel;
+use crate::sim::SimKernel;
 
 const CPUS: u32 = 3;
 /// Watchers beside the reference.
