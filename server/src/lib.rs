@@ -1,4 +1,5 @@
-//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], `sim`, [`exits`],
+//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], `sim`, [`encode`],
+//! [`exits`],
 //! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`],
 //! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager; [`capture`],
 //! which keeps the kernel's messages in a file; [`clocks`], [`descriptors`], [`telemetry`], and
@@ -10,6 +11,7 @@ pub mod clocks;
 pub mod config;
 pub mod descriptors;
 pub mod doctor;
+pub mod encode;
 pub mod exits;
 pub mod handover;
 pub mod inherit;

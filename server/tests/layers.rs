@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "clocks",
     "telemetry",
     "worker",
@@ -12,6 +12,7 @@ const LAYERS: [&str; 20] = [
     "taskstats",
     "sim",
     "capture",
+    "encode",
     "exits",
     "readiness",
     "security",

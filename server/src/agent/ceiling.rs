@@ -1,7 +1,7 @@
 //! The most memory that the agent can take, whatever callers do; told at the start, so that an operator can
 //! give it a limit.
 //!
-//! The numbers were measured with callers that take no answers, and rounded up. `tests/system/ceiling.rs`
+//! The numbers were measured with callers that take no answers, and rounded up. `tests/system/memory_bound.rs`
 //! has such callers hold all that they can get, under this limit.
 
 use std::fmt;

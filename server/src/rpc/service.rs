@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::Stream;
 use taskstats_proto::server::TaskstatsService;
 use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse, v1};
@@ -16,7 +15,8 @@ use super::slow_call::SlowCall;
 use super::statistics;
 use super::stream::WatchStream;
 use super::{Node, RpcError, redact, request};
-use crate::exits::{Exits, WatchError, Watcher, encode_pid_response};
+use crate::encode::encode_pid_response;
+use crate::exits::{Exits, WatchError, Watcher};
 use crate::readiness::Readiness;
 use crate::security::{Caller, Callers, Resource};
 use crate::taskstats::{Kernel, KernelError};
@@ -130,11 +130,12 @@ impl TaskstatsService for Service {
         let redaction = caller(&request)?.redaction();
         let id = request::pid(request.get_ref().pid)?;
         let stats = self.kernel.query(id).map_err(|error| self.failed(error))?;
-        let mut encoded = Bytes::from(encode_pid_response(&stats, self.kernel.delay_accounting()));
-        if let Some(redaction) = redaction {
-            encoded = redact::strip_task(encoded, redaction)?;
-        }
-        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded])))
+        let accounting = self.kernel.delay_accounting();
+        let encoded = match redaction {
+            None => encode_pid_response(&stats, accounting),
+            Some(redaction) => redact::encode_pid_response(&stats, accounting, redaction),
+        };
+        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded.into()])))
     }
 
     async fn get_tgid(
