@@ -133,7 +133,7 @@ async fn shake_hands(
     match accepted.map_err(|_| Refusal::TimedOut(limit))? {
         Ok(stream) => identify(stream, peer),
         Err((error, stream)) => {
-            say_farewell(stream).await;
+            drain_after_alert(stream).await;
             Err(Refusal::of(error))
         }
     }
@@ -153,7 +153,7 @@ fn identify(stream: TlsStream<TcpStream>, peer: SocketAddr) -> Result<Secured, R
 
 /// Lets the client read the alert. Closed with bytes unread, a connection is reset, and then the client
 /// learns nothing.
-async fn say_farewell(mut stream: TcpStream) {
+async fn drain_after_alert(mut stream: TcpStream) {
     let farewell = async {
         stream.shutdown().await?;
         copy(&mut stream.take(FAREWELL_BYTES), &mut sink()).await

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::descriptors::{self, Needs};
+use crate::capacity::{self, FdDemand};
 use crate::doctor::{Finding, Fix, Patient};
 use crate::listen::HANDSHAKES;
 use crate::security::TURNED_AWAY;
@@ -15,17 +15,17 @@ pub(super) fn check(patient: &Patient) -> Finding {
         return Finding::skipped(NAME, "not known, since the number of CPUs is not");
     };
     // The agent raises its own limit.
-    let limit = descriptors::highest_limit();
+    let limit = capacity::hard_limit();
     match needs(patient, kernel.possible_cpus().len()).and_then(|needs| Ok((needs, limit?))) {
         Ok((needs, limit)) => judge(needs, limit),
         Err(error) => Finding::warning(NAME, format!("not known: {error}"), Some(Fix::FILES)),
     }
 }
 
-fn needs(patient: &Patient, cpus: usize) -> io::Result<Needs> {
+fn needs(patient: &Patient, cpus: usize) -> io::Result<FdDemand> {
     let args = &patient.args;
-    Ok(Needs {
-        open: Needs::at_start(args.listen.len())?,
+    Ok(FdDemand {
+        open: FdDemand::at_start(args.listen.len())?,
         cpus,
         connections: args.limits.max_connections,
         turned_away: TURNED_AWAY,
@@ -33,7 +33,7 @@ fn needs(patient: &Patient, cpus: usize) -> io::Result<Needs> {
     })
 }
 
-fn judge(needs: Needs, limit: usize) -> Finding {
+fn judge(needs: FdDemand, limit: usize) -> Finding {
     match needs.within(limit) {
         Ok(_) => {
             let all = needs.all();
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn too_few_are_a_warning_with_what_to_do() {
         let (connections, turned_away, handshakes) = (1024, TURNED_AWAY, HANDSHAKES);
-        let needs = Needs { open: 20, cpus: 8, connections, turned_away, handshakes };
+        let needs = FdDemand { open: 20, cpus: 8, connections, turned_away, handshakes };
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");
         let short = judge(needs, needs.all() - 1);
