@@ -14,6 +14,9 @@ pub mod netlink;
 
 pub mod taskstats;
 
+#[cfg(feature = "sim")]
+pub mod sim;
+
 pub mod capture;
 
 pub mod exits;

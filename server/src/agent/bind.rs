@@ -11,7 +11,6 @@ use crate::listen::Listener;
 use crate::notify;
 use crate::rpc::Node;
 use crate::security::tls::{Reloader, TlsError};
-use crate::taskstats::sim::SimKernel;
 use crate::taskstats::{Cpumask, Kernel, LinuxKernel};
 
 impl Agent {
@@ -84,8 +83,9 @@ fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
                 false => kernel,
             }))
         }
+        #[cfg(feature = "sim")]
         KernelChoice::Sim(spec) => {
-            let kernel = SimKernel::prepare(spec, *receive_buffer);
+            let kernel = crate::sim::SimKernel::prepare(spec, *receive_buffer);
             *receive_buffer = spec.granted(*receive_buffer);
             Ok(Arc::new(kernel))
         }

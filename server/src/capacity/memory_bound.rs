@@ -102,9 +102,10 @@ impl MemoryBound {
                 Some(_) => history.saturating_add(history / HANDOVER_OVERHEAD),
                 None => 0,
             },
-            simulated: match config.kernel {
-                KernelChoice::Linux => 0,
-                KernelChoice::Sim(_) => receive_buffers(config, cpus),
+            simulated: if config.kernel == KernelChoice::Linux {
+                0
+            } else {
+                receive_buffers(config, cpus)
             },
         }
     }
