@@ -30,7 +30,7 @@ const RESERVED_FDS: usize = 32;
 /// last for milliseconds, connections for days.
 const PASSING_PART: usize = 4;
 /// The part of that for connections that are told that there are too many: one of so many.
-const TURNED_AWAY_PART: usize = 4;
+const OVERFLOW_PART: usize = 4;
 /// With fewer, the agent could not even be asked what is wrong with it.
 const MIN_CONNECTIONS: usize = 4;
 
@@ -44,7 +44,7 @@ pub struct FdDemand {
     /// Connections at once.
     pub connections: usize,
     /// Those beyond, at once, which are told so.
-    pub turned_away: usize,
+    pub overflow: usize,
     /// TLS handshakes at once; none without TLS.
     pub handshakes: usize,
 }
@@ -55,7 +55,7 @@ pub struct FdPlan {
     /// Connections.
     pub connections: usize,
     /// Those beyond, which are told so. Others are closed at once.
-    pub turned_away: usize,
+    pub overflow: usize,
     /// TLS handshakes.
     pub handshakes: usize,
 }
@@ -82,7 +82,7 @@ impl FdDemand {
     /// All of them together.
     #[must_use]
     pub fn all(&self) -> usize {
-        let callers = [self.connections, self.turned_away, self.handshakes];
+        let callers = [self.connections, self.overflow, self.handshakes];
         callers.into_iter().fold(self.own(), usize::saturating_add)
     }
 
@@ -91,17 +91,17 @@ impl FdDemand {
     /// # Errors
     /// They do not suffice for all.
     pub fn within(self, limit: usize) -> Result<FdPlan, FdShortage> {
-        let Self { connections, turned_away, handshakes, .. } = self;
+        let Self { connections, overflow, handshakes, .. } = self;
         if self.all() <= limit {
-            return Ok(FdPlan { connections, turned_away, handshakes });
+            return Ok(FdPlan { connections, overflow, handshakes });
         }
         let room = limit.saturating_sub(self.own());
         let passing = room.saturating_sub(connections).max(room / PASSING_PART);
-        let told = turned_away.min(passing / TURNED_AWAY_PART);
+        let told = overflow.min(passing / OVERFLOW_PART);
         let handshakes = handshakes.min((passing - told).max(1));
-        let turned_away = turned_away.min(told.max(passing.saturating_sub(handshakes)));
-        let left = room.saturating_sub(handshakes + turned_away).max(MIN_CONNECTIONS);
-        let plan = FdPlan { connections: connections.min(left), turned_away, handshakes };
+        let overflow = overflow.min(told.max(passing.saturating_sub(handshakes)));
+        let left = room.saturating_sub(handshakes + overflow).max(MIN_CONNECTIONS);
+        let plan = FdPlan { connections: connections.min(left), overflow, handshakes };
         Err(FdShortage { demand: self, limit, plan })
     }
 
@@ -114,11 +114,11 @@ impl FdDemand {
 impl fmt::Display for FdShortage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { demand, limit, plan } = self;
-        let FdDemand { connections, turned_away, handshakes, cpus, .. } = demand;
+        let FdDemand { connections, overflow, handshakes, cpus, .. } = demand;
         let all = demand.all();
         write!(formatter, "{limit} files may be open, and up to {all} are needed: ")?;
         write!(formatter, "{connections} for connections (--max-connections)")?;
-        write!(formatter, ", {turned_away} for those beyond")?;
+        write!(formatter, ", {overflow} for those beyond")?;
         if *handshakes > 0 {
             write!(formatter, ", {handshakes} for TLS handshakes")?;
         }
@@ -193,7 +193,7 @@ pub fn fit_to_fd_limit(
         open: count_open()?,
         cpus: cpus.saturating_sub(stored),
         connections: config.limits.connections,
-        turned_away: config.limits.turned_away,
+        overflow: config.limits.overflow,
         handshakes: if config.tls.is_some() { HANDSHAKES } else { 0 },
     };
     let plan = demand.within(soft_limit()?).unwrap_or_else(|shortage| {
@@ -202,8 +202,8 @@ pub fn fit_to_fd_limit(
         );
         shortage.plan
     });
-    let FdPlan { connections, turned_away, handshakes } = plan;
-    (config.limits.connections, config.limits.turned_away) = (connections, turned_away);
+    let FdPlan { connections, overflow, handshakes } = plan;
+    (config.limits.connections, config.limits.overflow) = (connections, overflow);
     Ok(handshakes)
 }
 
@@ -216,23 +216,23 @@ mod tests {
     use super::*;
 
     const DEMAND: FdDemand =
-        FdDemand { open: 18, cpus: 50, connections: 1000, turned_away: 0, handshakes: 200 };
+        FdDemand { open: 18, cpus: 50, connections: 1000, overflow: 0, handshakes: 200 };
 
     fn plan(demand: FdDemand, limit: usize) -> FdPlan {
         demand.within(limit).unwrap_or_else(|shortage| shortage.plan)
     }
 
     fn of(connections: usize, handshakes: usize) -> FdPlan {
-        FdPlan { connections, turned_away: 0, handshakes }
+        FdPlan { connections, overflow: 0, handshakes }
     }
 
     #[test]
     fn some_are_told_that_there_are_too_many() {
-        let demand = FdDemand { turned_away: 64, ..DEMAND };
+        let demand = FdDemand { overflow: 64, ..DEMAND };
         assert_eq!(demand.all(), 1364);
         let plan_of = |limit| {
-            let FdPlan { connections, turned_away, handshakes } = plan(demand, limit);
-            (connections, turned_away, handshakes)
+            let FdPlan { connections, overflow, handshakes } = plan(demand, limit);
+            (connections, overflow, handshakes)
         };
         assert_eq!(plan_of(1364), (1000, 64, 200));
         assert_eq!(plan_of(500), (300, 25, 75));
@@ -296,18 +296,18 @@ mod tests {
             open in 0_usize..200,
             cpus in 0_usize..9000,
             connections in 1_usize..1 << 20,
-            turned_away in 0_usize..100,
+            overflow in 0_usize..100,
             handshakes in 0_usize..300,
             limit in 0_usize..1 << 21,
         ) {
-            let demand = FdDemand { open, cpus, connections, turned_away, handshakes };
+            let demand = FdDemand { open, cpus, connections, overflow, handshakes };
             let plan = plan(demand, limit);
             prop_assert!((1..=connections).contains(&plan.connections));
             prop_assert!(plan.handshakes <= handshakes && (plan.handshakes > 0 || handshakes == 0));
-            let promised = demand.own() + plan.connections + plan.turned_away + plan.handshakes;
+            let promised = demand.own() + plan.connections + plan.overflow + plan.handshakes;
             prop_assert!(promised <= limit.max(demand.own() + MIN_CONNECTIONS + 1));
             // And nothing lies idle that somebody wanted.
-            let all = FdPlan { connections, turned_away, handshakes };
+            let all = FdPlan { connections, overflow, handshakes };
             prop_assert!(plan == all || promised >= limit);
         }
     }
