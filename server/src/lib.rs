@@ -19,6 +19,8 @@ pub mod sim;
 
 pub mod capture;
 
+pub mod encode;
+
 pub mod exits;
 
 pub mod readiness;

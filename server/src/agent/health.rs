@@ -10,7 +10,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::exits::{Claim, Exits, WatchError};
-use crate::readiness::{Keeper, Readiness, Verdict};
+use crate::readiness::{Prober, Readiness, Verdict};
 use crate::taskstats::{Cpumask, KernelError};
 
 /// The pause after which CPUs to always listen to are claimed again, where that failed although one
@@ -43,7 +43,7 @@ impl AlwaysWatch {
 /// Keeps the verdict, and does what follows from it.
 #[derive(Debug)]
 pub(super) struct HealthTask {
-    pub(super) keeper: Keeper,
+    pub(super) prober: Prober,
     pub(super) readiness: Readiness,
     pub(super) exits: Arc<Exits>,
     pub(super) health: HealthReporter,
@@ -67,10 +67,10 @@ impl HealthTask {
 
     /// Gives back the claim, so that CPUs are listened to until the reader ends.
     async fn run(self, stop: CancellationToken) -> Option<AlwaysWatch> {
-        let Self { keeper, readiness, exits, health, mut always_watch } = self;
+        let Self { prober, readiness, exits, health, mut always_watch } = self;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = keeper.run() => {}
+            () = prober.run() => {}
             () = follow(readiness, &exits, &health, always_watch.as_mut()) => {}
         }
         always_watch

@@ -7,7 +7,7 @@ use super::{Agent, StartError};
 use crate::config::Config;
 use crate::exits::{self, Exits};
 use crate::handover::{self, Handover, Predecessor, StoredSocket};
-use crate::readiness::{Keeper, Readiness};
+use crate::readiness::{Prober, Readiness};
 use crate::rpc::Node;
 use crate::taskstats::Kernel;
 
@@ -15,7 +15,7 @@ use crate::taskstats::Kernel;
 #[derive(Debug)]
 pub(super) struct Resumed {
     pub(super) exits: Arc<Exits>,
-    pub(super) keeper: Keeper,
+    pub(super) prober: Prober,
     pub(super) readiness: Readiness,
     pub(super) always_watch: Option<AlwaysWatch>,
 }
@@ -27,7 +27,7 @@ impl Agent {
         let stored = std::mem::take(&mut self.stored);
         let predecessor = predecessor(self.handover.as_ref(), stored);
         let exits = start_exits(&self.config, &self.kernel, &mut self.node, predecessor)?;
-        let (keeper, readiness) = Keeper::start(Arc::clone(&self.kernel)).await;
+        let (prober, readiness) = Prober::start(Arc::clone(&self.kernel)).await;
         if let (true, Err(error)) = (self.config.fail_fast, readiness.verdict()) {
             return Err(StartError::FailFast(error));
         }
@@ -39,7 +39,7 @@ impl Agent {
         {
             return Err(error.into());
         }
-        Ok(Resumed { exits: Arc::new(exits), keeper, readiness, always_watch })
+        Ok(Resumed { exits: Arc::new(exits), prober, readiness, always_watch })
     }
 }
 

@@ -10,7 +10,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use super::{Agent, HealthTask, InFlight, Resumed, Running, StartError};
 use crate::config::Config;
-use crate::listen::{Incoming, Security};
+use crate::listen::{Incoming, TlsAcceptorConfig};
 use crate::rpc::{Health, SMALL_REQUEST, Service};
 use crate::security::Callers;
 use crate::serve::Server;
@@ -22,12 +22,12 @@ impl Agent {
     /// When exits cannot be taken, or the contract's descriptors cannot be served.
     pub async fn start(mut self) -> Result<Running, StartError> {
         self.log_start();
-        let Resumed { exits, keeper, readiness, always_watch } = self.resume().await?;
+        let Resumed { exits, prober, readiness, always_watch } = self.resume().await?;
         let node = Arc::new(self.node);
         let health = Health::default();
         health.begin().await;
         let health_task = HealthTask {
-            keeper,
+            prober,
             readiness: readiness.clone(),
             exits: Arc::clone(&exits),
             health: health.reporter(),
@@ -36,7 +36,7 @@ impl Agent {
         let (tls, certificates) = (self.config.tls.clone(), self.certificates.as_ref());
         let Config { policy, redaction, limits, connection, .. } = self.config;
         let callers = Arc::new(Callers::new(policy, redaction, limits));
-        let security = tls.zip(certificates).map(|(config, certificates)| Security {
+        let security = tls.zip(certificates).map(|(config, certificates)| TlsAcceptorConfig {
             tls: certificates.tls(),
             handshake_timeout: config.handshake_timeout,
             handshakes: self.handshakes,

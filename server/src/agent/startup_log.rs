@@ -11,7 +11,7 @@ impl Agent {
     fn log_policy(&self) {
         let listeners = self.listeners.iter();
         let addresses: Vec<_> = listeners.filter_map(|it| it.address().ok()).collect();
-        for doubt in self.config.policy.doubts(&self.config.ways(&addresses)) {
+        for doubt in self.config.policy.warnings(&self.config.transports(&addresses)) {
             tracing::warn!("{doubt}");
         }
     }

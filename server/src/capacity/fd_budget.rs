@@ -11,7 +11,7 @@ use std::io;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
-use crate::listen::HANDSHAKES;
+use crate::listen::MAX_HANDSHAKES;
 use crate::taskstats::Kernel;
 
 /// Has an entry for each descriptor of this process.
@@ -194,7 +194,7 @@ pub fn fit_to_fd_limit(
         cpus: cpus.saturating_sub(stored),
         connections: config.limits.connections,
         overflow: config.limits.overflow,
-        handshakes: if config.tls.is_some() { HANDSHAKES } else { 0 },
+        handshakes: if config.tls.is_some() { MAX_HANDSHAKES } else { 0 },
     };
     let plan = demand.within(soft_limit()?).unwrap_or_else(|shortage| {
         tracing::warn!(

@@ -9,7 +9,7 @@ use std::fmt;
 use bytesize::ByteSize;
 
 use crate::config::{Config, KernelChoice};
-use crate::listen::{HANDSHAKES, ListenAddress, TCP_BUFFERS, UNIX_BUFFERS};
+use crate::listen::{ListenAddress, MAX_HANDSHAKES, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
 use crate::security::{Limits, MAX_OVERFLOW};
 use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, longest_header_list};
@@ -76,7 +76,7 @@ impl MemoryBound {
         let (limits, connection) = (&config.limits, &config.connection);
         let history = number(config.history_bytes);
         let (buffers, handshakes) = match listeners.into_iter().any(ListenAddress::is_tcp) {
-            true => (TCP_BUFFERS.max(UNIX_BUFFERS), number(HANDSHAKES) * HANDSHAKE),
+            true => (TCP_BUFFERS.max(UNIX_BUFFERS), number(MAX_HANDSHAKES) * HANDSHAKE),
             false => (UNIX_BUFFERS, 0),
         };
         // Of headers that are not whole.
