@@ -9,7 +9,7 @@ use super::{SandboxError, User, UserSpec, landlock, privileges, seccomp};
 
 /// What an agent would have after it gave up its rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prospect {
+pub struct DryRun {
     /// Who it would be.
     pub user: User,
     /// The capabilities that it lacks to leave root.
@@ -20,7 +20,7 @@ pub struct Prospect {
     pub landlock: u32,
 }
 
-impl fmt::Display for Prospect {
+impl fmt::Display for DryRun {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let User { uid, gid } = self.user;
         write!(formatter, "the agent runs as user {uid}:{gid}, with CAP_NET_ADMIN alone")?;
@@ -38,16 +38,16 @@ impl fmt::Display for Prospect {
 ///
 /// # Errors
 /// When the user is unknown or cannot be had, or landlock fails.
-pub fn prospect(wanted: Option<&UserSpec>) -> Result<Prospect, SandboxError> {
+pub fn dry_run(wanted: Option<&UserSpec>) -> Result<DryRun, SandboxError> {
     let found = User::find(wanted)?;
     let changes = privileges::changes_user(found, wanted.is_some());
     let lacking = if changes { privileges::lacking()? } else { Vec::new() };
     if wanted.is_some() && !lacking.is_empty() {
-        return Err(SandboxError::Unreachable { user: found, lacking });
+        return Err(SandboxError::MissingCapabilities { user: found, lacking });
     }
     let user = if changes && lacking.is_empty() { found } else { User::current() };
     // Landlock restricts the thread that tries it, and that ends at once.
-    let tried = thread::spawn(landlock::try_out).join();
-    let landlock = tried.unwrap_or(Ok(0))?;
-    Ok(Prospect { user, lacking, seccomp: seccomp::is_known(), landlock })
+    let check = thread::spawn(landlock::probe).join();
+    let landlock = check.unwrap_or(Ok(0))?;
+    Ok(DryRun { user, lacking, seccomp: seccomp::is_known(), landlock })
 }

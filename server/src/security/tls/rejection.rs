@@ -9,7 +9,7 @@ const OLD_VERSION: &str = "UnsupportedCertVersion";
 
 /// Why a client's certificate is refused.
 #[must_use]
-pub fn of_client(error: &CertificateError) -> String {
+pub fn describe_client_error(error: &CertificateError) -> String {
     let words = match error {
         CertificateError::UnknownIssuer => "no CA of --client-ca has signed it",
         CertificateError::BadSignature => {
@@ -31,7 +31,7 @@ pub fn of_client(error: &CertificateError) -> String {
 
 /// Why a certificate and a key cannot be used together.
 #[must_use]
-pub(super) fn of_pair(error: &RustlsError) -> String {
+pub(super) fn describe_pair_error(error: &RustlsError) -> String {
     match error {
         RustlsError::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
         RustlsError::InvalidCertificate(error) => of_any(error),
@@ -88,10 +88,11 @@ mod tests {
 
     #[test]
     fn words_come_before_the_name() {
-        let said = of_client(&CertificateError::UnknownIssuer);
+        let said = describe_client_error(&CertificateError::UnknownIssuer);
         assert_eq!(said, "no CA of --client-ca has signed it (UnknownIssuer)");
         let now = rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);
-        let said = of_client(&CertificateError::ExpiredContext { time: now, not_after: now });
+        let said =
+            describe_client_error(&CertificateError::ExpiredContext { time: now, not_after: now });
         assert_eq!(said, "it has expired; renew it (ExpiredContext)");
     }
 
@@ -99,7 +100,7 @@ mod tests {
     fn what_rustls_has_no_name_for_is_told_too() {
         let other = |words: &str| {
             let cause = std::io::Error::other(words.to_owned());
-            of_client(&CertificateError::Other(OtherError(Arc::new(cause))))
+            describe_client_error(&CertificateError::Other(OtherError(Arc::new(cause))))
         };
         for (name, words) in
             [(AUTHORITY, "CA:FALSE"), (NO_AUTHORITY, "CA:TRUE"), (OLD_VERSION, "-copy_extensions")]

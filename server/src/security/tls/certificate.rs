@@ -21,7 +21,7 @@ const NO_END: u64 = 253_402_300_799;
 
 /// What a certificate in use says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFacts {
+pub struct CertificateInfo {
     /// What it is used for.
     pub purpose: CertificateUse,
     /// Its subject, such as `CN=node7`.
@@ -35,12 +35,12 @@ pub struct CertificateFacts {
     /// When it ends.
     pub not_after: SystemTime,
     /// Why clients may refuse it, of the server's own.
-    pub doubt: Option<Doubt>,
+    pub warning: Option<CertificateWarning>,
 }
 
 /// Why clients may refuse a server's certificate that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
+pub enum CertificateWarning {
     /// It is a CA's.
     #[error(
         "it is a CA's own certificate, which taskstatsctl and others refuse; use one that a CA has signed, with basicConstraints=CA:FALSE"
@@ -78,7 +78,7 @@ pub enum Validity {
     NotYet,
 }
 
-impl CertificateFacts {
+impl CertificateInfo {
     /// Reads a certificate.
     ///
     /// # Errors
@@ -90,12 +90,12 @@ impl CertificateFacts {
         let certificate = parse(der)?;
         let validity = certificate.validity();
         let (names, addresses) = alternative_names(&certificate)?;
-        let doubt = match purpose {
-            CertificateUse::Server => doubt(&certificate)?,
+        let warning = match purpose {
+            CertificateUse::Server => warning(&certificate)?,
             CertificateUse::ClientCa => None,
         };
         Ok(Self {
-            doubt,
+            warning,
             purpose,
             subject: certificate.subject().to_string(),
             names,
@@ -125,7 +125,7 @@ impl CertificateFacts {
     }
 }
 
-impl fmt::Display for CertificateFacts {
+impl fmt::Display for CertificateInfo {
     /// Which one it is: what it is for, and of whom.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let purpose = match self.purpose {
@@ -158,20 +158,20 @@ fn subject(certificate: &X509Certificate<'_>) -> String {
     format!("number {} of {}", certificate.raw_serial_as_string(), certificate.issuer())
 }
 
-fn doubt(certificate: &X509Certificate<'_>) -> Result<Option<Doubt>, X509Error> {
+fn warning(certificate: &X509Certificate<'_>) -> Result<Option<CertificateWarning>, X509Error> {
     if certificate.is_ca() {
-        return Ok(Some(Doubt::Authority));
+        return Ok(Some(CertificateWarning::Authority));
     }
     if certificate.subject_alternative_name()?.is_none() {
-        return Ok(Some(Doubt::Nameless));
+        return Ok(Some(CertificateWarning::Nameless));
     }
     let usage = certificate.extended_key_usage()?.map(|extension| extension.value);
     let is_other = usage.is_some_and(|usage| !usage.server_auth && !usage.any);
-    Ok(is_other.then_some(Doubt::OtherPurpose))
+    Ok(is_other.then_some(CertificateWarning::OtherPurpose))
 }
 
 /// A moment in RFC 3339, in seconds.
-pub(super) fn shown(moment: SystemTime) -> String {
+pub(super) fn format_date(moment: SystemTime) -> String {
     humantime::format_rfc3339_seconds(moment).to_string()
 }
 
@@ -221,22 +221,22 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-    fn valid_for(days: u32) -> CertificateFacts {
-        CertificateFacts {
+    fn valid_for(days: u32) -> CertificateInfo {
+        CertificateInfo {
             purpose: CertificateUse::Server,
             subject: "CN=a".to_owned(),
             names: CertificateNames::default(),
             addresses: Vec::new(),
             not_before: UNIX_EPOCH + DAY,
             not_after: UNIX_EPOCH + DAY + DAY * days,
-            doubt: None,
+            warning: None,
         }
     }
 
     #[test]
     fn validity_goes_through_its_stages() {
-        let facts = valid_for(30);
-        let at = |day: u32| facts.validity(UNIX_EPOCH + DAY * day);
+        let info = valid_for(30);
+        let at = |day: u32| info.validity(UNIX_EPOCH + DAY * day);
         assert_eq!(at(0), Validity::NotYet);
         assert_eq!(at(1), Validity::Valid);
         assert_eq!(at(29), Validity::EndsSoon(DAY * 2));
@@ -245,10 +245,10 @@ mod tests {
 
     #[test]
     fn each_change_of_validity_is_foreseen() {
-        let facts = valid_for(30);
+        let info = valid_for(30);
         let mut now = UNIX_EPOCH;
         let mut changes = Vec::new();
-        while let Some(next) = facts.next_change(now) {
+        while let Some(next) = info.next_change(now) {
             changes.push(next.duration_since(UNIX_EPOCH).unwrap().as_secs() / DAY.as_secs());
             now = next;
         }
@@ -258,6 +258,6 @@ mod tests {
     #[test]
     fn the_last_moment_of_all_can_be_shown() {
         let end = UNIX_EPOCH + Duration::from_secs(NO_END);
-        assert_eq!(shown(end), "9999-12-31T23:59:59Z");
+        assert_eq!(format_date(end), "9999-12-31T23:59:59Z");
     }
 }

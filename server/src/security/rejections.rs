@@ -40,7 +40,7 @@ pub enum Limit {
 
 /// How often each limit was hit.
 #[derive(Debug)]
-pub struct Refused {
+pub struct RejectionCounters {
     limits: [Count; Limit::ALL.len()],
     /// For want of a role.
     denied: Count,
@@ -88,13 +88,13 @@ impl Default for Count {
     }
 }
 
-impl Default for Refused {
+impl Default for RejectionCounters {
     fn default() -> Self {
         Self { limits: Limit::ALL.map(|_| Count::default()), denied: Count::default() }
     }
 }
 
-impl Refused {
+impl RejectionCounters {
     /// Counts one, and warns of it unless there was a warning shortly before: who ran into what.
     pub fn add(&self, limit: Limit, who: &dyn fmt::Display, what: &dyn fmt::Display) {
         let count = &self.limits[limit as usize];
@@ -108,7 +108,7 @@ impl Refused {
         }
     }
 
-    /// Counts a call that its caller may not make, and warns as [`Refused::add`] does.
+    /// Counts a call that its caller may not make, and warns as [`RejectionCounters::add`] does.
     pub fn deny(&self, who: &dyn fmt::Display, what: &dyn fmt::Display) {
         self.denied.total.fetch_add(1, Ordering::Relaxed);
         if let Some(untold) = self.denied.warning.pass(Instant::now()) {
@@ -137,10 +137,10 @@ mod tests {
     fn every_limit_is_counted_by_itself() {
         for (number, limit) in Limit::ALL.into_iter().enumerate() {
             assert_eq!(limit as usize, number);
-            let refused = Refused::default();
-            refused.add(limit, &"someone", &"too much");
+            let rejections = RejectionCounters::default();
+            rejections.add(limit, &"someone", &"too much");
             for other in Limit::ALL {
-                assert_eq!(refused.count(other), u64::from(other == limit));
+                assert_eq!(rejections.count(other), u64::from(other == limit));
             }
         }
     }

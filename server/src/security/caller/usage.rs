@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Full, Limits, Resource};
+use super::{LimitReached, Limits, Resource};
 
 /// How many of each [`Resource`] are held, by one principal or by all of them.
 #[derive(Debug, Default)]
-pub(super) struct Held([AtomicUsize; Resource::COUNT]);
+pub(super) struct UsageCounts([AtomicUsize; Resource::COUNT]);
 
 /// What is held by all, beside what one of them holds.
 ///
@@ -17,12 +17,12 @@ pub(super) struct Held([AtomicUsize; Resource::COUNT]);
 /// at the same moment can give a principal one too many each, but never more to all than there is, since
 /// this number is compared and raised in one step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Account<'a> {
-    pub(super) all: &'a Held,
-    pub(super) own: &'a Held,
+pub(super) struct Usage<'a> {
+    pub(super) all: &'a UsageCounts,
+    pub(super) own: &'a UsageCounts,
 }
 
-impl Held {
+impl UsageCounts {
     pub(super) fn count(&self, resource: Resource) -> usize {
         self.of(resource).load(Ordering::Relaxed)
     }
@@ -32,9 +32,13 @@ impl Held {
     }
 }
 
-impl Account<'_> {
+impl Usage<'_> {
     /// Takes one.
-    pub(super) fn take(self, resource: Resource, limits: &Limits) -> Result<(), Full> {
+    pub(super) fn try_acquire(
+        self,
+        resource: Resource,
+        limits: &Limits,
+    ) -> Result<(), LimitReached> {
         let own = self.own.count(resource);
         let mut verdict = Ok(());
         // Given up where nothing is to be taken, with the number that stood in the way.
@@ -49,7 +53,7 @@ impl Account<'_> {
     }
 
     /// Gives one back.
-    pub(super) fn give_back(self, resource: Resource) {
+    pub(super) fn release(self, resource: Resource) {
         self.own.of(resource).fetch_sub(1, Ordering::Relaxed);
         self.all.of(resource).fetch_sub(1, Ordering::Relaxed);
     }

@@ -13,9 +13,9 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::facts::shown;
-use super::fault::of_pair;
-use super::{CertificateFacts, CertificateUse, PemFile, TlsError, TlsFiles, Validity};
+use super::certificate::format_date;
+use super::rejection::describe_pair_error;
+use super::{CertificateInfo, CertificateUse, PemFile, TlsError, TlsFiles, Validity};
 
 /// The protocol that is spoken inside. RFC 9113 has clients of HTTP/2 ask for it by name.
 pub(super) const ALPN: &[u8] = b"h2";
@@ -34,7 +34,7 @@ pub enum MinVersion {
 }
 
 /// The bytes of the files.
-pub(super) struct Bytes {
+pub(super) struct FileContents {
     certificate: Vec<u8>,
     key: Vec<u8>,
     client_ca: Option<Vec<u8>>,
@@ -42,9 +42,9 @@ pub(super) struct Bytes {
 
 /// What handshakes need, and what can be told of it.
 #[derive(Debug)]
-pub(super) struct Material {
+pub(super) struct LoadedConfig {
     pub(super) server: Arc<ServerConfig>,
-    pub(super) certificates: Vec<CertificateFacts>,
+    pub(super) certificates: Vec<CertificateInfo>,
 }
 
 /// Reads the files as a listener would, and returns what their certificates say of themselves: the
@@ -52,12 +52,12 @@ pub(super) struct Material {
 ///
 /// # Errors
 /// Why a listener could not use them.
-pub fn inspect(files: &TlsFiles) -> Result<Vec<CertificateFacts>, TlsError> {
-    let material = Material::build(files, &Bytes::read(files)?, MinVersion::default())?;
+pub fn inspect(files: &TlsFiles) -> Result<Vec<CertificateInfo>, TlsError> {
+    let material = LoadedConfig::build(files, &FileContents::read(files)?, MinVersion::default())?;
     Ok(material.certificates)
 }
 
-impl Bytes {
+impl FileContents {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         Ok(Self {
             certificate: files.certificate.read()?,
@@ -72,7 +72,7 @@ impl Bytes {
     }
 }
 
-impl Material {
+impl LoadedConfig {
     /// Makes of the bytes what handshakes need.
     ///
     /// Sessions are not resumed: a client would be let in by what was verified when the session began,
@@ -80,11 +80,11 @@ impl Material {
     /// that full handshakes cost nothing to speak of.
     pub(super) fn build(
         files: &TlsFiles,
-        bytes: &Bytes,
+        bytes: &FileContents,
         oldest: MinVersion,
     ) -> Result<Self, TlsError> {
         let chain = certificates(&files.certificate, &bytes.certificate)?;
-        let mut facts = vec![facts(&files.certificate, &chain[0], CertificateUse::Server)?];
+        let mut info = vec![info(&files.certificate, &chain[0], CertificateUse::Server)?];
         let key = key(&files.key, &bytes.key)?;
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -94,7 +94,7 @@ impl Material {
             (Some(file), Some(bytes)) => {
                 let authorities = certificates(file, bytes)?;
                 for authority in &authorities {
-                    facts.push(self::facts(file, authority, CertificateUse::ClientCa)?);
+                    info.push(self::info(file, authority, CertificateUse::ClientCa)?);
                 }
                 builder.with_client_cert_verifier(verifier(file, authorities, provider)?)
             }
@@ -102,27 +102,30 @@ impl Material {
         };
         let mut server = builder.with_single_cert(chain, key).map_err(|error| {
             let (certificate, key) = (files.certificate.clone(), files.key.clone());
-            TlsError::Pair { certificate, key, reason: of_pair(&error) }
+            TlsError::Pair { certificate, key, reason: describe_pair_error(&error) }
         })?;
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        Ok(Self { server: Arc::new(server), certificates: facts })
+        Ok(Self { server: Arc::new(server), certificates: info })
     }
 
     /// Refuses a certificate that no client would accept now.
     pub(super) fn check_dates(&self, file: &PemFile, now: SystemTime) -> Result<(), TlsError> {
         let file = || file.clone();
-        for facts in self.servers() {
-            match facts.validity(now) {
+        for info in self.servers() {
+            match info.validity(now) {
                 Validity::Valid | Validity::EndsSoon(_) => {}
                 Validity::Expired => {
-                    return Err(TlsError::Expired { file: file(), at: shown(facts.not_after) });
+                    return Err(TlsError::Expired {
+                        file: file(),
+                        at: format_date(info.not_after),
+                    });
                 }
                 Validity::NotYet => {
                     return Err(TlsError::NotYetValid {
                         file: file(),
-                        from: shown(facts.not_before),
+                        from: format_date(info.not_before),
                     });
                 }
             }
@@ -132,11 +135,11 @@ impl Material {
 
     /// When the server's certificate becomes valid, if it is not.
     pub(super) fn valid_from(&self, now: SystemTime) -> Option<SystemTime> {
-        self.servers().map(|facts| facts.not_before).find(|from| *from > now)
+        self.servers().map(|info| info.not_before).find(|from| *from > now)
     }
 
-    fn servers(&self) -> impl Iterator<Item = &CertificateFacts> {
-        self.certificates.iter().filter(|facts| facts.purpose == CertificateUse::Server)
+    fn servers(&self) -> impl Iterator<Item = &CertificateInfo> {
+        self.certificates.iter().filter(|info| info.purpose == CertificateUse::Server)
     }
 }
 
@@ -178,12 +181,12 @@ fn key(file: &PemFile, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError>
     })
 }
 
-fn facts(
+fn info(
     file: &PemFile,
     certificate: &CertificateDer<'_>,
     purpose: CertificateUse,
-) -> Result<CertificateFacts, TlsError> {
-    CertificateFacts::read(certificate, purpose)
+) -> Result<CertificateInfo, TlsError> {
+    CertificateInfo::read(certificate, purpose)
         .map_err(|error| TlsError::Certificate { file: file.clone(), reason: error.to_string() })
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::getgroups;
 
 use super::User;
-use crate::security::tls::watched_folders;
+use crate::security::tls::watched_directories;
 
 /// Bits of a mode, as for others: reading a file or a folder, and passing through a folder.
 const READ: u32 = 0o4;
@@ -19,40 +19,40 @@ const GROUP: u32 = 3;
 
 /// What a user cannot read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Closed {
+pub enum Inaccessible {
     /// A file, or what is in its way.
     File(PathBuf),
     /// A folder in which the file or a link to it changes, so that it has to be watched.
-    Folder(PathBuf),
+    Directory(PathBuf),
 }
 
 /// A user without any capability.
 #[derive(Clone, Debug)]
-struct Reader {
+struct AccessCheck {
     uid: u32,
     groups: Vec<u32>,
 }
 
-impl Closed {
+impl Inaccessible {
     /// The file or the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::File(path) | Self::Folder(path) => path,
+            Self::File(path) | Self::Directory(path) => path,
         }
     }
 }
 
-impl fmt::Display for Closed {
+impl fmt::Display for Inaccessible {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(formatter, "the file {}", path.display()),
-            Self::Folder(path) => write!(formatter, "the folder {}", path.display()),
+            Self::Directory(path) => write!(formatter, "the folder {}", path.display()),
         }
     }
 }
 
-impl Reader {
+impl AccessCheck {
     /// Who becomes another user has none of the groups that this process has beside its own.
     fn of(user: User) -> Self {
         let mut groups = vec![user.gid];
@@ -80,23 +80,26 @@ impl Reader {
     }
 
     /// What of a file is closed: itself, or a folder that is watched for it.
-    fn closed(&self, file: &Path) -> Option<Closed> {
+    fn closed(&self, file: &Path) -> Option<Inaccessible> {
         let real = fs::canonicalize(file).ok()?;
         if !self.reaches(&real, READ) {
-            return Some(Closed::File(real));
+            return Some(Inaccessible::File(real));
         }
-        let folders = watched_folders(file).ok()?;
+        let folders = watched_directories(file).ok()?;
         // inotify takes reading a folder; what is in it takes passing through.
         let closed = folders.into_iter().find(|folder| !self.reaches(folder, READ | PASS));
-        closed.map(Closed::Folder)
+        closed.map(Inaccessible::Directory)
     }
 }
 
 /// The first of these files that `user` could not read again, or not watch, after this process became it. One
 /// that is not there is another check's.
 #[must_use]
-pub fn unreadable_for<'a>(user: User, files: impl IntoIterator<Item = &'a Path>) -> Option<Closed> {
-    let reader = Reader::of(user);
+pub fn first_inaccessible<'a>(
+    user: User,
+    files: impl IntoIterator<Item = &'a Path>,
+) -> Option<Inaccessible> {
+    let reader = AccessCheck::of(user);
     files.into_iter().find_map(|file| reader.closed(file))
 }
 
@@ -119,7 +122,7 @@ mod tests {
         let closed = |user, folder_mode, mode| {
             fs::set_permissions(folder.path(), Permissions::from_mode(folder_mode)).unwrap();
             fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            unreadable_for(user, [file.as_path()]).is_some()
+            first_inaccessible(user, [file.as_path()]).is_some()
         };
         for (user, folder_mode, mode, is_closed) in [
             (User::current(), 0o700, 0o600, false),
@@ -158,11 +161,11 @@ mod tests {
         let all = [&path, &given, &between, &real];
         all.iter().for_each(|folder| set(folder, 0o755));
         fs::set_permissions(real.join("tls.key"), Permissions::from_mode(0o644)).unwrap();
-        let told = || unreadable_for(STRANGER, [given.join("tls.key").as_path()]);
+        let told = || first_inaccessible(STRANGER, [given.join("tls.key").as_path()]);
         assert_eq!(told(), None);
         for (closed, mode) in [(&given, 0o700), (&between, 0o700), (&between, 0o711)] {
             set(closed, mode);
-            assert_eq!(told(), Some(Closed::Folder(closed.clone())), "{mode:o}");
+            assert_eq!(told(), Some(Inaccessible::Directory(closed.clone())), "{mode:o}");
             set(closed, 0o755);
         }
     }

@@ -4,7 +4,7 @@
 //! [`Exit`] converted to its types first, with a `String` for the command name, and measures each
 //! message before it writes it; writing lengths afterwards is several times faster.
 
-mod number;
+pub(crate) mod field;
 mod writer;
 
 use std::time::Duration;
@@ -28,7 +28,7 @@ const USUAL_EVENT: usize = 512;
 /// use std::time::Duration;
 /// use prost::Message;
 /// use taskstats_proto::v1;
-/// use taskstatsd::exits::encode_event;
+/// use taskstatsd::encode::encode_event;
 /// use taskstatsd::taskstats::{DelayAccounting, Exit};
 ///
 /// let mut out = Vec::new();
@@ -45,15 +45,15 @@ pub fn encode_event(
     received_at: Duration,
     delay_accounting: DelayAccounting,
 ) {
-    use number::exit_event::{
+    use field::exit_event::{
         CPU, KERNEL_SEQUENCE, LAST_IN_PROCESS, PROCESS, RECEIVED_AT, SEQUENCE, TASK,
     };
     out.reserve(USUAL_EVENT);
-    Writer::new(out).message(number::exit_events::EVENTS, |event| {
+    Writer::new(out).message(field::exit_events::EVENTS, |event| {
         event.integer_unless_zero(SEQUENCE, sequence);
         event.integer_unless_zero(CPU, exit.cpu.into());
         event.integer_unless_zero(KERNEL_SEQUENCE, exit.kernel_sequence.into());
-        event.short_message(RECEIVED_AT, |writer| moment(writer, received_at));
+        event.short_message(RECEIVED_AT, |writer| timestamp(writer, received_at));
         let covered = delay_accounting.of_task(&exit.task);
         event.message(TASK, |writer| stats(writer, &exit.task, covered));
         if let Some(process) = &exit.process {
@@ -67,7 +67,7 @@ pub fn encode_event(
 /// Encodes a `GetPidResponse`: the answer to the most frequent question.
 #[must_use]
 pub fn encode_pid_response(account: &Stats, delay_accounting: DelayAccounting) -> Vec<u8> {
-    use number::get_pid_response::STATS;
+    use field::get_pid_response::STATS;
     let mut out = Vec::with_capacity(USUAL_EVENT);
     let covered = delay_accounting.of_task(account);
     Writer::new(&mut out).message(STATS, |writer| stats(writer, account, covered));
@@ -75,14 +75,14 @@ pub fn encode_pid_response(account: &Stats, delay_accounting: DelayAccounting) -
 }
 
 #[inline(always)]
-fn moment(writer: &mut Writer<'_>, since_1970: Duration) {
-    use number::timestamp::{NANOS, SECONDS};
+fn timestamp(writer: &mut Writer<'_>, since_1970: Duration) {
+    use field::timestamp::{NANOS, SECONDS};
     writer.integer_unless_zero(SECONDS, since_1970.as_secs());
     writer.integer_unless_zero(NANOS, since_1970.subsec_nanos().into());
 }
 
 fn stats(writer: &mut Writer<'_>, stats: &Stats, covered: DelayCoverage) {
-    use number::task_stats::{
+    use field::task_stats::{
         CONTEXT_SWITCHES, CPU, DELAY_ACCOUNTING, DELAYS, ELAPSED_US, EXECUTABLE, EXIT, FAULTS,
         GROUP_ELAPSED_US, IDENTITY, IO, MEMORY, TASKSTATS_VERSION, UNKNOWN_TAIL,
     };
@@ -119,7 +119,7 @@ fn optional<T>(
 
 #[inline(always)]
 fn identity(writer: &mut Writer<'_>, identity: &Identity) {
-    use number::identity::{PID, TGID};
+    use field::identity::{PID, TGID};
     writer.integer_if_some(PID, identity.pid.map(u64::from));
     writer.integer_if_some(TGID, identity.tgid.map(u64::from));
     if let Some(task) = &identity.task {
@@ -129,7 +129,7 @@ fn identity(writer: &mut Writer<'_>, identity: &Identity) {
 
 #[inline(always)]
 fn task_identity(writer: &mut Writer<'_>, task: &TaskIdentity) {
-    use number::identity::{BEGIN_TIME, FLAGS, GID, NICE, PPID, SCHEDULER, UID};
+    use field::identity::{BEGIN_TIME, FLAGS, GID, NICE, PPID, SCHEDULER, UID};
     writer.integer(PPID, task.ppid.into());
     writer.integer(UID, task.uid.into());
     writer.integer(GID, task.gid.into());
@@ -138,13 +138,13 @@ fn task_identity(writer: &mut Writer<'_>, task: &TaskIdentity) {
     writer.integer(SCHEDULER, task.scheduler.into());
     writer.integer(FLAGS, task.flags.into());
     writer.short_message(BEGIN_TIME, |writer| {
-        writer.signed(number::timestamp::SECONDS, task.begin_time_s);
+        writer.signed(field::timestamp::SECONDS, task.begin_time_s);
     });
 }
 
 #[inline(always)]
 fn comm(writer: &mut Writer<'_>, comm: &Comm) {
-    use number::identity::COMM;
+    use field::identity::COMM;
     match str::from_utf8(comm.as_bytes()) {
         Ok(name) => writer.bytes(COMM, name.as_bytes()),
         Err(_) => writer.bytes(COMM, String::from_utf8_lossy(comm.as_bytes()).as_bytes()),
@@ -153,7 +153,7 @@ fn comm(writer: &mut Writer<'_>, comm: &Comm) {
 
 #[inline(always)]
 fn exit_status(writer: &mut Writer<'_>, status: WaitStatus) {
-    use number::exit_status::{CODE, CORE_DUMPED, RAW_STATUS, SIGNAL};
+    use field::exit_status::{CODE, CORE_DUMPED, RAW_STATUS, SIGNAL};
     writer.integer_unless_zero(RAW_STATUS, status.0.into());
     writer.integer_if_some(CODE, status.code().map(u64::from));
     writer.integer_if_some(SIGNAL, status.signal().map(u64::from));
@@ -162,7 +162,7 @@ fn exit_status(writer: &mut Writer<'_>, status: WaitStatus) {
 
 #[inline(always)]
 fn cpu_time(writer: &mut Writer<'_>, cpu: &CpuTime) {
-    use number::cpu_time::{
+    use field::cpu_time::{
         RUN_REAL_NS, RUN_REAL_SCALED_NS, RUN_VIRTUAL_NS, SYSTEM_SCALED_US, SYSTEM_US,
         USER_SCALED_US, USER_US,
     };
@@ -177,14 +177,14 @@ fn cpu_time(writer: &mut Writer<'_>, cpu: &CpuTime) {
 
 #[inline(always)]
 fn faults(writer: &mut Writer<'_>, faults: Faults) {
-    use number::faults::{MAJOR, MINOR};
+    use field::faults::{MAJOR, MINOR};
     writer.integer_unless_zero(MINOR, faults.minor);
     writer.integer_unless_zero(MAJOR, faults.major);
 }
 
 #[inline(always)]
 fn memory(writer: &mut Writer<'_>, memory: Memory) {
-    use number::memory::{PEAK_RSS_KIB, PEAK_VM_KIB, RSS_INTEGRAL_MB_US, VM_INTEGRAL_MB_US};
+    use field::memory::{PEAK_RSS_KIB, PEAK_VM_KIB, RSS_INTEGRAL_MB_US, VM_INTEGRAL_MB_US};
     writer.integer_unless_zero(RSS_INTEGRAL_MB_US, memory.rss_integral_mb_us);
     writer.integer_unless_zero(VM_INTEGRAL_MB_US, memory.vm_integral_mb_us);
     writer.integer_unless_zero(PEAK_RSS_KIB, memory.peak_rss_kib);
@@ -193,7 +193,7 @@ fn memory(writer: &mut Writer<'_>, memory: Memory) {
 
 #[inline(always)]
 fn io(writer: &mut Writer<'_>, io: Io) {
-    use number::io::{
+    use field::io::{
         CANCELLED_WRITE_BYTES, READ_BYTES, READ_CHARS_BYTES, READ_SYSCALLS, WRITE_BYTES,
         WRITE_CHARS_BYTES, WRITE_SYSCALLS,
     };
@@ -208,39 +208,39 @@ fn io(writer: &mut Writer<'_>, io: Io) {
 
 #[inline(always)]
 fn context_switches(writer: &mut Writer<'_>, switches: ContextSwitches) {
-    use number::context_switches::{INVOLUNTARY, VOLUNTARY};
+    use field::context_switches::{INVOLUNTARY, VOLUNTARY};
     writer.integer_unless_zero(VOLUNTARY, switches.voluntary);
     writer.integer_unless_zero(INVOLUNTARY, switches.involuntary);
 }
 
 #[inline(always)]
 fn delays(writer: &mut Writer<'_>, stats: &Stats) {
-    for (number, class) in number::delays::CLASSES.into_iter().zip(&stats.delays) {
+    for (number, class) in field::delays::CLASSES.into_iter().zip(&stats.delays) {
         optional(writer, number, class.as_ref(), delay);
     }
 }
 
 #[inline(always)]
 fn delay(writer: &mut Writer<'_>, delay: &Delay) {
-    use number::delay::{COUNT, MAX_AT, MAX_NS, MIN_NS, TOTAL_NS};
+    use field::delay::{COUNT, MAX_AT, MAX_NS, MIN_NS, TOTAL_NS};
     writer.integer_unless_zero(COUNT, delay.count);
     writer.integer_unless_zero(TOTAL_NS, delay.total_ns);
     if let Some(extremes) = delay.extremes {
         writer.integer(MAX_NS, extremes.max_ns);
         writer.integer(MIN_NS, extremes.min_ns);
-        optional(writer, MAX_AT, extremes.max_at, moment);
+        optional(writer, MAX_AT, extremes.max_at, timestamp);
     }
 }
 
 #[inline(always)]
 fn executable(writer: &mut Writer<'_>, executable: Executable) {
-    use number::executable::{DEVICE, INODE};
+    use field::executable::{DEVICE, INODE};
     writer.integer_unless_zero(DEVICE, executable.device);
     writer.integer_unless_zero(INODE, executable.inode);
 }
 
 const fn coverage_number(covered: DelayCoverage) -> u64 {
-    use number::delay_accounting::{OFF, ON, PARTIAL, UNKNOWN};
+    use field::delay_accounting::{OFF, ON, PARTIAL, UNKNOWN};
     match covered {
         DelayCoverage::On => ON,
         DelayCoverage::Off => OFF,

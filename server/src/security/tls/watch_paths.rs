@@ -8,11 +8,11 @@ use std::{fs, io};
 use super::{TlsError, TlsFiles};
 
 /// More than the kernel follows (`MAXSYMLINKS`, 40) is a circle.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// What has to be watched so that no change of some files is missed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Places {
+pub(super) struct WatchPaths {
     /// Folders, and the names in them that matter.
     pub(super) folders: BTreeMap<PathBuf, BTreeSet<OsString>>,
     /// The files themselves: one that is mounted alone changes without its folder.
@@ -23,13 +23,13 @@ pub(super) struct Places {
 ///
 /// # Errors
 /// When the path is empty, or relative to a folder that is gone.
-pub fn watched_folders(file: &Path) -> io::Result<BTreeSet<PathBuf>> {
-    let mut places = Places::default();
+pub fn watched_directories(file: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut places = WatchPaths::default();
     places.walk(file)?;
     Ok(places.folders.into_keys().collect())
 }
 
-impl Places {
+impl WatchPaths {
     /// Finds the places of all files. Where something is missing, it is waited for in the last folder
     /// that is there.
     pub(super) fn of(files: &TlsFiles) -> Result<Self, TlsError> {
@@ -58,7 +58,7 @@ impl Places {
             };
             if metadata.is_symlink() {
                 links += 1;
-                if links > MOST_LINKS {
+                if links > MAX_LINKS {
                     return Ok(());
                 }
                 let target = fs::read_link(&here).unwrap_or_default();
@@ -101,13 +101,13 @@ mod tests {
 
     use super::*;
 
-    fn places(path: &Path) -> Places {
-        let mut places = Places::default();
+    fn places(path: &Path) -> WatchPaths {
+        let mut places = WatchPaths::default();
         places.walk(path).unwrap();
         places
     }
 
-    fn names(places: &Places, folder: &Path) -> Vec<String> {
+    fn names(places: &WatchPaths, folder: &Path) -> Vec<String> {
         let names = places.folders.get(folder).into_iter().flatten();
         names.map(|name| name.to_string_lossy().into_owned()).collect()
     }

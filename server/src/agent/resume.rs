@@ -2,32 +2,32 @@
 
 use std::sync::Arc;
 
-use super::watchdog::AlwaysWatch;
+use super::health::AlwaysWatch;
 use super::{Agent, StartError};
 use crate::config::Config;
 use crate::exits::{self, Exits};
 use crate::handover::{self, Handover, Predecessor, StoredSocket};
-use crate::readiness::{Keeper, Readiness};
+use crate::readiness::{Prober, Readiness};
 use crate::rpc::Node;
 use crate::taskstats::Kernel;
 
 /// What runs before callers are served.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct Resumed {
     pub(super) exits: Arc<Exits>,
-    pub(super) keeper: Keeper,
+    pub(super) prober: Prober,
     pub(super) readiness: Readiness,
     pub(super) always_watch: Option<AlwaysWatch>,
 }
 
 impl Agent {
     /// Starts what runs before callers are served. Its threads have the rights of the caller.
-    pub(super) async fn begin(&mut self) -> Result<Begun, StartError> {
+    pub(super) async fn resume(&mut self) -> Result<Resumed, StartError> {
         self.kernel.begin().map_err(StartError::Simulation)?;
         let stored = std::mem::take(&mut self.stored);
         let predecessor = predecessor(self.handover.as_ref(), stored);
         let exits = start_exits(&self.config, &self.kernel, &mut self.node, predecessor)?;
-        let (keeper, readiness) = Keeper::start(Arc::clone(&self.kernel)).await;
+        let (prober, readiness) = Prober::start(Arc::clone(&self.kernel)).await;
         if let (true, Err(error)) = (self.config.fail_fast, readiness.verdict()) {
             return Err(StartError::FailFast(error));
         }
@@ -39,7 +39,7 @@ impl Agent {
         {
             return Err(error.into());
         }
-        Ok(Begun { exits: Arc::new(exits), keeper, readiness, always_watch })
+        Ok(Resumed { exits: Arc::new(exits), prober, readiness, always_watch })
     }
 }
 

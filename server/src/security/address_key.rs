@@ -4,17 +4,17 @@ use std::net::IpAddr;
 
 /// The part of an IPv6 address that one subscriber has, by RFC 6177 at least: all of its hosts are
 /// one principal.
-const IPV6_SUBSCRIBER: u128 = !0 << 64;
+const IPV6_PREFIX: u128 = !0 << 64;
 
 /// Who has an address, as far as addresses tell: what is held from one of them is held together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Subscriber(IpAddr);
+pub struct AddressKey(IpAddr);
 
-impl From<IpAddr> for Subscriber {
+impl From<IpAddr> for AddressKey {
     fn from(address: IpAddr) -> Self {
         // A listener of both families has an IPv4 address within an IPv6 one.
         Self(match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6((address.to_bits() & IPV6_SUBSCRIBER).into()),
+            IpAddr::V6(address) => IpAddr::V6((address.to_bits() & IPV6_PREFIX).into()),
             address @ IpAddr::V4(_) => address,
         })
     }
@@ -24,8 +24,8 @@ impl From<IpAddr> for Subscriber {
 mod tests {
     use super::*;
 
-    fn of(address: &str) -> Subscriber {
-        Subscriber::from(address.parse::<IpAddr>().unwrap())
+    fn of(address: &str) -> AddressKey {
+        AddressKey::from(address.parse::<IpAddr>().unwrap())
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::exits::{Claim, Exits, WatchError};
-use crate::readiness::{Keeper, Readiness, Verdict};
+use crate::readiness::{Prober, Readiness, Verdict};
 use crate::taskstats::{Cpumask, KernelError};
 
 /// The pause after which CPUs to always listen to are claimed again, where that failed although one
@@ -42,8 +42,8 @@ impl AlwaysWatch {
 
 /// Keeps the verdict, and does what follows from it.
 #[derive(Debug)]
-pub(super) struct Watchdog {
-    pub(super) keeper: Keeper,
+pub(super) struct HealthTask {
+    pub(super) prober: Prober,
     pub(super) readiness: Readiness,
     pub(super) exits: Arc<Exits>,
     pub(super) health: HealthReporter,
@@ -52,32 +52,32 @@ pub(super) struct Watchdog {
 
 /// A watchdog that runs.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct RunningHealthTask {
     stop: CancellationToken,
     task: JoinHandle<Option<AlwaysWatch>>,
 }
 
-impl Watchdog {
+impl HealthTask {
     /// Sets the health of the service, and follows the verdict from now on.
-    pub(super) async fn start(self) -> Guard {
+    pub(super) async fn start(self) -> RunningHealthTask {
         set_health(&self.health, &self.readiness.verdict()).await;
         let stop = CancellationToken::new();
-        Guard { stop: stop.clone(), task: tokio::spawn(self.run(stop)) }
+        RunningHealthTask { stop: stop.clone(), task: tokio::spawn(self.run(stop)) }
     }
 
     /// Gives back the claim, so that CPUs are listened to until the reader ends.
     async fn run(self, stop: CancellationToken) -> Option<AlwaysWatch> {
-        let Self { keeper, readiness, exits, health, mut always_watch } = self;
+        let Self { prober, readiness, exits, health, mut always_watch } = self;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = keeper.run() => {}
+            () = prober.run() => {}
             () = follow(readiness, &exits, &health, always_watch.as_mut()) => {}
         }
         always_watch
     }
 }
 
-impl Guard {
+impl RunningHealthTask {
     /// Ends it. As long as what it returns is held, the CPUs to always watch are listened to.
     pub(super) async fn end(self) -> Option<AlwaysWatch> {
         self.stop.cancel();
@@ -133,7 +133,7 @@ impl Told {
 }
 
 /// Waits until exits cannot be watched.
-pub(super) async fn misplaced(mut readiness: Readiness) -> Arc<KernelError> {
+pub(super) async fn exits_unavailable(mut readiness: Readiness) -> Arc<KernelError> {
     loop {
         match readiness.next().await {
             Some(Ok(())) => {}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustls::{AlertDescription, Error as RustlsError};
 use tokio::task::JoinError;
 
-use crate::security::tls::of_client;
+use crate::security::tls::describe_client_error;
 use crate::telemetry::Throttle;
 
 /// At most one line for each kind of cause in so long: anyone who reaches the port can make handshakes
@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum HandshakeError {
     /// `--client-ca` asks for one.
     #[error("the client presented no certificate, which --client-ca asks for")]
     NoCertificate,
@@ -40,12 +40,12 @@ pub(super) enum Refusal {
     #[error(
         "too many came after it that had not finished either, and its address had the most of them"
     )]
-    Crowded,
+    Evicted,
     /// The agent is wrong.
     #[error(
         "the agent panicked over it, which is a bug: please report it, with the panic's message in this log"
     )]
-    Defect,
+    Panicked,
     /// The connection broke.
     #[error("the connection ended: {0}")]
     Gone(io::Error),
@@ -53,21 +53,23 @@ pub(super) enum Refusal {
 
 /// A limit on what is logged.
 #[derive(Debug)]
-pub(super) struct RefusalLog {
+pub(super) struct HandshakeErrorLog {
     kinds: [Throttle; KINDS],
 }
 
-/// As many as [`Refusal::kind`] knows.
+/// As many as [`HandshakeError::kind`] knows.
 const KINDS: usize = 9;
 
-impl Refusal {
+impl HandshakeError {
     /// Why an attempt to shake hands ended so.
     pub(super) fn of(error: io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>());
         match tls {
             None => Self::Gone(error),
             Some(RustlsError::NoCertificatesPresented) => Self::NoCertificate,
-            Some(RustlsError::InvalidCertificate(reason)) => Self::Certificate(of_client(reason)),
+            Some(RustlsError::InvalidCertificate(reason)) => {
+                Self::Certificate(describe_client_error(reason))
+            }
             Some(RustlsError::NoApplicationProtocol) => Self::NoHttp2,
             Some(RustlsError::AlertReceived(alert)) => Self::RefusedByClient(*alert),
             Some(other) => Self::Protocol(other.clone()),
@@ -76,7 +78,7 @@ impl Refusal {
 
     /// Whether it ran out of time or of room, rather than being wrong.
     pub(super) const fn is_late(&self) -> bool {
-        matches!(self, Self::TimedOut(_) | Self::Crowded)
+        matches!(self, Self::TimedOut(_) | Self::Evicted)
     }
 
     const fn kind(&self) -> usize {
@@ -87,38 +89,38 @@ impl Refusal {
             Self::Protocol(_) => 3,
             Self::NoHttp2 => 4,
             Self::TimedOut(_) => 5,
-            Self::Crowded => 6,
+            Self::Evicted => 6,
             Self::Gone(_) => 7,
-            Self::Defect => 8,
+            Self::Panicked => 8,
         }
     }
 }
 
-impl From<JoinError> for Refusal {
+impl From<JoinError> for HandshakeError {
     /// Why a handshake came to no end: it was told to go, or worse.
     fn from(error: JoinError) -> Self {
-        if error.is_panic() { Self::Defect } else { Self::Crowded }
+        if error.is_panic() { Self::Panicked } else { Self::Evicted }
     }
 }
 
-impl Default for RefusalLog {
+impl Default for HandshakeErrorLog {
     fn default() -> Self {
         Self { kinds: [const { Throttle::new(INTERVAL) }; KINDS] }
     }
 }
 
-impl RefusalLog {
+impl HandshakeErrorLog {
     /// Says it, unless the like was said a moment ago. Probes that only connect are of no interest.
-    pub(super) fn say(&self, refusal: &Refusal, peer: &str) {
-        if matches!(refusal, Refusal::Gone(_)) {
-            tracing::debug!(peer, "TLS handshake failed: {refusal}");
+    pub(super) fn say(&self, error: &HandshakeError, peer: &str) {
+        if matches!(error, HandshakeError::Gone(_)) {
+            tracing::debug!(peer, "TLS handshake failed: {error}");
             return;
         }
-        let Some(untold) = self.kinds[refusal.kind()].pass(Instant::now()) else { return };
-        if matches!(refusal, Refusal::Defect) {
-            tracing::error!(peer, untold, "TLS handshake failed: {refusal}");
+        let Some(untold) = self.kinds[error.kind()].pass(Instant::now()) else { return };
+        if matches!(error, HandshakeError::Panicked) {
+            tracing::error!(peer, untold, "TLS handshake failed: {error}");
         } else {
-            tracing::warn!(peer, untold, "TLS handshake failed: {refusal}");
+            tracing::warn!(peer, untold, "TLS handshake failed: {error}");
         }
     }
 }
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     fn of(error: RustlsError) -> String {
-        Refusal::of(io::Error::new(io::ErrorKind::InvalidData, error)).to_string()
+        HandshakeError::of(io::Error::new(io::ErrorKind::InvalidData, error)).to_string()
     }
 
     #[test]
@@ -145,19 +147,19 @@ mod tests {
         assert!(said.starts_with("the client refuses: it sent the alert UnknownCA"), "{said}");
         let said = of(RustlsError::HandshakeNotComplete);
         assert!(said.starts_with("the client speaks other TLS or none"), "{said}");
-        let gone = Refusal::of(io::ErrorKind::UnexpectedEof.into());
-        assert!(matches!(gone, Refusal::Gone(_)), "{gone}");
+        let gone = HandshakeError::of(io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(gone, HandshakeError::Gone(_)), "{gone}");
     }
 
-    /// A defect of the agent is not taken for a crowd.
+    /// A defect of the agent is not taken for an eviction.
     #[tokio::test]
     async fn a_panic_is_no_crowd() {
         let panicked = tokio::spawn(async { panic!("as the test wants") }).await;
-        let defect = Refusal::from(panicked.map(|(): ()| ()).unwrap_err());
-        assert!(matches!(defect, Refusal::Defect) && !defect.is_late(), "{defect}");
+        let defect = HandshakeError::from(panicked.map(|(): ()| ()).unwrap_err());
+        assert!(matches!(defect, HandshakeError::Panicked) && !defect.is_late(), "{defect}");
         let told_to_go = tokio::spawn(std::future::pending::<()>());
         told_to_go.abort();
-        let crowded = Refusal::from(told_to_go.await.unwrap_err());
-        assert!(matches!(crowded, Refusal::Crowded) && crowded.is_late(), "{crowded}");
+        let crowded = HandshakeError::from(told_to_go.await.unwrap_err());
+        assert!(matches!(crowded, HandshakeError::Evicted) && crowded.is_late(), "{crowded}");
     }
 }
