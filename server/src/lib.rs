@@ -1,12 +1,12 @@
 //! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], `sim`, [`exits`],
 //! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`],
 //! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager; [`capture`],
-//! which keeps the kernel's messages in a file; [`clocks`], [`descriptors`], [`telemetry`], and
+//! which keeps the kernel's messages in a file; [`clock`], [`descriptors`], [`telemetry`], and
 //! [`worker`].
 
 pub mod agent;
 pub mod capture;
-pub mod clocks;
+pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod doctor;

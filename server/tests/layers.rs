@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
 const LAYERS: [&str; 20] = [
-    "clocks",
+    "clock",
     "telemetry",
     "worker",
     "netlink",

@@ -73,7 +73,7 @@ pub use watcher::{Loss, OnLag, Stage, Told, WatchOptions, Watcher};
 
 use self::reader::{Farewell, Inherited, ReaderHandle};
 use self::watcher::Shared;
-use crate::clocks::since_1970;
+use crate::clock::unix_time;
 use crate::taskstats::{Cpumask, KeptSocket, Kernel, KernelError};
 
 /// The exits of this machine, for any number of watchers.
@@ -240,7 +240,7 @@ impl Exits {
     #[must_use]
     pub fn stop_and_keep(&self) -> Kept {
         let sockets = self.end(Farewell::Keep);
-        Kept { sockets, history: self.history.save(), read_at: since_1970() }
+        Kept { sockets, history: self.history.save(), read_at: unix_time() }
     }
 
     fn end(&self, farewell: Farewell) -> Vec<KeptSocket> {
