@@ -40,7 +40,6 @@ use crate::sandbox::SandboxError;
 use crate::security::Callers;
 use crate::security::tls::{Reloader, TlsError};
 use crate::serve::Server;
-use crate::taskstats::sim::SimKernel;
 use crate::taskstats::{Cpumask, CpumaskError, Kernel, KernelError, LinuxKernel};
 use crate::worker::Worker;
 
@@ -385,8 +384,9 @@ fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
                 false => kernel,
             }))
         }
+        #[cfg(feature = "sim")]
         KernelChoice::Sim(spec) => {
-            let kernel = SimKernel::prepare(spec, *receive_buffer);
+            let kernel = crate::sim::SimKernel::prepare(spec, *receive_buffer);
             *receive_buffer = spec.granted(*receive_buffer);
             Ok(Arc::new(kernel))
         }

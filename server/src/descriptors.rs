@@ -26,7 +26,7 @@ const LATER: usize = 32;
 /// last for milliseconds, connections for days.
 const PASSING_PART: usize = 4;
 /// The part of that for connections that are told that there are too many: one of so many.
-const TURNED_AWAY_PART: usize = 4;
+const OVERFLOW_PART: usize = 4;
 /// With fewer, the agent could not even be asked what is wrong with it.
 const LEAST_CONNECTIONS: usize = 4;
 
@@ -40,7 +40,7 @@ pub struct Needs {
     /// Connections at once.
     pub connections: usize,
     /// Those beyond, at once, which are told so.
-    pub turned_away: usize,
+    pub overflow: usize,
     /// TLS handshakes at once; none without TLS.
     pub handshakes: usize,
 }
@@ -51,7 +51,7 @@ pub struct Plan {
     /// Connections.
     pub connections: usize,
     /// Those beyond, which are told so. Others are closed at once.
-    pub turned_away: usize,
+    pub overflow: usize,
     /// TLS handshakes.
     pub handshakes: usize,
 }
@@ -78,7 +78,7 @@ impl Needs {
     /// All of them together.
     #[must_use]
     pub fn all(&self) -> usize {
-        let callers = [self.connections, self.turned_away, self.handshakes];
+        let callers = [self.connections, self.overflow, self.handshakes];
         callers.into_iter().fold(self.own(), usize::saturating_add)
     }
 
@@ -87,17 +87,17 @@ impl Needs {
     /// # Errors
     /// They do not suffice for all.
     pub fn within(self, limit: usize) -> Result<Plan, Shortage> {
-        let Self { connections, turned_away, handshakes, .. } = self;
+        let Self { connections, overflow, handshakes, .. } = self;
         if self.all() <= limit {
-            return Ok(Plan { connections, turned_away, handshakes });
+            return Ok(Plan { connections, overflow, handshakes });
         }
         let room = limit.saturating_sub(self.own());
         let passing = room.saturating_sub(connections).max(room / PASSING_PART);
-        let told = turned_away.min(passing / TURNED_AWAY_PART);
+        let told = overflow.min(passing / OVERFLOW_PART);
         let handshakes = handshakes.min((passing - told).max(1));
-        let turned_away = turned_away.min(told.max(passing.saturating_sub(handshakes)));
-        let left = room.saturating_sub(handshakes + turned_away).max(LEAST_CONNECTIONS);
-        let plan = Plan { connections: connections.min(left), turned_away, handshakes };
+        let overflow = overflow.min(told.max(passing.saturating_sub(handshakes)));
+        let left = room.saturating_sub(handshakes + overflow).max(LEAST_CONNECTIONS);
+        let plan = Plan { connections: connections.min(left), overflow, handshakes };
         Err(Shortage { needs: self, limit, plan })
     }
 
@@ -110,11 +110,11 @@ impl Needs {
 impl fmt::Display for Shortage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { needs, limit, plan } = self;
-        let Needs { connections, turned_away, handshakes, cpus, .. } = needs;
+        let Needs { connections, overflow, handshakes, cpus, .. } = needs;
         let all = needs.all();
         write!(formatter, "{limit} files may be open, and up to {all} are needed: ")?;
         write!(formatter, "{connections} for connections (--max-connections)")?;
-        write!(formatter, ", {turned_away} for those beyond")?;
+        write!(formatter, ", {overflow} for those beyond")?;
         if *handshakes > 0 {
             write!(formatter, ", {handshakes} for TLS handshakes")?;
         }
@@ -181,23 +181,23 @@ mod tests {
     use super::*;
 
     const NEEDS: Needs =
-        Needs { open: 18, cpus: 50, connections: 1000, turned_away: 0, handshakes: 200 };
+        Needs { open: 18, cpus: 50, connections: 1000, overflow: 0, handshakes: 200 };
 
     fn plan(needs: Needs, limit: usize) -> Plan {
         needs.within(limit).unwrap_or_else(|shortage| shortage.plan)
     }
 
     fn of(connections: usize, handshakes: usize) -> Plan {
-        Plan { connections, turned_away: 0, handshakes }
+        Plan { connections, overflow: 0, handshakes }
     }
 
     #[test]
     fn some_are_told_that_there_are_too_many() {
-        let needs = Needs { turned_away: 64, ..NEEDS };
+        let needs = Needs { overflow: 64, ..NEEDS };
         assert_eq!(needs.all(), 1364);
         let plan_of = |limit| {
-            let Plan { connections, turned_away, handshakes } = plan(needs, limit);
-            (connections, turned_away, handshakes)
+            let Plan { connections, overflow, handshakes } = plan(needs, limit);
+            (connections, overflow, handshakes)
         };
         assert_eq!(plan_of(1364), (1000, 64, 200));
         assert_eq!(plan_of(500), (300, 25, 75));
@@ -261,18 +261,18 @@ mod tests {
             open in 0_usize..200,
             cpus in 0_usize..9000,
             connections in 1_usize..1 << 20,
-            turned_away in 0_usize..100,
+            overflow in 0_usize..100,
             handshakes in 0_usize..300,
             limit in 0_usize..1 << 21,
         ) {
-            let needs = Needs { open, cpus, connections, turned_away, handshakes };
+            let needs = Needs { open, cpus, connections, overflow, handshakes };
             let plan = plan(needs, limit);
             prop_assert!((1..=connections).contains(&plan.connections));
             prop_assert!(plan.handshakes <= handshakes && (plan.handshakes > 0 || handshakes == 0));
-            let promised = needs.own() + plan.connections + plan.turned_away + plan.handshakes;
+            let promised = needs.own() + plan.connections + plan.overflow + plan.handshakes;
             prop_assert!(promised <= limit.max(needs.own() + LEAST_CONNECTIONS + 1));
             // And nothing lies idle that somebody wanted.
-            let all = Plan { connections, turned_away, handshakes };
+            let all = Plan { connections, overflow, handshakes };
             prop_assert!(plan == all || promised >= limit);
         }
     }

@@ -1,4 +1,4 @@
-//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
+//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], `sim`, [`exits`],
 //! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`],
 //! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager; [`capture`],
 //! which keeps the kernel's messages in a file; [`clocks`], [`descriptors`], [`telemetry`], and
@@ -21,6 +21,8 @@ pub mod rpc;
 pub mod sandbox;
 pub mod security;
 pub mod serve;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod taskstats;
 pub mod telemetry;
 pub mod worker;

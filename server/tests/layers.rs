@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first: a module may use those before it, and none after.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 20] = [
     "clocks",
     "telemetry",
     "worker",
     "netlink",
     "taskstats",
+    "sim",
     "capture",
     "exits",
     "readiness",

@@ -12,7 +12,7 @@ use super::Agent;
 use crate::config::{Config, KernelChoice};
 use crate::listen::{HANDSHAKES, ListenAddress, Listener, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
-use crate::security::{Limits, TURNED_AWAY};
+use crate::security::{Limits, MAX_OVERFLOW};
 use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, longest_header_list};
 
 /// The program itself, what it reads at the start, stacks, and callers that are remembered: 8 MiB, and 17 in
@@ -27,7 +27,7 @@ const CONNECTION: u64 = 48 << 10;
 /// A TLS handshake: 31 KiB, what a peer may send of it, and the kernel's structures.
 const HANDSHAKE: u64 = 128 << 10;
 /// A connection beyond `--max-connections` that is told so: its buffers, and few streams.
-const TURNED_AWAY_CONNECTION: u64 = 640 << 10;
+const OVERFLOW_CONNECTION: u64 = 640 << 10;
 /// A stream of a connection, until the peer has taken its answer: 5 KiB, in a build without optimization.
 const STREAM: u64 = 8 << 10;
 /// What a request is on its way from bytes to a call: its bytes, in a buffer that grew by doubling.
@@ -86,7 +86,7 @@ impl Ceiling {
         let each = streams.saturating_add(
             CONNECTION + SOCKET + u64::from(RECEIVE_WINDOW) + number(buffers) + header_list,
         );
-        let turned_away = number(TURNED_AWAY) * (TURNED_AWAY_CONNECTION + header_list);
+        let overflow = number(MAX_OVERFLOW) * (OVERFLOW_CONNECTION + header_list);
         let answers = [
             small_answers(limits, connection),
             number(limits.slow_calls).saturating_mul(LARGE_ANSWER),
@@ -97,15 +97,16 @@ impl Ceiling {
             history: history.saturating_add(history / HISTORY_OVERHEAD),
             connections: number(limits.connections)
                 .saturating_mul(each)
-                .saturating_add(turned_away + handshakes),
+                .saturating_add(overflow + handshakes),
             answers: answers.into_iter().fold(0, u64::saturating_add),
             handover: match config.state_dir {
                 Some(_) => history.saturating_add(history / HANDOVER_OVERHEAD),
                 None => 0,
             },
-            simulated: match config.kernel {
-                KernelChoice::Linux => 0,
-                KernelChoice::Sim(_) => receive_buffers(config, cpus),
+            simulated: if config.kernel == KernelChoice::Linux {
+                0
+            } else {
+                receive_buffers(config, cpus)
             },
         }
     }

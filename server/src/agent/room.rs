@@ -21,7 +21,7 @@ pub(super) fn make_room(
         open: descriptors::count_open()?,
         cpus: cpus.saturating_sub(stored),
         connections: config.limits.connections,
-        turned_away: config.limits.turned_away,
+        overflow: config.limits.overflow,
         handshakes: if config.tls.is_some() { HANDSHAKES } else { 0 },
     };
     let plan = needs.within(descriptors::limit()?).unwrap_or_else(|shortage| {
@@ -30,7 +30,7 @@ pub(super) fn make_room(
         );
         shortage.plan
     });
-    let Plan { connections, turned_away, handshakes } = plan;
-    (config.limits.connections, config.limits.turned_away) = (connections, turned_away);
+    let Plan { connections, overflow, handshakes } = plan;
+    (config.limits.connections, config.limits.overflow) = (connections, overflow);
     Ok(handshakes)
 }

@@ -26,7 +26,7 @@ impl fmt::Display for Unfinished {
         write!(
             formatter,
             "connections: {}, calls: {}, streams: {}",
-            held(&[Resource::Connection, Resource::TurnedAway]),
+            held(&[Resource::Connection, Resource::Overflow]),
             held(&[Resource::Call, Resource::HealthCheck]),
             held(&[Resource::Watcher, Resource::Stream]),
         )

@@ -154,6 +154,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "sim")]
     #[test]
     fn the_doctor_examines_no_invented_machine() {
         let check = |arguments: &[&str]| DoctorArgs::check(&Args::parse_from(arguments));

@@ -11,7 +11,7 @@ use crate::security::{Field, Redaction};
 /// Makes a stripped copy of an encoded `GetPidResponse`.
 pub(super) fn strip_task(encoded: Bytes, redaction: Redaction) -> Result<Bytes, RpcError> {
     let mut answer = v1::GetPidResponse::decode(encoded)
-        .map_err(|_| RpcError::Defect("an account was encoded wrongly"))?;
+        .map_err(|_| RpcError::Internal("an account was encoded wrongly"))?;
     answer.stats.iter_mut().for_each(|stats| strip(stats, redaction));
     Ok(answer.encode_to_vec().into())
 }
@@ -58,7 +58,7 @@ pub(super) fn strip_events(slices: &[Bytes], redaction: Redaction) -> Result<Vec
 
 fn strip_slice(slice: &Bytes, redaction: Redaction) -> Result<Bytes, RpcError> {
     let mut events = v1::ExitEvents::decode(slice.clone())
-        .map_err(|_| RpcError::Defect("an exit was encoded wrongly"))?;
+        .map_err(|_| RpcError::Internal("an exit was encoded wrongly"))?;
     for event in &mut events.events {
         let accounts = event.task.iter_mut().chain(event.process.as_deref_mut());
         accounts.for_each(|stats| strip(stats, redaction));

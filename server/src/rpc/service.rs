@@ -10,10 +10,10 @@ use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse, v1};
 use tokio::task;
 use tonic::{Request, Response, Status};
 
-use super::accounts;
 use super::convert::accounting;
 use super::frame::Framer;
 use super::slow_call::SlowCall;
+use super::statistics;
 use super::stream::WatchStream;
 use super::{Node, RpcError, redact, request};
 use crate::exits::{Exits, WatchError, Watcher, encode_pid_response};
@@ -59,7 +59,7 @@ impl Service {
         let kernel = Arc::clone(&self.kernel);
         let run = move || call(&*kernel, &mut places).map(|answer| (answer, places));
         let outcome = task::spawn_blocking(run).await;
-        let answer = outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))?;
+        let answer = outcome.map_err(|_| RpcError::Internal("a call to the kernel panicked"))?;
         let (answer, places) = answer.inspect_err(|error| self.learn(error))?;
         let mut response = Response::new(answer);
         // For the gate: the answer may be large, and counts until it has gone.
@@ -86,7 +86,7 @@ impl Service {
         if let Err(error) = self.readiness.verdict() {
             self.readiness.doubt();
             if error.is_precondition() {
-                return Err(RpcError::Unwatchable(error));
+                return Err(RpcError::ExitsUnavailable(error));
             }
         }
         let watcher = self.exits.watch(watch.selection, watch.options).await;
@@ -146,7 +146,7 @@ impl TaskstatsService for Service {
         let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
         request::tgid(tgid)?;
         let answer = self.slow(&caller, move |kernel, places| {
-            let mut answer = accounts::process(kernel, tgid, include_threads, places)?;
+            let mut answer = statistics::process(kernel, tgid, include_threads, places)?;
             if let Some(redaction) = redaction {
                 redact::strip_process(&mut answer, redaction);
             }
@@ -163,7 +163,7 @@ impl TaskstatsService for Service {
         let redaction = caller.redaction();
         let ids = request::batch(request.get_ref())?;
         let answer = self.slow(&caller, move |kernel, _| {
-            let mut results = accounts::batch(kernel, &ids)?;
+            let mut results = statistics::batch(kernel, &ids)?;
             if let Some(redaction) = redaction {
                 redact::strip_batch(&mut results, redaction);
             }
@@ -180,7 +180,7 @@ impl TaskstatsService for Service {
         let possible = self.kernel.possible_cpus();
         let watch = request::watch(request.get_ref(), &self.node.instance_id, possible)?;
         let resume_after = request.into_inner().resume_after;
-        let slot = caller.take(Resource::Watcher).map_err(RpcError::Full)?;
+        let slot = caller.take(Resource::Watcher).map_err(RpcError::LimitReached)?;
         let cpumask = watch.selection.cpus().to_string();
         let watcher = self.watcher(watch).await?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
@@ -212,5 +212,5 @@ impl TaskstatsService for Service {
 /// Who calls, as the gate said.
 fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, RpcError> {
     let caller = request.extensions().get::<Arc<Caller>>();
-    caller.cloned().ok_or(RpcError::Defect("a call came by no gate"))
+    caller.cloned().ok_or(RpcError::Internal("a call came by no gate"))
 }

@@ -20,14 +20,14 @@ pub(super) struct SlowCall {
 impl SlowCall {
     /// Takes the first one.
     pub(super) fn begin(caller: &Arc<Caller>) -> Result<Self, RpcError> {
-        let slot = caller.take(Resource::SlowCall).map_err(RpcError::Full)?;
+        let slot = caller.take(Resource::SlowCall).map_err(RpcError::LimitReached)?;
         Ok(Self { caller: Arc::clone(caller), slots: vec![slot] })
     }
 
     /// Takes what the accounts of so many tasks need, all together.
     pub(super) fn grow_to(&mut self, tasks: usize) -> Result<(), RpcError> {
         while self.slots.len() < tasks.div_ceil(TASKS_OF_A_CALL) {
-            self.slots.push(self.caller.take(Resource::SlowCall).map_err(RpcError::Full)?);
+            self.slots.push(self.caller.take(Resource::SlowCall).map_err(RpcError::LimitReached)?);
         }
         Ok(())
     }

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use self::held::{Account, Held};
 use super::{
-    Bucket, CertificateNames, Full, Limit, Limits, Policy, Principal, Rate, Redaction, Refused,
-    Resource, Role, Roles, Subscriber, TURNED_AWAY,
+    Bucket, CertificateNames, Full, Limit, Limits, MAX_OVERFLOW, Policy, Principal, Rate,
+    Redaction, Refused, Resource, Role, Roles, Subscriber,
 };
 
 /// Principals that are remembered beside those that are connected, so that connecting again does not
 /// make a caller a new one.
 const REMEMBERED: usize = 1024;
 /// So that there is room to remember those who are turned away while they are connected.
-const _: () = assert!(REMEMBERED > TURNED_AWAY);
+const _: () = assert!(REMEMBERED > MAX_OVERFLOW);
 
 /// All callers: what they may do and hold, and what was refused to them.
 #[derive(Debug)]
@@ -93,8 +93,8 @@ impl Callers {
     /// Takes in a connection to tell that there are enough; `None` where too many are told so already,
     /// which is not counted once more.
     #[must_use]
-    pub fn turn_away(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
-        self.seat(principal, Resource::TurnedAway).ok()
+    pub fn connect_overflow(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
+        self.seat(principal, Resource::Overflow).ok()
     }
 
     fn seat(
@@ -194,7 +194,7 @@ impl Caller {
             Ok(()) => Ok(Slot { caller: Arc::clone(self), resource }),
             Err(full) => {
                 let limit = match resource {
-                    Resource::Connection | Resource::TurnedAway => Limit::Connections,
+                    Resource::Connection | Resource::Overflow => Limit::Connections,
                     Resource::Watcher => Limit::Watchers,
                     Resource::Call
                     | Resource::SlowCall

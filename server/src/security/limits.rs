@@ -10,7 +10,7 @@ const PERCENT: usize = 100;
 const NEWCOMERS: usize = 8;
 /// Connections over the limit that are told so, at once. Each lasts 2 s at most and is served by HTTP/2,
 /// which takes some kilobytes; an operator's few callers all get their answer, and a crowd is closed.
-pub const TURNED_AWAY: usize = 64;
+pub const MAX_OVERFLOW: usize = 64;
 
 /// Something of which the agent has so much and no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Resource {
     /// Questions for the health.
     HealthCheck,
     /// Connections over the limit that are told so before they are closed.
-    TurnedAway,
+    Overflow,
 }
 
 /// How much there is of each, and how much of that one principal may hold.
@@ -37,7 +37,7 @@ pub struct Limits {
     /// Connections at once.
     pub connections: usize,
     /// Connections over that, at once, that are told so before they are closed.
-    pub turned_away: usize,
+    pub overflow: usize,
     /// Exit streams at once.
     pub watchers: usize,
     /// Calls at once whose answers have not gone yet; also other streams than those of exits, and the
@@ -79,7 +79,7 @@ impl Limits {
             Resource::Watcher => self.watchers,
             Resource::Call | Resource::Stream | Resource::HealthCheck => self.calls,
             Resource::SlowCall => self.slow_calls,
-            Resource::TurnedAway => self.turned_away,
+            Resource::Overflow => self.overflow,
         }
     }
 
@@ -137,7 +137,7 @@ impl Resource {
                 ("stream of health or reflection", "streams of health or reflection", "--max-calls")
             }
             Self::HealthCheck => ("health check", "health checks", "--max-calls"),
-            Self::TurnedAway => {
+            Self::Overflow => {
                 ("connection to turn away", "connections to turn away", "a fixed number")
             }
         }

@@ -15,7 +15,7 @@ pub mod tls;
 
 pub use caller::{Caller, Callers, Slot};
 pub use doubt::PolicyDoubt;
-pub use limits::{Full, Limits, Resource, TURNED_AWAY};
+pub use limits::{Full, Limits, MAX_OVERFLOW, Resource};
 pub use pattern::{Pattern, PatternError, Way};
 pub use policy::{NOBODY_COMES_IN, Policy, Rule, RuleError};
 pub use principal::{CertificateNames, Principal};

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use crate::listen::Connection;
-use crate::rpc::{Activity, Gate, taken_in_time};
+use crate::rpc::{Activity, Gate, with_send_timeout};
 use crate::security::{Caller, Limit};
 
 /// How long a connection that never carried a call may take to end once it was told to. One that did
@@ -33,7 +33,7 @@ pub(super) struct Streams(pub(super) TaskTracker);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn(taken_in_time(stream));
+        self.0.spawn(with_send_timeout(stream));
     }
 }
 

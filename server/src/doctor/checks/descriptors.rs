@@ -5,7 +5,7 @@ use std::io;
 use crate::descriptors::{self, Needs};
 use crate::doctor::{Finding, Fix, Patient};
 use crate::listen::HANDSHAKES;
-use crate::security::TURNED_AWAY;
+use crate::security::MAX_OVERFLOW;
 use crate::taskstats::Kernel;
 
 const NAME: &str = "descriptors";
@@ -28,7 +28,7 @@ fn needs(patient: &Patient, cpus: usize) -> io::Result<Needs> {
         open: Needs::at_start(args.listen.len())?,
         cpus,
         connections: args.limits.max_connections,
-        turned_away: TURNED_AWAY,
+        overflow: MAX_OVERFLOW,
         handshakes: if args.tls.tls_cert.is_some() { HANDSHAKES } else { 0 },
     })
 }
@@ -50,8 +50,8 @@ mod tests {
 
     #[test]
     fn too_few_are_a_warning_with_what_to_do() {
-        let (connections, turned_away, handshakes) = (1024, TURNED_AWAY, HANDSHAKES);
-        let needs = Needs { open: 20, cpus: 8, connections, turned_away, handshakes };
+        let (connections, overflow, handshakes) = (1024, MAX_OVERFLOW, HANDSHAKES);
+        let needs = Needs { open: 20, cpus: 8, connections, overflow, handshakes };
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");
         let short = judge(needs, needs.all() - 1);

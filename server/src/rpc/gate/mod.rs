@@ -2,10 +2,10 @@
 //! line in the log.
 
 mod activity;
-mod answer;
 mod deadline;
 mod method;
-mod taking;
+mod response;
+mod send_timeout;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,11 +23,11 @@ use tonic::{Code, Status};
 use tracing::Instrument;
 
 pub use self::activity::Activity;
-pub use self::answer::Answer;
-pub use self::taking::taken_in_time;
+pub use self::response::ResponseBody;
+pub use self::send_timeout::with_send_timeout;
 
-use self::answer::{Held, Record, code_of};
 use self::method::{Kind, Method};
+use self::response::{Permits, Record, code_of};
 use super::RpcError;
 use crate::security::{Caller, Full, Limit, Principal, Slot};
 
@@ -60,10 +60,10 @@ pub struct Gate {
     activity: Arc<Activity>,
     size: CallSize,
     /// Why there is no connection left for this one.
-    turned_away: Option<Full>,
+    overflow: Option<Full>,
 }
 
-type Answered = Result<Response<Answer>, Infallible>;
+type Answered = Result<Response<ResponseBody>, Infallible>;
 
 impl Gate {
     /// Leads the calls of one connection to `routes`. What is going on is told to `activity`.
@@ -74,14 +74,14 @@ impl Gate {
         activity: Arc<Activity>,
         size: CallSize,
     ) -> Self {
-        Self { routes, caller, activity, size, turned_away: None }
+        Self { routes, caller, activity, size, overflow: None }
     }
 
     /// Answers each call with why there is no connection left for it, except for questions for the health:
     /// those are answered, which costs no more, so that an agent is not restarted for being full.
     #[must_use]
-    pub fn turning_away(self, why: Full) -> Self {
-        Self { turned_away: Some(why), ..self }
+    pub fn overflowing(self, why: Full) -> Self {
+        Self { overflow: Some(why), ..self }
     }
 
     /// Lets a call in, or says why not.
@@ -94,8 +94,8 @@ impl Gate {
             self.take_call()?;
         }
         // The connection was counted, once.
-        if let (Some(full), true) = (self.turned_away, method.kind != Kind::Health) {
-            return Err(RpcError::Full(full));
+        if let (Some(full), true) = (self.overflow, method.kind != Kind::Health) {
+            return Err(RpcError::LimitReached(full));
         }
         if !may {
             let error = denied(self.caller.principal(), method);
@@ -107,14 +107,14 @@ impl Gate {
             self.caller.refuse(Limit::HeaderSize, &error);
             return Err(error);
         }
-        self.caller.take(method.kind.resource()).map_err(RpcError::Full)
+        self.caller.take(method.kind.resource()).map_err(RpcError::LimitReached)
     }
 
     fn take_call(&self) -> Result<(), RpcError> {
         let Err(wait) = self.caller.take_call() else { return Ok(()) };
         let per_second = self.caller.call_rate();
         let principal = self.caller.principal().to_string();
-        let error = RpcError::TooFast { principal, per_second, wait };
+        let error = RpcError::RateLimited { principal, per_second, wait };
         self.caller.refuse(Limit::CallRate, &error);
         Err(error)
     }
@@ -142,7 +142,7 @@ impl Gate {
         mut request: Request<Incoming>,
         kind: Kind,
         slot: Slot,
-    ) -> impl Future<Output = (Response<Body>, Option<Arc<Held>>)> + Send + 'static {
+    ) -> impl Future<Output = (Response<Body>, Option<Arc<Permits>>)> + Send + 'static {
         let asked = deadline::of(request.headers());
         let longest = asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
         request.extensions_mut().insert(Arc::clone(&self.caller));
@@ -151,7 +151,7 @@ impl Gate {
         async move {
             let answered = timeout(longest, answering).await;
             let Ok(Ok(mut response)) = answered else {
-                let error = RpcError::Late(longest);
+                let error = RpcError::DeadlineExceeded(longest);
                 // A caller that is in a hurry ran into no limit.
                 if longest == LONGEST_CALL {
                     caller.refuse(Limit::CallTime, &error);
@@ -161,11 +161,11 @@ impl Gate {
             if code_of(response.headers()) == Some(Code::OutOfRange) {
                 return (too_long(&caller, limit), None);
             }
-            if kind.is_taken_at_once() {
-                taking::begin(&caller);
+            if kind.has_send_timeout() {
+                send_timeout::begin(&caller);
             }
             let slow_call = response.extensions_mut().remove();
-            let held = Held { _call: slot, _slow_call: slow_call };
+            let held = Permits { _call: slot, _slow_call: slow_call };
             // Watchers are counted by themselves.
             let held = (kind != Kind::Watch).then(|| Arc::new(held));
             (response, held)
@@ -174,7 +174,7 @@ impl Gate {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Gate {
-    type Response = Response<Answer>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Answered> + Send>>;
 
@@ -190,7 +190,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
             Ok(slot) => slot,
             Err(error) => {
                 let response = Status::from(error).into_http();
-                let answered = Ok(Answer::of(response, record, None, stream));
+                let answered = Ok(ResponseBody::of(response, record, None, stream));
                 return Box::pin(std::future::ready(answered));
             }
         };
@@ -198,7 +198,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
         let answering = answering.instrument(record.span().clone());
         Box::pin(async move {
             let (response, held) = answering.await;
-            Ok(Answer::of(response, record, held, stream))
+            Ok(ResponseBody::of(response, record, held, stream))
         })
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 
 const LIMITS: Limits = Limits {
     connections: 4,
-    turned_away: TURNED_AWAY,
+    overflow: MAX_OVERFLOW,
     watchers: 2,
     calls: 4,
     slow_calls: 4,
@@ -55,16 +55,17 @@ fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_is() {
 #[test]
 fn those_who_are_turned_away_are_bounded_and_hold_no_connection() {
     let callers = callers(LIMITS);
-    let turned_away =
-        |number| -> Vec<_> { std::iter::from_fn(|| callers.turn_away(&uid(number))).collect() };
-    let first = turned_away(1);
-    assert_eq!(first.len(), TURNED_AWAY / 2);
-    let crowd: Vec<_> = (2..1000).map(turned_away).collect();
-    assert_eq!(callers.held(Resource::TurnedAway), TURNED_AWAY);
+    let overflow = |number| -> Vec<_> {
+        std::iter::from_fn(|| callers.connect_overflow(&uid(number))).collect()
+    };
+    let first = overflow(1);
+    assert_eq!(first.len(), MAX_OVERFLOW / 2);
+    let crowd: Vec<_> = (2..1000).map(overflow).collect();
+    assert_eq!(callers.held(Resource::Overflow), MAX_OVERFLOW);
     assert_eq!(callers.held(Resource::Connection), 0);
     assert_eq!(callers.refused().count(Limit::Connections), 0);
     drop((first, crowd));
-    assert_eq!(callers.held(Resource::TurnedAway), 0);
+    assert_eq!(callers.held(Resource::Overflow), 0);
 }
 
 /// Slots go back on threads of slow calls while others are taken: nothing is lost or made up, and there

@@ -11,47 +11,47 @@ use tokio::time::sleep;
 use crate::security::{Caller, Limit};
 
 /// Answers are at most some hundred kilobytes, which the slowest network takes in seconds.
-const LONGEST_TAKING: Duration = Duration::from_secs(30);
+const MAX_SEND_TIME: Duration = Duration::from_secs(30);
 
 tokio::task_local! {
     /// That of the stream whose task runs.
-    static TAKING: Arc<Taking>;
+    static SEND_TIMEOUT: Arc<SendTimeout>;
 }
 
 /// Whether an answer is there to be taken.
 #[derive(Debug, Default)]
-struct Taking {
-    answered: Notify,
+struct SendTimeout {
+    responded: Notify,
     /// Whose it is.
     caller: OnceLock<Arc<Caller>>,
 }
 
 /// Runs the whole of a stream, and resets it when its answer is not taken in time. No timer is begun
 /// for an answer that is taken at once.
-pub async fn taken_in_time(stream: impl Future<Output = ()>) {
-    let taking = Arc::<Taking>::default();
+pub async fn with_send_timeout(stream: impl Future<Output = ()>) {
+    let timeout = Arc::<SendTimeout>::default();
     tokio::select! {
         biased;
-        () = TAKING.scope(Arc::clone(&taking), stream) => {}
-        () = taking.overdue() => {}
+        () = SEND_TIMEOUT.scope(Arc::clone(&timeout), stream) => {}
+        () = timeout.expired() => {}
     }
 }
 
 /// Says in the task of a stream that its answer is there, and has to be taken.
 pub(super) fn begin(caller: &Arc<Caller>) {
     // Without such a task, nobody takes answers but a test.
-    let _outside = TAKING.try_with(|taking| {
-        taking.caller.get_or_init(|| Arc::clone(caller));
-        taking.answered.notify_one();
+    let _outside = SEND_TIMEOUT.try_with(|timeout| {
+        timeout.caller.get_or_init(|| Arc::clone(caller));
+        timeout.responded.notify_one();
     });
 }
 
-impl Taking {
-    async fn overdue(&self) {
-        self.answered.notified().await;
-        sleep(LONGEST_TAKING).await;
+impl SendTimeout {
+    async fn expired(&self) {
+        self.responded.notified().await;
+        sleep(MAX_SEND_TIME).await;
         if let Some(caller) = self.caller.get() {
-            let what = format_args!("the answer was not taken within {LONGEST_TAKING:?}");
+            let what = format_args!("the answer was not taken within {MAX_SEND_TIME:?}");
             caller.refuse(Limit::CallTime, &what);
         }
     }
@@ -65,11 +65,11 @@ mod tests {
     use tokio::time::{advance, pause};
 
     use super::*;
-    use crate::security::{Callers, Limits, Policy, Principal, Redaction, TURNED_AWAY};
+    use crate::security::{Callers, Limits, MAX_OVERFLOW, Policy, Principal, Redaction};
 
     const LIMITS: Limits = Limits {
         connections: 1,
-        turned_away: TURNED_AWAY,
+        overflow: MAX_OVERFLOW,
         watchers: 1,
         calls: 1,
         slow_calls: 1,
@@ -83,16 +83,16 @@ mod tests {
         let callers = Arc::new(Callers::new(Policy::default(), Redaction::default(), LIMITS));
         let principal = Arc::new(Principal::Local { uid: 1, gid: 1 });
         let caller = callers.connect(&principal).unwrap();
-        let mut answered = Box::pin(taken_in_time(async {
+        let mut answered = Box::pin(with_send_timeout(async {
             begin(&caller);
             pending::<()>().await;
         }));
-        let mut unanswered = Box::pin(taken_in_time(pending()));
+        let mut unanswered = Box::pin(with_send_timeout(pending()));
         assert!(answered.as_mut().now_or_never().is_none());
         assert!(unanswered.as_mut().now_or_never().is_none());
-        advance(LONGEST_TAKING / 2).await;
+        advance(MAX_SEND_TIME / 2).await;
         assert!(answered.as_mut().now_or_never().is_none());
-        advance(LONGEST_TAKING).await;
+        advance(MAX_SEND_TIME).await;
         assert!(answered.as_mut().now_or_never().is_some());
         assert!(unanswered.as_mut().now_or_never().is_none());
         assert_eq!(callers.refused().count(Limit::CallTime), 1);

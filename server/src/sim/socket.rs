@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::netlink::Received;
 use crate::taskstats::Wake;
-use crate::taskstats::queue::{Slots, Source};
+use crate::taskstats::drain::{Slots, Source};
 
 /// What the kernel counts for a message beside its bytes: `struct skb_shared_info` behind them, in
 /// the same block,

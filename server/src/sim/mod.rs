@@ -3,14 +3,17 @@
 //!
 //! It makes the bytes that a kernel sends, so that all of decode is as it is on a real one.
 
-mod account;
 mod chance;
 mod clock;
+mod encode;
 mod listener;
+mod messages;
 mod socket;
 mod spec;
+mod statistics;
 mod tasks;
 mod world;
+mod writer;
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,18 +26,18 @@ pub use world::{Report, World};
 use self::clock::Clock;
 use self::listener::SimListener;
 use self::socket::Purpose;
-use super::reply::{QUERY, account, failed, refused};
-use super::{
+use crate::clocks::since_1970;
+use crate::taskstats::reply::{QUERY, account, failed, refused};
+use crate::taskstats::{
     Cpumask, DelayAccounting, Exit, ExitSink, KeptSocket, Kernel, KernelError, Listener, SelfTest,
     Stats, TaskId,
 };
-use crate::clocks::since_1970;
 
 /// A simulated machine behind the seam.
 ///
 /// ```
 /// use std::time::Duration;
-/// use taskstatsd::taskstats::sim::SimKernel;
+/// use taskstatsd::sim::SimKernel;
 /// use taskstatsd::taskstats::{Kernel, TaskId};
 ///
 /// let kernel = SimKernel::stepped("cpus=2,version=14".parse()?, 1 << 20);

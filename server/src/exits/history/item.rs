@@ -4,12 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chunk::Chunk;
-use super::saved::{DamagedHistory, SavedItem, to_ns};
+use super::snapshot::{DamagedHistory, SavedItem, to_ns};
 use super::totals::{Tallier, Tally, Totals};
 use crate::taskstats::Cpumask;
-
-/// Sequence of a run's first exit.
-pub(super) const FIRST_SEQUENCE: u64 = 1;
 
 /// What takes sequence numbers. Cheap to clone.
 #[derive(Clone, Debug)]

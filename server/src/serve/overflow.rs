@@ -20,13 +20,13 @@ const STAY: Duration = Duration::from_secs(1);
 const LONGEST_STAY: Duration = Duration::from_secs(2);
 
 /// What such a connection is served with.
-pub(super) struct TurnedAway {
+pub(super) struct RejectedConnection {
     pub(super) connection: Builder<Streams>,
     pub(super) caller: Arc<Caller>,
     pub(super) stop: CancellationToken,
 }
 
-impl TurnedAway {
+impl RejectedConnection {
     /// Answers calls as `gate` does, until the peer leaves, its time is over, or the agent ends.
     pub(super) async fn run(self, connection: Connection, gate: Gate) {
         if timeout(LONGEST_STAY, self.answer(connection, gate)).await.is_err() {

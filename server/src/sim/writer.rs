@@ -10,64 +10,51 @@ const ATTRIBUTE_HEADER_BYTES: usize = 4;
 const KIND_ERROR: u16 = 2;
 
 /// Writes one message, attribute by attribute.
-///
-/// ```
-/// use taskstatsd::netlink::{Composer, MessageKind, Messages, attributes};
-///
-/// let mut composer = Composer::generic(31, 7, 2, 1);
-/// composer.attribute(4, |nest| nest.attribute(1, |pid| pid.push(&9_u32.to_ne_bytes())));
-/// let bytes = composer.finish();
-/// let message = Messages::new(&bytes).next().unwrap();
-/// let MessageKind::Generic { attributes: inner, .. } = message.kind() else { panic!() };
-/// assert_eq!(attributes(inner).next().unwrap().kind, 4);
-/// ```
 #[derive(Debug)]
-pub struct Composer {
+pub(super) struct MessageWriter {
     bytes: Vec<u8>,
 }
 
-impl Composer {
+impl MessageWriter {
     /// Begins a message of a generic netlink family.
-    #[must_use]
-    pub fn generic(family: u16, sequence: u32, command: u8, version: u8) -> Self {
-        let mut composer = Self::begin(family, sequence);
-        composer.push(&[command, version, 0, 0]);
-        composer
+    pub(super) fn generic(family: u16, sequence: u32, command: u8, version: u8) -> Self {
+        let mut writer = Self::begin(family, sequence);
+        writer.push(&[command, version, 0, 0]);
+        writer
     }
 
     /// Makes an `NLMSG_ERROR` for the request with this sequence; 0 acknowledges it.
-    #[must_use]
-    pub fn error(sequence: u32, errno: i32) -> Vec<u8> {
-        let mut composer = Self::begin(KIND_ERROR, sequence);
-        composer.push(&errno.saturating_neg().to_ne_bytes());
+    pub(super) fn error(sequence: u32, errno: i32) -> Vec<u8> {
+        let mut writer = Self::begin(KIND_ERROR, sequence);
+        writer.push(&errno.saturating_neg().to_ne_bytes());
         // The header of the request that it answers.
-        composer.push(&[0; HEADER_BYTES]);
-        composer.finish()
+        writer.push(&[0; HEADER_BYTES]);
+        writer.finish()
     }
 
     fn begin(kind: u16, sequence: u32) -> Self {
-        let mut composer = Self { bytes: Vec::new() };
-        composer.push(&[0; 4]);
-        composer.push(&kind.to_ne_bytes());
-        composer.push(&[0; 2]);
-        composer.push(&sequence.to_ne_bytes());
-        composer.push(&[0; 4]);
-        composer
+        let mut writer = Self { bytes: Vec::new() };
+        writer.push(&[0; 4]);
+        writer.push(&kind.to_ne_bytes());
+        writer.push(&[0; 2]);
+        writer.push(&sequence.to_ne_bytes());
+        writer.push(&[0; 4]);
+        writer
     }
 
     /// Makes room for so many bytes more.
-    pub fn reserve(&mut self, bytes: usize) {
+    pub(super) fn reserve(&mut self, bytes: usize) {
         self.bytes.reserve(bytes);
     }
 
     /// Appends bytes as they are.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// Appends an attribute that holds what `write` appends; attributes again, if it is a nest. One
     /// that is longer than an attribute can be says the greatest length there is.
-    pub fn attribute(&mut self, kind: u16, write: impl FnOnce(&mut Self)) {
+    pub(super) fn attribute(&mut self, kind: u16, write: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.push(&[0; 2]);
         self.push(&kind.to_ne_bytes());
@@ -78,13 +65,12 @@ impl Composer {
     }
 
     /// The bytes so far, to be appended to.
-    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
+    pub(super) fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     /// Ends the message.
-    #[must_use]
-    pub fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         self.put(0, length.to_ne_bytes());
         self.bytes
@@ -103,8 +89,7 @@ impl Composer {
 
 /// The length of a message of a generic family with an attribute of each of these nests, each of
 /// which holds attributes with payloads of these lengths.
-#[must_use]
-pub fn composed_bytes(nests: &[&[usize]]) -> usize {
+pub(super) fn written_bytes(nests: &[&[usize]]) -> usize {
     const GENERIC_HEADER_BYTES: usize = 4;
     let attribute = |payload: usize| ATTRIBUTE_HEADER_BYTES + payload.next_multiple_of(ALIGNMENT);
     let nest = |payloads: &[usize]| attribute(payloads.iter().copied().map(attribute).sum());
@@ -120,21 +105,21 @@ mod tests {
     #[test]
     fn an_error_is_read_back() {
         let read = |bytes: &[u8]| format!("{:?}", Messages::new(bytes).next().unwrap().kind());
-        assert_eq!(read(&Composer::error(9, 3)), format!("{:?}", MessageKind::Error(3)));
-        assert_eq!(read(&Composer::error(9, 0)), "Acknowledgement");
+        assert_eq!(read(&MessageWriter::error(9, 3)), format!("{:?}", MessageKind::Error(3)));
+        assert_eq!(read(&MessageWriter::error(9, 0)), "Acknowledgement");
     }
 
     #[test]
     fn the_length_is_known_before() {
-        let mut composer = Composer::generic(31, 7, 2, 1);
+        let mut writer = MessageWriter::generic(31, 7, 2, 1);
         for length in [5, 8] {
-            composer.attribute(4, |nest| {
+            writer.attribute(4, |nest| {
                 nest.attribute(1, |id| id.push(&[1; 4]));
                 nest.attribute(3, |stats| stats.push(&vec![2; length]));
             });
         }
-        let bytes = composer.finish();
-        assert_eq!(bytes.len(), composed_bytes(&[&[4, 5], &[4, 8]]));
+        let bytes = writer.finish();
+        assert_eq!(bytes.len(), written_bytes(&[&[4, 5], &[4, 8]]));
         assert_eq!(Messages::new(&bytes).count(), 1);
     }
 }

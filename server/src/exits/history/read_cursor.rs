@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::item::{FIRST_SEQUENCE, Item, KernelLoss};
+use super::item::{Item, KernelLoss};
 use super::selection::Selection;
+use super::sequence::FIRST_SEQUENCE;
 use super::totals::Selected;
 
 /// Exits in one batch for a reader, but for the first chunk, which may be larger. Larger batches are
@@ -15,7 +16,7 @@ const BATCH_EVENTS: u64 = 256;
 
 /// Where a reader is. It belongs to one selection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Position {
+pub(in crate::exits) struct Position {
     /// The sequence that it wants next.
     pub(super) next: u64,
     /// What its selection takes of all before that.
@@ -26,7 +27,7 @@ pub(super) struct Position {
 
 /// What a reader finds at its position.
 #[derive(Debug)]
-pub(super) enum Reading {
+pub(in crate::exits) enum Reading {
     /// Encoded exits: entries of `ExitEvents.events`.
     Exits { slices: Vec<Bytes>, count: u64 },
     /// The kernel dropped exits here.
@@ -41,7 +42,7 @@ pub(super) enum Reading {
 
 impl Position {
     /// The sequence of the last exit before the position.
-    pub(super) fn cursor(&self) -> u64 {
+    pub(in crate::exits) fn cursor(&self) -> u64 {
         self.next - FIRST_SEQUENCE
     }
 

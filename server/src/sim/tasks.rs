@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::account::{GroupTotals, Life, PROGRAMS};
 use super::spec::Spec;
+use super::statistics::{GroupTotals, Life, PROGRAMS};
 use crate::taskstats::{Exit, Stats};
 
 /// `PID_MAX_LIMIT` of the kernel's `include/linux/threads.h` on 64 bits.

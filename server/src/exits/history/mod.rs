@@ -4,18 +4,32 @@
 //! Every exit that the kernel sent takes a sequence number, also one that it then dropped. So
 //! sequences count what was sent, and a reader can check for itself that received + lost = sent.
 
+mod chunk;
+mod evicted_counts;
+mod item;
+mod read_cursor;
+mod selection;
+mod sequence;
+mod snapshot;
+mod totals;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::chunk::Chunk;
-use super::item::{FIRST_SEQUENCE, Item, KernelLoss};
-use super::position::{Position, Reading};
-use super::saved::{DamagedHistory, SavedHistory, to_ns};
-use super::selection::Selection;
-use super::tombstones::Tombstones;
-use super::totals::{Selected, Tallier, Totals};
+use self::chunk::Chunk;
+use self::evicted_counts::Tombstones;
+use self::item::Item;
+use self::sequence::FIRST_SEQUENCE;
+use self::snapshot::to_ns;
+use self::totals::{Selected, Tallier, Totals};
 use crate::taskstats::Cpumask;
+
+pub(super) use self::chunk::ChunkBuilder;
+pub use self::item::KernelLoss;
+pub(super) use self::read_cursor::{Position, Reading};
+pub use self::selection::{Fate, Scope, Selection};
+pub use self::snapshot::{DamagedHistory, SavedHistory, SavedItem, SavedTotals};
 
 /// The part of the history's memory, one in ..., that goes to counts of what was evicted.
 const TOMBSTONE_SHARE: usize = 32;

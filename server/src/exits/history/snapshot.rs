@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::item::FIRST_SEQUENCE;
-
-/// No run comes so far: it would take 292,000 years at a million exits a second. Below it, nothing
-/// that counts exits overflows.
-const MAX_SEQUENCE: u64 = 1 << 63;
+use super::sequence::{FIRST_SEQUENCE, MAX_SEQUENCE};
 
 /// A history, whole.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -26,12 +26,12 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// What a simulated kernel is like.
 ///
 /// ```
-/// use taskstatsd::taskstats::sim::Spec;
+/// use taskstatsd::sim::Spec;
 ///
 /// let spec: Spec = "cpus=64,rate=1000,overflow=0.01".parse()?;
 /// assert_eq!((spec.cpus, spec.version), (64, 16));
 /// assert_eq!(spec.to_string().parse(), Ok(spec));
-/// # Ok::<(), taskstatsd::taskstats::sim::SpecError>(())
+/// # Ok::<(), taskstatsd::sim::SpecError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {

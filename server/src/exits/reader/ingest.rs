@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::chunk::ChunkBuilder;
-use super::counters::Counters;
-use super::history::History;
-use super::item::KernelLoss;
-use super::sequence::SequenceCheck;
+use super::kernel_sequence::SequenceCheck;
+use crate::exits::counters::Counters;
+use crate::exits::history::{ChunkBuilder, History, KernelLoss};
 use crate::taskstats::{Cpumask, DelayAccounting, Exit, ExitSink};
 
 /// A CPU's losses are told at most this often, so that an overload does not become a storm of

@@ -1,7 +1,7 @@
 //! How many exits there were, by CPU and fate: what makes a loss an exact number.
 
-use super::saved::{DamagedHistory, SavedTotals};
 use super::selection::{Fate, Selection};
+use super::snapshot::{DamagedHistory, SavedTotals};
 use crate::taskstats::Cpumask;
 
 /// Exits and kernel losses of one CPU.

@@ -15,10 +15,10 @@ pub enum Fate {
 
 impl Fate {
     /// Number of fates.
-    pub(super) const COUNT: usize = 3;
+    pub(in crate::exits) const COUNT: usize = 3;
 
     /// The fate with a number, as `as` gives it.
-    pub(super) fn from_number(number: u8) -> Option<Self> {
+    pub(in crate::exits) fn from_number(number: u8) -> Option<Self> {
         let fates = [Self::ProcessEnded, Self::ProcessLives, Self::Unknown];
         fates.get(usize::from(number)).copied()
     }
@@ -47,7 +47,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub(super) fn takes(self, fate: Fate) -> bool {
+    pub(in crate::exits) fn takes(self, fate: Fate) -> bool {
         match self {
             Self::AllTasks => true,
             Self::Processes => fate != Fate::ProcessLives,
@@ -85,11 +85,11 @@ impl Selection {
         self.scope
     }
 
-    pub(super) fn everything(&self) -> bool {
+    pub(in crate::exits) fn everything(&self) -> bool {
         self.everything
     }
 
-    pub(super) fn takes(&self, cpu: u32, fate: Fate) -> bool {
+    pub(in crate::exits) fn takes(&self, cpu: u32, fate: Fate) -> bool {
         self.scope.takes(fate) && self.cpus.contains(cpu)
     }
 }

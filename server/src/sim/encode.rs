@@ -1,44 +1,27 @@
-//! From [`Stats`] to the kernel's bytes: the inverse of [`decode`](super::decode), by the same table.
+//! Encodes [`Stats`] as `struct taskstats`: the inverse of [`decode`](crate::taskstats::decode), by
+//! the same table of offsets.
 
-use super::layout::{Layout, offset, size_of_version};
-use super::stats::{CpuTime, Delay, Io, Stats, TaskIdentity};
+use crate::taskstats::layout::{Layout, offset, size_of_version};
+use crate::taskstats::{CpuTime, Delay, Io, Stats, TaskIdentity};
 
-/// Builds one `struct taskstats`, in host byte order, of the version that `stats` names and with the
-/// layout and the length that the version has. Fields that the version lacks are left out; what is
-/// absent is 0, as in the kernel. The unknown tail stands at the end.
-///
-/// ```
-/// use taskstatsd::taskstats::{Provenance, Stats, build, decode};
-///
-/// let mut stats = Stats { version: 15, elapsed_us: Some(1_500), ..Stats::default() };
-/// assert_eq!(build(&stats).len(), 560);
-/// let decoded = decode(&build(&stats), Provenance::ExitedTask);
-/// assert_eq!(decoded.elapsed_us, Some(1_500));
-/// ```
-#[must_use]
-pub fn build(stats: &Stats) -> Vec<u8> {
-    let length = size_of_version(stats.version) + stats.unknown_tail.len();
-    let mut bytes = Vec::with_capacity(length);
-    build_into(stats, &mut bytes);
-    bytes
-}
-
-/// Appends what [`build`] makes.
-pub(super) fn build_into(stats: &Stats, bytes: &mut Vec<u8>) {
+/// Appends one `struct taskstats`, in host byte order, with the layout and the length of the version
+/// that `stats` names. Fields that the version lacks are left out; an absent field is 0, as in the
+/// kernel. The unknown tail follows the struct.
+pub(super) fn encode_record(stats: &Stats, bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.resize(start + size_of_version(stats.version), 0);
     let layout = Layout::of_version(stats.version);
-    Builder { bytes: &mut bytes[start..], layout }.stats(stats);
+    RecordEncoder { bytes: &mut bytes[start..], layout }.stats(stats);
     bytes.extend_from_slice(&stats.unknown_tail);
 }
 
-/// A struct in the making.
-struct Builder<'a> {
+/// Writes the fields of one record.
+struct RecordEncoder<'a> {
     bytes: &'a mut [u8],
     layout: Layout,
 }
 
-impl Builder<'_> {
+impl RecordEncoder<'_> {
     fn stats(&mut self, stats: &Stats) {
         self.put(offset::VERSION, stats.version.to_ne_bytes());
         self.put(offset::EXIT_CODE, stats.exit_status.unwrap_or(0).to_ne_bytes());

@@ -11,7 +11,7 @@ use crate::netlink::Received;
 const CALLS_A_TURN: usize = 64;
 
 /// What a queue is received from: a netlink socket, or one that behaves as such.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// Room for what is received.
     type Inbox: Slots;
 
@@ -29,7 +29,7 @@ pub(super) trait Source {
 }
 
 /// Room for many messages.
-pub(super) trait Slots {
+pub(crate) trait Slots {
     /// How many.
     fn slots(&self) -> usize;
 
@@ -50,7 +50,7 @@ pub trait MessageSink {
 }
 
 /// Decodes what it is given, for a sink that takes exits.
-pub(super) struct Decoding<'a>(pub(super) &'a mut dyn ExitSink);
+pub(crate) struct Decoding<'a>(pub(crate) &'a mut dyn ExitSink);
 
 impl MessageSink for Decoding<'_> {
     fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
@@ -70,22 +70,22 @@ impl MessageSink for Decoding<'_> {
 
 /// The queue of a CPU.
 #[derive(Debug)]
-pub(super) struct CpuQueue<S> {
-    pub(super) socket: S,
+pub(crate) struct CpuQueue<S> {
+    pub(crate) socket: S,
     cpu: u32,
     /// The drop counter when it was last read.
-    pub(super) drops: u32,
+    pub(crate) drops: u32,
     /// Whether drops were told of since the queue was last empty.
     overflowed: bool,
 }
 
 /// The queues of a listener.
 #[derive(Debug)]
-pub(super) struct Queues<S: Source> {
+pub(crate) struct Queues<S: Source> {
     queues: BTreeMap<u32, CpuQueue<S>>,
     inbox: S::Inbox,
     /// CPUs whose queues may hold messages.
-    pub(super) ready: Vec<u32>,
+    pub(crate) ready: Vec<u32>,
 }
 
 /// What one turn at a queue brought.
@@ -99,38 +99,38 @@ struct Taken {
 }
 
 impl<S: Source> Queues<S> {
-    pub(super) fn new(inbox: S::Inbox) -> Self {
+    pub(crate) fn new(inbox: S::Inbox) -> Self {
         Self { queues: BTreeMap::new(), inbox, ready: Vec::new() }
     }
 
     /// Adds the queue of its CPU.
-    pub(super) fn insert(&mut self, queue: CpuQueue<S>) {
+    pub(crate) fn insert(&mut self, queue: CpuQueue<S>) {
         // What arrived before somebody looked gave no sign.
         self.ready.push(queue.cpu);
         self.queues.insert(queue.cpu, queue);
     }
 
     /// Takes out a CPU's queue.
-    pub(super) fn remove(&mut self, cpu: u32) -> Option<CpuQueue<S>> {
+    pub(crate) fn remove(&mut self, cpu: u32) -> Option<CpuQueue<S>> {
         self.ready.retain(|ready| *ready != cpu);
         self.queues.remove(&cpu)
     }
 
     /// Takes out all queues.
-    pub(super) fn remove_all(&mut self) -> impl Iterator<Item = (u32, CpuQueue<S>)> + use<S> {
+    pub(crate) fn remove_all(&mut self) -> impl Iterator<Item = (u32, CpuQueue<S>)> + use<S> {
         self.ready.clear();
         std::mem::take(&mut self.queues).into_iter()
     }
 
     /// Empties a queue that was taken out, and tells its last drops.
-    pub(super) fn finish(&mut self, mut queue: CpuQueue<S>, sink: &mut impl MessageSink) -> S {
+    pub(crate) fn finish(&mut self, mut queue: CpuQueue<S>, sink: &mut impl MessageSink) -> S {
         while queue.take(Depth::Empty, &mut self.inbox, sink).more {}
         queue.check_drops(sink);
         queue.socket
     }
 
     /// Empties the queues that are ready.
-    pub(super) fn drain(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
+    pub(crate) fn drain(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
         let mut drained = Drained::default();
         let mut ready = std::mem::take(&mut self.ready);
         ready.retain(|cpu| {
@@ -146,7 +146,7 @@ impl<S: Source> Queues<S> {
     }
 
     /// Reads all drop counters.
-    pub(super) fn check_drops(&mut self, sink: &mut impl MessageSink) {
+    pub(crate) fn check_drops(&mut self, sink: &mut impl MessageSink) {
         for queue in self.queues.values_mut() {
             queue.check_drops(sink);
         }
@@ -155,13 +155,13 @@ impl<S: Source> Queues<S> {
 
 impl<S: Source> CpuQueue<S> {
     /// A queue that nothing was received from.
-    pub(super) fn new(cpu: u32, socket: S) -> Self {
+    pub(crate) fn new(cpu: u32, socket: S) -> Self {
         Self { socket, cpu, drops: 0, overflowed: false }
     }
 
     /// A queue that was read before, when its drop counter stood at `drops`. It may have overflowed
     /// since; the error that says so may have been taken.
-    pub(super) fn adopted(cpu: u32, socket: S, drops: u32) -> Self {
+    pub(crate) fn adopted(cpu: u32, socket: S, drops: u32) -> Self {
         Self { socket, cpu, drops, overflowed: true }
     }
 

@@ -1,8 +1,14 @@
 //! What is built is what a C compiler would lay out, and decodes to what it was built from.
 
 use super::*;
-use crate::taskstats::decode::tests::{expected, raw};
 use crate::taskstats::{Provenance, decode};
+use crate::taskstats::{expected, raw};
+
+fn build(stats: &Stats) -> Vec<u8> {
+    let mut record = Vec::new();
+    encode_record(stats, &mut record);
+    record
+}
 
 /// What a struct holds between its fields in these tests.
 const PADDING: u8 = 0xee;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chance::{Chance, mix};
+use super::messages::{exit_message, exit_message_bytes, reply_message};
 use super::socket::{Mishap, Socket};
 use super::spec::{Spec, Vanish};
 use super::tasks::{Birth, Moment, Tasks};
-use crate::netlink::Composer;
-use crate::taskstats::wire::{exit_message, exit_message_bytes, reply_message};
+use super::writer::MessageWriter;
 use crate::taskstats::{Cpumask, DelayAccounting, Since, TaskId};
 
 /// When the machine began, since 1970, if nobody says.
@@ -29,12 +29,12 @@ const FAILED: [u32; 5] = [0x0100, 0x0200, 0x7f00, 9, 0x8b];
 ///
 /// ```
 /// use std::time::Duration;
-/// use taskstatsd::taskstats::sim::World;
+/// use taskstatsd::sim::World;
 ///
 /// let mut world = World::new("cpus=2,rate=1000".parse()?);
 /// world.advance(Duration::from_secs(1));
 /// assert_eq!(world.report().exits, 1000);
-/// # Ok::<(), taskstatsd::taskstats::sim::SpecError>(())
+/// # Ok::<(), taskstatsd::sim::SpecError>(())
 /// ```
 #[derive(Debug)]
 pub struct World {
@@ -305,7 +305,7 @@ impl World {
         };
         Ok(match stats {
             Some(stats) => reply_message(id, &stats),
-            None => Composer::error(0, libc::ESRCH),
+            None => MessageWriter::error(0, libc::ESRCH),
         })
     }
 

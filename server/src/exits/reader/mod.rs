@@ -1,5 +1,11 @@
 //! The thread that owns the listener.
 
+mod clock;
+mod ingest;
+mod kernel_sequence;
+mod pacer;
+mod registry;
+
 use std::fmt;
 use std::io;
 use std::sync::mpsc;
@@ -9,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::clock::{Clocks, WallClock};
+pub(super) use self::clock::Clocks;
+use self::clock::WallClock;
+use self::ingest::Intake;
+use self::pacer::Pacer;
+use self::registry::Registry;
 use super::counters::Counters;
 use super::history::History;
-use super::intake::Intake;
-use super::pacer::Pacer;
-use super::registry::Registry;
 use crate::taskstats::{Cpumask, Depth, KeptSocket, Kernel, KernelError, Listener, Wake};
 
 /// Drop counters and the sysctl are read this often while exits flow.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::socket::{Bell, BellWaker, Purpose, SimInbox, Socket};
 use super::world::{PortId, World};
 use super::{Shared, Time};
-use crate::taskstats::queue::{CpuQueue, Decoding, Queues, Source};
+use crate::taskstats::drain::{CpuQueue, Decoding, Queues, Source};
 use crate::taskstats::reply::{REGISTER, refused};
 use crate::taskstats::{
     Cpumask, Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Wake,

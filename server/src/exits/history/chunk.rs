@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::encode::encode_event;
-use super::saved::{DamagedHistory, SavedItem, to_ns};
 use super::selection::{Fate, Selection};
+use super::snapshot::{DamagedHistory, SavedItem, to_ns};
+use crate::exits::encode::encode_event;
 use crate::taskstats::{DelayAccounting, Exit};
 
 /// Exits in a chunk at most. Clients decode batches of this size several times faster than batches
@@ -18,7 +18,7 @@ const CHUNK_OVERHEAD: usize = size_of::<Chunk>() + 3 * 24;
 
 /// Consecutive exits, encoded.
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(in crate::exits) struct Chunk {
     /// Sequence of the first one.
     first: u64,
     /// One for each exit.
@@ -40,24 +40,24 @@ struct Entry {
 }
 
 impl Chunk {
-    pub(super) fn first(&self) -> u64 {
+    pub(in crate::exits) fn first(&self) -> u64 {
         self.first
     }
 
     /// The sequence after the last exit.
-    pub(super) fn next(&self) -> u64 {
+    pub(in crate::exits) fn next(&self) -> u64 {
         self.first + self.len()
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::exits) fn len(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    pub(super) fn received_at(&self) -> Duration {
+    pub(in crate::exits) fn received_at(&self) -> Duration {
         self.received_at
     }
 
-    pub(super) fn save(&self) -> SavedItem {
+    pub(in crate::exits) fn save(&self) -> SavedItem {
         SavedItem {
             first: self.first,
             last_at_ns: to_ns(self.received_at),
@@ -70,7 +70,7 @@ impl Chunk {
     }
 
     /// Takes a saved chunk, if its parts fit each other.
-    pub(super) fn restore(saved: SavedItem) -> Result<Self, DamagedHistory> {
+    pub(in crate::exits) fn restore(saved: SavedItem) -> Result<Self, DamagedHistory> {
         let ends = &saved.ends;
         let same_length = ends.len() == saved.cpus.len() && ends.len() == saved.fates.len();
         if !same_length || ends.is_empty() || !ends.is_sorted() {
@@ -94,23 +94,23 @@ impl Chunk {
     }
 
     /// Memory that the chunk holds, in bytes.
-    pub(super) fn memory(&self) -> usize {
+    pub(in crate::exits) fn memory(&self) -> usize {
         self.bytes.len() + size_of_val(&*self.entries) + CHUNK_OVERHEAD
     }
 
     /// CPU and fate of each exit.
-    pub(super) fn exits(&self) -> impl DoubleEndedIterator<Item = (u32, Fate)> + '_ {
+    pub(in crate::exits) fn exits(&self) -> impl DoubleEndedIterator<Item = (u32, Fate)> + '_ {
         self.entries.iter().map(|entry| (u32::from(entry.cpu), entry.fate))
     }
 
     /// Number of selected exits with sequences before `next`.
-    pub(super) fn count_before(&self, next: u64, selection: &Selection) -> u64 {
+    pub(in crate::exits) fn count_before(&self, next: u64, selection: &Selection) -> u64 {
         let selected = self.exits().take(self.skipped(next));
         selected.filter(|(cpu, fate)| selection.takes(*cpu, *fate)).count() as u64
     }
 
     /// The sequence of the `count`th selected exit from the end, or else the number of selected ones.
-    pub(super) fn nth_last(&self, count: u64, selection: &Selection) -> Result<u64, u64> {
+    pub(in crate::exits) fn nth_last(&self, count: u64, selection: &Selection) -> Result<u64, u64> {
         let mut found = 0;
         for (back, (cpu, fate)) in self.exits().rev().enumerate() {
             found += u64::from(selection.takes(cpu, fate));
@@ -123,7 +123,12 @@ impl Chunk {
 
     /// The bytes of the selected exits from the one with sequence `from` on, in as few slices as
     /// possible, and their number.
-    pub(super) fn select(&self, from: u64, selection: &Selection, slices: &mut Vec<Bytes>) -> u64 {
+    pub(in crate::exits) fn select(
+        &self,
+        from: u64,
+        selection: &Selection,
+        slices: &mut Vec<Bytes>,
+    ) -> u64 {
         let skipped = self.skipped(from);
         let mut start = skipped.checked_sub(1).map_or(0, |last| self.end(last));
         if selection.everything() {
@@ -163,23 +168,23 @@ impl Chunk {
 
 /// A chunk in the making. Its buffers are used again for the next one.
 #[derive(Debug, Default)]
-pub(super) struct ChunkBuilder {
+pub(in crate::exits) struct ChunkBuilder {
     entries: Vec<Entry>,
     bytes: Vec<u8>,
     received_at: Duration,
 }
 
 impl ChunkBuilder {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::exits) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::exits) fn is_full(&self) -> bool {
         self.entries.len() >= CHUNK_EVENTS
     }
 
     /// Encodes an exit. `first` is the sequence that the chunk begins with.
-    pub(super) fn push(
+    pub(in crate::exits) fn push(
         &mut self,
         exit: &Exit,
         first: u64,
@@ -198,7 +203,7 @@ impl ChunkBuilder {
     }
 
     /// Makes the chunk, in memory of exactly its size, and begins the next.
-    pub(super) fn build(&mut self, first: u64) -> Chunk {
+    pub(in crate::exits) fn build(&mut self, first: u64) -> Chunk {
         let chunk = Chunk {
             first,
             entries: self.entries.as_slice().into(),

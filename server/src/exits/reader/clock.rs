@@ -14,14 +14,14 @@ const READ_LATE: Duration = Duration::from_millis(100);
 
 /// Where the time comes from; elsewhere than from the system in tests only.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clocks {
+pub(in crate::exits) struct Clocks {
     steady: fn() -> Instant,
     wall: fn() -> Duration,
 }
 
 /// What is known of the clock of the wall, by which exits say when their tasks began.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WallClock {
+pub(in crate::exits) struct WallClock {
     /// Both clocks, as they were read last.
     last: Option<(Instant, Duration)>,
     /// Whether some of what waits may say by the clock as it was before it was set.
@@ -30,20 +30,20 @@ pub(super) struct WallClock {
 
 impl Clocks {
     /// The system's.
-    pub(super) const SYSTEM: Self = Self { steady: Instant::now, wall: since_1970 };
+    pub(in crate::exits) const SYSTEM: Self = Self { steady: Instant::now, wall: since_1970 };
 
     #[cfg(test)]
-    pub(super) const fn new(steady: fn() -> Instant, wall: fn() -> Duration) -> Self {
+    pub(in crate::exits) const fn new(steady: fn() -> Instant, wall: fn() -> Duration) -> Self {
         Self { steady, wall }
     }
 
     /// By the clock that nobody sets.
-    pub(super) fn now(self) -> Instant {
+    pub(in crate::exits) fn now(self) -> Instant {
         (self.steady)()
     }
 
     /// The time since 1970.
-    pub(super) fn wall(self) -> Duration {
+    pub(in crate::exits) fn wall(self) -> Duration {
         (self.wall)()
     }
 }
@@ -52,7 +52,7 @@ impl WallClock {
     /// Takes a reading of both, the second since 1970. Tells whether the second one was set since the
     /// reading before. A machine that slept is as good: the first clock stood still meanwhile, and the
     /// kernel computes begins from that one.
-    pub(super) fn was_set(&mut self, now: Instant, wall: Duration) -> bool {
+    pub(in crate::exits) fn was_set(&mut self, now: Instant, wall: Duration) -> bool {
         let Some((then, told)) = self.last.replace((now, wall)) else { return false };
         let passed = now.saturating_duration_since(then);
         let was_set = (told + passed).abs_diff(wall) > READ_LATE;
@@ -61,19 +61,19 @@ impl WallClock {
     }
 
     /// Says that exits wait from a time in which nobody looked at the clock.
-    pub(super) fn was_unseen(&mut self) {
+    pub(in crate::exits) fn was_unseen(&mut self) {
         self.is_mixed = true;
     }
 
     /// What a switch tells of exits that wait. Begins of before the clock was set and of after it look
     /// alike, so that none of them can be compared with anything.
-    pub(super) fn judgeable(&self, switch: DelayAccounting) -> DelayAccounting {
+    pub(in crate::exits) fn judgeable(&self, switch: DelayAccounting) -> DelayAccounting {
         if self.is_mixed { switch.without_begins() } else { switch }
     }
 
     /// Says that nothing waits: what comes now says by the clock as it is when it began. Tells whether
     /// that is news.
-    pub(super) fn left_nothing(&mut self) -> bool {
+    pub(in crate::exits) fn left_nothing(&mut self) -> bool {
         std::mem::take(&mut self.is_mixed)
     }
 }

@@ -12,7 +12,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tracing::Span;
 
-use super::activity::Open;
+use super::activity::StreamGuard;
 use crate::security::{Principal, Slot};
 
 /// Where a status stands.
@@ -20,26 +20,26 @@ const GRPC_STATUS: &str = "grpc-status";
 
 /// The body of an answer; dropped when the last of it has gone, or nobody wants it any more.
 #[derive(Debug)]
-pub struct Answer {
+pub struct ResponseBody {
     body: Body,
     record: Record,
     /// Also kept by each part of the body that is on its way.
-    held: Option<Arc<Held>>,
-    _open: Open,
+    held: Option<Arc<Permits>>,
+    _open: StreamGuard,
 }
 
 /// What a call takes away from others until its answer has gone: else a peer that reads none could
 /// have any number of them kept.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Permits {
     pub(super) _call: Slot,
     pub(super) _slow_call: Option<Arc<Vec<Slot>>>,
 }
 
 /// Bytes of an answer, until HTTP/2 has sent or dropped them.
-struct Sent {
+struct TrackedBytes {
     bytes: Bytes,
-    _held: Arc<Held>,
+    _held: Arc<Permits>,
 }
 
 /// What becomes of a call, for the log. Nothing is recorded unless the log wants it.
@@ -50,12 +50,12 @@ pub(super) struct Record {
     code: Option<Code>,
 }
 
-impl Answer {
+impl ResponseBody {
     pub(super) fn of(
         response: Response<Body>,
         mut record: Record,
-        held: Option<Arc<Held>>,
-        open: Open,
+        held: Option<Arc<Permits>>,
+        open: StreamGuard,
     ) -> Response<Self> {
         record.note(response.headers());
         response.map(|body| Self { body, record, held, _open: open })
@@ -63,17 +63,17 @@ impl Answer {
 
     fn hold(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
         let Some(held) = &self.held else { return frame };
-        frame.map_data(|bytes| Bytes::from_owner(Sent { bytes, _held: Arc::clone(held) }))
+        frame.map_data(|bytes| Bytes::from_owner(TrackedBytes { bytes, _held: Arc::clone(held) }))
     }
 }
 
-impl AsRef<[u8]> for Sent {
+impl AsRef<[u8]> for TrackedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = Status;
 
