@@ -140,7 +140,7 @@ impl Session<'_> {
         }
         match self.printer.cursor() {
             Some(cursor) => {
-                print_error(&format!("connected again, after {}", format_cursor(cursor)))
+                print_error(&format!("connected again, after {}", format_cursor(cursor)));
             }
             None => print_error("connected again"),
         }
