@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::descriptors::{self, Needs};
+use crate::capacity::{self, FdDemand};
 use crate::doctor::{Context, Finding, Fix};
 use crate::listen::MAX_HANDSHAKES;
 use crate::security::MAX_OVERFLOW;
@@ -15,17 +15,17 @@ pub(super) fn check(context: &Context) -> Finding {
         return Finding::skipped(NAME, "not known, since the number of CPUs is not");
     };
     // The agent raises its own limit.
-    let limit = descriptors::highest_limit();
+    let limit = capacity::hard_limit();
     match needs(context, kernel.possible_cpus().len()).and_then(|needs| Ok((needs, limit?))) {
         Ok((needs, limit)) => judge(needs, limit),
         Err(error) => Finding::warning(NAME, format!("not known: {error}"), Some(Fix::FILES)),
     }
 }
 
-fn needs(context: &Context, cpus: usize) -> io::Result<Needs> {
+fn needs(context: &Context, cpus: usize) -> io::Result<FdDemand> {
     let args = &context.args;
-    Ok(Needs {
-        open: Needs::at_start(args.listen.len())?,
+    Ok(FdDemand {
+        open: FdDemand::at_start(args.listen.len())?,
         cpus,
         connections: args.limits.max_connections,
         overflow: MAX_OVERFLOW,
@@ -33,7 +33,7 @@ fn needs(context: &Context, cpus: usize) -> io::Result<Needs> {
     })
 }
 
-fn judge(needs: Needs, limit: usize) -> Finding {
+fn judge(needs: FdDemand, limit: usize) -> Finding {
     match needs.within(limit) {
         Ok(_) => {
             let all = needs.all();
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn too_few_are_a_warning_with_what_to_do() {
         let (connections, overflow, handshakes) = (1024, MAX_OVERFLOW, MAX_HANDSHAKES);
-        let needs = Needs { open: 20, cpus: 8, connections, overflow, handshakes };
+        let needs = FdDemand { open: 20, cpus: 8, connections, overflow, handshakes };
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");
         let short = judge(needs, needs.all() - 1);

@@ -1,16 +1,15 @@
 //! The most memory that the agent can take, whatever callers do; told at the start, so that an operator can
 //! give it a limit.
 //!
-//! The numbers were measured with callers that take no answers, and rounded up. `tests/system/memory_bound.rs`
+//! The numbers were measured with callers that take no answers, and rounded up. `tests/system/bound.rs`
 //! has such callers hold all that they can get, under this limit.
 
 use std::fmt;
 
 use bytesize::ByteSize;
 
-use super::Agent;
 use crate::config::{Config, KernelChoice};
-use crate::listen::{ListenAddress, Listener, MAX_HANDSHAKES, TCP_BUFFERS, UNIX_BUFFERS};
+use crate::listen::{ListenAddress, MAX_HANDSHAKES, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
 use crate::security::{Limits, MAX_OVERFLOW};
 use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, longest_header_list};
@@ -51,7 +50,7 @@ const RECEIVE_BUFFER_FACTOR: u64 = 2;
 
 /// The most memory that an agent can take, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceiling {
+pub struct MemoryBound {
     /// The program, and exits on their way.
     pub program: u64,
     /// Remembered exits.
@@ -66,7 +65,7 @@ pub struct Ceiling {
     pub simulated: u64,
 }
 
-impl Ceiling {
+impl MemoryBound {
     /// That of an agent which listens on `listeners`.
     #[must_use]
     pub fn of<'a>(
@@ -120,7 +119,7 @@ impl Ceiling {
     }
 }
 
-impl fmt::Display for Ceiling {
+impl fmt::Display for MemoryBound {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = ByteSize::b;
         let Self { program, history, connections, answers, handover, simulated } = *self;
@@ -133,34 +132,6 @@ impl fmt::Display for Ceiling {
             }
         }
         formatter.write_str(")")
-    }
-}
-
-impl Agent {
-    /// Says what the agent may come to hold, and whether that is more than it may.
-    pub(super) fn log_memory(&self) {
-        let cpus = self.kernel.possible_cpus().len();
-        let addresses: Vec<_> =
-            self.listeners.iter().filter_map(|listener| Listener::address(listener).ok()).collect();
-        let ceiling = Ceiling::of(&self.config, cpus, &addresses);
-        tracing::info!("memory: at most about {ceiling}, if callers use up all limits");
-        let history = ByteSize::b(number(self.config.history_bytes));
-        let receive_buffer = ByteSize::b(number(self.config.reader.receive_buffer));
-        if ceiling.simulated == 0 {
-            let all = ByteSize::b(receive_buffers(&self.config, cpus));
-            tracing::info!(
-                %history,
-                %receive_buffer,
-                "while exits are watched, the kernel holds up to {all} for receive buffers, which counts to no control group"
-            );
-        }
-        if let Some(limit) = &self.memory_limit
-            && limit.bytes < ceiling.total()
-        {
-            tracing::warn!(
-                "{limit} is less than that: callers who use up all limits end the agent; raise it, or lower --max-connections, --max-streams, --max-watchers, --max-slow-calls or --history-bytes"
-            );
-        }
     }
 }
 
@@ -178,13 +149,13 @@ fn small_answers(limits: &Limits, connection: &ConnectionLimits) -> u64 {
 }
 
 /// All receive buffers together, as the kernel counts.
-fn receive_buffers(config: &Config, cpus: usize) -> u64 {
+pub(crate) fn receive_buffers(config: &Config, cpus: usize) -> u64 {
     let each = number(config.reader.receive_buffer).saturating_mul(RECEIVE_BUFFER_FACTOR);
     each.saturating_mul(number(cpus))
 }
 
 /// No address is longer on any machine that Linux runs on.
-const fn number(size: usize) -> u64 {
+pub(crate) const fn number(size: usize) -> u64 {
     size as u64
 }
 

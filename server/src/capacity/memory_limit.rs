@@ -8,16 +8,16 @@ use bytesize::ByteSize;
 
 /// What a control group may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MemoryLimit {
+pub(crate) struct MemoryLimit {
     /// Bytes.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Where it is set.
     file: PathBuf,
 }
 
 impl MemoryLimit {
     /// That of this process' own group; `None` without one. Groups above it are not looked at.
-    pub(super) fn read() -> Option<Self> {
+    pub(crate) fn read() -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
         Self::find(&groups, Path::new("/sys/fs/cgroup"))
     }

@@ -8,17 +8,17 @@ use crate::security::{Callers, Resource};
 
 /// Connections, calls and streams that have not ended at the moment when it is printed.
 #[derive(Clone, Debug)]
-pub struct Unfinished(pub(super) Arc<Callers>);
+pub struct InFlight(pub(super) Arc<Callers>);
 
 impl Running {
     /// What has not ended yet, to be told also while it drains.
     #[must_use]
-    pub fn unfinished(&self) -> Unfinished {
-        self.unfinished.clone()
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.clone()
     }
 }
 
-impl fmt::Display for Unfinished {
+impl fmt::Display for InFlight {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let held = |resources: &[Resource]| -> usize {
             resources.iter().map(|resource| self.0.held(*resource)).sum()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::watchdog::AlwaysWatch;
+use super::health::AlwaysWatch;
 use super::{Agent, StartError};
 use crate::config::Config;
 use crate::exits::{self, Exits};
@@ -13,7 +13,7 @@ use crate::taskstats::Kernel;
 
 /// What runs before callers are served.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct Resumed {
     pub(super) exits: Arc<Exits>,
     pub(super) prober: Prober,
     pub(super) readiness: Readiness,
@@ -22,7 +22,7 @@ pub(super) struct Begun {
 
 impl Agent {
     /// Starts what runs before callers are served. Its threads have the rights of the caller.
-    pub(super) async fn begin(&mut self) -> Result<Begun, StartError> {
+    pub(super) async fn resume(&mut self) -> Result<Resumed, StartError> {
         self.kernel.begin().map_err(StartError::Simulation)?;
         let stored = std::mem::take(&mut self.stored);
         let predecessor = predecessor(self.handover.as_ref(), stored);
@@ -39,7 +39,7 @@ impl Agent {
         {
             return Err(error.into());
         }
-        Ok(Begun { exits: Arc::new(exits), prober, readiness, always_watch })
+        Ok(Resumed { exits: Arc::new(exits), prober, readiness, always_watch })
     }
 }
 

@@ -42,7 +42,7 @@ impl AlwaysWatch {
 
 /// Keeps the verdict, and does what follows from it.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(super) struct HealthTask {
     pub(super) prober: Prober,
     pub(super) readiness: Readiness,
     pub(super) exits: Arc<Exits>,
@@ -52,17 +52,17 @@ pub(super) struct Watchdog {
 
 /// A watchdog that runs.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct RunningHealthTask {
     stop: CancellationToken,
     task: JoinHandle<Option<AlwaysWatch>>,
 }
 
-impl Watchdog {
+impl HealthTask {
     /// Sets the health of the service, and follows the verdict from now on.
-    pub(super) async fn start(self) -> Guard {
+    pub(super) async fn start(self) -> RunningHealthTask {
         set_health(&self.health, &self.readiness.verdict()).await;
         let stop = CancellationToken::new();
-        Guard { stop: stop.clone(), task: tokio::spawn(self.run(stop)) }
+        RunningHealthTask { stop: stop.clone(), task: tokio::spawn(self.run(stop)) }
     }
 
     /// Gives back the claim, so that CPUs are listened to until the reader ends.
@@ -77,7 +77,7 @@ impl Watchdog {
     }
 }
 
-impl Guard {
+impl RunningHealthTask {
     /// Ends it. As long as what it returns is held, the CPUs to always watch are listened to.
     pub(super) async fn end(self) -> Option<AlwaysWatch> {
         self.stop.cancel();
@@ -133,7 +133,7 @@ impl Told {
 }
 
 /// Waits until exits cannot be watched.
-pub(super) async fn misplaced(mut readiness: Readiness) -> Arc<KernelError> {
+pub(super) async fn exits_unavailable(mut readiness: Readiness) -> Arc<KernelError> {
     loop {
         match readiness.next().await {
             Some(Ok(())) => {}
