@@ -48,7 +48,6 @@
 //! what is appended between these steps is before the place, or read from it.
 
 mod counters;
-mod encode;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod history;
@@ -63,7 +62,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use counters::{Counter, Counters};
-pub use encode::{encode_event, encode_pid_response};
 pub use history::{
     DamagedHistory, Fate, FutureSequence, History, HistoryReport, KernelLoss, SavedHistory,
     SavedItem, SavedTotals, Scope, Selection, Start,

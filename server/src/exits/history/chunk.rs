@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::selection::{Fate, Selection};
 use super::snapshot::{DamagedHistory, SavedItem, to_ns};
-use crate::exits::encode::encode_event;
+use crate::encode::encode_event;
 use crate::taskstats::{DelayAccounting, Exit};
 
 /// Exits in a chunk at most. Clients decode batches of this size several times faster than batches
