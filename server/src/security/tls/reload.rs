@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::certificate::format_date;
@@ -34,6 +35,7 @@ pub struct Reloader {
     source: Source,
     watcher: Watcher,
     tls: Arc<Tls>,
+    requests: ReloadHandle,
     /// What is in use.
     fingerprint: u64,
     /// When files that cannot be used are given up.
@@ -43,6 +45,20 @@ pub struct Reloader {
     /// The time at which refused files are read again.
     retry_at: Option<Instant>,
     backoff: Backoff,
+}
+
+/// Requests that a [`Reloader`] reads the files now, although no change was seen, such as at a SIGHUP.
+///
+/// Clones request the same. Requests that come while the files are being read are merged into one.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadHandle(Arc<Notify>);
+
+impl ReloadHandle {
+    /// Has the files read as soon as possible, and reported as they are then: unlike after a change
+    /// that was seen, there is no wait for files that are not consistent yet.
+    pub fn read_now(&self) {
+        self.0.notify_one();
+    }
 }
 
 /// Where certificates come from.
@@ -83,6 +99,7 @@ impl Reloader {
             source,
             watcher,
             tls,
+            requests: ReloadHandle::default(),
             fingerprint,
             settled_at: None,
             valid_from: None,
@@ -95,6 +112,12 @@ impl Reloader {
     #[must_use]
     pub fn tls(&self) -> Arc<Tls> {
         Arc::clone(&self.tls)
+    }
+
+    /// Returns a handle by which the files are read at once.
+    #[must_use]
+    pub fn handle(&self) -> ReloadHandle {
+        self.requests.clone()
     }
 
     /// Works until it is aborted.
@@ -121,6 +144,11 @@ impl Reloader {
                 changed?;
                 // They may be on their way to something else, and get the time for it.
                 self.forget_retries();
+            }
+            () = self.requests.0.notified() => {
+                tracing::info!("reading the certificates, as requested");
+                self.forget_retries();
+                self.settled_at = Some(Instant::now());
             }
             () = sleep_until(wake_at) => {
                 if for_a_date && self.valid_from.is_none() {
