@@ -76,7 +76,7 @@ impl Service {
 
     fn learn(&self, error: &RpcError) {
         if let RpcError::Kernel(error) = error {
-            self.readiness.learn(error);
+            self.readiness.on_kernel_error(error);
         }
     }
 
@@ -84,7 +84,7 @@ impl Service {
     /// any more, as when descriptors had run out, the kernel itself is asked.
     async fn watcher(&self, watch: request::Watch) -> Result<Watcher, RpcError> {
         if let Err(error) = self.readiness.verdict() {
-            self.readiness.doubt();
+            self.readiness.recheck();
             if error.is_precondition() {
                 return Err(RpcError::ExitsUnavailable(error));
             }
@@ -181,7 +181,7 @@ impl TaskstatsService for Service {
         let possible = self.kernel.possible_cpus();
         let watch = request::watch(request.get_ref(), &self.node.instance_id, possible)?;
         let resume_after = request.into_inner().resume_after;
-        let slot = caller.take(Resource::Watcher).map_err(RpcError::LimitReached)?;
+        let slot = caller.acquire(Resource::Watcher).map_err(RpcError::LimitReached)?;
         let cpumask = watch.selection.cpus().to_string();
         let watcher = self.watcher(watch).await?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
@@ -200,7 +200,7 @@ impl TaskstatsService for Service {
         let (kernel, callers) = (Arc::clone(&self.kernel), Arc::clone(&self.callers));
         let verdict = self.readiness.verdict();
         if verdict.is_err() {
-            self.readiness.doubt();
+            self.readiness.recheck();
         }
         let describe = move |_: &dyn Kernel, _: &mut SlowCall| {
             Ok(node.describe(&kernel, &exits, &verdict, &callers))
