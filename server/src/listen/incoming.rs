@@ -15,6 +15,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::authority::AnyAuthority;
 use super::handshake::{Handshakes, Secured};
 use super::{Listener, Security};
 use crate::security::Principal;
@@ -72,7 +73,7 @@ pub struct Connection {
 /// The bytes of a connection of any kind.
 #[derive(Debug)]
 enum Stream {
-    Unix(UnixStream),
+    Unix(AnyAuthority<UnixStream>),
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -194,7 +195,7 @@ impl Connection {
         let peer = stream.peer_cred()?;
         SockRef::from(&stream).set_send_buffer_size(UNIX_SEND_BUFFER)?;
         let principal = Arc::new(Principal::Local { uid: peer.uid(), gid: peer.gid() });
-        Ok(Self { stream: Stream::Unix(stream), principal })
+        Ok(Self { stream: Stream::Unix(AnyAuthority::new(stream)), principal })
     }
 
     fn remote(stream: TcpStream, peer: SocketAddr) -> Self {
