@@ -17,7 +17,7 @@ use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process::Vitals;
 use taskstats_tests::selection::Selection;
 use taskstats_tests::workload::Workload;
-use taskstatsd::agent::Ceiling;
+use taskstatsd::capacity::MemoryBound;
 use taskstatsd::config::{Args, Config};
 use tempfile::TempDir;
 use tonic::Code;
@@ -70,7 +70,7 @@ const MORE: [u8; 4] = [0x7f, 0xff, 0, 0];
 fn ceiling() -> Result<u64> {
     let args = Args::try_parse_from(["taskstatsd"].iter().chain(&SMALL))?;
     let config = Config::try_from(args)?;
-    Ok(Ceiling::of(&config, 1, &config.listen).total())
+    Ok(MemoryBound::of(&config, 1, &config.listen).total())
 }
 
 /// A message with its prefix, which ends the stream's request.

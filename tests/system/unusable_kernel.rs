@@ -34,7 +34,7 @@ async fn a_known_bad_kernel_is_told_to_all_who_ask() -> Result<()> {
     let args = Args::try_parse_from(["taskstatsd", "--listen", &url])?;
     let kernel = Arc::new(LinuxKernel::of_release(BAD.to_owned(), RECEIVE_BUFFER)?);
     let agent = AgentHere::bind_with(Config::try_from(args)?, Vec::new(), kernel).await?;
-    let agent = agent.serve().await?;
+    let agent = agent.start().await?;
     let channel = connect(&url).await?;
     let mut client = Client::new(channel.clone());
     assert_eq!(health_of(&channel, AGENT).await?, ServingStatus::Serving);

@@ -9,7 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::failures::Failures;
 use crate::exits::WatchError;
-use crate::security::{Full, Resource, Role};
+use crate::security::{LimitReached, Resource, Role};
 use crate::taskstats::KernelError;
 
 /// The domain of the reasons in `ErrorInfo`.
@@ -41,7 +41,7 @@ pub enum RpcError {
     },
     /// Too much of something at once.
     #[error("{0}")]
-    LimitReached(Full),
+    LimitReached(LimitReached),
     /// Too many calls in a second.
     #[error(
         "{principal} may make {per_second} calls a second, and has made them (--max-call-rate); BatchGet asks for many tasks at once"
@@ -208,7 +208,8 @@ mod tests {
     #[test]
     fn every_error_has_its_status() {
         let bug = &KNOWN_BAD_KERNELS[0];
-        let full = |resource| RpcError::LimitReached(Full { resource, limit: 3, own: 1, free: 0 });
+        let full =
+            |resource| RpcError::LimitReached(LimitReached { resource, limit: 3, own: 1, free: 0 });
         let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };

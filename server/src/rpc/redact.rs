@@ -6,14 +6,19 @@ use taskstats_proto::v1;
 use taskstats_proto::v1::batch_get_result::Result as Outcome;
 
 use super::RpcError;
+use super::convert::task_stats;
 use crate::security::{Field, Redaction};
+use crate::taskstats::{DelayAccounting, Stats};
 
-/// Makes a stripped copy of an encoded `GetPidResponse`.
-pub(super) fn strip_task(encoded: Bytes, redaction: Redaction) -> Result<Bytes, RpcError> {
-    let mut answer = v1::GetPidResponse::decode(encoded)
-        .map_err(|_| RpcError::Internal("an account was encoded wrongly"))?;
-    answer.stats.iter_mut().for_each(|stats| strip(stats, redaction));
-    Ok(answer.encode_to_vec().into())
+/// Encodes a `GetPidResponse` without the redacted fields.
+pub(super) fn encode_pid_response(
+    stats: &Stats,
+    accounting: DelayAccounting,
+    redaction: Redaction,
+) -> Vec<u8> {
+    let mut stats = task_stats(stats, accounting.of_task(stats));
+    strip(&mut stats, redaction);
+    v1::GetPidResponse { stats: Some(stats) }.encode_to_vec()
 }
 
 /// Strips the account of a group and of its threads.

@@ -55,7 +55,7 @@ pub struct Limits {
 
 /// Nothing is left of a resource, for everybody or for one principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
+pub struct LimitReached {
     /// Of what.
     pub resource: Resource,
     /// How much there is.
@@ -94,7 +94,7 @@ impl Limits {
     /// # Errors
     ///
     /// It may not.
-    pub fn allow(&self, resource: Resource, own: usize, all: usize) -> Result<(), Full> {
+    pub fn allow(&self, resource: Resource, own: usize, all: usize) -> Result<(), LimitReached> {
         let limit = self.of(resource);
         let free = limit.saturating_sub(match resource {
             // Each principal is as if it were alone: if some could use up those of all, the agent would
@@ -106,7 +106,7 @@ impl Limits {
             0 => free > 0,
             _ => free > self.kept_of(limit) && self.is_below_threshold(own, free),
         };
-        if allowed { Ok(()) } else { Err(Full { resource, limit, own, free }) }
+        if allowed { Ok(()) } else { Err(LimitReached { resource, limit, own, free }) }
     }
 
     /// Numbers that are too large to be multiplied are compared as equal, so as not below.
@@ -144,7 +144,7 @@ impl Resource {
     }
 }
 
-impl fmt::Display for Full {
+impl fmt::Display for LimitReached {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { limit, own, free, resource } = self;
         let (one, many, flag) = resource.words();

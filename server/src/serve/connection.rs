@@ -65,7 +65,7 @@ impl Served {
             goodbye = self.goodbye() => goodbye,
         };
         if goodbye == Goodbye::Idle {
-            self.caller.refuse(Limit::IdleTime, &"the connection was closed, as nobody used it");
+            self.caller.reject(Limit::IdleTime, &"the connection was closed, as nobody used it");
         }
         http.as_mut().graceful_shutdown();
         tokio::select! {
@@ -104,7 +104,7 @@ pub(super) fn note(caller: &Caller, ended: hyper::Result<()>) {
         return;
     };
     if is_misuse(&error) {
-        caller.refuse(Limit::Protocol, &"the connection was closed, as it misused HTTP/2");
+        caller.reject(Limit::Protocol, &"the connection was closed, as it misused HTTP/2");
     }
     tracing::debug!(%principal, %error, "the connection broke");
 }

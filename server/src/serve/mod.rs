@@ -19,7 +19,7 @@ use self::connection::{Served, Streams};
 use self::overflow::RejectedConnection;
 use crate::listen::{Connection, Incoming};
 use crate::rpc::{Activity, CallSize, Gate};
-use crate::security::{Caller, Callers, Full};
+use crate::security::{Caller, Callers, LimitReached};
 
 /// Peers that vanished are noticed after an interval and a timeout of silence.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -147,7 +147,7 @@ impl Server {
     fn connect_overflow(
         &self,
         caller: Arc<Caller>,
-        why: Full,
+        why: LimitReached,
         http: &Http,
         stop: &CancellationToken,
     ) -> (RejectedConnection, Gate) {

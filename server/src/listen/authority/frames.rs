@@ -119,8 +119,7 @@ impl Frames {
                 let Some(fragment) = payload.checked_sub(1 + priority + padding) else {
                     return Some(Span::Unknown);
                 };
-                self.state =
-                    State::Payload(Payload { before: priority, fragment, padding, ends });
+                self.state = State::Payload(Payload { before: priority, fragment, padding, ends });
                 Some(Span::Other(1))
             }
         }

@@ -57,7 +57,8 @@ impl Rewriter {
             match self.block.next(&bytes[span.clone()]) {
                 Part::Other(count) => span.start += count,
                 Part::Authority { count, ends, huffman } => {
-                    let spans = &mut self.value.get_or_insert(Value { spans: vec![], huffman }).spans;
+                    let spans =
+                        &mut self.value.get_or_insert(Value { spans: vec![], huffman }).spans;
                     spans.push(span.start..span.start + count);
                     span.start += count;
                     if let Some(value) = self.value.take_if(|_| ends) {

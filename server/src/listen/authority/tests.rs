@@ -108,7 +108,8 @@ fn a_value_that_is_too_long_passes_unchanged() {
         let mut client = Client::new();
         client.request("/".repeat(length).as_bytes(), CODINGS[0]);
         client.request(b"/", CODINGS[2]);
-        let expected = if is_accepted { vec!["-".repeat(length), "-".into()] } else { vec!["-".into()] };
+        let expected =
+            if is_accepted { vec!["-".repeat(length), "-".into()] } else { vec!["-".into()] };
         for size in [1, 100, usize::MAX] {
             let received = received(&client.sent, size);
             assert_eq!(received == client.sent, false, "{size}");

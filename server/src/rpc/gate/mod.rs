@@ -29,7 +29,7 @@ pub use self::send_timeout::with_send_timeout;
 use self::method::{Kind, Method};
 use self::response::{Permits, Record, code_of};
 use super::RpcError;
-use crate::security::{Caller, Full, Limit, Principal, Slot};
+use crate::security::{Caller, Limit, LimitReached, Permit, Principal};
 
 /// The overhead of a header in the size of a list of them (RFC 9113, 6.5.2).
 const HEADER_OVERHEAD: usize = 32;
@@ -60,7 +60,7 @@ pub struct Gate {
     activity: Arc<Activity>,
     size: CallSize,
     /// Why there is no connection left for this one.
-    overflow: Option<Full>,
+    overflow: Option<LimitReached>,
 }
 
 type Answered = Result<Response<ResponseBody>, Infallible>;
@@ -80,18 +80,18 @@ impl Gate {
     /// Answers each call with why there is no connection left for it, except for questions for the health:
     /// those are answered, which costs no more, so that an agent is not restarted for being full.
     #[must_use]
-    pub fn overflowing(self, why: Full) -> Self {
+    pub fn overflowing(self, why: LimitReached) -> Self {
         Self { overflow: Some(why), ..self }
     }
 
     /// Lets a call in, or says why not.
-    fn admit(&self, method: Method, request: &Request<Incoming>) -> Result<Slot, RpcError> {
+    fn admit(&self, method: Method, request: &Request<Incoming>) -> Result<Permit, RpcError> {
         let may = self.caller.has(method.role);
         // Whoever may ask for the health decides whether the agent is restarted, and answering costs no
         // more than refusing.
         let is_probe = method.kind == Kind::Health && may;
         if !is_probe {
-            self.take_call()?;
+            self.acquire_call()?;
         }
         // The connection was counted, once.
         if let (Some(full), true) = (self.overflow, method.kind != Kind::Health) {
@@ -104,24 +104,24 @@ impl Gate {
         }
         if self.is_too_long(request) {
             let error = RpcError::LongHeaders { limit: self.size.headers };
-            self.caller.refuse(Limit::HeaderSize, &error);
+            self.caller.reject(Limit::HeaderSize, &error);
             return Err(error);
         }
-        self.caller.take(method.kind.resource()).map_err(RpcError::LimitReached)
+        self.caller.acquire(method.kind.resource()).map_err(RpcError::LimitReached)
     }
 
-    fn take_call(&self) -> Result<(), RpcError> {
-        let Err(wait) = self.caller.take_call() else { return Ok(()) };
+    fn acquire_call(&self) -> Result<(), RpcError> {
+        let Err(wait) = self.caller.acquire_call() else { return Ok(()) };
         let per_second = self.caller.call_rate();
         let principal = self.caller.principal().to_string();
         let error = RpcError::RateLimited { principal, per_second, wait };
-        self.caller.refuse(Limit::CallRate, &error);
+        self.caller.reject(Limit::CallRate, &error);
         Err(error)
     }
 
     fn note_last_stream(&self) {
         let what = "all streams of the connection are in use, and further calls wait in the caller (--max-streams)";
-        self.caller.refuse(Limit::Streams, &what);
+        self.caller.reject(Limit::Streams, &what);
     }
 
     /// What stands in front of the headers counts with them, as in HTTP/2: a path can be as long.
@@ -141,7 +141,7 @@ impl Gate {
         &self,
         mut request: Request<Incoming>,
         kind: Kind,
-        slot: Slot,
+        slot: Permit,
     ) -> impl Future<Output = (Response<Body>, Option<Arc<Permits>>)> + Send + 'static {
         let asked = deadline::of(request.headers());
         let longest = asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
@@ -154,7 +154,7 @@ impl Gate {
                 let error = RpcError::DeadlineExceeded(longest);
                 // A caller that is in a hurry ran into no limit.
                 if longest == LONGEST_CALL {
-                    caller.refuse(Limit::CallTime, &error);
+                    caller.reject(Limit::CallTime, &error);
                 }
                 return (Status::from(error).into_http(), None);
             };
@@ -206,7 +206,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
 /// tonic calls a message out of range that is longer than it may be; nothing else here is so called.
 fn too_long(caller: &Caller, limit: usize) -> Response<Body> {
     let error = RpcError::LongRequest { limit };
-    caller.refuse(Limit::RequestSize, &error);
+    caller.reject(Limit::RequestSize, &error);
     Status::from(error).into_http()
 }
 

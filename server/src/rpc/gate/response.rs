@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use tracing::Span;
 
 use super::activity::StreamGuard;
-use crate::security::{Principal, Slot};
+use crate::security::{Permit, Principal};
 
 /// Where a status stands.
 const GRPC_STATUS: &str = "grpc-status";
@@ -32,8 +32,8 @@ pub struct ResponseBody {
 /// have any number of them kept.
 #[derive(Debug)]
 pub(super) struct Permits {
-    pub(super) _call: Slot,
-    pub(super) _slow_call: Option<Arc<Vec<Slot>>>,
+    pub(super) _call: Permit,
+    pub(super) _slow_call: Option<Arc<Vec<Permit>>>,
 }
 
 /// Bytes of an answer, until HTTP/2 has sent or dropped them.

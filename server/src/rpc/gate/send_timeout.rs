@@ -52,7 +52,7 @@ impl SendTimeout {
         sleep(MAX_SEND_TIME).await;
         if let Some(caller) = self.caller.get() {
             let what = format_args!("the answer was not taken within {MAX_SEND_TIME:?}");
-            caller.refuse(Limit::CallTime, &what);
+            caller.reject(Limit::CallTime, &what);
         }
     }
 }
@@ -95,6 +95,6 @@ mod tests {
         advance(MAX_SEND_TIME).await;
         assert!(answered.as_mut().now_or_never().is_some());
         assert!(unanswered.as_mut().now_or_never().is_none());
-        assert_eq!(callers.refused().count(Limit::CallTime), 1);
+        assert_eq!(callers.rejections().count(Limit::CallTime), 1);
     }
 }

@@ -126,7 +126,8 @@ fn literal(coding: Coding, name: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 fn string(octets: &[u8], huffman: bool) -> Vec<u8> {
-    let (flag, octets) = if huffman { (0x80, huffman::encode(octets)) } else { (0, octets.to_vec()) };
+    let (flag, octets) =
+        if huffman { (0x80, huffman::encode(octets)) } else { (0, octets.to_vec()) };
     [integer(flag, octets.len()), octets].concat()
 }
 

@@ -35,8 +35,7 @@ fn codings() -> impl Strategy<Value = Coding> {
 
 fn requests() -> impl Strategy<Value = Request> {
     let headers = prop::collection::vec(("x-[a-z]{1,9}", "[ -~]{0,150}"), 0..4);
-    let frames =
-        (prop::collection::vec(0..60_usize, 0..4), any::<Option<u8>>(), any::<bool>());
+    let frames = (prop::collection::vec(0..60_usize, 0..4), any::<Option<u8>>(), any::<bool>());
     (authorities(), codings(), headers, frames, any::<bool>()).prop_map(
         |(authority, coding, headers, (fragments, padding, priority), again)| Request {
             authority,
@@ -66,7 +65,6 @@ fn send(requests: &[Request], authority: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     }
     client.sent
 }
-
 
 /// Describes requests without their authorities, and the authorities.
 fn split(requests: &[String]) -> (Vec<String>, Vec<String>) {
