@@ -5,16 +5,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use h2::Reason;
-use h2::server::{self, Connection};
+use h2::server;
 use http::request::Parts;
-use tokio::io::{AsyncRead, AsyncReadExt, Join, ReadBuf, Sink, join, sink};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, join, sink};
 
 use super::AnyAuthority;
 
 /// What each connection begins with, so that inputs need not find it: the preface, and empty SETTINGS.
 pub(super) const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Polls after which a connection that makes no progress has none to make.
-const IDLE_POLLS: u32 = 8;
+/// Bytes that h2 receives between two polls. h2 does not return a request when the same poll finds that
+/// the connection is over.
+const TRICKLE: usize = 16;
+/// Polls without progress that h2 may need beside those that bring bytes.
+const IDLE_POLLS: usize = 8;
 
 /// Sends a connection to h2, with and without [`AnyAuthority`]. The first byte is the size of the reads.
 ///
@@ -77,22 +80,46 @@ pub(super) struct Verdict {
     pub(super) reason: Option<Reason>,
 }
 
+/// A stream that gives a few bytes after each poll that gave none, and never ends.
+#[derive(Debug)]
+struct Trickle<'a> {
+    bytes: &'a [u8],
+    is_due: bool,
+}
+
+impl AsyncRead for Trickle<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.is_due = !self.is_due;
+        if self.bytes.is_empty() || !self.is_due {
+            return Poll::Pending;
+        }
+        let mut pieces = Pieces { bytes: self.bytes, size: TRICKLE };
+        let read = Pin::new(&mut pieces).poll_read(cx, buffer);
+        self.bytes = pieces.bytes;
+        read
+    }
+}
+
 impl Verdict {
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let handshake = std::pin::pin!(server::handshake(join(bytes, sink())));
-        match handshake.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(connection)) => Self::of_connection(connection),
-            _ => Self::default(),
-        }
-    }
-
-    fn of_connection(mut connection: Connection<Join<&[u8], Sink>, bytes::Bytes>) -> Self {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut polls = 0..2 * (bytes.len() / TRICKLE) + IDLE_POLLS;
+        let stream = join(Trickle { bytes, is_due: false }, sink());
+        let mut handshake = std::pin::pin!(server::handshake(stream));
+        let connection = polls.find_map(|_| match handshake.as_mut().poll(&mut context) {
+            Poll::Ready(connection) => Some(connection),
+            Poll::Pending => None,
+        });
+        let Some(Ok(mut connection)) = connection else { return Self::default() };
         let mut verdict = Self::default();
         // A stream whose handles are dropped is reset.
         let mut streams = Vec::new();
-        let mut idle = 0;
-        while idle < IDLE_POLLS {
-            match connection.poll_accept(&mut Context::from_waker(Waker::noop())) {
+        while !polls.is_empty() {
+            match connection.poll_accept(&mut context) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     let (parts, body) = request.into_parts();
                     verdict.requests.push(described(respond.stream_id(), &parts));
@@ -103,7 +130,7 @@ impl Verdict {
                     break;
                 }
                 Poll::Ready(None) => break,
-                Poll::Pending => idle += 1,
+                Poll::Pending => drop(polls.next()),
             }
         }
         verdict
