@@ -8,7 +8,6 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod health;
-mod moment;
 mod node;
 mod redact;
 mod request;

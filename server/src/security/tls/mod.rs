@@ -17,7 +17,7 @@ pub use certificate::{CertificateInfo, CertificateUse, CertificateWarning, Valid
 pub use error::TlsError;
 pub use files::{PemFile, TlsFiles};
 pub use rejection::describe_client_error;
-pub use reload::Reloader;
+pub use reload::{ReloadHandle, Reloader};
 pub use server_config::{MinVersion, inspect};
 pub use state::{Tls, TlsCounts};
 pub use watch_paths::watched_directories;
