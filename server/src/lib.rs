@@ -5,6 +5,7 @@
 //! [`worker`].
 
 pub mod agent;
+pub mod bpf;
 pub mod capture;
 pub mod clocks;
 pub mod config;
