@@ -8,7 +8,7 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use prost::Message;
 use taskstats_proto::v1;
-use taskstatsd::exits::encode_event;
+use taskstatsd::encode::encode_event;
 use taskstatsd::taskstats::{DelayAccounting, Exit, Provenance, Since, Stats, decode};
 
 const VERSION: u16 = 16;

@@ -1,30 +1,52 @@
-//! The taskstatsd node agent, lowest layer first: [`netlink`], [`taskstats`], [`exits`],
-//! [`readiness`], [`security`], [`sandbox`], [`rpc`], [`listen`], [`serve`], [`config`], [`doctor`],
-//! [`agent`]. Beside them: [`inherit`], [`notify`] and [`handover`], for a service manager; [`capture`],
-//! which keeps the kernel's messages in a file; [`clocks`], [`descriptors`], [`telemetry`], and
-//! [`worker`].
-
-pub mod agent;
-pub mod bpf;
-pub mod capture;
-pub mod clocks;
-pub mod config;
-pub mod descriptors;
-pub mod doctor;
-pub mod exits;
-pub mod handover;
-pub mod inherit;
-pub mod listen;
-pub mod netlink;
-pub mod notify;
-pub mod readiness;
-pub mod rpc;
-pub mod sandbox;
-pub mod security;
-pub mod serve;
-pub mod taskstats;
-pub mod telemetry;
-pub mod worker;
+//! The taskstatsd node agent. A module uses only the modules that are declared above it in this file,
+//! which `tests/layers.rs` checks. The blank lines keep rustfmt from sorting the declarations.
 
 #[cfg(test)]
 mod seeds;
+
+pub mod clocks;
+
+pub mod telemetry;
+
+pub mod worker;
+
+pub mod netlink;
+
+pub mod bpf;
+
+pub mod taskstats;
+
+#[cfg(feature = "sim")]
+pub mod sim;
+
+pub mod capture;
+
+pub mod encode;
+
+pub mod exits;
+
+pub mod readiness;
+
+pub mod security;
+
+pub mod sandbox;
+
+pub mod rpc;
+
+pub mod inherit;
+
+pub mod notify;
+
+pub mod handover;
+
+pub mod listen;
+
+pub mod serve;
+
+pub mod config;
+
+pub mod capacity;
+
+pub mod doctor;
+
+pub mod agent;

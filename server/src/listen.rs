@@ -3,11 +3,11 @@
 mod address;
 mod bind;
 mod handshake;
+mod handshake_error;
+mod handshake_slots;
 mod incoming;
-mod places;
-mod refusal;
 
 pub use address::{AddressError, ListenAddress};
-pub use bind::{BindError, DEFAULT_FOLDER, Listener, SocketFile};
-pub use handshake::{HANDSHAKES, Security};
+pub use bind::{BindError, DEFAULT_DIRECTORY, Listener, SocketFile};
+pub use handshake::{MAX_HANDSHAKES, TlsAcceptorConfig};
 pub use incoming::{Connection, Incoming, TCP_BUFFERS, UNIX_BUFFERS};

@@ -8,9 +8,9 @@ use anyhow::Context;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use sd_notify::NotifyState;
 use taskstatsd::agent::{self, Agent, Drained, Failure, StartError};
+use taskstatsd::capacity;
 use taskstatsd::capture::{self, RecordError, Recorder};
 use taskstatsd::config::{Args, CaptureArgs, Command, Config, ConfigError, DoctorArgs};
-use taskstatsd::descriptors;
 use taskstatsd::doctor;
 use taskstatsd::inherit::{self, Inherited};
 use taskstatsd::notify;
@@ -40,7 +40,7 @@ fn report(outcome: anyhow::Result<ExitCode>, format: LogFormat) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            telemetry::tell_end(&explain(&error), format);
+            telemetry::report_fatal(&explain(&error), format);
             let usage = error.downcast_ref::<ConfigError>().is_some()
                 || matches!(
                     error.downcast_ref(),
@@ -86,7 +86,7 @@ fn log(args: &Args) -> Result<(), ConfigError> {
 
 /// Takes as many descriptors as it may. Afterwards the sandbox lets nobody change a limit.
 fn raise_descriptors() {
-    if let Err(error) = descriptors::raise_limit() {
+    if let Err(error) = capacity::raise_fd_limit() {
         tracing::warn!(%error, "the limit of open files stays low: setrlimit(RLIMIT_NOFILE) failed");
     }
 }
@@ -101,28 +101,28 @@ fn explain(error: &anyhow::Error) -> String {
 async fn serve(config: Config, inherited: Vec<Inherited>) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install().context("installing signal handlers failed")?;
     let bound = Agent::bind(config, inherited).await?;
-    let mut running = bound.confine()?.serve().await?;
+    let mut running = bound.confine()?.start().await?;
     tell(&[NotifyState::Ready]);
-    let misplaced = tokio::select! {
+    let unavailable = tokio::select! {
         () = signals.recv() => None,
-        never = keep_watchdog_quiet() => match never {},
+        never = ping_watchdog() => match never {},
         failure = running.failed() => match failure {
             Failure::Broken(reason) => anyhow::bail!("serving ended: {reason}"),
-            Failure::Misplaced(error) => Some(error),
+            Failure::ExitsUnavailable(error) => Some(error),
         },
     };
     tell(&[NotifyState::Stopping]);
     tracing::info!("draining; a second signal ends at once");
-    let unfinished = running.unfinished();
+    let in_flight = running.in_flight();
     let drained = tokio::select! {
         drained = running.drain() => drained,
-        never = keep_watchdog_quiet() => match never {},
+        never = ping_watchdog() => match never {},
         () = signals.recv() => {
-            tracing::warn!("cut off what had not ended at the second signal: {unfinished}");
+            tracing::warn!("cut off what had not ended at the second signal: {in_flight}");
             Drained::CutOff
         }
     };
-    if let Some(error) = misplaced {
+    if let Some(error) = unavailable {
         return Err(StartError::FailFast(error).into());
     }
     match drained {
@@ -178,7 +178,7 @@ impl Signals {
 
 /// Tells the service manager that the event loop runs, at half of the time after which it would take
 /// it for dead. Without a watchdog (`WatchdogSec=`), it does nothing and never wakes. It does not end.
-async fn keep_watchdog_quiet() -> Infallible {
+async fn ping_watchdog() -> Infallible {
     let Some(longest) = sd_notify::watchdog_enabled().filter(|longest| !longest.is_zero()) else {
         return std::future::pending().await;
     };

@@ -13,9 +13,9 @@ use crate::taskstats::{Kernel, KernelError};
 /// The pause before a bad verdict is tried for the first time; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause. An operator who has mended the cause does not wait longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// However many doubts there are, the kernel is tried at most this often.
-const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// However many rechecks there are, the kernel is tried at most this often.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whether exits can be watched, and if not, why.
 pub type Verdict = Result<(), Arc<KernelError>>;
@@ -24,15 +24,15 @@ pub type Verdict = Result<(), Arc<KernelError>>;
 #[derive(Clone, Debug)]
 pub struct Readiness {
     verdict: watch::Receiver<Verdict>,
-    doubts: Arc<Notify>,
+    rechecks: Arc<Notify>,
 }
 
 /// Tries the kernel whenever there is a reason to.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Prober {
     kernel: Arc<dyn Kernel>,
     verdict: watch::Sender<Verdict>,
-    doubts: Arc<Notify>,
+    rechecks: Arc<Notify>,
     tried_at: Instant,
     /// Whether the last try could not be made.
     untested: bool,
@@ -49,15 +49,15 @@ impl Readiness {
 
     /// Has the kernel tried again: something failed that should not with this verdict, or somebody
     /// would like it to be another.
-    pub fn doubt(&self) {
-        self.doubts.notify_one();
+    pub fn recheck(&self) {
+        self.rechecks.notify_one();
     }
 
     /// Doubts when what the kernel said speaks against the agent's place, or its means, rather than
     /// against the question.
-    pub fn learn(&self, error: &KernelError) {
+    pub fn on_kernel_error(&self, error: &KernelError) {
         if !matches!(error, KernelError::NoSuchTask(_) | KernelError::HiddenThreads(_)) {
-            self.doubt();
+            self.recheck();
         }
     }
 
@@ -68,17 +68,17 @@ impl Readiness {
     }
 }
 
-impl Keeper {
+impl Prober {
     /// Tries the kernel for the first time. Where it lets itself be listened to, and no more can be
     /// tried, the verdict is good.
     pub async fn start(kernel: Arc<dyn Kernel>) -> (Self, Readiness) {
         let mut untested = false;
-        let first = judge(attempt(&kernel).await, &mut untested).unwrap_or(Ok(()));
-        tell(&Ok(()), &first);
+        let first = judge(probe(&kernel).await, &mut untested).unwrap_or(Ok(()));
+        log_change(&Ok(()), &first);
         let (sender, verdict) = watch::channel(first);
-        let doubts = Arc::new(Notify::new());
-        let readiness = Readiness { verdict, doubts: Arc::clone(&doubts) };
-        (Self { kernel, verdict: sender, doubts, tried_at: Instant::now(), untested }, readiness)
+        let rechecks = Arc::new(Notify::new());
+        let readiness = Readiness { verdict, rechecks: Arc::clone(&rechecks) };
+        (Self { kernel, verdict: sender, rechecks, tried_at: Instant::now(), untested }, readiness)
     }
 
     /// Keeps the verdict true until the future is dropped. It sleeps without a timer as long as the
@@ -88,16 +88,16 @@ impl Keeper {
         loop {
             if self.verdict.borrow().is_ok() && !self.untested {
                 pause = FIRST_PAUSE;
-                self.doubts.notified().await;
-            } else if timeout(pause, self.doubts.notified()).await.is_err() {
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                self.rechecks.notified().await;
+            } else if timeout(pause, self.rechecks.notified()).await.is_err() {
+                pause = (pause * 2).min(MAX_PAUSE);
             }
-            sleep_until(self.tried_at + LEAST_INTERVAL).await;
-            let tried = attempt(&self.kernel).await;
+            sleep_until(self.tried_at + MIN_INTERVAL).await;
+            let tried = probe(&self.kernel).await;
             self.tried_at = Instant::now();
             let Some(verdict) = judge(tried, &mut self.untested) else { continue };
             self.verdict.send_if_modified(|last| {
-                let changed = tell(last, &verdict);
+                let changed = log_change(last, &verdict);
                 *last = verdict;
                 changed
             });
@@ -106,7 +106,7 @@ impl Keeper {
 }
 
 /// Tries the kernel beside the event loop, because it waits for exits.
-async fn attempt(kernel: &Arc<dyn Kernel>) -> Result<(), KernelError> {
+async fn probe(kernel: &Arc<dyn Kernel>) -> Result<(), KernelError> {
     let kernel = Arc::clone(kernel);
     let tried = task::spawn_blocking(move || kernel.check_exits()).await;
     tried.unwrap_or(Err(KernelError::BadReply { operation: "the self-test" }))
@@ -128,7 +128,7 @@ fn judge(tried: Result<(), KernelError>, untested: &mut bool) -> Option<Verdict>
 }
 
 /// Logs a change of the verdict, and tells whether it is one.
-fn tell(last: &Verdict, verdict: &Verdict) -> bool {
+fn log_change(last: &Verdict, verdict: &Verdict) -> bool {
     match (last, verdict) {
         (Ok(()), Ok(())) => return false,
         (Err(last), Err(now)) if has_same_cause(last, now) => return false,
@@ -229,50 +229,50 @@ mod tests {
     }
 
     async fn keep(kernel: &Arc<Moody>) -> (Readiness, task::JoinHandle<()>) {
-        let (keeper, readiness) = Keeper::start(Arc::clone(kernel) as Arc<dyn Kernel>).await;
-        (readiness, tokio::spawn(keeper.run()))
+        let (prober, readiness) = Prober::start(Arc::clone(kernel) as Arc<dyn Kernel>).await;
+        (readiness, tokio::spawn(prober.run()))
     }
 
     /// The cause goes away, and nobody has to say so.
     #[tokio::test(start_paused = true)]
     async fn a_bad_verdict_becomes_good_by_itself() {
         let kernel = Moody::new(false);
-        let (mut readiness, keeper) = keep(&kernel).await;
+        let (mut readiness, prober) = keep(&kernel).await;
         let error = readiness.verdict().unwrap_err();
         assert!(matches!(*error, KernelError::NoExitsArrive { .. }), "{error}");
         kernel.good.store(true, Ordering::SeqCst);
         let began = Instant::now();
         assert!(readiness.next().await.unwrap().is_ok());
-        assert!(began.elapsed() <= LONGEST_PAUSE, "{:?}", began.elapsed());
-        keeper.abort();
+        assert!(began.elapsed() <= MAX_PAUSE, "{:?}", began.elapsed());
+        prober.abort();
     }
 
     /// While it stays bad, it is tried less and less often, and at least each minute.
     #[tokio::test(start_paused = true)]
     async fn what_stays_bad_is_tried_at_growing_intervals() {
         let kernel = Moody::new(false);
-        let (_readiness, keeper) = keep(&kernel).await;
+        let (_readiness, prober) = keep(&kernel).await;
         tokio::time::sleep(Duration::from_secs(63)).await;
         let in_the_first_minute = kernel.tried();
         assert!((5..=8).contains(&in_the_first_minute), "{in_the_first_minute}");
         tokio::time::sleep(Duration::from_secs(600)).await;
         let later = kernel.tried() - in_the_first_minute;
         assert!((9..=10).contains(&later), "{later}");
-        keeper.abort();
+        prober.abort();
     }
 
     /// A good verdict costs nothing, until something fails.
     #[tokio::test(start_paused = true)]
     async fn a_good_verdict_is_tried_when_it_is_doubted_only() {
         let kernel = Moody::new(true);
-        let (mut readiness, keeper) = keep(&kernel).await;
+        let (mut readiness, prober) = keep(&kernel).await;
         tokio::time::sleep(Duration::from_secs(86_400)).await;
         assert_eq!(kernel.tried(), 1);
-        readiness.learn(&KernelError::NoSuchTask(TaskId::Pid(1)));
+        readiness.on_kernel_error(&KernelError::NoSuchTask(TaskId::Pid(1)));
         kernel.good.store(false, Ordering::SeqCst);
-        readiness.learn(&KernelError::NotPermitted { operation: "x" });
+        readiness.on_kernel_error(&KernelError::NotPermitted { operation: "x" });
         assert!(readiness.next().await.unwrap().is_err());
-        keeper.abort();
+        prober.abort();
     }
 
     /// A test that cannot be made proves nothing: the verdict stays, until one can.
@@ -280,16 +280,16 @@ mod tests {
     async fn what_cannot_be_tested_stays_as_it_was() {
         for good in [true, false] {
             let kernel = Moody::new(good);
-            let (mut readiness, keeper) = keep(&kernel).await;
+            let (mut readiness, prober) = keep(&kernel).await;
             kernel.untestable.store(true, Ordering::SeqCst);
             kernel.good.store(!good, Ordering::SeqCst);
-            readiness.doubt();
+            readiness.recheck();
             tokio::time::sleep(Duration::from_secs(600)).await;
             assert_eq!(readiness.verdict().is_ok(), good);
             assert!((10..=20).contains(&kernel.tried()), "{}", kernel.tried());
             kernel.untestable.store(false, Ordering::SeqCst);
             assert_eq!(readiness.next().await.unwrap().is_ok(), !good);
-            keeper.abort();
+            prober.abort();
         }
     }
 
@@ -300,11 +300,11 @@ mod tests {
         kernel.untestable.store(true, Ordering::SeqCst);
         let error = kernel.check_exits().unwrap_err();
         assert!(matches!(error, KernelError::NotTested { .. }), "{error}");
-        let (mut readiness, keeper) = keep(&kernel).await;
+        let (mut readiness, prober) = keep(&kernel).await;
         assert!(readiness.verdict().is_ok());
         kernel.untestable.store(false, Ordering::SeqCst);
         assert!(readiness.next().await.unwrap().is_err());
-        keeper.abort();
+        prober.abort();
     }
 
     /// Descriptors that ran out are missed now here, now there; that is one state.
@@ -323,12 +323,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn doubts_are_followed_up_once_a_second_at_most() {
         let kernel = Moody::new(false);
-        let (readiness, keeper) = keep(&kernel).await;
+        let (readiness, prober) = keep(&kernel).await;
         for _ in 0..1000 {
-            readiness.doubt();
+            readiness.recheck();
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!((9..=12).contains(&kernel.tried()), "{}", kernel.tried());
-        keeper.abort();
+        prober.abort();
     }
 }

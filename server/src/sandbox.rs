@@ -4,11 +4,11 @@
 //! rights who keeps `CAP_NET_ADMIN`, closes files and ports by landlock, and system calls by seccomp.
 //! Threads that are started later inherit all of it.
 
+mod dry_run;
 mod landlock;
+mod path_access;
 mod paths;
 mod privileges;
-mod prospect;
-mod readable;
 mod report;
 mod seccomp;
 mod syscalls;
@@ -19,10 +19,10 @@ use std::{fs, io};
 
 use capctl::Cap;
 
+pub use dry_run::{DryRun, dry_run};
+pub use path_access::{Inaccessible, first_inaccessible};
 pub use paths::Paths;
-pub use prospect::{Prospect, prospect};
-pub use readable::{Closed, unreadable_for};
-pub use report::{Gap, InForce, in_force};
+pub use report::{Applied, MissingMeasure, applied};
 pub use user::{User, UserError, UserSpec};
 
 /// The threads of this process.
@@ -39,7 +39,7 @@ pub enum SandboxError {
         "--user {uid}:{gid} takes {lacking}, which the agent does not have; give it those, start it as that user, or leave --user out",
         uid = .user.uid, gid = .user.gid, lacking = names(.lacking)
     )]
-    Unreachable {
+    MissingCapabilities {
         /// Who.
         user: User,
         /// What it takes and is not there.
@@ -66,7 +66,7 @@ pub enum SandboxError {
         "--state-dir {folder} belongs to user {owner} and has mode {mode:04o}, so that it is not the agent's alone, which runs as user {uid}; name a folder of its own, or give it to that user alone: chown {uid} {folder}; chmod 700 {folder}",
         folder = .folder.display(), uid = .user.uid
     )]
-    Shared {
+    StateDirShared {
         /// The folder.
         folder: PathBuf,
         /// Its user.
@@ -81,7 +81,7 @@ pub enum SandboxError {
         "--state-dir {folder} has files of others, such as {foreign}, and is not given to user {uid}, as whom the agent runs; name a folder of its own, or give it to that user: chown {uid} {folder}",
         folder = .folder.display(), foreign = .foreign.display(), uid = .user.uid
     )]
-    Foreign {
+    StateDirForeignFile {
         /// The folder.
         folder: PathBuf,
         /// A file in it.
@@ -121,33 +121,33 @@ fn state_dir_advice(folder: &Path, user: User, source: &io::Error) -> String {
 ///
 /// # Errors
 /// [`SandboxError`]. Some rights may be gone then: the process should end.
-pub fn enter(wanted: Option<&UserSpec>, paths: &Paths) -> Result<InForce, SandboxError> {
+pub fn enter(wanted: Option<&UserSpec>, paths: &Paths) -> Result<Applied, SandboxError> {
     let threads = fs::read_dir(THREADS).map_or(1, Iterator::count);
     if threads > 1 {
         return Err(SandboxError::Threads(threads));
     }
     let user = User::find(wanted)?;
-    let mut gaps = Vec::new();
+    let mut missing = Vec::new();
     // While the paths can be reached.
     let rules = landlock::prepare(paths)?;
-    let changed = privileges::change_user(user, wanted.is_some(), &mut gaps)?;
+    let changed = privileges::change_user(user, wanted.is_some(), &mut missing)?;
     if changed {
         paths.write.iter().try_for_each(|folder| paths::give_away(folder, user))?;
     }
-    privileges::drop_capabilities(&mut gaps)?;
+    privileges::drop_capabilities(&mut missing)?;
     if changed {
         paths.write.iter().try_for_each(|folder| paths::check_writable(folder, user))?;
     }
-    gaps.extend(paths::unreadable(paths));
-    let landlock = rules.enforce(&mut gaps)?;
-    seccomp::enforce(&mut gaps)?;
-    Ok(InForce { landlock, gaps, ..in_force() })
+    missing.extend(paths::unreadable(paths));
+    let landlock = rules.enforce(&mut missing)?;
+    seccomp::enforce(&mut missing)?;
+    Ok(Applied { landlock, missing, ..applied() })
 }
 
 /// What is in force where nothing was given up.
 #[must_use]
-pub fn none() -> InForce {
-    InForce { gaps: vec![Gap::NoSandbox], ..in_force() }
+pub fn none() -> Applied {
+    Applied { missing: vec![MissingMeasure::NoSandbox], ..applied() }
 }
 
 /// Capabilities as text, such as `CAP_SETGID and CAP_SETUID`.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::Parser;
-use taskstatsd::agent::Ceiling;
+use taskstatsd::capacity::MemoryBound;
 use taskstatsd::config::{Args, Config};
 use taskstatsd::listen::ListenAddress;
 
@@ -45,7 +45,7 @@ fn ceiling(flags: &[String]) -> u64 {
     args.state_dir = args.state_dir.map(|_| std::env::temp_dir());
     let config = Config::try_from(args).expect("settings that the agent starts with");
     let tcp: ListenAddress = "tcp://0.0.0.0".parse().expect("an address");
-    Ceiling::of(&config, CPUS, config.listen.iter().chain([&tcp])).total()
+    MemoryBound::of(&config, CPUS, config.listen.iter().chain([&tcp])).total()
 }
 
 #[test]

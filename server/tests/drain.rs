@@ -20,7 +20,7 @@ fn an_agent_ends_whatever_slow_calls_do() {
     let (end, waiting) = mpsc::channel::<()>();
     let waiting = Arc::new(Mutex::new(waiting));
     let drained = agent::runtime().unwrap().block_on(async {
-        let running = Agent::bind(config, Vec::new()).await.unwrap().serve().await.unwrap();
+        let running = Agent::bind(config, Vec::new()).await.unwrap().start().await.unwrap();
         for _ in 0..SLOW_CALLS {
             let waiting = Arc::clone(&waiting);
             drop(task::spawn_blocking(move || waiting.lock().unwrap().recv()));

@@ -52,7 +52,7 @@ pub(crate) enum Role {
     /// Runs an agent until the input ends, also when that is because the suite was killed.
     Host(HostArgs),
     /// Makes threads exit, then prints how many and how long it took.
-    Load(LoadArgs),
+    MachineLock(LoadArgs),
     /// Listens to the kernel and only counts, until its input ends.
     Listen(ListenArgs),
     /// Reads the whole history of an agent, then prints how fast that was.
@@ -121,7 +121,7 @@ pub(crate) struct WatchArgs {
     /// The agent's address: `unix:///path`, or with certificates `tcp://host:port`.
     #[arg(long)]
     pub(crate) address: String,
-    /// A folder with ca.crt, client.crt and client.key, to connect by mutual TLS.
+    /// A directory with ca.crt, client.crt and client.key, to connect by mutual TLS.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) certificates: Option<PathBuf>,
     /// How many, each on a connection of its own.

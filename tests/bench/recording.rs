@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use taskstatsd::taskstats::{Depth, Exit, ExitSink, Kernel, LinuxKernel};
 
 use crate::cpus;
-use crate::session::Load;
+use crate::session::MachineLock;
 
 /// Keeps what it is told.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ struct Recording {
 /// messages are too.
 const MOST_EXITS: usize = 1000;
 /// Makes so many.
-const LOAD: Load = Load { seconds: 1, rate: Some(1000), stamp: false };
+const LOAD: MachineLock = MachineLock { seconds: 1, rate: Some(1000), stamp: false };
 /// Holds many times that load.
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 

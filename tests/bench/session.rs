@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use nix::unistd::Pid;
-use taskstats_tests::scene::Scene;
+use taskstats_tests::tls_fixture::TlsFixture;
 
 use crate::args::Pace;
 use crate::host::Host;
@@ -47,7 +47,7 @@ pub(crate) struct Observed {
 
 /// A load to look on, as arguments of [`crate::args::LoadArgs`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
+pub(crate) struct MachineLock {
     /// For how long, in seconds.
     pub(crate) seconds: u32,
     /// Exits a second; `None` for as many as can be.
@@ -70,7 +70,7 @@ impl Observer {
     }
 }
 
-impl Load {
+impl MachineLock {
     /// Runs the load to its end.
     pub(crate) fn run(self) -> Result<Made> {
         self.finish(self.start()?)
@@ -120,16 +120,20 @@ impl Session {
     }
 
     /// Starts a watcher that comes by mutual TLS, and waits until the kernel reports to its agent.
-    pub(crate) fn watching_securely(agent: Host, scene: &Scene) -> Result<Self> {
+    pub(crate) fn watching_securely(agent: Host, fixture: &TlsFixture) -> Result<Self> {
         let address = agent.secure_address()?.to_owned();
-        let files = scene.files.folder().display().to_string();
+        let files = fixture.files.directory().display().to_string();
         let arguments = ["watch", "--address", &address, "--certificates", &files];
         let counter = Worker::start_counting(&arguments.map(str::to_owned))?;
         Ok(Self { counter, agent: Some(agent) })
     }
 
     /// Runs one load under one observer.
-    pub(crate) fn observe(bench: &Bench, observer: Observer, load: Load) -> Result<Observed> {
+    pub(crate) fn observe(
+        bench: &Bench,
+        observer: Observer,
+        load: MachineLock,
+    ) -> Result<Observed> {
         Self::observe_while(bench, observer, load, |_| Ok(()))
     }
 
@@ -137,7 +141,7 @@ impl Session {
     pub(crate) fn observe_while(
         bench: &Bench,
         observer: Observer,
-        load: Load,
+        load: MachineLock,
         meanwhile: impl FnOnce(Pid) -> Result<()>,
     ) -> Result<Observed> {
         Self::start(bench, observer, load.stamp)?.measure(load, meanwhile)
@@ -146,7 +150,7 @@ impl Session {
     /// Runs one load, and does something to the observer meanwhile.
     pub(crate) fn measure(
         self,
-        load: Load,
+        load: MachineLock,
         meanwhile: impl FnOnce(Pid) -> Result<()>,
     ) -> Result<Observed> {
         let before = procfs::cpu_time(self.pid()?)?;

@@ -13,7 +13,7 @@ use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{Cursor, ExitEvents, WatchExitsRequest, WatchExitsResponse};
 use taskstats_tests::certificates::Pair;
 use taskstats_tests::client::connect_securely;
-use taskstats_tests::scene::NAME;
+use taskstats_tests::tls_fixture::NAME;
 use tokio::runtime;
 use tokio::task::JoinSet;
 use tonic::client::Grpc;
@@ -67,7 +67,7 @@ async fn watch(args: &WatchArgs) -> Result<Infallible> {
     for _ in 0..args.watchers {
         let mut client = match &args.certificates {
             None => connect(&args.address).await?,
-            Some(folder) => connect_by_tls(&args.address, folder).await?,
+            Some(directory) => connect_by_tls(&args.address, directory).await?,
         };
         let stream = subscribe(&mut client, all()).await?;
         watchers.spawn(count(stream, Arc::clone(&tally), args.stamp));
@@ -87,8 +87,9 @@ pub(crate) async fn connect(address: &str) -> Result<Grpc<Channel>> {
     Ok(client)
 }
 
-async fn connect_by_tls(address: &str, folder: &Path) -> Result<Grpc<Channel>> {
-    let read = |name| fs::read_to_string(folder.join(name)).with_context(|| format!("read {name}"));
+async fn connect_by_tls(address: &str, directory: &Path) -> Result<Grpc<Channel>> {
+    let read =
+        |name| fs::read_to_string(directory.join(name)).with_context(|| format!("read {name}"));
     let pair = Pair { certificate: read("client.crt")?, key: read("client.key")? };
     let channel = connect_securely(address, &read("ca.crt")?, Some(&pair), NAME).await?;
     let mut client = Grpc::new(channel);

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::LostStage;
 use taskstats_tests::client::connect;
 use taskstats_tests::deadline::within;
-use taskstats_tests::follow::{Follower, Left, Reopened};
+use taskstats_tests::follower::{Detached, Follower, Reopened};
 use taskstats_tests::kernel::SeenExit;
 use taskstats_tests::selection::Selection;
-use taskstats_tests::trail::Trail;
+use taskstats_tests::stitched_stream::StitchedStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
@@ -25,7 +25,7 @@ pub(crate) struct Collector {
 /// What a collector was told, run by run of the agent.
 #[derive(Debug)]
 pub(crate) struct Account {
-    runs: Vec<Trail>,
+    runs: Vec<StitchedStream>,
 }
 
 /// What an account says, compared with what the kernel sent.
@@ -76,7 +76,7 @@ async fn collect(
                 for mark in marks? {
                     follower.exit_of(mark).await?;
                 }
-                runs.push(follower.leave().trail);
+                runs.push(follower.leave().stitched);
                 return Ok(Account { runs });
             }
         };
@@ -94,7 +94,11 @@ async fn finish(until: &mut watch::Receiver<Option<Vec<u32>>>) -> Result<Vec<u32
 }
 
 /// Resumes after the last cursor, however often the agent is killed meanwhile.
-async fn come_back(url: &str, follower: Follower, runs: &mut Vec<Trail>) -> Result<Follower> {
+async fn come_back(
+    url: &str,
+    follower: Follower,
+    runs: &mut Vec<StitchedStream>,
+) -> Result<Follower> {
     let left = follower.leave();
     let reopened = within("the agent to be back", async {
         loop {
@@ -109,7 +113,7 @@ async fn come_back(url: &str, follower: Follower, runs: &mut Vec<Trail>) -> Resu
     Ok(follower)
 }
 
-async fn reopen(url: &str, left: &Left) -> Result<Reopened> {
+async fn reopen(url: &str, left: &Detached) -> Result<Reopened> {
     left.reopen(&connect(url).await?).await
 }
 
@@ -129,7 +133,7 @@ pub(crate) struct Sent {
 /// What the kernel sent, by CPU.
 pub(crate) type AllSent = BTreeMap<u32, Vec<Sent>>;
 
-/// Keeps what counts of what a witness saw.
+/// Keeps what counts of what a reference saw.
 pub(crate) fn note(all: &mut AllSent, seen: &[SeenExit]) -> Result<()> {
     for exit in seen {
         let sent = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid()? };
@@ -145,7 +149,7 @@ impl Account {
         for (later, run) in self.runs.iter().enumerate() {
             ensure_whole(run, later > 0)?;
         }
-        let exits = || self.runs.iter().flat_map(Trail::exits);
+        let exits = || self.runs.iter().flat_map(StitchedStream::exits);
         for mark in begin {
             ensure!(exits().any(|exit| exit.pid == *mark), "the first mark {mark} is missing");
         }
@@ -187,7 +191,7 @@ impl Account {
 }
 
 /// What a run told adds up by its own numbers, and one that is not the first begins with a restart.
-fn ensure_whole(run: &Trail, restarted: bool) -> Result<()> {
+fn ensure_whole(run: &StitchedStream, restarted: bool) -> Result<()> {
     let mut gaps = run.gaps().iter().peekable();
     if restarted {
         let first = gaps.next().context("a restart was not told")?;
@@ -205,7 +209,7 @@ fn ensure_whole(run: &Trail, restarted: bool) -> Result<()> {
     Ok(())
 }
 
-fn lost_on(run: &Trail, cpu: u32) -> u64 {
+fn lost_on(run: &StitchedStream, cpu: u32) -> u64 {
     let own = run.gaps().iter().filter(|gap| gap.cpu == Some(cpu));
     own.filter_map(|gap| gap.count).sum()
 }

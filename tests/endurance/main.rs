@@ -3,9 +3,9 @@
 //!
 //! `TASKSTATS_ENDURANCE_SECONDS` says how long those last that have no end of their own.
 
+mod broken_link;
 mod collector;
-mod herd;
-mod killed;
-mod link;
+mod killed_agent;
 mod proxy;
+mod reconnecting_clients;
 mod support;

@@ -12,7 +12,7 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries::WORKSPACE;
 use taskstats_tests::client::connect;
 use taskstats_tests::deadline::within;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process::Vitals;
 use taskstats_tests::tools;
 use tokio::process::{Child, Command};
@@ -35,7 +35,7 @@ struct Summary {
 /// Every call of a foreign client at full speed ends as it should, and so does every stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k6_at_full_speed_meets_no_unexpected_code() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
     let target = agent.listening_on("tcp://")?;
     assert_loaded(&agent, target.trim_start_matches("tcp://"), "k6").await
@@ -44,7 +44,7 @@ async fn k6_at_full_speed_meets_no_unexpected_code() -> Result<()> {
 /// Nor does it through a proxy, which takes connections and streams apart and puts them together.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k6_through_envoy_meets_no_unexpected_code() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let agent = Agent::start().await?;
     let proxy = Envoy::start(&agent.socket()).await?;
     assert_loaded(&agent, &proxy.target, "k6 through Envoy").await
@@ -101,10 +101,10 @@ struct Envoy {
 
 impl Envoy {
     async fn start(socket: &Path) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let directory = tempfile::tempdir()?;
         // Envoy cannot say which port it was given. That one is free now.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let configuration = folder.path().join("envoy.yaml");
+        let configuration = directory.path().join("envoy.yaml");
         fs::write(&configuration, configure(address.port(), socket))?;
         let mut command = Command::new(tools::envoy()?);
         command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]);
@@ -117,7 +117,7 @@ impl Envoy {
             }
         })
         .await?;
-        Ok(Self { target, _child: child, _folder: folder })
+        Ok(Self { target, _child: child, _folder: directory })
     }
 }
 

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use taskstats_tests::binaries;
 use taskstats_tests::deadline::within;
-use taskstats_tests::kernel::Witness;
+use taskstats_tests::kernel::ReferenceListener;
 use taskstats_tests::workload::Workload;
 use taskstatsd::capture::{Entry, Header, Reader, Writer};
 use taskstatsd::taskstats::{Exit, decode_exit_message};
@@ -29,10 +29,10 @@ const KEPT_EXITS: usize = 24;
 /// The name of the only tasks that are kept: nobody else's business goes into a repository.
 const NAME: &[u8] = b"workload";
 
-/// Captures exits and replies, proves that the capture has what the witness has heard, and returns a
+/// Captures exits and replies, proves that the capture has what the reference has heard, and returns a
 /// capture of some of it.
-pub(crate) async fn take(folder: &Path, witness: &mut Witness) -> Result<Vec<u8>> {
-    let path = folder.join(format!("capture-{}", std::process::id()));
+pub(crate) async fn take(directory: &Path, reference: &mut ReferenceListener) -> Result<Vec<u8>> {
+    let path = directory.join(format!("capture-{}", std::process::id()));
     let workload = Workload::waiting(&["threads", "2"]).await?;
     let ids =
         [format!("--pid={},{KTHREADD}", workload.pid()), format!("--tgid={}", workload.pid())];
@@ -47,10 +47,10 @@ pub(crate) async fn take(folder: &Path, witness: &mut Witness) -> Result<Vec<u8>
     // It says so when it listens.
     let line = within("the capture to begin", stderr.next_line()).await??;
     ensure!(line.as_ref().is_some_and(|line| line.contains("capturing")), "it said {line:?}");
-    witness.take()?;
+    reference.take()?;
     workload.end().await?;
-    exits::make_some(folder).await?;
-    let heard = witness.take()?;
+    exits::make_some(directory).await?;
+    let heard = reference.take()?;
     kill(Pid::from_raw(capture.id().context("it has ended")?.try_into()?), Signal::SIGINT)?;
     let status = within("the capture to end", capture.wait()).await??;
     ensure!(status.success(), "it ended with {status}: {:?}", stderr.next_line().await?);

@@ -9,7 +9,7 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{Client, connect};
 use taskstats_tests::cpus;
 use taskstats_tests::fields::Comparison;
-use taskstats_tests::kernel::{Query, Witness};
+use taskstats_tests::kernel::{Query, ReferenceListener};
 use taskstats_tests::watch::Watch;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -20,26 +20,26 @@ use crate::exits::{Tally, WRITE_PROTECT_COPY};
 use crate::report::Report;
 use crate::{captures, doctor, exits, live};
 
-/// Tries the agent on the running kernel. Files that need storage go to `folder`.
-pub(crate) async fn exercise(folder: &Path) -> Result<Report> {
-    let mut witness = Witness::open(&cpus::online()?)?;
+/// Tries the agent on the running kernel. Files that need storage go to `directory`.
+pub(crate) async fn exercise(directory: &Path) -> Result<Report> {
+    let mut reference = ReferenceListener::open(&cpus::online()?)?;
     let mut agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
     healthy(&channel).await?;
     let node = node(&channel).await?;
     doctor::consult(&node.kernel_release, node.taskstats_version).await.context("doctor")?;
     let mut watch = Watch::everything(&channel).await?;
-    // What ended before the stream began is the witness' alone.
-    witness.take()?;
+    // What ended before the stream began is the reference' alone.
+    reference.take()?;
     let mut comparison = Comparison::default();
-    exits::make_some(folder).await?;
+    exits::make_some(directory).await?;
     let live = live::compare(&channel, &mut comparison).await.context("live accounts")?;
-    let tally = exits::compare(&mut witness, &mut watch, &mut comparison).await;
+    let tally = exits::compare(&mut reference, &mut watch, &mut comparison).await;
     let Tally { exits, groups, has_waited } = tally.context("exits")?;
-    ensure!(watch.ledger()?.lost_anywhere() == 0, "exits were lost: {:?}", watch.losses());
+    ensure!(watch.sequence_check()?.lost_anywhere() == 0, "exits were lost: {:?}", watch.losses());
     let can_wait = node.taskstats_version >= WRITE_PROTECT_COPY.1 && accounts_delays()?;
     ensure!(has_waited || !can_wait, "delays are accounted, but no exit of {exits} has any");
-    let capture = captures::take(folder, &mut witness).await.context("capture")?;
+    let capture = captures::take(directory, &mut reference).await.context("capture")?;
     ensure!(agent.stop().await?.success(), "the agent ended badly: {}", agent.stderr()?);
     Ok(Report {
         struct_bytes: Query::open()?.pid(std::process::id())?.bytes().len(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::ExitEvent;
 use taskstats_tests::fields::Comparison;
-use taskstats_tests::kernel::{SeenExit, Witness, offset};
+use taskstats_tests::kernel::{ReferenceListener, SeenExit, offset};
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
@@ -35,13 +35,13 @@ pub(crate) struct Tally {
 }
 
 /// Makes tasks end in each way there is: by themselves, by a signal, with threads, after I/O, many.
-pub(crate) async fn make_some(folder: &Path) -> Result<()> {
+pub(crate) async fn make_some(directory: &Path) -> Result<()> {
     let ended = Workload::run(&["exit", "7"]).await?;
     ensure!(ended.status.code() == Some(7), "{:?}", ended.status);
     Workload::waiting(&["idle"]).await?.kill().await?;
     Workload::waiting(&["threads", THREADS]).await?.end().await?;
     Workload::waiting(&["threads", THREADS]).await?.kill().await?;
-    let file = folder.join(format!("io-{}", std::process::id()));
+    let file = directory.join(format!("io-{}", std::process::id()));
     let file = file.to_str().context("a path that is not UTF-8")?;
     ensure!(Workload::run(&["io", IO_BYTES, file]).await?.status.success(), "I/O failed");
     Workload::run(&["churn-processes", CHURN]).await?;
@@ -49,14 +49,14 @@ pub(crate) async fn make_some(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compares each exit that the witness has heard with the agent's.
+/// Compares each exit that the reference has heard with the agent's.
 pub(crate) async fn compare(
-    witness: &mut Witness,
+    reference: &mut ReferenceListener,
     watch: &mut Watch,
     comparison: &mut Comparison,
 ) -> Result<Tally> {
     let mut tally = Tally::default();
-    for exit in witness.take()? {
+    for exit in reference.take()? {
         let event = same_message(&exit, watch).await?;
         compare_one(&exit, &event, comparison).with_context(|| format!("{event:?}"))?;
         tally.exits += 1;

@@ -9,7 +9,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::report::{self, Report};
 
-/// What programs expect to find: file system and folder.
+/// What programs expect to find: file system and directory.
 const MOUNTS: [(&str, &str); 5] = [
     ("proc", "/proc"),
     ("sysfs", "/sys"),
@@ -47,11 +47,11 @@ fn prepare() -> Result<()> {
 }
 
 fn mount_all() -> Result<()> {
-    for (kind, folder) in MOUNTS {
-        fs::create_dir_all(folder)?;
+    for (kind, directory) in MOUNTS {
+        fs::create_dir_all(directory)?;
         let mounted =
-            mount(Some(kind), Path::new(folder), Some(kind), MsFlags::empty(), None::<&str>);
-        mounted.with_context(|| format!("mount {folder}"))?;
+            mount(Some(kind), Path::new(directory), Some(kind), MsFlags::empty(), None::<&str>);
+        mounted.with_context(|| format!("mount {directory}"))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! `tests/kernels` starts that. Elsewhere it writes the report to standard output.
 
 mod captures;
+mod certificates;
 mod clock;
 mod covered;
 mod doctor;
@@ -13,7 +14,6 @@ mod exercise;
 mod exits;
 mod live;
 mod machine;
-mod papers;
 mod report;
 mod steps;
 
@@ -31,25 +31,25 @@ const INIT: u32 = 1;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Folder to work in, on storage rather than in memory.
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 fn main() -> Result<()> {
     if std::process::id() == INIT {
-        return machine::run(|folder| {
-            let report = exercise_here(folder)?;
+        return machine::run(|directory| {
+            let report = exercise_here(directory)?;
             // Nobody else goes by this machine's clock.
             let clock =
                 runtime()?.block_on(steps::set_the_clock()).context("a clock that is set")?;
             Ok(report::Report { clock: Some(clock), ..report })
         });
     }
-    let folder = Arguments::parse().folder;
-    exercise_here(&folder)?.write(&mut io::stdout())
+    let directory = Arguments::parse().directory;
+    exercise_here(&directory)?.write(&mut io::stdout())
 }
 
-fn exercise_here(folder: &Path) -> Result<report::Report> {
-    runtime()?.block_on(exercise::exercise(folder))
+fn exercise_here(directory: &Path) -> Result<report::Report> {
+    runtime()?.block_on(exercise::exercise(directory))
 }
 
 fn runtime() -> Result<Runtime> {

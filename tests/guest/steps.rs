@@ -9,19 +9,19 @@ use taskstats_tests::churn::{end_all, start_churn};
 use taskstats_tests::client::connect;
 use taskstats_tests::cpus;
 use taskstats_tests::fields::Comparison;
+use taskstats_tests::gap_ranges::{ExitRange, reported, sent};
 use taskstats_tests::http2::{Flags, Frame, Kind, Raw};
-use taskstats_tests::kernel::Witness;
+use taskstats_tests::kernel::ReferenceListener;
 use taskstats_tests::process;
-use taskstats_tests::scene::node;
-use taskstats_tests::span::{Span, booked, sent};
+use taskstats_tests::tls_fixture::node;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tonic::transport::Channel;
 
+use crate::certificates::Certificates;
 use crate::clock::{Happened, STEPS, set_by, since_1970};
 use crate::covered::Covered;
 use crate::live;
-use crate::papers::Papers;
 
 /// Holds some hundred exits of a CPU, so that a pause of the agent loses others.
 const RECEIVE_BUFFER: &str = "128KiB";
@@ -51,12 +51,12 @@ struct Stage {
     agent: Agent,
     started: Happened,
     channel: Channel,
-    witness: Witness,
+    reference: ReferenceListener,
     everything: Watch,
     /// Hears of processes only, which end seldom.
     quiet: Watch,
     covered: Covered,
-    papers: Papers,
+    certificates: Certificates,
     begin: Vec<u32>,
 }
 
@@ -71,24 +71,34 @@ pub(crate) async fn set_the_clock() -> Result<Tried> {
 
 impl Stage {
     async fn build() -> Result<Self> {
-        let papers = Papers::new()?;
+        let certificates = Certificates::new()?;
         let mut covered = Covered::prepare()?;
         let agent = Launch::new()?
             .listen_privately()
-            .arguments(papers.flags())
+            .arguments(certificates.flags())
             .arguments(["--receive-buffer", RECEIVE_BUFFER, "--drain-timeout", DRAIN])
             .start()
             .await?;
         let started = Happened::now();
         let channel = connect(&agent.url()).await?;
         covered.begin(&channel).await.context("delay accounting")?;
-        let witness = Witness::open(&cpus::online()?)?;
+        let reference = ReferenceListener::open(&cpus::online()?)?;
         let mut everything = Watch::everything(&channel).await?;
         let processes =
             WatchExitsRequest { scope: Scope::Processes.into(), ..WatchExitsRequest::default() };
         let quiet = Watch::open(&connect(&agent.url()).await?, processes).await?;
         let begin = marks(&mut everything).await?;
-        Ok(Self { agent, started, channel, witness, everything, quiet, covered, papers, begin })
+        Ok(Self {
+            agent,
+            started,
+            channel,
+            reference,
+            everything,
+            quiet,
+            covered,
+            certificates,
+            begin,
+        })
     }
 
     async fn step(&mut self, seconds: i64) -> Result<()> {
@@ -101,7 +111,7 @@ impl Stage {
         self.ensure_resumed(cursor).await.context("resuming")?;
         self.ensure_sane().await?;
         live::compare(&self.channel, &mut Comparison::default()).await.context("live")?;
-        self.papers.ensure_judged(&self.agent).await.context("certificates")?;
+        self.certificates.ensure_judged(&self.agent).await.context("certificates")?;
         self.heartbeat(seconds).await.context("heartbeats")
     }
 
@@ -135,11 +145,11 @@ impl Stage {
 
     /// Who went before and comes back now is told the same as who stayed.
     async fn ensure_resumed(&mut self, cursor: taskstats_proto::v1::Cursor) -> Result<()> {
-        let (after, end) = (cursor.sequence, self.everything.ledger()?.position());
+        let (after, end) = (cursor.sequence, self.everything.sequence_check()?.position());
         let request =
             WatchExitsRequest { resume_after: Some(cursor), ..WatchExitsRequest::default() };
         let mut back = Watch::open(&connect(&self.agent.url()).await?, request).await?;
-        while back.ledger()?.position() < end {
+        while back.sequence_check()?.position() < end {
             back.next().await?.context("the resumed stream ended")?;
         }
         let mut told = back.seen().iter();
@@ -172,10 +182,11 @@ impl Stage {
     /// Books what was sent; and while the agent ends, and a peer holds it up, the clock is set back.
     async fn end(mut self) -> Result<Tried> {
         let end = marks(&mut self.everything).await?;
-        let spans = cpus::online()?.into_iter().zip(self.begin.into_iter().zip(end));
-        let spans: Vec<_> = spans.map(|(cpu, (begin, end))| Span { cpu, begin, end }).collect();
-        let told = booked(&self.everything, &spans)?;
-        let sent = sent(&self.witness.take()?, &spans)?;
+        let ranges = cpus::online()?.into_iter().zip(self.begin.into_iter().zip(end));
+        let ranges: Vec<_> =
+            ranges.map(|(cpu, (begin, end))| ExitRange { cpu, begin, end }).collect();
+        let told = reported(&self.everything, &ranges)?;
+        let sent = sent(&self.reference.take()?, &ranges)?;
         ensure!(told.total() == sent, "{sent} exits were sent, and told of: {told:?}");
         let stuck = unread(&self.agent.url()).await?;
         self.agent.signal(Signal::SIGTERM)?;
@@ -186,7 +197,7 @@ impl Stage {
         drop(stuck);
         ensure!(status.code() == Some(CUT_OFF), "{status}: {}", self.agent.stderr()?);
         self.everything.end().await?;
-        self.everything.ledger()?.ensure_settled()?;
+        self.everything.sequence_check()?.ensure_settled()?;
         ensure!(!self.agent.stderr()?.contains("panicked"), "{}", self.agent.stderr()?);
         Ok(Tried { steps: STEPS.len(), sent, lost: told.lost })
     }

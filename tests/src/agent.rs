@@ -14,20 +14,20 @@ use tokio::process::{Child, Command};
 
 use crate::binaries;
 use crate::deadline::within;
-use crate::folder;
+use crate::directory;
 use crate::notify::Notifications;
 
 /// How the agent says where it listens.
 const LISTENING: &str = "listening on ";
-/// Mode of a folder that everybody may enter.
+/// Mode of a directory that everybody may enter.
 const ANYONE_MAY_LOOK: u32 = 0o755;
 /// Mode of a socket that everybody may connect to.
 const ANYONE_MAY_CONNECT: u32 = 0o666;
 
-/// An agent that has not been started yet, with a folder of its own.
+/// An agent that has not been started yet, with a directory of its own.
 #[derive(Debug)]
 pub struct Launch {
-    folder: TempDir,
+    directory: TempDir,
     notifications: Notifications,
     wrapper: Vec<OsString>,
     arguments: Vec<OsString>,
@@ -66,11 +66,11 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// No temporary folder can be made.
+    /// No temporary directory can be made.
     pub fn new() -> Result<Self> {
-        let folder = folder::open_to_all()?;
-        let notifications = Notifications::open(folder.path())?;
-        Ok(Self { folder, notifications, wrapper: Vec::new(), arguments: Vec::new() })
+        let directory = directory::open_to_all()?;
+        let notifications = Notifications::open(directory.path())?;
+        Ok(Self { directory, notifications, wrapper: Vec::new(), arguments: Vec::new() })
     }
 
     /// Adds arguments.
@@ -94,13 +94,13 @@ impl Launch {
         self
     }
 
-    /// Lets another user write into the folder, so that the agent can run as that one.
+    /// Lets another user write into the directory, so that the agent can run as that one.
     ///
     /// # Errors
     ///
     /// This is not root.
     pub fn owned_by(self, user: u32) -> Result<Self> {
-        for path in [self.folder.path(), self.notifications.path()] {
+        for path in [self.directory.path(), self.notifications.path()] {
             chown(path, Some(user), Some(user))?;
         }
         Ok(self)
@@ -109,7 +109,7 @@ impl Launch {
     /// Returns a path for a socket that nobody else uses.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("agent.sock")
+        self.directory.path().join("agent.sock")
     }
 
     /// Returns [`Launch::socket`] as an address.
@@ -166,7 +166,7 @@ impl Launch {
     }
 
     fn stderr_path(&self) -> PathBuf {
-        self.folder.path().join("stderr")
+        self.directory.path().join("stderr")
     }
 }
 
@@ -268,8 +268,8 @@ impl Agent {
     /// The socket is gone.
     pub fn let_everybody_connect(&self) -> Result<()> {
         let socket = self.socket();
-        let folder = socket.parent().context("a socket without folder")?;
-        fs::set_permissions(folder, Permissions::from_mode(ANYONE_MAY_LOOK))?;
+        let directory = socket.parent().context("a socket without folder")?;
+        fs::set_permissions(directory, Permissions::from_mode(ANYONE_MAY_LOOK))?;
         Ok(fs::set_permissions(&socket, Permissions::from_mode(ANYONE_MAY_CONNECT))?)
     }
 

@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-/// The folder of the workspace.
+/// The directory of the workspace.
 pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Names a folder that has all binaries already, where nothing can be built: another machine.
+/// Names a directory that has all binaries already, where nothing can be built: another machine.
 pub const PREBUILT: &str = "TASKSTATS_TESTS_BINARIES";
 
 /// Returns the agent's binary, current with the sources.
@@ -38,7 +38,7 @@ pub fn taskstatsctl() -> Result<PathBuf> {
 ///
 /// The test executable is not where cargo puts it.
 pub fn workload() -> Result<PathBuf> {
-    Ok(folder()?.join("workload"))
+    Ok(directory()?.join("workload"))
 }
 
 /// Returns the binary that watches and writes down what it sees, which cargo builds with the tests.
@@ -47,7 +47,7 @@ pub fn workload() -> Result<PathBuf> {
 ///
 /// As in [`workload`].
 pub fn follower() -> Result<PathBuf> {
-    Ok(folder()?.join("follower"))
+    Ok(directory()?.join("follower"))
 }
 
 /// Returns the binary that tries what the sandbox forbids, which cargo builds with the tests.
@@ -56,7 +56,7 @@ pub fn follower() -> Result<PathBuf> {
 ///
 /// As in [`workload`].
 pub fn confined() -> Result<PathBuf> {
-    Ok(folder()?.join("confined"))
+    Ok(directory()?.join("confined"))
 }
 
 /// Returns the binary that keeps another one from raising its limit of open files, which cargo builds with
@@ -65,8 +65,8 @@ pub fn confined() -> Result<PathBuf> {
 /// # Errors
 ///
 /// As in [`workload`].
-pub fn unraised() -> Result<PathBuf> {
-    Ok(folder()?.join("unraised"))
+pub fn low_nofile() -> Result<PathBuf> {
+    Ok(directory()?.join("unraised"))
 }
 
 /// Returns the binary that tries the agent on whichever kernel runs, which cargo builds with the tests.
@@ -75,40 +75,40 @@ pub fn unraised() -> Result<PathBuf> {
 ///
 /// As in [`workload`].
 pub fn guest() -> Result<PathBuf> {
-    Ok(folder()?.join("guest"))
+    Ok(directory()?.join("guest"))
 }
 
-/// Returns the folder of the profile that the tests were built with, such as `target/debug`.
+/// Returns the directory of the profile that the tests were built with, such as `target/debug`.
 ///
 /// # Errors
 ///
 /// The test executable is not where cargo puts it.
-pub fn folder() -> Result<PathBuf> {
-    if let Some(folder) = env::var_os(PREBUILT) {
-        return Ok(folder.into());
+pub fn directory() -> Result<PathBuf> {
+    if let Some(directory) = env::var_os(PREBUILT) {
+        return Ok(directory.into());
     }
     let executable = env::current_exe()?;
-    let folder = executable.parent().and_then(Path::parent);
-    Ok(folder.context("test executable outside a target folder")?.to_owned())
+    let directory = executable.parent().and_then(Path::parent);
+    Ok(directory.context("test executable outside a target folder")?.to_owned())
 }
 
 fn built(name: &str) -> Result<PathBuf> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     if env::var_os(PREBUILT).is_some() {
-        return Ok(folder()?.join(name));
+        return Ok(directory()?.join(name));
     }
     let outcome = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     outcome.as_ref().map_err(|message| anyhow!("{message}"))?;
-    Ok(folder()?.join(name))
+    Ok(directory()?.join(name))
 }
 
 fn build() -> Result<()> {
-    let folder = folder()?;
+    let directory = directory()?;
     let mut command = Command::new(env::var_os("CARGO").unwrap_or(OsString::from("cargo")));
     command.current_dir(WORKSPACE);
     command.args(["build", "--quiet", "-p", "taskstatsd", "-p", "taskstats-client", "--bins"]);
-    command.arg("--target-dir").arg(folder.parent().context("no target folder")?);
-    match folder.file_name().and_then(|name| name.to_str()) {
+    command.arg("--target-dir").arg(directory.parent().context("no target folder")?);
+    match directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") => {}
         Some("release") => drop(command.arg("--release")),
         profile => bail!("unknown profile folder {profile:?}"),

@@ -12,7 +12,7 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-use crate::folder;
+use crate::directory;
 
 /// The name that the tests know an agent by; it needs no resolver.
 pub const AGENT: &str = "localhost";
@@ -45,10 +45,10 @@ pub struct Pair {
     pub key: String,
 }
 
-/// A folder with the files that the agent and its clients are told of.
+/// A directory with the files that the agent and its clients are told of.
 #[derive(Debug)]
 pub struct Files {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Authority {
@@ -179,25 +179,25 @@ impl Wanted {
 }
 
 impl Files {
-    /// Makes an empty folder.
+    /// Makes an empty directory.
     ///
     /// # Errors
     ///
-    /// No temporary folder can be made.
+    /// No temporary directory can be made.
     pub fn new() -> Result<Self> {
-        Ok(Self { folder: folder::open_to_all()? })
+        Ok(Self { directory: directory::open_to_all()? })
     }
 
-    /// Returns the folder.
+    /// Returns the directory.
     #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Returns the path of a file.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Returns the path of a file as an argument.

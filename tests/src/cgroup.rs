@@ -11,7 +11,7 @@ const ROOTS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/c
 /// A group, which is removed when it is dropped: its processes must have ended by then.
 #[derive(Debug)]
 pub struct MemoryGroup {
-    folder: PathBuf,
+    directory: PathBuf,
     files: &'static Files,
 }
 
@@ -40,17 +40,17 @@ impl MemoryGroup {
     pub fn new(name: &str, bytes: u64) -> Result<Self> {
         let (root, files) =
             hierarchy().context("no control group limits memory on this machine")?;
-        let folder = root.join(format!("taskstats-tests-{}-{name}", std::process::id()));
-        fs::create_dir(&folder)?;
-        let group = Self { folder, files };
-        fs::write(group.folder.join(files.limit), bytes.to_string())?;
+        let directory = root.join(format!("taskstats-tests-{}-{name}", std::process::id()));
+        fs::create_dir(&directory)?;
+        let group = Self { directory, files };
+        fs::write(group.directory.join(files.limit), bytes.to_string())?;
         Ok(group)
     }
 
     /// Returns a command that starts another one in the group.
     #[must_use]
     pub fn wrapper(&self) -> [String; 4] {
-        let processes = self.folder.join("cgroup.procs");
+        let processes = self.directory.join("cgroup.procs");
         let script = format!("echo $$ > {} && exec \"$0\" \"$@\"", processes.display());
         ["sh", "-e", "-c", &script].map(str::to_owned)
     }
@@ -61,7 +61,7 @@ impl MemoryGroup {
     ///
     /// The group is gone.
     pub fn peak(&self) -> Result<u64> {
-        Ok(fs::read_to_string(self.folder.join(self.files.peak))?.trim().parse()?)
+        Ok(fs::read_to_string(self.directory.join(self.files.peak))?.trim().parse()?)
     }
 
     /// Returns how many processes the kernel killed because the group held too much.
@@ -70,7 +70,7 @@ impl MemoryGroup {
     ///
     /// The kernel does not say.
     pub fn kills(&self) -> Result<u64> {
-        let text = fs::read_to_string(self.folder.join(self.files.kills))?;
+        let text = fs::read_to_string(self.directory.join(self.files.kills))?;
         let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         Ok(line.context("no oom_kill")?.parse()?)
     }
@@ -79,7 +79,7 @@ impl MemoryGroup {
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
         // A group with processes stays, and the next boot removes it.
-        drop(fs::remove_dir(&self.folder));
+        drop(fs::remove_dir(&self.directory));
     }
 }
 

@@ -12,7 +12,7 @@ pub struct Tmpfs {
 }
 
 impl Tmpfs {
-    /// Mounts one of `size`, such as `16k`, on a folder.
+    /// Mounts one of `size`, such as `16k`, on a directory.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tokio::net::UnixDatagram;
 
-use crate::folder;
+use crate::directory;
 
 /// The message that says that a service serves.
 const READY: &str = "READY=1";
@@ -24,15 +24,15 @@ pub struct Notifications {
 }
 
 impl Notifications {
-    /// Opens the socket in `folder`.
+    /// Opens the socket in `directory`.
     ///
     /// # Errors
     ///
-    /// The folder cannot be written.
-    pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("notify.sock");
+    /// The directory cannot be written.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let path = directory.join("notify.sock");
         let socket = UnixDatagram::bind(&path)?;
-        folder::open_file_to_all(&path)?;
+        directory::open_file_to_all(&path)?;
         Ok(Self { socket, path })
     }
 

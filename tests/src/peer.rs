@@ -20,7 +20,7 @@ pub struct Peer {
 
 /// A program that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct ProgramOutput {
     /// Its exit code; `None` when a signal ended it.
     pub code: Option<i32>,
     /// What it wrote to standard output.
@@ -84,7 +84,7 @@ impl Peer {
     pub async fn run<A: AsRef<OsStr>>(
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
-    ) -> Result<Said> {
+    ) -> Result<ProgramOutput> {
         let output = command(program, arguments).output();
         let output = within("a program's end", output).await?;
         output.with_context(|| format!("run {}", program.display()))?.try_into()
@@ -137,7 +137,7 @@ impl Peer {
     }
 }
 
-impl TryFrom<Output> for Said {
+impl TryFrom<Output> for ProgramOutput {
     type Error = anyhow::Error;
 
     fn try_from(output: Output) -> Result<Self> {

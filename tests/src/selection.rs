@@ -6,7 +6,7 @@ use anyhow::Result;
 use taskstats_proto::v1::{Scope, WatchExitsRequest};
 
 use crate::cpus;
-use crate::trail::Trace;
+use crate::stitched_stream::ObservedExit;
 
 /// The exits of some CPUs in some scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Selection {
 
     /// Tells whether it takes an exit.
     #[must_use]
-    pub fn takes(&self, exit: &Trace) -> bool {
+    pub fn takes(&self, exit: &ObservedExit) -> bool {
         let in_scope = match self.scope {
             Scope::Unspecified | Scope::AllTasks => true,
             Scope::Processes => exit.ends_process != Some(false),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::peer::{Peer, Said};
+use crate::peer::{Peer, ProgramOutput};
 
 /// Becomes another user, and the program then.
 const SETPRIV: &str = "setpriv";
@@ -25,7 +25,7 @@ impl User {
     /// # Errors
     ///
     /// It cannot be started, or does not end.
-    pub async fn run(self, program: &Path, arguments: &[&str]) -> Result<Said> {
+    pub async fn run(self, program: &Path, arguments: &[&str]) -> Result<ProgramOutput> {
         Peer::run(Path::new(SETPRIV), self.words(program, arguments)).await
     }
 

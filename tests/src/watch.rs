@@ -12,7 +12,7 @@ use tonic::{Status, Streaming};
 
 use crate::client::Client;
 use crate::deadline::within;
-use crate::ledger::Ledger;
+use crate::sequence_check::SequenceCheck;
 use crate::workload::Workload;
 
 /// A CPU's losses are told at most each 100 ms; the rest is for an agent that has to wait for its CPU.
@@ -23,7 +23,7 @@ const LOSSES_ARE_TOLD_WITHIN: Duration = Duration::from_millis(250);
 pub struct Watch {
     stream: Streaming<WatchExitsResponse>,
     started: WatchStarted,
-    ledger: Option<Ledger>,
+    sequence_check: Option<SequenceCheck>,
     seen: Vec<ExitEvent>,
     losses: Vec<Lost>,
     end: Option<Status>,
@@ -57,11 +57,18 @@ impl Watch {
             other => bail!("the stream began with {other:?}"),
         };
         let open = || match &resume_after {
-            None => Ledger::open(&started),
-            Some(cursor) => Ledger::resume(&started, cursor),
+            None => SequenceCheck::open(&started),
+            Some(cursor) => SequenceCheck::resume(&started, cursor),
         };
-        let ledger = complete.then(open).transpose()?;
-        Ok(Self { stream, started, ledger, seen: Vec::new(), losses: Vec::new(), end: None })
+        let sequence_check = complete.then(open).transpose()?;
+        Ok(Self {
+            stream,
+            started,
+            sequence_check,
+            seen: Vec::new(),
+            losses: Vec::new(),
+            end: None,
+        })
     }
 
     /// Returns the message that the stream began with.
@@ -75,18 +82,18 @@ impl Watch {
     /// # Errors
     ///
     /// The stream leaves something out, so there are none.
-    pub fn ledger(&self) -> Result<&Ledger> {
-        self.ledger.as_ref().context("a stream of some exits has no ledger")
+    pub fn sequence_check(&self) -> Result<&SequenceCheck> {
+        self.sequence_check.as_ref().context("a stream of some exits has no ledger")
     }
 
     /// Returns the place after all that has been read of a stream of everything.
     ///
     /// # Errors
     ///
-    /// As in [`Watch::ledger`].
+    /// As in [`Watch::sequence_check`].
     pub fn last_cursor(&self) -> Result<Cursor> {
         let instance_id = self.started.instance_id.clone();
-        Ok(Cursor { instance_id, sequence: self.ledger()?.position() })
+        Ok(Cursor { instance_id, sequence: self.sequence_check()?.position() })
     }
 
     /// Returns every exit that has been read, in order.
@@ -116,8 +123,8 @@ impl Watch {
             }
         };
         let kind = message.kind.context("a message of no kind")?;
-        if let Some(ledger) = &mut self.ledger {
-            ledger.book(&kind)?;
+        if let Some(sequence_check) = &mut self.sequence_check {
+            sequence_check.book(&kind)?;
         }
         match &kind {
             Kind::Events(events) => self.seen.extend(events.events.iter().cloned()),

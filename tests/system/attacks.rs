@@ -14,9 +14,9 @@ use taskstats_tests::caller::{Caller, Question, Served};
 use taskstats_tests::certificates::{Pair, Wanted};
 use taskstats_tests::client::{connect, connect_securely};
 use taskstats_tests::handshake::{Handshake, Version};
-use taskstats_tests::http2::Way;
+use taskstats_tests::http2::Transport;
 use taskstats_tests::process::{self, Vitals};
-use taskstats_tests::scene::{self, NAME, Scene};
+use taskstats_tests::tls_fixture::{self, NAME, TlsFixture};
 use tonic::transport::Channel;
 
 /// Answers after which the agent has the memory that ordinary calls need.
@@ -44,7 +44,7 @@ const INSECURE: &str = "--insecure";
 enum Port {
     /// Plain: callers are told apart by their addresses.
     Plain,
-    /// With TLS both ways: attackers show a certificate that is good, and have a name.
+    /// With TLS both transports: attackers show a certificate that is good, and have a name.
     Mutual,
 }
 
@@ -52,7 +52,7 @@ enum Port {
 /// else, and a well-behaved caller, who is neither.
 struct Siege {
     agent: Agent,
-    ways: [Way; 2],
+    transports: [Transport; 2],
     bystander: Bystander,
     caller: Option<Caller>,
     before: Vitals,
@@ -65,7 +65,7 @@ struct Siege {
 struct Bystander {
     url: String,
     /// With TLS: the CA that it trusts and what it shows.
-    papers: Option<(String, Pair)>,
+    certificates: Option<(String, Pair)>,
 }
 
 /// What is seen when the attackers have gone.
@@ -80,54 +80,54 @@ struct Aftermath {
 
 impl Bystander {
     async fn connect(&self) -> Result<Channel> {
-        match &self.papers {
+        match &self.certificates {
             None => connect(&self.url).await,
             Some((ca, pair)) => connect_securely(&self.url, ca, Some(pair), NAME).await,
         }
     }
 
     async fn node(&self) -> Result<GetNodeResponse> {
-        scene::node(&self.connect().await?).await
+        tls_fixture::node(&self.connect().await?).await
     }
 }
 
 impl Siege {
     async fn begin(port: Port, limits: &[&str]) -> Result<Self> {
-        let scene = Scene::new()?;
+        let fixture = TlsFixture::new()?;
         let flags = match port {
             Port::Plain => [INSECURE, "--listen", "tcp://127.0.0.1:0"].map(str::to_owned).to_vec(),
-            Port::Mutual => scene.mutual_flags(),
+            Port::Mutual => fixture.mutual_flags(),
         };
         let limits = limits.iter().map(|&word| word.to_owned());
         let agent = Agent::start_with(flags.into_iter().chain(limits)).await?;
         let url = agent.listening_on("tcp://")?;
-        let (way, papers) = match port {
-            Port::Plain => (Way::Plain(url.clone()), None),
+        let (transport, certificates) = match port {
+            Port::Plain => (Transport::Plain(url.clone()), None),
             Port::Mutual => {
-                let ca = scene.authority.pem().to_owned();
-                let handshake = Handshake::new(Version::V1_3, &ca, Some(&scene.client))?;
-                let pair = scene.authority.sign(&Wanted::for_client(BYSTANDER))?;
-                (Way::Secure(url.clone(), handshake), Some((ca, pair)))
+                let ca = fixture.authority.pem().to_owned();
+                let handshake = Handshake::new(Version::V1_3, &ca, Some(&fixture.client))?;
+                let pair = fixture.authority.sign(&Wanted::for_client(BYSTANDER))?;
+                (Transport::Secure(url.clone(), handshake), Some((ca, pair)))
             }
         };
-        let bystander = Bystander { url, papers };
+        let bystander = Bystander { url, certificates };
         let node = bystander.node().await?;
         // The agent was started by root, and has given up what it does not need.
         ensure!(node.sandbox.is_some_and(|it| it.seccomp && it.no_new_privs), "no sandbox");
         let mut served_before = None;
         for channel in [connect(&agent.url()).await?, bystander.connect().await?] {
             // It opens what it reads from, and keeps it.
-            scene::node(&channel).await?;
+            tls_fixture::node(&channel).await?;
             let mut caller = Caller::asking(Question::Account, channel).await?;
             caller.served(WARM_UP).await?;
             served_before = Some(caller.stop().await?);
         }
         process::rests(agent.pid()?).await?;
         let before = Vitals::begin(agent.pid()?)?;
-        let ways = [Way::Plain(agent.url()), way];
+        let transports = [Transport::Plain(agent.url()), transport];
         let served_before = served_before.context("nobody called")?;
         let ticks = before.ticks;
-        Ok(Self { agent, ways, bystander, caller: None, before, served_before, ticks })
+        Ok(Self { agent, transports, bystander, caller: None, before, served_before, ticks })
     }
 
     /// Has the caller begin.
@@ -139,8 +139,8 @@ impl Siege {
     }
 
     /// How attackers come by the port.
-    fn port(&self) -> &Way {
-        let [_, port] = &self.ways;
+    fn port(&self) -> &Transport {
+        let [_, port] = &self.transports;
         port
     }
 

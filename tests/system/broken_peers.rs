@@ -4,7 +4,7 @@ use anyhow::Result;
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::deadline::within;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,7 @@ const GARBAGE: [&[u8]; 4] = [
 /// Garbage ends its own connection and no other.
 #[tokio::test]
 async fn garbage_ends_only_its_own_connection() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let mut watch = Watch::everything(&connect(&agent.url()).await?).await?;

@@ -8,9 +8,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use taskstats_tests::binaries;
 use taskstats_tests::deadline::within;
-use taskstats_tests::load::Load;
+use taskstats_tests::environments::{CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID};
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
-use taskstats_tests::place::{CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID};
 
 use taskstats_tests::workload::Workload;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -32,23 +32,23 @@ const WITHOUT_NET_ADMIN: [&str; 4] = ["--bounding-set", "-net_admin", "--inh-cap
 #[tokio::test]
 async fn this_kernel_stands_the_trial_of_the_others() -> Result<()> {
     // Alone: the trial compares every exit of the machine.
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     binaries::taskstatsd()?;
-    let folder = tempfile::tempdir_in(binaries::folder()?)?;
+    let directory = tempfile::tempdir_in(binaries::directory()?)?;
     let mut guest = Command::new(binaries::guest()?);
-    guest.arg(folder.path()).env(binaries::PREBUILT, binaries::folder()?);
+    guest.arg(directory.path()).env(binaries::PREBUILT, binaries::directory()?);
     let output = within("the trial", guest.output()).await??;
     let (stdout, stderr) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stdout.lines().last(), Some("passed"), "{stdout}");
-    assert_eq!(fs::read_dir(folder.path())?.count(), 0, "something was left behind");
+    assert_eq!(fs::read_dir(directory.path())?.count(), 0, "something was left behind");
     Ok(())
 }
 
 /// Values that cannot be used are errors of usage that name their flag.
 #[tokio::test]
 async fn senseless_captures_are_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     for (arguments, named) in [
         (&["--seconds", "0"][..], "--seconds 0"),
         (&["--seconds", "86401"], "--seconds 86401"),
@@ -69,7 +69,7 @@ async fn senseless_captures_are_refused() -> Result<()> {
 /// A flag of the serving agent is not passed over.
 #[tokio::test]
 async fn a_flag_that_says_nothing_to_a_capture_is_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let arguments = ["--max-watchers", "3", "capture", "--seconds", "1"];
     let said = Peer::run(&binaries::taskstatsd()?, arguments).await?;
     assert_eq!(said.code, Some(USAGE), "{}", said.stderr);
@@ -80,9 +80,9 @@ async fn a_flag_that_says_nothing_to_a_capture_is_refused() -> Result<()> {
 /// A capture that cannot be taken says why, and leaves no file; one that is there is not overwritten.
 #[tokio::test]
 async fn a_capture_that_cannot_be_taken_says_why() -> Result<()> {
-    let _load = Load::light()?;
-    let folder = tempfile::tempdir()?;
-    let (agent, path) = (binaries::taskstatsd()?, folder.path().join("capture"));
+    let _lock = MachineLock::shared()?;
+    let directory = tempfile::tempdir()?;
+    let (agent, path) = (binaries::taskstatsd()?, directory.path().join("capture"));
     let (agent_text, path_text) = (agent.to_string_lossy(), path.to_string_lossy());
     let capture = ["capture", "--seconds", "1", "--output", &path_text];
     let nobody = NO_SUCH_TASK.to_string();
@@ -105,18 +105,18 @@ async fn a_capture_that_cannot_be_taken_says_why() -> Result<()> {
 /// Where the kernel tells of no exits, a capture is refused with what to do, and does not come out empty.
 #[tokio::test]
 async fn a_capture_is_refused_where_no_exits_arrive() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = binaries::taskstatsd()?.to_string_lossy().into_owned();
-    for (place, fix) in [
+    for (environment, fix) in [
         (CHILD_NETWORK, "hostNetwork: true"),
         (CHILD_NETWORK_AS_NOBODY, "hostNetwork: true"),
         (CHILD_PID, "hostPID: true"),
     ] {
-        let mut words = place.iter().copied().chain([&*agent, "capture", "--seconds", "1"]);
+        let mut words = environment.iter().copied().chain([&*agent, "capture", "--seconds", "1"]);
         let first = words.next().context("no program")?;
         let said = Peer::run(first.as_ref(), words.collect::<Vec<_>>()).await?;
-        assert_eq!((said.code, said.stdout.len()), (Some(REFUSED), 0), "{place:?}: {said:?}");
-        assert!(said.stderr.contains(fix), "{place:?}: {}", said.stderr);
+        assert_eq!((said.code, said.stdout.len()), (Some(REFUSED), 0), "{environment:?}: {said:?}");
+        assert!(said.stderr.contains(fix), "{environment:?}: {}", said.stderr);
     }
     Ok(())
 }
@@ -125,7 +125,7 @@ async fn a_capture_is_refused_where_no_exits_arrive() -> Result<()> {
 /// signal; and who waits for the capture is told that it is not whole.
 #[tokio::test]
 async fn a_capture_whose_output_blocks_ends_all_the_same() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     for (seconds, signals) in [("1", &[][..]), ("3600", &[Signal::SIGTERM, Signal::SIGINT])] {
         let mut command = Command::new(binaries::taskstatsd()?);
         command.args(["capture", "--seconds", seconds]).kill_on_drop(true);

@@ -4,13 +4,13 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries;
-use taskstats_tests::load::Load;
-use taskstats_tests::peer::{Peer, Said};
+use taskstats_tests::machine_lock::MachineLock;
+use taskstats_tests::peer::{Peer, ProgramOutput};
 use taskstats_tests::workload::Workload;
 
 use crate::support::NO_SUCH_TASK;
 
-pub(crate) async fn taskstatsctl(url: &str, arguments: &[&str]) -> Result<Said> {
+pub(crate) async fn taskstatsctl(url: &str, arguments: &[&str]) -> Result<ProgramOutput> {
     let all = ["--target", url].into_iter().chain(arguments.iter().copied());
     Peer::run(&binaries::taskstatsctl()?, all).await
 }
@@ -18,7 +18,7 @@ pub(crate) async fn taskstatsctl(url: &str, arguments: &[&str]) -> Result<Said> 
 /// A task is shown for people, and for programs.
 #[tokio::test]
 async fn a_task_is_shown() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let workload = Workload::waiting(&["idle"]).await?;
     let pid = workload.pid().to_string();
@@ -35,7 +35,7 @@ async fn a_task_is_shown() -> Result<()> {
 /// A process is shown with its threads.
 #[tokio::test]
 async fn a_process_is_shown_with_its_threads() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let workload = Workload::waiting(&["threads", "2"]).await?;
     let pid = workload.pid().to_string();
@@ -52,7 +52,7 @@ async fn a_process_is_shown_with_its_threads() -> Result<()> {
 /// The node is shown.
 #[tokio::test]
 async fn the_node_is_shown() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--node-name", "node-7"]).await?;
     let said = taskstatsctl(&agent.url(), &["node"]).await?;
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -68,7 +68,7 @@ fn watch(url: &str, arguments: &[&str]) -> Result<Peer> {
 /// Exits are printed as they happen, one a line.
 #[tokio::test]
 async fn exits_are_watched() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut peer = watch(&agent.url(), &["--scope", "processes", "-o", "jsonl"])?;
     peer.line_with("\"started\"").await?;
@@ -84,7 +84,7 @@ async fn exits_are_watched() -> Result<()> {
 #[tokio::test]
 async fn as_many_exits_are_watched_as_asked_for() -> Result<()> {
     const WANTED: usize = 3;
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut peer = watch(&agent.url(), &["-n", &WANTED.to_string(), "-o", "jsonl"])?;
     peer.line_with("\"started\"").await?;
@@ -101,7 +101,7 @@ async fn as_many_exits_are_watched_as_asked_for() -> Result<()> {
 /// Whoever reads the output may go away; that is no failure.
 #[tokio::test]
 async fn a_reader_may_go_away() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut peer = watch(&agent.url(), &["-o", "jsonl"])?;
     peer.line_with("\"started\"").await?;
@@ -113,7 +113,7 @@ async fn a_reader_may_go_away() -> Result<()> {
 /// A watch that the agent ended has failed, because it was not asked to end.
 #[tokio::test]
 async fn a_watch_fails_when_the_agent_ends() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let mut agent = Agent::start().await?;
     let mut peer = watch(&agent.url(), &["-o", "jsonl"])?;
     peer.line_with("\"started\"").await?;
@@ -125,7 +125,7 @@ async fn a_watch_fails_when_the_agent_ends() -> Result<()> {
 /// A task that does not exist fails the command, with the agent's words.
 #[tokio::test]
 async fn a_missing_task_fails_the_command() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let said = taskstatsctl(&agent.url(), &["get", "pid", &NO_SUCH_TASK.to_string()]).await?;
     assert!(said.code.is_some_and(|code| code > 0), "{said:?}");
@@ -137,9 +137,9 @@ async fn a_missing_task_fails_the_command() -> Result<()> {
 /// An agent that is not there is named.
 #[tokio::test]
 async fn an_unreachable_agent_is_named() -> Result<()> {
-    let _load = Load::light()?;
-    let folder = tempfile::tempdir()?;
-    let url = format!("unix://{}", folder.path().join("nobody.sock").display());
+    let _lock = MachineLock::shared()?;
+    let directory = tempfile::tempdir()?;
+    let url = format!("unix://{}", directory.path().join("nobody.sock").display());
     let said = taskstatsctl(&url, &["node"]).await?;
     assert!(said.code.is_some_and(|code| code > 0), "{said:?}");
     assert!(said.stderr.contains(&url), "{}", said.stderr);

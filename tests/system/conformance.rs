@@ -7,7 +7,7 @@ mod listeners;
 mod queries;
 
 use anyhow::Result;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 
 use self::host::{Linux, Sim};
 
@@ -19,7 +19,7 @@ macro_rules! both_kernels {
             $($(
                 #[tokio::test]
                 async fn $rule() -> Result<()> {
-                    let _load = Load::light()?;
+                    let _lock = MachineLock::shared()?;
                     $module::$rule::<Linux>().await
                 }
             )+)+

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use taskstats_proto::SERVICE_NAME;
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::connect;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use tokio_stream::once;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -18,7 +18,7 @@ const HEALTH: &str = "grpc.health.v1.Health";
 /// The server as a whole and the service itself are healthy, and no other service is known.
 #[tokio::test]
 async fn both_health_names_are_serving() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut health = HealthClient::new(connect(&agent.url()).await?);
     for service in ["", SERVICE_NAME] {
@@ -41,7 +41,7 @@ macro_rules! lists_the_services {
             use $version::server_reflection_client::ServerReflectionClient;
             use $version::server_reflection_request::MessageRequest;
             use $version::server_reflection_response::MessageResponse;
-            let _load = Load::light()?;
+            let _lock = MachineLock::shared()?;
             let agent = Agent::start().await?;
             let mut client = ServerReflectionClient::new(connect(&agent.url()).await?);
             let request = $version::ServerReflectionRequest {

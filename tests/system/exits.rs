@@ -5,8 +5,8 @@ use nix::sys::signal::Signal;
 use taskstats_proto::v1::Scope;
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::connect;
-use taskstats_tests::kernel::Witness;
-use taskstats_tests::load::Load;
+use taskstats_tests::kernel::ReferenceListener;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::{Watch, tgid_of};
 use taskstats_tests::workload::{Ended, Workload};
 use taskstats_tests::{binaries, cpus};
@@ -38,7 +38,7 @@ async fn watched() -> Result<(Agent, Channel, Watch)> {
 /// The first message says where the stream begins and what the node is.
 #[tokio::test]
 async fn a_stream_begins_with_the_facts() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, _channel, watch) = watched().await?;
     let started = watch.started();
     assert_eq!(started.cpumask, cpus::possible_list()?);
@@ -53,7 +53,7 @@ async fn a_stream_begins_with_the_facts() -> Result<()> {
 /// A process that exits by itself shows its code, its identity, and that it was the whole process.
 #[tokio::test]
 async fn an_exit_code_is_seen() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, _channel, mut watch) = watched().await?;
     let ended = Workload::run(&["exit", "7"]).await?;
     let event = watch.exit_of(ended.pid).await?;
@@ -72,7 +72,7 @@ async fn an_exit_code_is_seen() -> Result<()> {
 /// A process that a signal ended shows the signal and no code.
 #[tokio::test]
 async fn a_killed_process_shows_its_signal() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, _channel, mut watch) = watched().await?;
     let ended = Workload::waiting(&["idle"]).await?.kill().await?;
     let event = watch.exit_of(ended.pid).await?;
@@ -86,7 +86,7 @@ async fn a_killed_process_shows_its_signal() -> Result<()> {
 /// Every thread is an event; the last task of the process alone carries the group's record.
 #[tokio::test]
 async fn threads_end_one_by_one_and_the_last_brings_the_group() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, _channel, mut watch) = watched().await?;
     let workload = Workload::waiting(&["threads", &THREADS.to_string()]).await?;
     let ended = workload.end().await?;
@@ -105,11 +105,11 @@ async fn threads_end_one_by_one_and_the_last_brings_the_group() -> Result<()> {
 /// What a process read and wrote is in its account.
 #[tokio::test]
 async fn io_is_accounted() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, _channel, mut watch) = watched().await?;
-    // Beside the binaries, because a temporary folder may be memory.
-    let folder = tempfile::tempdir_in(binaries::folder()?)?;
-    let file = folder.path().join("file");
+    // Beside the binaries, because a temporary directory may be memory.
+    let directory = tempfile::tempdir_in(binaries::directory()?)?;
+    let file = directory.path().join("file");
     let file = file.to_str().context("a path that is not UTF-8")?;
     let ended = Workload::run(&["io", &IO_BYTES.to_string(), file]).await?;
     let event = watch.exit_of(ended.pid).await?;
@@ -124,7 +124,7 @@ async fn io_is_accounted() -> Result<()> {
 /// `SCOPE_PROCESSES` has one event a process, and `SCOPE_THREADS` the others.
 #[tokio::test]
 async fn scopes_part_processes_from_threads() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, channel, mut all) = watched().await?;
     let mut processes = Watch::open(&channel, of_scope(Scope::Processes)).await?;
     let mut threads = Watch::open(&channel, of_scope(Scope::Threads)).await?;
@@ -145,13 +145,13 @@ async fn scopes_part_processes_from_threads() -> Result<()> {
 /// What the agent sends of an exit is what another listener got from the kernel.
 #[tokio::test]
 async fn exits_are_those_that_the_kernel_sent() -> Result<()> {
-    let _load = Load::light()?;
-    let mut witness = Witness::open(&cpus::online()?)?;
+    let _lock = MachineLock::shared()?;
+    let mut reference = ReferenceListener::open(&cpus::online()?)?;
     let (_agent, _channel, mut watch) = watched().await?;
     let ended: Ended = Workload::run(&["churn-processes", &PROCESSES.to_string()]).await?;
     watch.exit_of(ended.pid).await?;
     let mut sent = Vec::new();
-    for exit in witness.take()? {
+    for exit in reference.take()? {
         if exit.task.u32(taskstats_tests::kernel::offset::PPID)? == ended.pid {
             sent.push((exit.cpu, exit.kernel_sequence, exit.pid()?));
         }
@@ -168,7 +168,7 @@ async fn exits_are_those_that_the_kernel_sent() -> Result<()> {
     received.sort_unstable();
     assert_eq!(received, sent);
     assert_eq!(sent.len(), PROCESSES);
-    assert_eq!(watch.ledger()?.lost_anywhere(), 0);
+    assert_eq!(watch.sequence_check()?.lost_anywhere(), 0);
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 use taskstats_tests::agent::Agent;
-use taskstats_tests::load::Load;
-use taskstats_tests::peer::{Peer, Said};
+use taskstats_tests::machine_lock::MachineLock;
+use taskstats_tests::peer::{Peer, ProgramOutput};
 use taskstats_tests::tools;
 use taskstats_tests::workload::Workload;
 
@@ -40,11 +40,11 @@ impl Target {
         [&self.flags, flags, &[self.address.as_str()], rest].concat()
     }
 
-    async fn run(&self, flags: &[&str], rest: &[&str]) -> Result<Said> {
+    async fn run(&self, flags: &[&str], rest: &[&str]) -> Result<ProgramOutput> {
         Peer::run(&tools::grpcurl()?, self.arguments(flags, rest)).await
     }
 
-    async fn call(&self, method: &str, request: &str) -> Result<Said> {
+    async fn call(&self, method: &str, request: &str) -> Result<ProgramOutput> {
         self.run(&["-format-error", "-d", request], &[&format!("{SERVICE}/{method}")]).await
     }
 }
@@ -58,7 +58,7 @@ async fn both_targets() -> Result<(Agent, Vec<Target>)> {
 /// The services and their methods are found without a proto file.
 #[tokio::test]
 async fn grpcurl_finds_the_services() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, targets) = both_targets().await?;
     for target in targets {
         let said = target.run(&[], &["list"]).await?;
@@ -78,7 +78,7 @@ async fn grpcurl_finds_the_services() -> Result<()> {
 /// A task is asked for in JSON.
 #[tokio::test]
 async fn grpcurl_gets_a_task() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, targets) = both_targets().await?;
     let pid = std::process::id();
     for target in targets {
@@ -96,7 +96,7 @@ async fn grpcurl_gets_a_task() -> Result<()> {
 /// Errors come with their code and with details that a generic client can read.
 #[tokio::test]
 async fn grpcurl_reads_the_details_of_errors() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, targets) = both_targets().await?;
     for target in targets {
         let missing = format!(r#"{{"pid": {NO_SUCH_TASK}}}"#);
@@ -114,7 +114,7 @@ async fn grpcurl_reads_the_details_of_errors() -> Result<()> {
 /// Exits are streamed as JSON while they happen.
 #[tokio::test]
 async fn grpcurl_watches_exits() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let (_agent, targets) = both_targets().await?;
     for target in targets {
         let method = format!("{SERVICE}/WatchExits");

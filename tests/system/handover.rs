@@ -1,7 +1,7 @@
 //! Restarts of the agent under a service manager, and without one.
 
-mod always;
-mod refused;
+mod always_watch;
+mod rejected;
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::watch_exits_response::Kind;
@@ -9,12 +9,12 @@ use taskstats_proto::v1::{Cursor, GetNodeRequest, GetPidRequest, LostStage, Watc
 use taskstats_tests::client::{Client, connect};
 use taskstats_tests::cpus;
 use taskstats_tests::deadline::within;
-use taskstats_tests::follow::Follower;
-use taskstats_tests::kernel::Witness;
-use taskstats_tests::load::Load;
-use taskstats_tests::manager::Manager;
+use taskstats_tests::follower::Follower;
+use taskstats_tests::gap_ranges::{ExitRange, reported, sent};
+use taskstats_tests::kernel::ReferenceListener;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::selection::Selection;
-use taskstats_tests::span::{Span, booked, sent};
+use taskstats_tests::service_manager::ServiceManager;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tonic::Code;
@@ -38,8 +38,8 @@ const NO_ARGUMENTS: [&str; 0] = [];
 /// A collector that stays through restarts under load has every exit once, whoever ran at that time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_under_load_lose_and_repeat_nothing() -> Result<()> {
-    let _load = Load::heavy()?;
-    let mut manager = Manager::new(LARGE_BUFFERS)?;
+    let _lock = MachineLock::exclusive()?;
+    let mut manager = ServiceManager::new(LARGE_BUFFERS)?;
     manager.start().await?;
     let mut collector =
         Follower::open(&connect(&manager.url()).await?, Selection::EVERYTHING).await?;
@@ -65,11 +65,11 @@ async fn restarts_under_load_lose_and_repeat_nothing() -> Result<()> {
     for (pid, _) in &expected {
         collector.exit_of(*pid).await?;
     }
-    let trail = collector.trail();
-    trail.ensure_complete()?;
-    assert_eq!(trail.gaps(), [], "exits were lost");
+    let stitched = collector.stitched();
+    stitched.ensure_complete()?;
+    assert_eq!(stitched.gaps(), [], "exits were lost");
     for (pid, exits) in expected {
-        assert_eq!(trail.exits().iter().filter(|exit| exit.tgid == pid).count(), exits);
+        assert_eq!(stitched.exits().iter().filter(|exit| exit.tgid == pid).count(), exits);
     }
     Ok(())
 }
@@ -77,8 +77,8 @@ async fn restarts_under_load_lose_and_repeat_nothing() -> Result<()> {
 /// Who connects while no agent runs is served by the next one.
 #[tokio::test]
 async fn a_connection_waits_for_the_agent() -> Result<()> {
-    let _load = Load::light()?;
-    let mut manager = Manager::new(NO_ARGUMENTS)?;
+    let _lock = MachineLock::shared()?;
+    let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
     for _ in 0..2 {
         let mut client = Client::new(connect(&manager.url()).await?);
         let call = client.get_pid(GetPidRequest { pid: std::process::id() });
@@ -94,9 +94,9 @@ async fn a_connection_waits_for_the_agent() -> Result<()> {
 /// sockets that overflowed.
 #[tokio::test]
 async fn drops_between_two_runs_are_counted_exactly() -> Result<()> {
-    let _load = Load::heavy()?;
-    let mut witness = Witness::open(&cpus::online()?)?;
-    let mut manager = Manager::new(SMALL_BUFFER)?;
+    let _lock = MachineLock::exclusive()?;
+    let mut reference = ReferenceListener::open(&cpus::online()?)?;
+    let mut manager = ServiceManager::new(SMALL_BUFFER)?;
     manager.start().await?;
     let mut watch = Watch::everything(&connect(&manager.url()).await?).await?;
     let cursor = watch.started().cursor.clone().context("no cursor")?;
@@ -104,28 +104,28 @@ async fn drops_between_two_runs_are_counted_exactly() -> Result<()> {
     let (stopped, end) = tokio::join!(manager.stop(), watch.end());
     assert!(stopped?.success(), "{}", manager.stderr()?);
     assert_eq!(end?.code(), Code::Unavailable);
-    let before = watch.ledger()?.lost(LostStage::KernelSocket);
+    let before = watch.sequence_check()?.lost(LostStage::KernelSocket);
     end_churns(start_churns(OVERFLOW_EXITS)?, OVERFLOW_EXITS).await?;
     assert_eq!(manager.stored()?, stored_names()?, "the manager threw sockets away");
     manager.start().await?;
     // From before the restart, so that the history of both runs is read at once.
     let mut watch = resume(&manager, &cursor).await?;
     let end = quiet_marks(&manager, &mut watch, before).await?;
-    let spans = cpus::online()?.into_iter().zip(begin.into_iter().zip(end));
-    let spans: Vec<_> = spans.map(|(cpu, (begin, end))| Span { cpu, begin, end }).collect();
-    let told = booked(&watch, &spans)?;
-    assert_eq!(told.total(), sent(&witness.take()?, &spans)?, "{told:?}");
-    let ledger = watch.ledger()?;
-    assert!(told.lost > 0 && ledger.lost(LostStage::KernelSocket) > before, "{told:?}");
-    assert_eq!(ledger.lost_anywhere(), ledger.lost(LostStage::KernelSocket));
-    ledger.ensure_settled()
+    let ranges = cpus::online()?.into_iter().zip(begin.into_iter().zip(end));
+    let ranges: Vec<_> = ranges.map(|(cpu, (begin, end))| ExitRange { cpu, begin, end }).collect();
+    let told = reported(&watch, &ranges)?;
+    assert_eq!(told.total(), sent(&reference.take()?, &ranges)?, "{told:?}");
+    let sequence_check = watch.sequence_check()?;
+    assert!(told.lost > 0 && sequence_check.lost(LostStage::KernelSocket) > before, "{told:?}");
+    assert_eq!(sequence_check.lost_anywhere(), sequence_check.lost(LostStage::KernelSocket));
+    sequence_check.ensure_settled()
 }
 
 /// Without a service manager nothing is left behind, and the restart is told.
 #[tokio::test]
 async fn without_a_manager_the_restart_is_told() -> Result<()> {
-    let _load = Load::light()?;
-    let mut manager = Manager::new(NO_ARGUMENTS)?.without_notifications();
+    let _lock = MachineLock::shared()?;
+    let mut manager = ServiceManager::new(NO_ARGUMENTS)?.without_notifications();
     manager.start().await?;
     let cursor = watch_one_exit(&manager).await?;
     assert!(manager.stop().await?.success());
@@ -137,8 +137,8 @@ async fn without_a_manager_the_restart_is_told() -> Result<()> {
 /// A run that was killed leaves nothing, not even what it took up itself.
 #[tokio::test]
 async fn after_a_kill_the_restart_is_told() -> Result<()> {
-    let _load = Load::light()?;
-    let mut manager = Manager::new(NO_ARGUMENTS)?;
+    let _lock = MachineLock::shared()?;
+    let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
     manager.start().await?;
     let cursor = watch_one_exit(&manager).await?;
     assert!(manager.stop().await?.success());
@@ -151,17 +151,17 @@ async fn after_a_kill_the_restart_is_told() -> Result<()> {
 }
 
 /// Watches one exit, and returns the place after it.
-async fn watch_one_exit(manager: &Manager) -> Result<Cursor> {
+async fn watch_one_exit(manager: &ServiceManager) -> Result<Cursor> {
     let mut watch = Watch::everything(&connect(&manager.url()).await?).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(ended.pid).await?;
-    let sequence = watch.ledger()?.position();
+    let sequence = watch.sequence_check()?.position();
     Ok(Cursor { instance_id: watch.started().instance_id.clone(), sequence })
 }
 
 /// Who resumes after a cursor of an earlier run is told first that nobody knows what happened
 /// meanwhile, and is then served by another run.
-async fn assert_restart_is_told(manager: &Manager, cursor: &Cursor) -> Result<()> {
+async fn assert_restart_is_told(manager: &ServiceManager, cursor: &Cursor) -> Result<()> {
     let mut watch = resume(manager, cursor).await?;
     assert_ne!(watch.started().instance_id, cursor.instance_id);
     let Some(Kind::Lost(lost)) = watch.next().await? else {
@@ -174,7 +174,7 @@ async fn assert_restart_is_told(manager: &Manager, cursor: &Cursor) -> Result<()
     Ok(())
 }
 
-async fn resume(manager: &Manager, cursor: &Cursor) -> Result<Watch> {
+async fn resume(manager: &ServiceManager, cursor: &Cursor) -> Result<Watch> {
     let resume_after = Some(cursor.clone());
     let request = WatchExitsRequest { resume_after, ..WatchExitsRequest::default() };
     Watch::open(&connect(&manager.url()).await?, request).await
@@ -183,11 +183,15 @@ async fn resume(manager: &Manager, cursor: &Cursor) -> Result<Watch> {
 /// A mark on each CPU, with no drop between the first and the last one, and none that is still to be
 /// told: the agent tells the drops of a CPU some time after it noticed them. Runs before this one
 /// told of `earlier` drops.
-async fn quiet_marks(manager: &Manager, watch: &mut Watch, earlier: u64) -> Result<Vec<u32>> {
+async fn quiet_marks(
+    manager: &ServiceManager,
+    watch: &mut Watch,
+    earlier: u64,
+) -> Result<Vec<u32>> {
     let mut client = Client::new(connect(&manager.url()).await?);
     loop {
         let noticed = drops_noticed(&mut client).await?;
-        while watch.ledger()?.lost(LostStage::KernelSocket) < earlier + noticed {
+        while watch.sequence_check()?.lost(LostStage::KernelSocket) < earlier + noticed {
             watch.next().await?.context("the stream ended before a loss")?;
         }
         let mut pids = Vec::new();

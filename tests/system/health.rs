@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use taskstats_tests::agent::Agent;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 
 use crate::command::taskstatsctl;
 
 /// An agent that serves is healthy, as a whole and by its service.
 #[tokio::test]
 async fn an_agent_that_serves_is_healthy() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     for service in ["", "taskstats.v1.TaskstatsService"] {
         let said = taskstatsctl(&agent.url(), &["health", "--service", service]).await?;
@@ -25,7 +25,7 @@ async fn an_agent_that_serves_is_healthy() -> Result<()> {
 /// What does not serve is not: a service that the agent does not have, an agent that has ended.
 #[tokio::test]
 async fn what_does_not_serve_is_not_healthy() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let mut agent = Agent::start().await?;
     let said = taskstatsctl(&agent.url(), &["health", "--service", "no.such.Service"]).await?;
     assert_eq!(said.code, Some(1), "{said:?}");

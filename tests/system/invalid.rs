@@ -7,8 +7,8 @@ use taskstats_proto::v1::{
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::deadline::within;
-use taskstats_tests::load::Load;
-use taskstats_tests::refusal::Refusal;
+use taskstats_tests::detailed_status::DetailedStatus;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::Watch;
 use tonic::Code;
 
@@ -24,7 +24,7 @@ const NO_SCOPE: i32 = 77;
 /// Task 0 is no task: the caller is told which field is wrong.
 #[tokio::test]
 async fn task_zero_is_a_bad_request() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let refusal = refused(client.get_pid(GetPidRequest { pid: 0 }).await)?;
@@ -37,7 +37,7 @@ async fn task_zero_is_a_bad_request() -> Result<()> {
 /// A task that does not exist is told apart from a bad request by code and reason.
 #[tokio::test]
 async fn a_missing_task_is_not_found() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let refusal = refused(client.get_pid(GetPidRequest { pid: NO_SUCH_TASK }).await)?;
@@ -50,7 +50,7 @@ async fn a_missing_task_is_not_found() -> Result<()> {
 /// Each malformed cpumask is refused with its field and the text that is wrong in it.
 #[tokio::test]
 async fn bad_cpumasks_are_refused_with_the_offending_text() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
     for (mask, offending) in [
@@ -75,7 +75,7 @@ async fn bad_cpumasks_are_refused_with_the_offending_text() -> Result<()> {
 #[tokio::test]
 async fn a_huge_cpumask_is_refused_briefly() -> Result<()> {
     const BRIEF: usize = 1000;
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
     for text in ["a", "1"] {
@@ -91,7 +91,7 @@ async fn a_huge_cpumask_is_refused_briefly() -> Result<()> {
 /// A number that is no scope is refused, and not taken for the default.
 #[tokio::test]
 async fn an_unknown_scope_is_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
     let request = WatchExitsRequest { scope: NO_SCOPE, ..of_scope(Scope::Unspecified) };
@@ -103,7 +103,7 @@ async fn an_unknown_scope_is_refused() -> Result<()> {
 /// A delay that is negative or too long is refused.
 #[tokio::test]
 async fn impossible_batch_delays_are_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
     for (seconds, nanos) in [(-1, 0), (0, -1), (TOO_LONG_S, 0), (i64::MAX, 0)] {
@@ -119,7 +119,7 @@ async fn impossible_batch_delays_are_refused() -> Result<()> {
 /// A number that is no way to lag is refused, and not taken for the default.
 #[tokio::test]
 async fn an_unknown_way_to_lag_is_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
     let request = WatchExitsRequest { on_lag: NO_SCOPE, ..WatchExitsRequest::default() };
@@ -131,7 +131,7 @@ async fn an_unknown_way_to_lag_is_refused() -> Result<()> {
 /// A cursor that cannot be, or stands beside a wish for something else, is refused with its field.
 #[tokio::test]
 async fn impossible_beginnings_are_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
     let watch = Watch::everything(&channel).await?;
@@ -158,7 +158,7 @@ async fn impossible_beginnings_are_refused() -> Result<()> {
 /// One watcher more than the agent takes is told to come back later, and can.
 #[tokio::test]
 async fn too_many_watchers_are_told_to_come_back() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-watchers", "1"]).await?;
     let channel = connect(&agent.url()).await?;
     let watch = Watch::everything(&channel).await?;
@@ -171,7 +171,7 @@ async fn too_many_watchers_are_told_to_come_back() -> Result<()> {
 /// What was refused leaves nothing behind: the agent still serves, and watches nothing.
 #[tokio::test]
 async fn refusals_leave_no_watcher_behind() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
     drop(refusal_in(Watch::open(&channel, on_cpus("a")).await)?);
@@ -181,7 +181,7 @@ async fn refusals_leave_no_watcher_behind() -> Result<()> {
     Ok(())
 }
 
-fn assert_violation(refusal: &Refusal, field: &str, offending: &str) {
+fn assert_violation(refusal: &DetailedStatus, field: &str, offending: &str) {
     assert_eq!(refusal.code, Code::InvalidArgument, "{refusal:?}");
     let named: Vec<_> = refusal.violations.iter().map(|(field, _)| field.as_str()).collect();
     assert_eq!(named, [field], "{refusal:?}");
@@ -190,7 +190,7 @@ fn assert_violation(refusal: &Refusal, field: &str, offending: &str) {
     assert_sentence(&refusal.message);
 }
 
-fn assert_not_found(refusal: &Refusal) {
+fn assert_not_found(refusal: &DetailedStatus) {
     assert_eq!(refusal.code, Code::NotFound, "{refusal:?}");
     assert_eq!(refusal.reason.as_deref(), Some("NO_SUCH_TASK"), "{refusal:?}");
     assert!(refusal.message.contains("ESRCH"), "{refusal:?}");

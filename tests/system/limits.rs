@@ -7,10 +7,10 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries;
 use taskstats_tests::client::{Client, connect, service};
 use taskstats_tests::deadline::within;
+use taskstats_tests::detailed_status::DetailedStatus;
 use taskstats_tests::health::health_of;
 use taskstats_tests::http2::{Frame, Kind, Raw};
-use taskstats_tests::load::Load;
-use taskstats_tests::refusal::Refusal;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::user::User;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
@@ -37,7 +37,7 @@ const RESETS: u32 = 200;
 /// One user cannot take all connections, watchers or calls: another one still gets in.
 #[tokio::test]
 async fn a_share_is_left_for_others() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-connections", "4", "--max-watchers", "2"]).await?;
     agent.let_everybody_connect()?;
     let channel = connect(&agent.url()).await?;
@@ -60,7 +60,7 @@ async fn a_share_is_left_for_others() -> Result<()> {
 /// Watchers over the limit are counted.
 #[tokio::test]
 async fn refused_watchers_are_counted() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-watchers", "1"]).await?;
     let channel = connect(&agent.url()).await?;
     let _watch = Watch::everything(&channel).await?;
@@ -85,14 +85,14 @@ async fn half_a_call(channel: Channel) -> Result<()> {
 /// answered all the same; and the room is free again when such a call is given up.
 #[tokio::test]
 async fn unanswered_calls_have_a_limit() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-calls", "1"]).await?;
     let mut client = service(&agent.url()).await?;
     let half = tokio::spawn(half_a_call(connect(&agent.url()).await?));
     let refused_one = async {
         loop {
             if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
-                return Refusal::from(&status);
+                return DetailedStatus::from(&status);
             }
         }
     };
@@ -108,14 +108,14 @@ async fn unanswered_calls_have_a_limit() -> Result<()> {
 /// A caller that calls too often is told when to come back, and may; another one does not notice.
 #[tokio::test]
 async fn calls_have_a_rate() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-call-rate", "2"]).await?;
     agent.let_everybody_connect()?;
     let mut client = service(&agent.url()).await?;
     let too_often = async {
         loop {
             if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
-                return Refusal::from(&status);
+                return DetailedStatus::from(&status);
             }
         }
     };
@@ -145,7 +145,7 @@ async fn calls_have_a_rate() -> Result<()> {
 /// A request that is too long is refused by its own call, and the connection goes on.
 #[tokio::test]
 async fn requests_have_a_size() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-request-size", "1KiB"]).await?;
     let mut client = service(&agent.url()).await?;
     let pids = vec![u32::MAX; 1000];
@@ -161,7 +161,7 @@ async fn requests_have_a_size() -> Result<()> {
 /// here reads do not even reach the service.
 #[tokio::test]
 async fn headers_have_a_size() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-header-size", "1KiB"]).await?;
     let mut client = service(&agent.url()).await?;
     let with_header = |length: usize| {
@@ -186,7 +186,7 @@ async fn headers_have_a_size() -> Result<()> {
 /// A path counts with the headers: else it could be as long as all that HTTP/2 reads.
 #[tokio::test]
 async fn a_path_has_a_size() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-header-size", "1KiB"]).await?;
     let channel = connect(&agent.url()).await?;
     let asked = async |length: usize| {
@@ -206,7 +206,7 @@ async fn a_path_has_a_size() -> Result<()> {
 /// Health and reflection are asked by names. There may be so many at once that nobody is to send more.
 #[tokio::test]
 async fn names_have_a_size() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
     for (length, code) in [(4000, Code::NotFound), (5000, Code::ResourceExhausted)] {
@@ -236,7 +236,7 @@ async fn names_have_a_size() -> Result<()> {
 /// another one does not notice.
 #[tokio::test]
 async fn a_connection_with_all_of_its_streams_in_use_is_counted() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-streams", "2"]).await?;
     let mut client = service(&agent.url()).await?;
     let mut raw = Raw::greeted(&agent.url()).await?;
@@ -258,7 +258,7 @@ async fn a_connection_with_all_of_its_streams_in_use_is_counted() -> Result<()> 
 /// A connection that nobody uses is told to go, and one with a stream may stay.
 #[tokio::test]
 async fn connections_without_calls_are_closed() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--idle-timeout", "1s"]).await?;
     let channel = connect(&agent.url()).await?;
     let mut watch = Watch::everything(&channel).await?;
@@ -276,7 +276,7 @@ async fn connections_without_calls_are_closed() -> Result<()> {
 /// Streams that are opened and reset at once end their connection, and no other (CVE-2023-44487).
 #[tokio::test]
 async fn rapid_resets_end_their_connection() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, 1).await?;
@@ -300,7 +300,7 @@ async fn rapid_resets_end_their_connection() -> Result<()> {
 /// Headers without end do so too (CVE-2024-27316).
 #[tokio::test]
 async fn headers_without_end_end_their_connection() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let mut raw = Raw::greeted(&agent.url()).await?;
@@ -316,7 +316,7 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
 /// A peer that connects and says nothing does not hold up the agent's end.
 #[tokio::test]
 async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(["--drain-timeout", "1h"]).await?;
     let silent = Raw::connect(&agent.url()).await?;
     let idle = Raw::greeted(&agent.url()).await?;
@@ -330,7 +330,7 @@ async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
 /// The command line says what was refused, and ends so that a script can tell.
 #[tokio::test]
 async fn the_command_line_tells_a_limit() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-watchers", "1"]).await?;
     let channel = connect(&agent.url()).await?;
     let _watch = Watch::everything(&channel).await?;

@@ -9,7 +9,7 @@ use taskstats_proto::v1::{BatchGetRequest, GetPidRequest, GetTgidRequest};
 use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries;
 use taskstats_tests::client::{connect, service};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
 use taskstats_tests::watch::Watch;
 
@@ -25,10 +25,10 @@ const OWN: &str = "taskstatsd";
 /// nothing that the kernel said of a task is in any of them, whatever is logged.
 #[tokio::test]
 async fn calls_are_logged_and_accounts_are_not() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(["--log", "trace", "--log-format", "json"]).await?;
-    let folder = tempfile::tempdir()?;
-    let program = folder.path().join(COMM);
+    let directory = tempfile::tempdir()?;
+    let program = directory.path().join(COMM);
     fs::copy(binaries::workload()?, &program)?;
     let mut watch = Watch::everything(&connect(&agent.url()).await?).await?;
     let mut peer = Peer::start(&program, ["idle"])?;
@@ -81,7 +81,7 @@ async fn calls_are_logged_and_accounts_are_not() -> Result<()> {
 /// At the usual level, calls that go well leave no line.
 #[tokio::test]
 async fn calls_leave_no_lines_by_default() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let before = agent.stderr()?;
     let mut client = service(&agent.url()).await?;
@@ -94,7 +94,7 @@ async fn calls_leave_no_lines_by_default() -> Result<()> {
 /// Whoever is refused again and again gets one line in the log, which says who and what.
 #[tokio::test]
 async fn a_caller_that_is_refused_cannot_fill_the_log() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-call-rate", "1"]).await?;
     let mut client = service(&agent.url()).await?;
     for _ in 0..100 {

@@ -7,8 +7,8 @@ use taskstats_tests::binaries;
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::deadline::within;
 use taskstats_tests::health::{AGENT, health_of};
-use taskstats_tests::load::Load;
-use taskstats_tests::peer::Said;
+use taskstats_tests::machine_lock::MachineLock;
+use taskstats_tests::peer::ProgramOutput;
 use taskstats_tests::user::User;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
@@ -32,7 +32,7 @@ const COMMANDS: [(&str, &[&str]); 4] = [
     ("node", &["health"]),
 ];
 
-async fn run(user: User, agent: &Agent, arguments: &[&str]) -> Result<Said> {
+async fn run(user: User, agent: &Agent, arguments: &[&str]) -> Result<ProgramOutput> {
     let url = agent.url();
     let all = [&["--target", &url], arguments].concat();
     user.run(&binaries::taskstatsctl()?, &all).await
@@ -42,7 +42,7 @@ async fn run(user: User, agent: &Agent, arguments: &[&str]) -> Result<Said> {
 /// its name and the role.
 #[tokio::test]
 async fn users_may_do_what_they_are_allowed() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let rules = [
         "--allow=uid:0=watch",
         "--allow=uid:65001=query",
@@ -79,7 +79,7 @@ async fn users_may_do_what_they_are_allowed() -> Result<()> {
 /// Health and reflection are part of the node, for those who call without our client too.
 #[tokio::test]
 async fn health_and_reflection_need_the_role_of_the_node() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     for (rule, expected) in [("uid:0=query", Code::PermissionDenied), ("uid:0=node", Code::Ok)] {
         let agent = Agent::start_with(["--allow", rule]).await?;
         let channel = connect(&agent.url()).await?;
@@ -100,7 +100,7 @@ async fn health_and_reflection_need_the_role_of_the_node() -> Result<()> {
 /// lets nobody in, and says that it is the identity which is missing. It can be let in by name.
 #[tokio::test]
 async fn whoever_has_no_identity_is_told_so() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let open = || {
         Ok::<_, anyhow::Error>(Launch::new()?.listen_privately().arguments([
             "--insecure",
@@ -131,7 +131,7 @@ async fn whoever_has_no_identity_is_told_so() -> Result<()> {
 /// answered.
 #[tokio::test]
 async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let allow = ["--allow", "uid:0=node", "--max-call-rate", "2"];
     let agent = Agent::start_with(allow).await?;
     let mut client = service(&agent.url()).await?;
@@ -161,7 +161,7 @@ async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
 /// So it is with health checks, which have no rate for those alone who may make them.
 #[tokio::test]
 async fn denied_health_checks_have_a_rate() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     for (role, wanted) in [("query", Code::ResourceExhausted), ("node", Code::Ok)] {
         let allow = format!("uid:0={role}");
         let agent = Agent::start_with(["--allow", &allow, "--max-call-rate", "2"]).await?;
@@ -186,7 +186,7 @@ async fn denied_health_checks_have_a_rate() -> Result<()> {
 /// Rules that mean nothing, or several things, are errors of usage.
 #[tokio::test]
 async fn rules_that_cannot_be_followed_are_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     for (arguments, hint) in [
         (["--allow", "uid:0"], "PRINCIPAL=role"),
         (["--allow", "uid:0=root"], "query, watch, node or details"),
@@ -205,7 +205,7 @@ async fn rules_that_cannot_be_followed_are_refused() -> Result<()> {
 /// The variable takes several rules.
 #[tokio::test]
 async fn rules_can_stand_in_the_environment() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let allow = "TASKSTATSD_ALLOW=uid:65001=query,watch;uid:0=node";
     let agent = Launch::new()?.listen_privately().wrapped(["env", allow]).start().await?;
     let mut client = service(&agent.url()).await?;

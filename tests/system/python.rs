@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries::WORKSPACE;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
 use taskstats_tests::tools;
 use taskstats_tests::workload::Workload;
@@ -14,7 +14,7 @@ const SERVICE: &str = "taskstats.v1.TaskstatsService";
 /// A client in another language, without generated code, can do everything: on a unix socket.
 #[tokio::test]
 async fn python_speaks_by_reflection_on_a_unix_socket() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     speak(&agent.url()).await
 }
@@ -22,7 +22,7 @@ async fn python_speaks_by_reflection_on_a_unix_socket() -> Result<()> {
 /// The same on a network port.
 #[tokio::test]
 async fn python_speaks_by_reflection_on_a_network_port() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
     let url = agent.listening_on("tcp://")?;
     speak(url.strip_prefix("tcp://").context("no tcp address")?).await

@@ -7,9 +7,9 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::client::service;
 use taskstats_tests::fields::Comparison;
 use taskstats_tests::kernel::Query;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::workload::Workload;
-use taskstats_tests::{cpus, refusal::Refusal};
+use taskstats_tests::{cpus, detailed_status::DetailedStatus};
 use tonic::Code;
 
 use crate::fields::{assert_between, delay_accounting};
@@ -27,7 +27,7 @@ const KTHREADD: u32 = 2;
 /// Every field of a task that sleeps is what an independent query says it is.
 #[tokio::test]
 async fn every_field_of_a_task_is_the_kernels() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let mut kernel = Query::open()?;
@@ -45,7 +45,7 @@ async fn every_field_of_a_task_is_the_kernels() -> Result<()> {
 /// A thread that is not the first of its process has an account of its own.
 #[tokio::test]
 async fn a_thread_is_found_by_its_own_id() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let workload = Workload::waiting(&["threads", "1"]).await?;
@@ -60,7 +60,7 @@ async fn a_thread_is_found_by_its_own_id() -> Result<()> {
 /// A kernel thread executes no file, and so has no executable.
 #[tokio::test]
 async fn a_kernel_thread_has_no_executable() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     assert_eq!(std::fs::read_to_string(format!("/proc/{KTHREADD}/comm"))?.trim(), "kthreadd");
     let agent = Agent::start().await?;
     let stats = get_pid(&mut service(&agent.url()).await?, KTHREADD).await?;
@@ -71,7 +71,7 @@ async fn a_kernel_thread_has_no_executable() -> Result<()> {
 /// The record of a process has what the kernel sums up for it, and nothing that it leaves out.
 #[tokio::test]
 async fn a_process_has_what_the_kernel_sums_and_nothing_else() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let mut kernel = Query::open()?;
@@ -89,7 +89,7 @@ async fn a_process_has_what_the_kernel_sums_and_nothing_else() -> Result<()> {
 /// The threads of a process come with it when asked for, by ascending id.
 #[tokio::test]
 async fn a_process_comes_with_all_its_threads() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let workload = Workload::waiting(&["threads", &THREADS.to_string()]).await?;
@@ -106,7 +106,7 @@ async fn a_process_comes_with_all_its_threads() -> Result<()> {
 /// can be asked for without its threads.
 #[tokio::test]
 async fn a_process_with_very_many_threads_comes_without_them() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let workload = Workload::waiting(&["threads", &(MOST_THREADS - 1).to_string()]).await?;
@@ -114,7 +114,7 @@ async fn a_process_with_very_many_threads_comes_without_them() -> Result<()> {
     let one_more = Workload::waiting(&["threads", &MOST_THREADS.to_string()]).await?;
     let tgid = one_more.pid();
     let answer = client.get_tgid(GetTgidRequest { tgid, include_threads: true }).await;
-    let refusal: Refusal = refused(answer)?;
+    let refusal: DetailedStatus = refused(answer)?;
     assert_eq!(refusal.code, Code::FailedPrecondition);
     assert_eq!(refusal.reason.as_deref(), Some("TOO_MANY_THREADS"));
     client.get_tgid(GetTgidRequest { tgid, include_threads: false }).await?;
@@ -124,7 +124,7 @@ async fn a_process_with_very_many_threads_comes_without_them() -> Result<()> {
 /// An id of a batch that is missing or bad is an entry of its own and spoils no other.
 #[tokio::test]
 async fn a_batch_answers_every_id_in_order() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let workload = Workload::waiting(&["idle"]).await?;
@@ -144,7 +144,7 @@ async fn a_batch_answers_every_id_in_order() -> Result<()> {
 /// A batch of the largest size is answered, and one more id is refused.
 #[tokio::test]
 async fn a_batch_has_a_limit() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     let batch = |size| BatchGetRequest { pids: vec![NO_SUCH_TASK; size], tgids: vec![] };
@@ -152,7 +152,7 @@ async fn a_batch_has_a_limit() -> Result<()> {
     assert_eq!(results.len(), BATCH_LIMIT);
     let mut too_large = batch(BATCH_LIMIT);
     too_large.tgids.push(NO_SUCH_TASK);
-    let refusal: Refusal = refused(client.batch_get(too_large).await)?;
+    let refusal: DetailedStatus = refused(client.batch_get(too_large).await)?;
     assert_eq!(refusal.code, Code::InvalidArgument);
     let description = &refusal.violations.first().context("no violation")?.1;
     assert!(description.contains("1001") && description.contains("1000"), "{description}");
@@ -162,7 +162,7 @@ async fn a_batch_has_a_limit() -> Result<()> {
 /// The node describes itself as the kernel describes it.
 #[tokio::test]
 async fn the_node_says_what_it_is() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--node-name", "node-7", "--history-bytes", "1MiB"]).await?;
     let mut client = service(&agent.url()).await?;
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();

@@ -8,7 +8,7 @@ use taskstats_tests::client::{Client, connect};
 use taskstats_tests::cpus;
 use taskstats_tests::deadline::within;
 use taskstats_tests::health::{AGENT, Health, SERVICE, health_of};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process::{limit_descriptors, next_descriptor};
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
@@ -26,7 +26,7 @@ const PLENTY: usize = 1024;
 /// With new ones they can, without anybody asking. Each change is told once in the log.
 #[tokio::test]
 async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(AS_ROOT).await?;
     let channel = connect(&agent.url()).await?;
     let mut client = Client::new(channel.clone());
@@ -63,14 +63,14 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
 /// What to always listen to is listened to as soon as it can be.
 #[tokio::test]
 async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let needed = next_descriptor(Agent::start_with(AS_ROOT).await?.pid()?)?;
     // One for the connection of the test, and none to listen with, as long as the limit stays low.
     let few = format!("--nofile={}:", needed + 1);
-    let unraised = binaries::unraised()?.display().to_string();
+    let low_nofile = binaries::low_nofile()?.display().to_string();
     let launch = Launch::new()?.listen_privately().arguments(AS_ROOT);
     let launch = launch.arguments(["--always-watch", "all"]);
-    let agent = launch.wrapped(["prlimit", &few, &unraised]).start().await?;
+    let agent = launch.wrapped(["prlimit", &few, &low_nofile]).start().await?;
     assert!(agent.stderr()?.contains("the limit of open files stays low"), "{}", agent.stderr()?);
     let channel = connect(&agent.url()).await?;
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
@@ -93,7 +93,7 @@ async fn watched_cpus(client: &mut Client) -> Result<String> {
 /// Whoever prefers an end to a wait gets it when it turns bad later, too.
 #[tokio::test]
 async fn an_agent_that_fails_fast_ends_when_it_turns_bad() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(AS_ROOT.into_iter().chain(["--fail-fast"])).await?;
     let channel = connect(&agent.url()).await?;
     // The agent has accepted it once it answers.

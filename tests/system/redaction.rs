@@ -5,7 +5,7 @@ use taskstats_proto::v1::batch_get_result::Result as Outcome;
 use taskstats_proto::v1::{BatchGetRequest, GetTgidRequest, TaskStats};
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{connect, service};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
@@ -48,7 +48,7 @@ fn present(stats: &TaskStats) -> Result<Vec<&'static str>> {
 /// Each field alone, and all of them, are absent from every answer; the others stay.
 #[tokio::test]
 async fn what_is_redacted_is_absent_everywhere() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let all = FIELDS.join(",");
     for redacted in FIELDS.into_iter().chain([all.as_str()]) {
         let agent = Agent::start_with(["--redact", redacted]).await?;
@@ -66,7 +66,7 @@ async fn what_is_redacted_is_absent_everywhere() -> Result<()> {
 /// Who has the role sees everything, beside others that do not.
 #[tokio::test]
 async fn the_role_for_details_sees_them() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let arguments = ["--redact", "comm,uid,executable,io", "--allow", "uid:0=query,watch,details"];
     let agent = Agent::start_with(arguments.into_iter().chain([
         "--allow",

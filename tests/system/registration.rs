@@ -6,8 +6,8 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{Client, connect, service};
 use taskstats_tests::cpus;
 use taskstats_tests::deadline::within;
-use taskstats_tests::kernel::{PortId, Socket, Witness, port_ids_of};
-use taskstats_tests::load::Load;
+use taskstats_tests::kernel::{PortId, ReferenceListener, Socket, port_ids_of};
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
@@ -19,7 +19,7 @@ const PROBES: usize = 3;
 /// After SIGTERM no listener of the agent is left: whoever gets its addresses gets no exits.
 #[tokio::test]
 async fn nothing_is_registered_after_the_end() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let mut agent = Agent::start().await?;
     let before = port_ids_of(agent.pid()?)?;
     let watch = Watch::everything(&connect(&agent.url()).await?).await?;
@@ -32,7 +32,7 @@ async fn nothing_is_registered_after_the_end() -> Result<()> {
 /// When the last watcher has gone the agent stops listening, and says so.
 #[tokio::test]
 async fn nothing_is_registered_after_the_last_watcher() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(NO_GRACE).await?;
     let before = port_ids_of(agent.pid()?)?;
     let mut client = service(&agent.url()).await?;
@@ -49,7 +49,7 @@ async fn nothing_is_registered_after_the_last_watcher() -> Result<()> {
 /// A watcher that comes after the last one left is served by a new registration.
 #[tokio::test]
 async fn listening_begins_again_for_the_next_watcher() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(NO_GRACE).await?;
     let mut client = service(&agent.url()).await?;
     let channel = connect(&agent.url()).await?;
@@ -66,7 +66,7 @@ async fn listening_begins_again_for_the_next_watcher() -> Result<()> {
 /// A watcher that comes back soon finds the registration still there.
 #[tokio::test]
 async fn listening_goes_on_for_a_while() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--grace-period", "1h"]).await?;
     let before = port_ids_of(agent.pid()?)?;
     let channel = connect(&agent.url()).await?;
@@ -92,13 +92,13 @@ fn listeners(agent: &Agent, before: &[PortId]) -> Result<Vec<PortId>> {
 
 /// A listener that was left behind would be inherited by whoever binds to its address.
 async fn assert_silent(ports: &[PortId]) -> Result<()> {
-    let mut witness = Witness::open(&cpus::online()?)?;
+    let mut reference = ReferenceListener::open(&cpus::online()?)?;
     let heirs = ports.iter().map(|port| Socket::open_at(*port));
     let mut heirs = heirs.collect::<Result<Vec<_>>>()?;
     for cpu in cpus::online()?.repeat(PROBES) {
         Workload::run(&["--cpu", &cpu.to_string(), "exit", "0"]).await?;
     }
-    assert!(witness.take()?.len() >= PROBES * cpus::online()?.len(), "nothing to be heard");
+    assert!(reference.take()?.len() >= PROBES * cpus::online()?.len(), "nothing to be heard");
     for heir in &mut heirs {
         assert!(heir.try_receive()?.is_none(), "a listener was left behind");
     }

@@ -10,9 +10,9 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::certificates::{Authority, Pair, Wanted};
 use taskstats_tests::client::{Client, connect, connect_securely};
 use taskstats_tests::handshake::{Handshake, Version};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process;
-use taskstats_tests::scene::{NAME, Scene, everybody, until_node, until_tls};
+use taskstats_tests::tls_fixture::{NAME, TlsFixture, everybody, until_node, until_tls};
 use tonic::transport::Channel;
 
 use crate::support::get_pid;
@@ -32,22 +32,22 @@ async fn in_use(channel: &Channel, name: &str) -> Result<()> {
 /// connections and the certificate before stay. What is right again is used.
 #[tokio::test]
 async fn a_bad_new_file_keeps_the_old() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let agent = Agent::start_with(scene.mutual_flags()).await?;
-    let (url, ca) = (agent.listening_on("tcp://")?, scene.authority.pem());
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.mutual_flags()).await?;
+    let (url, ca) = (agent.listening_on("tcp://")?, fixture.authority.pem());
     let local = connect(&agent.url()).await?;
-    let open = connect_securely(&url, ca, Some(&scene.client), NAME).await?;
-    let next = scene.authority.sign(&Wanted::for_agent().and_name("next.example"))?;
-    scene.files.write("agent.crt", &next.certificate)?;
+    let open = connect_securely(&url, ca, Some(&fixture.client), NAME).await?;
+    let next = fixture.authority.sign(&Wanted::for_agent().and_name("next.example"))?;
+    fixture.files.write("agent.crt", &next.certificate)?;
     let tls = until_tls(&local, |tls| tls.failed_reloads == 1).await?;
     assert!(tls.reload_error.contains("make no pair"), "{tls:?}");
     assert_eq!(agent.stderr()?.matches("those before stay in use").count(), 1);
     get_pid(&mut Client::new(open), std::process::id()).await?;
-    drop(connect_securely(&url, ca, Some(&scene.client), NAME).await?);
-    scene.files.write("agent.key", &next.key)?;
+    drop(connect_securely(&url, ca, Some(&fixture.client), NAME).await?);
+    fixture.files.write("agent.key", &next.key)?;
     in_use(&local, "next.example").await?;
-    drop(connect_securely(&url, ca, Some(&scene.client), "next.example").await?);
+    drop(connect_securely(&url, ca, Some(&fixture.client), "next.example").await?);
     let tls = until_tls(&local, |_| true).await?;
     let expected = (1, 1, "");
     assert_eq!((tls.reloads, tls.failed_reloads, tls.reload_error.as_str()), expected);
@@ -58,18 +58,18 @@ async fn a_bad_new_file_keeps_the_old() -> Result<()> {
 /// they do not change once more.
 #[tokio::test]
 async fn what_could_not_be_read_for_a_while_is_used_later() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
     // The limits of a confined process are not even root's to change.
-    let flags = scene.flags().into_iter().chain(["--no-sandbox".to_owned()]);
+    let flags = fixture.flags().into_iter().chain(["--no-sandbox".to_owned()]);
     let agent = Agent::start_with(flags).await?;
     let local = connect(&agent.url()).await?;
     until_tls(&local, |_| true).await?;
     let pid = agent.pid()?;
     let few = process::next_descriptor(pid)?;
     process::limit_descriptors(pid, few).await?;
-    let next = scene.authority.sign(&Wanted::for_agent().and_name("next.example"))?;
-    scene.files.write_pair("agent", &next)?;
+    let next = fixture.authority.sign(&Wanted::for_agent().and_name("next.example"))?;
+    fixture.files.write_pair("agent", &next)?;
     until_tls(&local, |tls| tls.reload_error.contains("Too many open files")).await?;
     process::limit_descriptors(pid, PLENTY).await?;
     in_use(&local, "next.example").await?;
@@ -82,40 +82,40 @@ async fn what_could_not_be_read_for_a_while_is_used_later() -> Result<()> {
 /// So are certificates that no client would accept, and files that are gone.
 #[tokio::test]
 async fn what_no_client_would_accept_is_not_used() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let agent = Agent::start_with(scene.flags()).await?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.flags()).await?;
     let local = connect(&agent.url()).await?;
-    let sign = |wanted: Wanted| scene.authority.sign(&wanted);
+    let sign = |wanted: Wanted| fixture.authority.sign(&wanted);
     let expired = sign(Wanted::for_agent().expired())?;
-    scene.files.write_pair("agent", &expired)?;
+    fixture.files.write_pair("agent", &expired)?;
     until_tls(&local, |tls| tls.reload_error.contains("expired at")).await?;
-    scene.files.write_pair("agent", &sign(Wanted::for_agent().not_yet_valid())?)?;
+    fixture.files.write_pair("agent", &sign(Wanted::for_agent().not_yet_valid())?)?;
     until_tls(&local, |tls| tls.reload_error.contains("not valid before")).await?;
-    fs::remove_file(scene.files.path("agent.crt"))?;
+    fs::remove_file(fixture.files.path("agent.crt"))?;
     let tls = until_tls(&local, |tls| tls.reload_error.contains("No such file")).await?;
     assert_eq!(tls.reloads, 0, "{tls:?}");
     let good = sign(Wanted::for_agent().and_name("good.example"))?;
-    scene.files.write_pair("agent", &good)?;
+    fixture.files.write_pair("agent", &good)?;
     in_use(&local, "good.example").await
 }
 
-/// Files are found again however they are replaced: written over or renamed over, each in a folder of
+/// Files are found again however they are replaced: written over or renamed over, each in a directory of
 /// its own.
 #[tokio::test]
 async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let files = &scene.files;
-    for folder in ["certs", "keys"] {
-        fs::create_dir(files.path(folder))?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let files = &fixture.files;
+    for directory in ["certs", "keys"] {
+        fs::create_dir(files.path(directory))?;
     }
     let put = |pair: &Pair| -> Result<()> {
         files.write("certs/agent.crt", &pair.certificate)?;
         files.write("keys/agent.key", &pair.key)?;
         Ok(())
     };
-    let sign = |name: &str| scene.authority.sign(&Wanted::for_agent().and_name(name));
+    let sign = |name: &str| fixture.authority.sign(&Wanted::for_agent().and_name(name));
     put(&sign("first.example")?)?;
     let (certificate, key) = (files.argument("certs/agent.crt"), files.argument("keys/agent.key"));
     let flags = ["--listen", "tcp://127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
@@ -138,21 +138,21 @@ async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
     in_use(&local, "last.example").await
 }
 
-/// A folder that is replaced itself is found without the sandbox; within, it is another one than the
+/// A directory that is replaced itself is found without the sandbox; within, it is another one than the
 /// agent may read, and the agent says so.
 #[tokio::test]
 async fn a_folder_that_is_replaced_is_followed_or_told() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let files = &scene.files;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let files = &fixture.files;
     fs::create_dir(files.path("certs"))?;
     let (certificate, key) = (files.argument("certs/agent.crt"), files.argument("certs/agent.key"));
     let flags = ["--listen", "tcp://127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
     let flags = [flags.map(str::to_owned).to_vec(), everybody()].concat();
-    let put = |folder: &str, name: &str| -> Result<()> {
-        let pair = scene.authority.sign(&Wanted::for_agent().and_name(name))?;
-        files.write(&format!("{folder}/agent.crt"), &pair.certificate)?;
-        files.write(&format!("{folder}/agent.key"), &pair.key)?;
+    let put = |directory: &str, name: &str| -> Result<()> {
+        let pair = fixture.authority.sign(&Wanted::for_agent().and_name(name))?;
+        files.write(&format!("{directory}/agent.crt"), &pair.certificate)?;
+        files.write(&format!("{directory}/agent.key"), &pair.key)?;
         Ok(())
     };
     put("certs", "first.example")?;
@@ -176,18 +176,18 @@ async fn a_folder_that_is_replaced_is_followed_or_told() -> Result<()> {
 /// back by resuming a session that began before.
 #[tokio::test]
 async fn a_ca_that_is_replaced_lets_in_no_more() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let agent = Agent::start_with(scene.mutual_flags()).await?;
-    let (url, ca) = (agent.listening_on("tcp://")?, scene.authority.pem().to_owned());
-    let open = connect_securely(&url, &ca, Some(&scene.client), NAME).await?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.mutual_flags()).await?;
+    let (url, ca) = (agent.listening_on("tcp://")?, fixture.authority.pem().to_owned());
+    let open = connect_securely(&url, &ca, Some(&fixture.client), NAME).await?;
     // Keeps what a server gives to resume by.
-    let old = Handshake::new(Version::V1_3, &ca, Some(&scene.client))?;
+    let old = Handshake::new(Version::V1_3, &ca, Some(&fixture.client))?;
     drop(old.let_in(&url).await?);
 
     let other = Authority::new("another CA")?;
     let newcomer = other.sign(&Wanted::for_client("newcomer"))?;
-    scene.files.write("ca.crt", other.pem())?;
+    fixture.files.write("ca.crt", other.pem())?;
     until_node(&open, |node| node.certificates.iter().any(|it| it.subject == "CN=another CA"))
         .await?;
 
@@ -201,11 +201,11 @@ async fn a_ca_that_is_replaced_lets_in_no_more() -> Result<()> {
 /// A certificate that ends within days is told at start.
 #[tokio::test]
 async fn an_end_that_is_near_is_told() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
     let wanted = Wanted::for_agent().ending_in(std::time::Duration::from_secs(3 * 24 * 60 * 60));
-    scene.files.write_pair("agent", &scene.authority.sign(&wanted)?)?;
-    let agent = Agent::start_with(scene.flags()).await?;
+    fixture.files.write_pair("agent", &fixture.authority.sign(&wanted)?)?;
+    let agent = Agent::start_with(fixture.flags()).await?;
     let log = agent.stderr()?;
     assert!(log.contains("expires at") && log.contains("renew it"), "{log}");
     Ok(())

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use taskstats_proto::v1::{GetNodeRequest, Sandbox};
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{connect, service};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
@@ -73,7 +73,7 @@ async fn use_all(agent: &Agent) -> Result<()> {
 /// so.
 #[tokio::test]
 async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--user", NOBODY]).await?;
     use_all(&agent).await?;
     let statuses = statuses(agent.pid()?)?;
@@ -105,7 +105,7 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
 /// The kernel's own list of what it can enforce is enforced, or the agent says what is missing.
 #[tokio::test]
 async fn landlock_is_in_force_or_said_to_be_missing() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let told = told(&agent).await?;
     let missing = told.gaps.iter().any(|gap| gap.contains("landlock"));
@@ -117,7 +117,7 @@ async fn landlock_is_in_force_or_said_to_be_missing() -> Result<()> {
 /// For debugging, an agent keeps what it has, and warns.
 #[tokio::test]
 async fn without_the_sandbox_nothing_is_given_up() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--no-sandbox"]).await?;
     use_all(&agent).await?;
     let (own, statuses) = (statuses(std::process::id())?, statuses(agent.pid()?)?);

@@ -5,8 +5,8 @@ use nix::sys::signal::Signal;
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{connect, connect_narrowly, service};
-use taskstats_tests::load::Load;
-use taskstats_tests::refusal::Refusal;
+use taskstats_tests::detailed_status::DetailedStatus;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tonic::Code;
@@ -21,7 +21,7 @@ const CUT_OFF: i32 = 1;
 /// A watcher gets its last cursor, then hears that the agent is going; the process ends well.
 #[tokio::test]
 async fn watchers_get_their_last_cursor() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let mut agent = Agent::start().await?;
     let mut watch = Watch::everything(&connect(&agent.url()).await?).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
@@ -35,8 +35,8 @@ async fn watchers_get_their_last_cursor() -> Result<()> {
         anyhow::bail!("the stream ended with {last:?}");
     };
     let cursor = heartbeat.cursor.context("no cursor")?;
-    assert_eq!(cursor.sequence, watch.ledger()?.position());
-    let refusal = Refusal::from(&watch.end().await?);
+    assert_eq!(cursor.sequence, watch.sequence_check()?.position());
+    let refusal = DetailedStatus::from(&watch.end().await?);
     assert_eq!((refusal.code, refusal.retry), (Code::Unavailable, true), "{refusal:?}");
     assert!(agent.ended().await?.success());
     assert!(!agent.socket().exists(), "the socket was left behind");
@@ -46,7 +46,7 @@ async fn watchers_get_their_last_cursor() -> Result<()> {
 /// SIGINT, which a terminal sends, ends the agent as SIGTERM does.
 #[tokio::test]
 async fn an_interrupt_ends_the_agent_well() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let mut agent = Agent::start().await?;
     get_pid(&mut service(&agent.url()).await?, std::process::id()).await?;
     agent.signal(Signal::SIGINT)?;
@@ -58,7 +58,7 @@ async fn an_interrupt_ends_the_agent_well() -> Result<()> {
 /// A watcher that does not read cannot hold the agent beyond the drain's deadline.
 #[tokio::test]
 async fn a_stalled_watcher_does_not_hold_the_agent() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let mut agent = Agent::start_with(["--drain-timeout", "100ms"]).await?;
     let stalled = Watch::everything(&connect_narrowly(&agent.url()).await?).await?;
     Workload::run(&["churn-threads", UNREAD_EXITS]).await?;
@@ -71,7 +71,7 @@ async fn a_stalled_watcher_does_not_hold_the_agent() -> Result<()> {
 /// A second signal ends an agent that waits for a watcher who does not read.
 #[tokio::test]
 async fn a_second_signal_ends_the_agent_at_once() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let mut agent = Agent::start_with(["--drain-timeout", "1h"]).await?;
     let stalled = Watch::everything(&connect_narrowly(&agent.url()).await?).await?;
     Workload::run(&["churn-threads", UNREAD_EXITS]).await?;

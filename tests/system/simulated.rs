@@ -8,9 +8,9 @@ use taskstats_proto::v1::{
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::deadline::within;
-use taskstats_tests::ledger::Ledger;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process::resident_kib;
+use taskstats_tests::sequence_check::SequenceCheck;
 use taskstats_tests::watch::Watch;
 use tonic::Streaming;
 use tonic_health::pb::HealthCheckRequest;
@@ -76,7 +76,7 @@ async fn delay_accounting_of_a_simulated_kernel_is_its_own() -> Result<()> {
 /// A real kernel is not labelled.
 #[tokio::test]
 async fn a_real_kernel_is_not_labelled() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?.into_inner();
     assert_eq!(node.simulated_kernel, "");
@@ -96,8 +96,8 @@ async fn a_senseless_simulation_is_refused() -> Result<()> {
         assert_eq!(ending.status.code(), Some(USAGE), "{}", ending.stderr);
         assert!(ending.stderr.contains(said), "{}", ending.stderr);
     }
-    let folder = tempfile::tempdir()?;
-    let state = folder.path().to_string_lossy().into_owned();
+    let directory = tempfile::tempdir()?;
+    let state = directory.path().to_string_lossy().into_owned();
     let launch = Launch::new()?.listen_privately().arguments(["--kernel", "sim"]);
     let ending = launch.arguments(["--state-dir", &state]).run().await?;
     assert_eq!(ending.status.code(), Some(USAGE), "{}", ending.stderr);
@@ -109,7 +109,7 @@ async fn a_senseless_simulation_is_refused() -> Result<()> {
 /// memory stays below its ceiling; and calls are answered all the while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let (buffer, history) = (format!("{RECEIVE_BUFFER_KIB}KiB"), format!("{HISTORY_KIB}KiB"));
     let mut agent = Agent::start_with(
         [
@@ -123,7 +123,7 @@ async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
     .await?;
     let mut storm = Storm::open(&agent.url()).await?;
     let calls = tokio::spawn(call(agent.url(), agent.pid()?));
-    while storm.ledger.position() < EXITS || !calls.is_finished() {
+    while storm.sequence_check.position() < EXITS || !calls.is_finished() {
         storm.book().await?;
     }
     let (answered, most_kib) = calls.await??;
@@ -131,10 +131,11 @@ async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
     read?;
     assert!(stopped?.success(), "{}", agent.stderr()?);
 
-    let ledger = &storm.ledger;
-    ledger.ensure_settled()?;
-    let (received, kernel) = (ledger.received(), ledger.lost(LostStage::KernelSocket));
-    let history = ledger.lost(LostStage::History);
+    let sequence_check = &storm.sequence_check;
+    sequence_check.ensure_settled()?;
+    let (received, kernel) =
+        (sequence_check.received(), sequence_check.lost(LostStage::KernelSocket));
+    let history = sequence_check.lost(LostStage::History);
     let sent = sent(&agent.stderr()?)?;
     println!("sent {sent} = received {received} + kernel {kernel} + history {history}");
     println!("{answered} calls of each kind; at most {most_kib} KiB resident");
@@ -149,7 +150,7 @@ async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
 /// A stream of everything, of which only the books are kept.
 struct Storm {
     stream: Streaming<taskstats_proto::v1::WatchExitsResponse>,
-    ledger: Ledger,
+    sequence_check: SequenceCheck,
 }
 
 impl Storm {
@@ -160,7 +161,7 @@ impl Storm {
         let Some(Kind::Started(started)) = first.and_then(|message| message.kind) else {
             anyhow::bail!("the stream did not start");
         };
-        Ok(Self { stream, ledger: Ledger::open(&started)? })
+        Ok(Self { stream, sequence_check: SequenceCheck::open(&started)? })
     }
 
     /// Books one more message; false at the end.
@@ -171,7 +172,7 @@ impl Storm {
             Err(status) => return Err(status.into()),
         };
         let Some(kind) = message.and_then(|message| message.kind) else { return Ok(false) };
-        self.ledger.book(&kind)?;
+        self.sequence_check.book(&kind)?;
         Ok(true)
     }
 

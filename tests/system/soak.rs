@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use taskstats_tests::agent::Agent;
-use taskstats_tests::chance::Chance;
 use taskstats_tests::client::{connect, connect_narrowly};
-use taskstats_tests::follow::Follower;
-use taskstats_tests::load::Load;
+use taskstats_tests::follower::Follower;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process;
+use taskstats_tests::random::Random;
 use taskstats_tests::selection::Selection;
 use tokio::spawn;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-use crate::crowd;
+use crate::followers;
 
 /// Says how many seconds the soak lasts at least.
 const SECONDS: &str = "TASKSTATS_SOAK_SECONDS";
@@ -39,7 +39,7 @@ const EXITS_PER_GAP: u64 = 1000;
 /// the allocator's.
 const SLACK_KIB: u64 = 6 * 1024;
 
-/// Who watches, beside the witness.
+/// Who watches, beside the reference.
 struct Watchers {
     /// Read all the time.
     steady: Vec<Follower>,
@@ -52,24 +52,25 @@ struct Watchers {
 /// Every watcher accounts for every exit, and the agent's memory does not grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everyone_accounts_for_everything_all_the_time() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let until = Instant::now() + duration()?;
     let arguments = ["--history-bytes", HISTORY, "--receive-buffer", RECEIVE_BUFFER];
     let agent = Agent::start_with(arguments).await?;
-    let mut witness = Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
+    let mut reference =
+        Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
     let mut watchers = Watchers::open(&agent).await?;
-    let mut chance = Chance::new(SEED);
+    let mut random = Random::new(SEED);
     let (mut rounds, mut warm, mut overtaken) = (0, 0, 0);
     while rounds < 2 || Instant::now() < until {
-        watchers = round(&agent, &mut witness, watchers, &mut chance).await?;
-        overtaken += watchers.settle(&mut witness).await?;
+        watchers = round(&agent, &mut reference, watchers, &mut random).await?;
+        overtaken += watchers.settle(&mut reference).await?;
         if rounds == 0 {
             warm = process::resident_kib(agent.pid()?)?;
         }
         rounds += 1;
     }
     let (held, counters) =
-        (process::resident_kib(agent.pid()?)?, crowd::counters(&agent.url()).await?);
+        (process::resident_kib(agent.pid()?)?, followers::counters(&agent.url()).await?);
     println!("{rounds} rounds, {overtaken} gaps, {warm} KiB, then {held} KiB, {counters:?}");
     assert!(overtaken > 0, "nobody was ever overtaken");
     assert!(held <= warm + SLACK_KIB, "{warm} KiB became {held} KiB");
@@ -93,7 +94,7 @@ impl Watchers {
             slow.push(Follower::open(&connect_narrowly(&agent.url()).await?, selection).await?);
         }
         Ok(Self {
-            steady: crowd::open(&agent.url()).await?,
+            steady: followers::open(&agent.url()).await?,
             slow,
             restless: Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?,
         })
@@ -101,20 +102,20 @@ impl Watchers {
 
     /// Has all of them read to the same place, compares them, and forgets what they were told;
     /// returns how many gaps there were.
-    async fn settle(&mut self, witness: &mut Follower) -> Result<usize> {
+    async fn settle(&mut self, reference: &mut Follower) -> Result<usize> {
         let mut gaps = 0;
         for followers in self.groups() {
-            crowd::catch_up(witness, followers).await?;
-            let uncounted = crowd::reconcile(witness.trail(), followers)?;
+            followers::catch_up(reference, followers).await?;
+            let uncounted = followers::reconcile(reference.stitched(), followers)?;
             ensure!(uncounted == 0, "{uncounted} losses without a count");
         }
         let mut done = u64::MAX;
         for follower in self.groups().into_iter().flatten() {
-            gaps += follower.trail().gaps().len();
-            follower.trail_mut().forget(u64::MAX);
-            done = done.min(follower.trail().position());
+            gaps += follower.stitched().gaps().len();
+            follower.stitched_mut().forget(u64::MAX);
+            done = done.min(follower.stitched().position());
         }
-        witness.trail_mut().forget(done);
+        reference.stitched_mut().forget(done);
         Ok(gaps)
     }
 
@@ -126,18 +127,18 @@ impl Watchers {
 /// Makes exits at full speed while everyone does what is theirs; returns the watchers.
 async fn round(
     agent: &Agent,
-    witness: &mut Follower,
+    reference: &mut Follower,
     watchers: Watchers,
-    chance: &mut Chance,
+    random: &mut Random,
 ) -> Result<Watchers> {
     let channel = connect(&agent.url()).await?;
     let (enough, over) = watch::channel(false);
     let Watchers { steady, slow, restless } = watchers;
     let readers: Vec<_> =
         steady.into_iter().map(|follower| spawn(read(follower, over.clone()))).collect();
-    let wanderer = spawn(come_and_go(channel, restless, over, Chance::new(chance.seed())));
+    let wanderer = spawn(come_and_go(channel, restless, over, Random::new(random.seed())));
 
-    crowd::churn_watched(witness, EXITS).await?;
+    followers::churn_watched(reference, EXITS).await?;
     enough.send_replace(true);
 
     let mut steady = Vec::new();
@@ -162,19 +163,19 @@ async fn come_and_go(
     channel: Channel,
     mut follower: Follower,
     mut over: watch::Receiver<bool>,
-    mut chance: Chance,
+    mut random: Random,
 ) -> Result<Follower> {
     loop {
-        for _ in 0..=chance.below(STAY) {
+        for _ in 0..=random.below(STAY) {
             tokio::select! {
                 _ = over.wait_for(|over| *over) => return Ok(follower),
                 more = follower.next() => ensure!(more?, "a restless stream ended"),
             }
         }
         let mut left = follower.leave();
-        let last = left.trail.exits().len().saturating_sub(1 + chance.below(STAY));
-        if let Some(exit) = left.trail.exits().get(last).copied() {
-            left.trail.cut(exit.sequence);
+        let last = left.stitched.exits().len().saturating_sub(1 + random.below(STAY));
+        if let Some(exit) = left.stitched.exits().get(last).copied() {
+            left.stitched.cut(exit.sequence);
         }
         follower = left.resume(&channel).await?;
     }

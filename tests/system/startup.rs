@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use anyhow::Result;
 use taskstats_tests::agent::{Agent, Ending, Launch};
 use taskstats_tests::client::service;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 
 use crate::support::get_pid;
 
@@ -19,7 +19,7 @@ const PERMISSIONS: u32 = 0o777;
 /// A flag that does not exist is an error of usage, and named.
 #[tokio::test]
 async fn an_unknown_flag_is_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let ending = Launch::new()?.arguments(["--no-such-flag"]).run().await?;
     assert_eq!(ending.status.code(), Some(USAGE));
     assert!(ending.stderr.contains("--no-such-flag"), "{}", ending.stderr);
@@ -29,7 +29,7 @@ async fn an_unknown_flag_is_refused() -> Result<()> {
 /// Values that make no sense are errors of usage, and named.
 #[tokio::test]
 async fn senseless_values_are_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     for arguments in [
         ["--listen", "carrier-pigeon://here"],
         ["--receive-buffer", "many"],
@@ -46,7 +46,7 @@ async fn senseless_values_are_refused() -> Result<()> {
 /// Values out of range are refused with the range.
 #[tokio::test]
 async fn values_out_of_range_are_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     for arguments in [
         ["--receive-buffer", "1KiB"],
         ["--receive-buffer", "1TiB"],
@@ -65,7 +65,7 @@ async fn values_out_of_range_are_refused() -> Result<()> {
 /// The socket belongs to its owner and group alone.
 #[tokio::test]
 async fn the_socket_is_not_for_everyone() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let metadata = fs::metadata(agent.socket())?;
     assert!(metadata.file_type().is_socket());
@@ -77,7 +77,7 @@ async fn the_socket_is_not_for_everyone() -> Result<()> {
 /// A socket that another agent serves is left alone.
 #[tokio::test]
 async fn a_socket_in_use_is_not_taken() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let first = Agent::start().await?;
     let ending = Launch::new()?.arguments(["--listen", &first.url()]).run().await?;
     assert_failed(&ending, &first.socket().display().to_string());
@@ -89,7 +89,7 @@ async fn a_socket_in_use_is_not_taken() -> Result<()> {
 /// A socket that nobody serves any more is replaced.
 #[tokio::test]
 async fn a_stale_socket_is_replaced() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.listen_privately();
     drop(UnixListener::bind(launch.socket())?);
     assert!(launch.socket().exists(), "closing does not remove it");
@@ -101,7 +101,7 @@ async fn a_stale_socket_is_replaced() -> Result<()> {
 /// A file that is no socket is never removed.
 #[tokio::test]
 async fn a_file_in_the_way_is_kept() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.listen_privately();
     drop(File::create(launch.socket())?);
     let ending = launch.run().await?;
@@ -110,10 +110,10 @@ async fn a_file_in_the_way_is_kept() -> Result<()> {
     Ok(())
 }
 
-/// A folder that is missing is named.
+/// A directory that is missing is named.
 #[tokio::test]
 async fn a_missing_folder_is_named() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let launch = Launch::new()?;
     let missing = launch.socket().with_file_name("missing").join("agent.sock");
     let url = format!("unix://{}", missing.display());
@@ -125,7 +125,7 @@ async fn a_missing_folder_is_named() -> Result<()> {
 /// A network port without encryption needs consent, which the message asks for.
 #[tokio::test]
 async fn a_plain_network_port_needs_consent() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.arguments(["--listen", "tcp://127.0.0.1:0"]);
     let ending = launch.run().await?;
     assert!(!ending.status.success(), "{ending:?}");
@@ -139,7 +139,7 @@ async fn a_plain_network_port_needs_consent() -> Result<()> {
 /// A port that is taken is named.
 #[tokio::test]
 async fn a_port_in_use_is_named() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let url = format!("tcp://{}", taken.local_addr()?);
     let ending = Launch::new()?.arguments(["--insecure", "--listen", &url]).run().await?;
@@ -150,7 +150,7 @@ async fn a_port_in_use_is_named() -> Result<()> {
 /// One agent serves several listeners.
 #[tokio::test]
 async fn several_listeners_serve_side_by_side() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
     for scheme in ["unix://", "tcp://"] {
         let url = agent.listening_on(scheme)?;

@@ -8,7 +8,7 @@ use taskstats_proto::v1::{
 };
 use taskstats_tests::client::Client;
 use taskstats_tests::deadline::within;
-use taskstats_tests::refusal::Refusal;
+use taskstats_tests::detailed_status::DetailedStatus;
 use tonic::{Code, Response, Status};
 
 /// No task has this id: it is above the kernel's limit (`PID_MAX_LIMIT`).
@@ -25,18 +25,20 @@ pub(crate) async fn get_threads(client: &mut Client, tgid: u32) -> Result<Vec<Ta
 }
 
 /// The refusal of a call that must not succeed.
-pub(crate) fn refused<T>(outcome: Result<Response<T>, Status>) -> Result<Refusal> {
+pub(crate) fn refused<T>(outcome: Result<Response<T>, Status>) -> Result<DetailedStatus> {
     match outcome {
         Ok(_) => bail!("the agent did as it was asked"),
-        Err(status) => Ok(Refusal::from(&status)),
+        Err(status) => Ok(DetailedStatus::from(&status)),
     }
 }
 
 /// The refusal inside the error of a harness function.
-pub(crate) fn refusal_in<T>(outcome: Result<T>) -> Result<Refusal> {
+pub(crate) fn refusal_in<T>(outcome: Result<T>) -> Result<DetailedStatus> {
     match outcome {
         Ok(_) => bail!("the agent did as it was asked"),
-        Err(error) => Ok(Refusal::from(error.downcast_ref::<Status>().context("no status")?)),
+        Err(error) => {
+            Ok(DetailedStatus::from(error.downcast_ref::<Status>().context("no status")?))
+        }
     }
 }
 
@@ -87,7 +89,7 @@ pub(crate) async fn until_counted(client: &mut Client, limit: Limit, wanted: u64
 }
 
 /// A refusal that tells the caller to come back, and the operator which flag it is.
-pub(crate) fn assert_busy(refusal: &Refusal, flag: &str) {
+pub(crate) fn assert_busy(refusal: &DetailedStatus, flag: &str) {
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");
     assert!(refusal.message.contains(flag), "{refusal:?}");
 }

@@ -7,9 +7,9 @@ use taskstats_tests::certificates::{Authority, Wanted};
 use taskstats_tests::client::{Client, connect, connect_securely, service};
 use taskstats_tests::deadline::within;
 use taskstats_tests::handshake::{H2, Handshake, Version};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
-use taskstats_tests::scene::{NAME, Scene, node};
+use taskstats_tests::tls_fixture::{NAME, TlsFixture, node};
 use taskstats_tests::{binaries, tools};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -26,7 +26,7 @@ const CROWD: u64 = 300;
 /// Flags that contradict each other, or would be ignored, are errors of usage that name both.
 #[tokio::test]
 async fn contradictory_flags_are_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let tcp = ["--listen", "tcp://127.0.0.1:0"];
     let unix = ["--listen", "unix:///nowhere/agent.sock"];
     for (listen, flags, named) in [
@@ -58,17 +58,17 @@ async fn contradictory_flags_are_refused() -> Result<()> {
 /// TLS alone keeps nobody out: who wants to let everybody in has to say so.
 #[tokio::test]
 async fn tls_that_lets_everybody_in_takes_a_word_for_it() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let ending = Launch::new()?.arguments(scene.closed_flags()).run().await?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let ending = Launch::new()?.arguments(fixture.closed_flags()).run().await?;
     assert_eq!(ending.status.code(), Some(USAGE), "{}", ending.stderr);
     for way_out in ["--client-ca", "--allow anonymous=query,watch,node"] {
         assert!(ending.stderr.contains(way_out), "{}", ending.stderr);
     }
     let rule = ["--allow".to_owned(), "anonymous=node".to_owned()];
-    let agent = Agent::start_with([scene.closed_flags(), rule.to_vec()].concat()).await?;
+    let agent = Agent::start_with([fixture.closed_flags(), rule.to_vec()].concat()).await?;
     let url = agent.listening_on("tcp://")?;
-    let channel = connect_securely(&url, scene.authority.pem(), None, NAME).await?;
+    let channel = connect_securely(&url, fixture.authority.pem(), None, NAME).await?;
     node(&channel).await?;
     Ok(())
 }
@@ -76,16 +76,16 @@ async fn tls_that_lets_everybody_in_takes_a_word_for_it() -> Result<()> {
 /// Files that make no TLS end the start, with the flag, the file and the reason.
 #[tokio::test]
 async fn files_that_make_no_tls_are_refused() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
     let flags = |certificate: &str, key: &str, ca: &str| {
-        let path = |name: &str| scene.files.argument(name);
+        let path = |name: &str| fixture.files.argument(name);
         let listen = ["--listen".to_owned(), "tcp://127.0.0.1:0".to_owned()];
         let tls = ["--tls-cert".to_owned(), path(certificate), "--tls-key".to_owned(), path(key)];
         [listen.as_slice(), &tls, &["--client-ca".to_owned(), path(ca)]].concat()
     };
-    scene.files.write("empty", "")?;
-    scene.files.write("torn", "-----BEGIN CERTIFICATE-----\nAAAA\n")?;
+    fixture.files.write("empty", "")?;
+    fixture.files.write("torn", "-----BEGIN CERTIFICATE-----\nAAAA\n")?;
     for (flags, said) in [
         (flags("agent.crt", "client.key", "ca.crt"), "make no pair"),
         (flags("missing.crt", "agent.key", "ca.crt"), "No such file"),
@@ -105,14 +105,14 @@ async fn files_that_make_no_tls_are_refused() -> Result<()> {
 /// A client that knows the CA is served, and so are local ones beside it.
 #[tokio::test]
 async fn a_client_that_knows_the_ca_is_served() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let agent = Agent::start_with(scene.flags()).await?;
-    let said = scene.taskstatsctl(&agent, &["--ca", &scene.ca(), "node"]).await?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.flags()).await?;
+    let said = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
     assert!(said.stdout.contains("CN=localhost"), "{}", said.stdout);
-    let address = scene.address(&agent)?;
-    let arguments = ["-cacert", &scene.ca(), &address, "list"];
+    let address = fixture.address(&agent)?;
+    let arguments = ["-cacert", &fixture.ca(), &address, "list"];
     let said = Peer::run(&tools::grpcurl()?, arguments).await?;
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     get_pid(&mut service(&agent.url()).await?, std::process::id()).await?;
@@ -122,10 +122,10 @@ async fn a_client_that_knows_the_ca_is_served() -> Result<()> {
 /// The client refuses an agent that it has no reason to trust, and says why and what to do.
 #[tokio::test]
 async fn a_client_refuses_an_agent_that_it_cannot_know() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    scene.files.write("other.crt", Authority::new("another CA")?.pem())?;
-    let (ca, other) = (scene.ca(), scene.files.argument("other.crt"));
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    fixture.files.write("other.crt", Authority::new("another CA")?.pem())?;
+    let (ca, other) = (fixture.ca(), fixture.files.argument("other.crt"));
     let named = |name: &str| Wanted::for_agent().named(&[name]);
     for (wanted, flags, said) in [
         (Wanted::for_agent(), vec!["--ca", &other], "of no CA in --ca"),
@@ -134,16 +134,16 @@ async fn a_client_refuses_an_agent_that_it_cannot_know() -> Result<()> {
         (Wanted::for_agent().not_yet_valid(), vec!["--ca", &ca], "a clock to be set"),
         (Wanted::for_client(NAME), vec!["--ca", &ca], "not one to trust"),
     ] {
-        scene.files.write_pair("agent", &scene.authority.sign(&wanted)?)?;
-        let agent = Agent::start_with(scene.flags()).await?;
-        let answer = scene.taskstatsctl(&agent, &[&flags[..], &["node"]].concat()).await?;
+        fixture.files.write_pair("agent", &fixture.authority.sign(&wanted)?)?;
+        let agent = Agent::start_with(fixture.flags()).await?;
+        let answer = fixture.taskstatsctl(&agent, &[&flags[..], &["node"]].concat()).await?;
         assert_eq!(answer.code, Some(1), "{said}: {answer:?}");
         assert!(answer.stderr.contains(said), "{said} is not in {}", answer.stderr);
     }
-    scene.files.write_pair("agent", &scene.authority.sign(&named("node7.example"))?)?;
-    let agent = Agent::start_with(scene.flags()).await?;
+    fixture.files.write_pair("agent", &fixture.authority.sign(&named("node7.example"))?)?;
+    let agent = Agent::start_with(fixture.flags()).await?;
     let flags = ["--ca", &ca, "--server-name", "node7.example", "health"];
-    let answer = scene.taskstatsctl(&agent, &flags).await?;
+    let answer = fixture.taskstatsctl(&agent, &flags).await?;
     assert_eq!(answer.code, Some(0), "{answer:?}");
     Ok(())
 }
@@ -151,10 +151,10 @@ async fn a_client_refuses_an_agent_that_it_cannot_know() -> Result<()> {
 /// What the client is given is used, or refused as an error of usage.
 #[tokio::test]
 async fn the_client_ignores_no_flag() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let agent = Agent::start_with(scene.flags()).await?;
-    let (ca, key) = (scene.ca(), scene.files.argument("agent.key"));
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.flags()).await?;
+    let (ca, key) = (fixture.ca(), fixture.files.argument("agent.key"));
     let plain = agent.url();
     for (flags, said) in [
         (vec!["node"], "with --ca or TASKSTATS_CA"),
@@ -163,7 +163,7 @@ async fn the_client_ignores_no_flag() -> Result<()> {
         (vec!["--ca", &ca, "--key", &key, "node"], "--cert"),
         (vec!["--ca", &ca, "--target", &plain, "node"], "no effect"),
     ] {
-        let answer = scene.taskstatsctl(&agent, &flags).await?;
+        let answer = fixture.taskstatsctl(&agent, &flags).await?;
         assert_eq!(answer.code, Some(USAGE), "{flags:?}: {answer:?}");
         assert!(answer.stderr.contains(said), "{said} is not in {}", answer.stderr);
     }
@@ -173,17 +173,17 @@ async fn the_client_ignores_no_flag() -> Result<()> {
 /// TLS 1.2 is spoken only where it was allowed.
 #[tokio::test]
 async fn the_oldest_version_is_a_choice() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let ca = scene.authority.pem();
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let ca = fixture.authority.pem();
     let (old, new) =
         (Handshake::new(Version::V1_2, ca, None)?, Handshake::new(Version::V1_3, ca, None)?);
-    let agent = Agent::start_with(scene.flags()).await?;
+    let agent = Agent::start_with(fixture.flags()).await?;
     let url = agent.listening_on("tcp://")?;
     new.let_in(&url).await?;
     let refusal = old.with(&url).await.err().context("TLS 1.2 was spoken")?.to_string();
     assert!(refusal.contains("ProtocolVersion"), "{refusal}");
-    let flags = [scene.flags(), vec!["--tls-min-version".to_owned(), "1.2".to_owned()]].concat();
+    let flags = [fixture.flags(), vec!["--tls-min-version".to_owned(), "1.2".to_owned()]].concat();
     let agent = Agent::start_with(flags).await?;
     let url = agent.listening_on("tcp://")?;
     old.let_in(&url).await?;
@@ -194,11 +194,11 @@ async fn the_oldest_version_is_a_choice() -> Result<()> {
 /// Only who asks for HTTP/2 gets in.
 #[tokio::test]
 async fn other_protocols_are_refused() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let agent = Agent::start_with(scene.flags()).await?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.flags()).await?;
     let url = agent.listening_on("tcp://")?;
-    let handshake = || Handshake::new(Version::V1_3, scene.authority.pem(), None);
+    let handshake = || Handshake::new(Version::V1_3, fixture.authority.pem(), None);
     let none: &[&[u8]] = &[];
     for protocols in [none, &[b"http/1.1".as_slice()]] {
         assert!(handshake()?.asking_for(protocols).let_in(&url).await.is_err(), "{protocols:?}");
@@ -210,15 +210,15 @@ async fn other_protocols_are_refused() -> Result<()> {
 /// A client without TLS learns what to do, and the agent's log says what came.
 #[tokio::test]
 async fn a_plaintext_client_is_turned_away() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let agent = Agent::start_with(scene.flags()).await?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.flags()).await?;
     let url = agent.listening_on("tcp://")?;
     let arguments = ["--target", &url, "node"];
     let answer = Peer::run(&binaries::taskstatsctl()?, arguments).await?;
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert!(answer.stderr.contains("tls://"), "{}", answer.stderr);
-    scene.failed_handshakes(&agent, 1).await?;
+    fixture.failed_handshakes(&agent, 1).await?;
     assert!(agent.stderr()?.contains("other TLS or none"), "{}", agent.stderr()?);
     Ok(())
 }
@@ -226,10 +226,10 @@ async fn a_plaintext_client_is_turned_away() -> Result<()> {
 /// A TLS client of a plaintext port learns what to do.
 #[tokio::test]
 async fn a_plaintext_port_is_told_apart() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
-    let answer = scene.taskstatsctl(&agent, &["--ca", &scene.ca(), "node"]).await?;
+    let answer = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert!(answer.stderr.contains("speaks no TLS"), "{}", answer.stderr);
     Ok(())
@@ -238,9 +238,9 @@ async fn a_plaintext_port_is_told_apart() -> Result<()> {
 /// Those who connect and say nothing do not keep others out, however many they are.
 #[tokio::test]
 async fn silent_connections_keep_nobody_out() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let flags = [scene.flags(), vec!["--handshake-timeout".to_owned(), "5m".to_owned()]].concat();
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let flags = [fixture.flags(), vec!["--handshake-timeout".to_owned(), "5m".to_owned()]].concat();
     let agent = Agent::start_with(flags).await?;
     let url = agent.listening_on("tcp://")?;
     let address = url.strip_prefix("tcp://").context("no tcp address")?;
@@ -248,9 +248,9 @@ async fn silent_connections_keep_nobody_out() -> Result<()> {
     for _ in 0..CROWD {
         silent.push(within("a connection", TcpStream::connect(address)).await??);
     }
-    let channel = connect_securely(&url, scene.authority.pem(), None, NAME).await?;
+    let channel = connect_securely(&url, fixture.authority.pem(), None, NAME).await?;
     get_pid(&mut Client::new(channel), std::process::id()).await?;
-    scene.failed_handshakes(&agent, CROWD - AT_ONCE).await?;
+    fixture.failed_handshakes(&agent, CROWD - AT_ONCE).await?;
     let log = agent.stderr()?;
     assert_eq!(log.matches("too many came after it").count(), 1, "{log}");
     Ok(())
@@ -259,16 +259,16 @@ async fn silent_connections_keep_nobody_out() -> Result<()> {
 /// Who does not finish its handshake in time is let go.
 #[tokio::test]
 async fn a_silent_connection_is_closed_in_time() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
-    let flags = [scene.flags(), vec!["--handshake-timeout".to_owned(), "100ms".to_owned()]];
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let flags = [fixture.flags(), vec!["--handshake-timeout".to_owned(), "100ms".to_owned()]];
     let agent = Agent::start_with(flags.concat()).await?;
     let url = agent.listening_on("tcp://")?;
     let address = url.strip_prefix("tcp://").context("no tcp address")?;
     let mut silent = within("a connection", TcpStream::connect(address)).await??;
     let read = within("the end of the connection", silent.read(&mut [0; 1])).await?;
     assert_eq!(read?, 0);
-    scene.failed_handshakes(&agent, 1).await?;
+    fixture.failed_handshakes(&agent, 1).await?;
     assert!(agent.stderr()?.contains("--handshake-timeout"), "{}", agent.stderr()?);
     let mut client = Client::new(connect(&agent.url()).await?);
     assert_eq!(count_refused(&mut client, Limit::HandshakeTime).await?, 1);
@@ -278,17 +278,17 @@ async fn a_silent_connection_is_closed_in_time() -> Result<()> {
 /// The doctor tells what is wrong with certificates, and when they end.
 #[tokio::test]
 async fn the_doctor_looks_at_certificates() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
     let wanted = Wanted::for_agent().expired();
-    scene.files.write_pair("expired", &scene.authority.sign(&wanted)?)?;
+    fixture.files.write_pair("expired", &fixture.authority.sign(&wanted)?)?;
     for (certificate, key, sign, said) in [
         ("agent.crt", "agent.key", '✓', "expires at"),
         ("expired.crt", "expired.key", '✗', "expired at"),
         ("agent.crt", "expired.key", '✗', "make no pair"),
         ("missing.crt", "agent.key", '✗', "No such file"),
     ] {
-        let (certificate, key) = (scene.files.argument(certificate), scene.files.argument(key));
+        let (certificate, key) = (fixture.files.argument(certificate), fixture.files.argument(key));
         let tcp = ["--listen", "tcp://127.0.0.1:0", "doctor"];
         let arguments = [&tcp[..], &["--tls-cert", &certificate, "--tls-key", &key]].concat();
         let answer = Peer::run(&binaries::taskstatsd()?, arguments).await?;
@@ -302,11 +302,11 @@ async fn the_doctor_looks_at_certificates() -> Result<()> {
 /// A certificate that has expired is told, and does not keep the other listeners from serving.
 #[tokio::test]
 async fn an_expired_certificate_is_told() -> Result<()> {
-    let _load = Load::light()?;
-    let scene = Scene::new()?;
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
     let wanted = Wanted::for_agent().expired();
-    scene.files.write_pair("agent", &scene.authority.sign(&wanted)?)?;
-    let agent = Agent::start_with(scene.flags()).await?;
+    fixture.files.write_pair("agent", &fixture.authority.sign(&wanted)?)?;
+    let agent = Agent::start_with(fixture.flags()).await?;
     assert!(agent.stderr()?.contains("expired at"), "{}", agent.stderr()?);
     let node = node(&connect(&agent.url()).await?).await?;
     let until = node.certificates[0].not_after.context("no end")?;

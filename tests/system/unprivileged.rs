@@ -6,10 +6,10 @@ use taskstats_proto::v1::{BatchGetRequest, GetNodeRequest, GetTgidRequest};
 use taskstats_tests::agent::Launch;
 use taskstats_tests::binaries;
 use taskstats_tests::client::{Client, connect};
+use taskstats_tests::environments::{AS_NOBODY, NOBODY};
 use taskstats_tests::health::{SERVICE, health_of};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
-use taskstats_tests::place::{AS_NOBODY, NOBODY};
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -19,7 +19,7 @@ use crate::support::{get_pid, get_threads, identity};
 /// Tasks of others, groups, batches, exits and the node are all there for it.
 #[tokio::test]
 async fn one_capability_is_enough() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.listen_privately().wrapped(AS_NOBODY).owned_by(NOBODY)?;
     let agent = launch.start().await?;
     let channel = connect(&agent.url()).await?;
@@ -51,7 +51,7 @@ async fn one_capability_is_enough() -> Result<()> {
 /// Its doctor agrees.
 #[tokio::test]
 async fn the_doctor_finds_nothing_bad_with_one_capability() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let program = binaries::taskstatsd()?;
     let program = program.to_str().context("a path that is not UTF-8")?;
     let (wrapper, arguments) = AS_NOBODY.split_first().context("no wrapper")?;

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use anyhow::Result;
 use taskstats_tests::agent::Launch;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 
 /// An agent with a watchdog says that it is alive, again and again, and not only once.
 #[tokio::test]
 async fn the_agent_says_that_it_is_alive_if_it_is_asked_to() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let asked = ["env", "WATCHDOG_USEC=200000"];
     let mut agent = Launch::new()?.listen_privately().wrapped(asked).start().await?;
     for _ in 0..3 {

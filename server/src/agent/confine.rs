@@ -3,7 +3,7 @@
 use super::{Agent, StartError};
 use crate::config::Sandbox;
 use crate::listen::{ListenAddress, Listener};
-use crate::sandbox::{self, Gap, Paths};
+use crate::sandbox::{self, MissingMeasure, Paths};
 
 impl Agent {
     /// Gives up all rights of this process that serving does not take, unless the configuration says
@@ -42,9 +42,11 @@ impl Agent {
     /// Says what is in force.
     pub(super) fn log_rights(&self) {
         tracing::info!("rights: {}", self.node.sandbox);
-        for gap in &self.node.sandbox.gaps {
+        for gap in &self.node.sandbox.missing {
             match gap {
-                Gap::NoSandbox | Gap::Unreadable { .. } => tracing::warn!("{gap}"),
+                MissingMeasure::NoSandbox | MissingMeasure::Unreadable { .. } => {
+                    tracing::warn!("{gap}");
+                }
                 _ => tracing::info!("{gap}"),
             }
         }

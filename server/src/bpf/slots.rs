@@ -21,14 +21,14 @@ pub enum Hierarchy {
 
 /// A cgroup as the kernel identifies it: an id is unique within its hierarchy until the next boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KernelCgroup {
+pub struct CgroupId {
     /// The hierarchy.
     pub hierarchy: Hierarchy,
     /// The id: the inode number of the cgroup's directory.
     pub id: u64,
 }
 
-impl KernelCgroup {
+impl CgroupId {
     fn from_stored(stored: u64) -> Self {
         let hierarchy = if stored & V1_BIT == 0 { Hierarchy::V2 } else { Hierarchy::V1 };
         Self { hierarchy, id: stored & !V1_BIT }
@@ -39,13 +39,13 @@ impl KernelCgroup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The task's cgroup.
-    pub cgroup: KernelCgroup,
+    pub cgroup: CgroupId,
     /// When the task exited: the low half of `CLOCK_BOOTTIME` in nanoseconds.
     pub ended_low_ns: u32,
 }
 
 /// Exits that the kernel dropped, by cgroup.
-pub type CgroupLosses = BTreeMap<KernelCgroup, u64>;
+pub type CgroupLosses = BTreeMap<CgroupId, u64>;
 
 /// Reads what the filter of one CPU's socket stored.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub struct Slots {
     /// Exits within the window that the filter saw and the socket did not deliver.
     skipped: CgroupLosses,
     /// Exits outside the window that were delivered after all.
-    delivered_outside: HashMap<KernelCgroup, u64>,
+    delivered_outside: HashMap<CgroupId, u64>,
     /// Counts of exits outside the window when they were last read, by entry of the table.
     counted: HashMap<usize, u64>,
 }
@@ -137,7 +137,7 @@ impl Slots {
         let (stored, stored_pid, cgroup) = self.load(slot);
         let end = self.layout.first_end() as usize * ELEMENT_HALVES + slot as usize;
         let ended_low_ns = self.mapping.halves()[end].load(Relaxed);
-        let cgroup = KernelCgroup::from_stored(cgroup);
+        let cgroup = CgroupId::from_stored(cgroup);
         (stored == sequence && stored_pid == pid).then_some(Seen { cgroup, ended_low_ns })
     }
 
@@ -161,7 +161,7 @@ impl Slots {
         for sequence in (0..count).map(|further| first.wrapping_add(further)) {
             let (stored, _, cgroup) = self.load(sequence % self.layout.slots);
             if stored == sequence && cgroup != 0 {
-                *self.skipped.entry(KernelCgroup::from_stored(cgroup)).or_default() += 1;
+                *self.skipped.entry(CgroupId::from_stored(cgroup)).or_default() += 1;
             }
         }
     }
@@ -194,7 +194,7 @@ impl Slots {
             if cgroup == 0 {
                 continue;
             }
-            let cgroup = KernelCgroup::from_stored(cgroup);
+            let cgroup = CgroupId::from_stored(cgroup);
             let before = self.counted.insert(entry, count).unwrap_or(0);
             let delivered = self.delivered_outside.remove(&cgroup).unwrap_or(0);
             let new = count.wrapping_sub(before);

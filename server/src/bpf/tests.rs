@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use super::{FilterSet, Hierarchy, KernelCgroup, Method, Slots};
+use super::{FilterSet, Hierarchy, CgroupId, Method, Slots};
 use crate::netlink::{MessageKind, Messages, Request, RequestAttribute, Socket, resolve_family};
 
 /// `TASKSTATS_CMD_GET`, `TASKSTATS_CMD_NEW`, `TASKSTATS_CMD_ATTR_REGISTER_CPUMASK`.
@@ -77,7 +77,7 @@ impl Listener {
     }
 
     /// The pids of all exits that wait, with what the filter saw of each.
-    fn take(&mut self) -> Vec<(u32, Option<KernelCgroup>)> {
+    fn take(&mut self) -> Vec<(u32, Option<CgroupId>)> {
         let mut taken = Vec::new();
         let mut buffer = vec![0; 16 << 10];
         while let Ok(length) = self.socket.receive_now(&mut buffer) {
@@ -96,7 +96,7 @@ impl Listener {
 }
 
 /// Ends a task in each cgroup and returns, for each, the cgroup that the filter saw.
-fn seen_of(filters: &FilterSet, cgroups: &[Cgroup]) -> Vec<KernelCgroup> {
+fn seen_of(filters: &FilterSet, cgroups: &[Cgroup]) -> Vec<CgroupId> {
     let cpus = std::thread::available_parallelism().expect("a number of CPUs").get();
     let cpus = 0..u32::try_from(cpus).expect("a few CPUs");
     let mut listeners: Vec<_> = cpus.map(|cpu| Listener::open(filters, cpu)).collect();
@@ -120,7 +120,7 @@ fn the_helper_names_the_v2_cgroup_of_each_exit() {
     let cgroups = ["a", "b", "c"].map(|name| Cgroup::new(&parent, name));
     let filters = FilterSet::load(online_cpus(), 1 << 20, Method::Helper, None).unwrap();
     let expected =
-        cgroups.each_ref().map(|cgroup| KernelCgroup { hierarchy: Hierarchy::V2, id: cgroup.id() });
+        cgroups.each_ref().map(|cgroup| CgroupId { hierarchy: Hierarchy::V2, id: cgroup.id() });
     assert_eq!(seen_of(&filters, &cgroups), expected);
 }
 
@@ -129,14 +129,14 @@ fn the_helper_names_the_v2_cgroup_of_each_exit() {
 fn offsets_name_the_deeper_cgroup_of_each_exit() {
     let v2 = mount_point(|kind, _| kind == "cgroup2").expect("a cgroup2 mount");
     let mut cgroups = vec![Cgroup::new(&v2, "v2")];
-    let mut expected = vec![KernelCgroup { hierarchy: Hierarchy::V2, id: cgroups[0].id() }];
+    let mut expected = vec![CgroupId { hierarchy: Hierarchy::V2, id: cgroups[0].id() }];
     let is_pids = |kind: &str, options: &str| {
         kind == "cgroup" && options.split(',').any(|option| option == "pids")
     };
     let v1 = mount_point(is_pids);
     if let Some(v1) = &v1 {
         let cgroup = Cgroup::new(v1, "v1");
-        expected.push(KernelCgroup { hierarchy: Hierarchy::V1, id: cgroup.id() });
+        expected.push(CgroupId { hierarchy: Hierarchy::V1, id: cgroup.id() });
         cgroups.push(cgroup);
     }
     let controller = v1.is_some().then_some("pids");
@@ -171,7 +171,7 @@ fn what_the_kernel_drops_is_counted_by_cgroup_and_overwrites_nothing() {
     assert!(taken.iter().all(|(_, seen)| seen.is_some()), "{taken:?}");
     let drops = u64::from(listener.socket.drops().unwrap());
     let lost = listener.slots.take_losses(drops, true);
-    let id = KernelCgroup { hierarchy: Hierarchy::V2, id: cgroup.id() };
+    let id = CgroupId { hierarchy: Hierarchy::V2, id: cgroup.id() };
     let received = taken.iter().filter(|(_, seen)| *seen == Some(id)).count();
     // The shell itself, and each of its children.
     assert_eq!(lost[&id] + received as u64, TASKS as u64 + 1);

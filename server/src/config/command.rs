@@ -30,6 +30,7 @@ impl DoctorArgs {
     pub fn check(args: &super::Args) -> Result<(), ConfigError> {
         match args.kernel {
             KernelChoice::Linux => Ok(()),
+            #[cfg(feature = "sim")]
             KernelChoice::Sim(_) => Err(ConfigError::SimulatedPatient),
         }
     }

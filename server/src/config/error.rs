@@ -85,6 +85,7 @@ pub enum ConfigError {
     #[error("--{0} is a setting of the serving agent, and says nothing to a capture; leave it out")]
     NotForCapture(String),
     /// The doctor examines the machine, and no invented one.
+    #[cfg(feature = "sim")]
     #[error(
         "--kernel sim says nothing to the doctor, who examines the kernel of this machine; leave it \
          out, and the variable TASKSTATSD_KERNEL with it"

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use super::{ConfigError, bytes};
 use crate::rpc::CallSize;
-use crate::security::{Limits, TURNED_AWAY};
+use crate::security::{Limits, MAX_OVERFLOW};
 use crate::serve::ConnectionLimits;
 
 /// The smallest request and the smallest list of headers that every caller can do with.
@@ -81,7 +81,7 @@ impl LimitArgs {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             connections: self.max_connections,
-            turned_away: TURNED_AWAY,
+            overflow: MAX_OVERFLOW,
             watchers: self.max_watchers,
             calls: self.max_calls,
             slow_calls: self.max_slow_calls,

@@ -31,7 +31,7 @@ pub use self::tls::{TlsArgs, TlsConfig};
 
 use crate::exits::ReaderConfig;
 use crate::listen::ListenAddress;
-use crate::security::{Limits, Policy, Redaction, Way};
+use crate::security::{Limits, Policy, Redaction, Transport};
 use crate::serve::ConnectionLimits;
 
 /// The least history: some chunks must fit.
@@ -127,11 +127,14 @@ impl Config {
 
     /// The ways in which callers come in by these listeners.
     #[must_use]
-    pub fn ways<'a>(&self, listeners: impl IntoIterator<Item = &'a ListenAddress>) -> Vec<Way> {
+    pub fn transports<'a>(
+        &self,
+        listeners: impl IntoIterator<Item = &'a ListenAddress>,
+    ) -> Vec<Transport> {
         let asks = self.tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
-        let by_tcp = if asks { Way::Certificate } else { Way::Anonymous };
+        let by_tcp = if asks { Transport::Certificate } else { Transport::Anonymous };
         let listeners = listeners.into_iter();
-        listeners.map(|address| if address.is_tcp() { by_tcp } else { Way::Unix }).collect()
+        listeners.map(|address| if address.is_tcp() { by_tcp } else { Transport::Unix }).collect()
     }
 }
 

@@ -56,7 +56,7 @@ impl Fix {
         systemd: "raise LimitNOFILE= in the unit, or lower TASKSTATSD_MAX_CONNECTIONS in its environment",
         kubernetes: "raise the limit of open files of the container runtime, or lower --max-connections in the container's args",
     };
-    pub(super) const SECOND_LOOK: Self = Self {
+    pub(super) const UNKNOWN: Self = Self {
         linux: "run it again; if this stays, the message says what the kernel refused",
         systemd: "look at what SystemCallFilter= and other restrictions of the unit take away",
         kubernetes: "look at what the pod's seccomp profile and other restrictions take away",
@@ -66,7 +66,7 @@ impl Fix {
         systemd: "correct the flag in ExecStart= or the variable in the unit's environment file",
         kubernetes: "correct the container's args or env",
     };
-    pub(super) const SOCKET_FOLDER: Self = Self {
+    pub(super) const SOCKET_DIRECTORY: Self = Self {
         linux: "start it as root, make the folder for its user (mkdir -p, chown), or choose another path with --listen",
         systemd: "put RuntimeDirectory=taskstatsd into the unit, or start it by a socket unit; where that is done, all is well",
         kubernetes: "mount a volume on the folder that the container's user may write, such as a hostPath",
@@ -76,7 +76,7 @@ impl Fix {
         systemd: "remove TASKSTATSD_NO_SANDBOX from the unit's environment",
         kubernetes: "remove --no-sandbox from the container's args",
     };
-    pub(super) const KEYS: Self = Self {
+    pub(super) const UNREADABLE_KEYS: Self = Self {
         linux: "give the file to that user's group, and let it read and enter the folders of the file and of the links to it: chgrp GROUP FILE; chmod g+r FILE; chmod a+rx FOLDER",
         systemd: "chgrp taskstatsd FILE; chmod 640 FILE; and its folders and those of links to it 755, or 750 with that group",
         kubernetes: "mount the secret with defaultMode: 0440, and give the pod fsGroup: the container's group",
@@ -124,12 +124,12 @@ impl Fix {
             KernelError::System { source, .. } => match source.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE) => Self::DESCRIPTORS,
                 _ if source.kind() == std::io::ErrorKind::NotFound => Self::FILES,
-                _ => Self::SECOND_LOOK,
+                _ => Self::UNKNOWN,
             },
             KernelError::HiddenThreads(_) => Self::FILES,
             KernelError::NoSuchTask(_)
             | KernelError::NotTested { .. }
-            | KernelError::BadReply { .. } => Self::SECOND_LOOK,
+            | KernelError::BadReply { .. } => Self::UNKNOWN,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::taskstats::{KernelError, LinuxKernel};
 
 /// Who is examined: the agent as it would run with these settings, in this place.
 #[derive(Debug)]
-struct Patient {
+struct Context {
     args: Args,
     /// The running kernel, unless too little is known of the machine to ask it.
     kernel: Result<LinuxKernel, KernelError>,
@@ -52,8 +52,8 @@ pub fn examine(args: Args) -> Report {
 /// Runs all checks on a kernel, such as one that is taken for another release.
 #[must_use]
 pub fn examine_on(args: Args, kernel: Result<LinuxKernel, KernelError>) -> Report {
-    let patient = Patient { args, kernel };
-    Report::new(checks::ALL.iter().map(|check| check(&patient)).collect())
+    let context = Context { args, kernel };
+    Report::new(checks::ALL.iter().map(|check| check(&context)).collect())
 }
 
 #[cfg(test)]
@@ -154,6 +154,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "sim")]
     #[test]
     fn the_doctor_examines_no_invented_machine() {
         let check = |arguments: &[&str]| DoctorArgs::check(&Args::parse_from(arguments));

@@ -5,10 +5,9 @@ use std::time::Duration;
 use prost::Message;
 use taskstats_proto::v1;
 
-use super::history::{Begin, History, Start};
-use super::item::KernelLoss;
-use super::position::{Position, Reading};
-use super::{SavedHistory, Scope, Selection, encode_event, encode_pid_response};
+use super::history::{Begin, History, KernelLoss, Position, Reading, Start};
+use super::{SavedHistory, Scope, Selection};
+use crate::encode::{encode_event, encode_pid_response};
 use crate::taskstats::{
     Cpumask, DelayAccounting, TaskId, decode_exit_message, decode_reply_message, fuzzing,
 };

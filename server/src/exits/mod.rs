@@ -47,24 +47,11 @@
 //! comes after the kernel's acknowledgement, then marks announcements as seen, then finds its place:
 //! what is appended between these steps is before the place, or read from it.
 
-mod chunk;
-mod clock;
 mod counters;
-mod encode;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod history;
-mod intake;
-mod item;
-mod pacer;
-mod position;
 mod reader;
-mod registry;
-mod saved;
-mod selection;
-mod sequence;
-mod tombstones;
-mod totals;
 mod watcher;
 
 use std::io;
@@ -75,12 +62,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use counters::{Counter, Counters};
-pub use encode::{encode_event, encode_pid_response};
-pub use history::{FutureSequence, History, HistoryReport, Start};
-pub use item::KernelLoss;
+pub use history::{
+    DamagedHistory, Fate, FutureSequence, History, HistoryReport, KernelLoss, SavedHistory,
+    SavedItem, SavedTotals, Scope, Selection, Start,
+};
 pub use reader::{Claim, ReaderConfig};
-pub use saved::{DamagedHistory, SavedHistory, SavedItem, SavedTotals};
-pub use selection::{Fate, Scope, Selection};
 pub use watcher::{Loss, OnLag, Stage, Told, WatchOptions, Watcher};
 
 use self::reader::{Farewell, Inherited, ReaderHandle};
@@ -280,7 +266,7 @@ impl Exits {
         kernel: Arc<dyn Kernel>,
         config: ReaderConfig,
         history_bytes: usize,
-        clocks: clock::Clocks,
+        clocks: reader::Clocks,
         inherited: Option<Inherited>,
     ) -> (Self, reader::Reader) {
         let history = Arc::new(History::new(history_bytes, cpu_numbers(&*kernel)));
@@ -293,6 +279,7 @@ impl Exits {
 }
 
 #[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests;
 
 /// The number that is enough for a table of CPUs.

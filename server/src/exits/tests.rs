@@ -14,10 +14,9 @@ use proptest::prelude::*;
 use prost::Message;
 use taskstats_proto::v1;
 
-use super::clock::Clocks;
-use super::reader::{Farewell, Reader};
+use super::reader::{Clocks, Farewell, Reader};
 use super::*;
-use crate::taskstats::sim::SimKernel;
+use crate::sim::SimKernel;
 
 const CPUS: u32 = 3;
 /// Watchers beside the reference.

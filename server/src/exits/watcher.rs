@@ -9,11 +9,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counters::Counters;
-use super::history::{FutureSequence, History, MissedStart, Start};
-use super::item::KernelLoss;
-use super::position::{Position, Reading};
+use super::history::{
+    FutureSequence, History, KernelLoss, MissedStart, Position, Reading, Selection, Start,
+};
 use super::reader::Claim;
-use super::selection::Selection;
 use crate::clocks::since_1970;
 
 /// A watcher that heard nothing for so long is told that it missed nothing.

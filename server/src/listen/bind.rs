@@ -14,10 +14,10 @@ use tokio::net::{TcpListener, UnixListener};
 use super::ListenAddress;
 use crate::inherit::Inherited;
 
-/// The folder of the default socket: made if it is missing, because no user should have to know of it.
-pub const DEFAULT_FOLDER: &str = "/run/taskstatsd";
+/// The directory of the default socket: made if it is missing, because no user should have to know of it.
+pub const DEFAULT_DIRECTORY: &str = "/run/taskstatsd";
 /// Anyone may look; the socket's own mode decides who may connect.
-const FOLDER_MODE: u32 = 0o755;
+const DIRECTORY_MODE: u32 = 0o755;
 /// Owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
 /// Callers that wait to be accepted; the system allows as many by default (net.core.somaxconn).
@@ -39,13 +39,13 @@ pub enum Listener {
 pub enum BindError {
     /// Someone accepts connections there.
     #[error("{path} is in use by a process that accepts connections; stop it or choose another path", path = .0.display())]
-    Alive(PathBuf),
+    InUse(PathBuf),
     /// Something that is no socket stands there.
     #[error("{path} exists and is no socket; remove it or choose another path", path = .0.display())]
-    NoSocket(PathBuf),
-    /// The folder does not exist.
-    #[error("the folder of {path} does not exist; make it first: mkdir -p {folder}", path = .0.display(), folder = .0.parent().unwrap_or(Path::new("/")).display())]
-    NoFolder(PathBuf),
+    NotASocket(PathBuf),
+    /// The directory does not exist.
+    #[error("the directory of {path} does not exist; make it first: mkdir -p {directory}", path = .0.display(), directory = .0.parent().unwrap_or(Path::new("/")).display())]
+    NoDirectory(PathBuf),
     /// The service manager passed something else.
     #[error(
         "the descriptor `{name}` that the service manager passed cannot be listened on: {source}"
@@ -69,7 +69,7 @@ pub enum BindError {
 }
 
 /// A socket's file, removed with the listener unless another one stands there by then, or the user
-/// that the agent became may not: it is not given the folder, in which root would then trust it.
+/// that the agent became may not: it is not given the directory, in which root would then trust it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -156,7 +156,7 @@ async fn bind_tcp(address: &ListenAddress, host: &str, port: u16) -> Result<List
 }
 
 fn bind_unix(address: &ListenAddress, path: &Path) -> Result<Listener, BindError> {
-    prepare_folder(address, path)?;
+    prepare_directory(address, path)?;
     let lock = lock(address, path)?;
     remove_stale(address, path)?;
     let socket = bound_socket(path).map_err(|source| system(address, "bind", source))?;
@@ -181,15 +181,15 @@ fn listen(socket: Socket) -> io::Result<UnixListener> {
     UnixListener::from_std(OwnedFd::from(socket).into())
 }
 
-fn prepare_folder(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    if folder.is_dir() {
+fn prepare_directory(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    if directory.is_dir() {
         return Ok(());
     }
-    if folder != Path::new(DEFAULT_FOLDER) {
-        return Err(BindError::NoFolder(path.to_owned()));
+    if directory != Path::new(DEFAULT_DIRECTORY) {
+        return Err(BindError::NoDirectory(path.to_owned()));
     }
-    let made = DirBuilder::new().mode(FOLDER_MODE).create(folder);
+    let made = DirBuilder::new().mode(DIRECTORY_MODE).create(directory);
     made.map_err(|source| system(address, "mkdir", source))
 }
 
@@ -202,7 +202,7 @@ fn lock(address: &ListenAddress, path: &Path) -> Result<File, BindError> {
     let file = opened.map_err(|source| system(address, "opening its lock", source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(BindError::Alive(path.to_owned())),
+        Err(TryLockError::WouldBlock) => Err(BindError::InUse(path.to_owned())),
         Err(TryLockError::Error(source)) => Err(system(address, "locking", source)),
     }
 }
@@ -213,14 +213,16 @@ fn remove_stale(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
         return Ok(());
     }
     match UnixStream::connect(path) {
-        Ok(_) => Err(BindError::Alive(path.to_owned())),
+        Ok(_) => Err(BindError::InUse(path.to_owned())),
         Err(error) => match error.raw_os_error() {
             Some(libc::ECONNREFUSED) if is_socket(path) => {
                 fs::remove_file(path).map_err(|source| system(address, "unlink", source))
             }
-            Some(libc::ECONNREFUSED | libc::ENOTSOCK) => Err(BindError::NoSocket(path.to_owned())),
+            Some(libc::ECONNREFUSED | libc::ENOTSOCK) => {
+                Err(BindError::NotASocket(path.to_owned()))
+            }
             // A full backlog: someone listens.
-            Some(libc::EAGAIN) => Err(BindError::Alive(path.to_owned())),
+            Some(libc::EAGAIN) => Err(BindError::InUse(path.to_owned())),
             _ => Err(system(address, "connect", error)),
         },
     }
@@ -242,8 +244,8 @@ mod tests {
     /// A file without its mode yet would let in whom the mode keeps out.
     #[tokio::test]
     async fn nobody_connects_before_the_socket_listens() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("agent.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.sock");
         let socket = bound_socket(&path).unwrap();
         let refused = UnixStream::connect(&path).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);

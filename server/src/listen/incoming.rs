@@ -15,8 +15,8 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::handshake::{Handshakes, Secured};
-use super::{Listener, Security};
+use super::handshake::{Handshakes, SecureConnection};
+use super::{Listener, TlsAcceptorConfig};
 use crate::security::Principal;
 use crate::telemetry::Throttle;
 
@@ -43,7 +43,7 @@ const UNIX_SEND_BUFFER: usize = 104 << 10;
 const TCP_SEND_BUFFER: usize = 128 << 10;
 /// What it may hold of requests: the longest one by default. It is doubled too.
 const TCP_RECEIVE_BUFFER: usize = 64 << 10;
-/// The most that buffers of a connection take of the kernel's memory through a unix socket,
+/// The most that buffers of a connection occupy of the kernel's memory through a unix socket,
 pub const UNIX_BUFFERS: usize = 2 * UNIX_SEND_BUFFER;
 /// and by TCP.
 pub const TCP_BUFFERS: usize = 2 * (TCP_SEND_BUFFER + TCP_RECEIVE_BUFFER);
@@ -88,7 +88,7 @@ impl Incoming {
     /// Accepts from all of them. With security, TCP connections come after their handshake; without it,
     /// they are plaintext.
     #[must_use]
-    pub fn new(listeners: Vec<Listener>, security: Option<Security>) -> Self {
+    pub fn new(listeners: Vec<Listener>, security: Option<TlsAcceptorConfig>) -> Self {
         Self { listeners, first: 0, handshakes: security.map(Handshakes::new), pause: None }
     }
 
@@ -122,9 +122,9 @@ impl Incoming {
         }
     }
 
-    fn poll_secured(&mut self, cx: &mut Context<'_>) -> Poll<Connection> {
+    fn poll_secure(&mut self, cx: &mut Context<'_>) -> Poll<Connection> {
         match &mut self.handshakes {
-            Some(handshakes) => handshakes.poll_next(cx).map(Connection::secured),
+            Some(handshakes) => handshakes.poll_next(cx).map(Connection::secure),
             None => Poll::Pending,
         }
     }
@@ -139,8 +139,8 @@ impl Incoming {
 
     /// Whether the next one may come. If not, a handshake that was told to go has to end before, which
     /// wakes whoever was told so.
-    fn has_room(&self) -> bool {
-        self.handshakes.as_ref().is_none_or(Handshakes::have_room)
+    fn has_capacity(&self) -> bool {
+        self.handshakes.as_ref().is_none_or(Handshakes::has_capacity)
     }
 }
 
@@ -150,14 +150,14 @@ impl futures_util::Stream for Incoming {
     /// An error is given once. Handshakes go on, whatever follows from it.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Poll::Ready(connection) = self.poll_secured(cx) {
+            if let Poll::Ready(connection) = self.poll_secure(cx) {
                 return Poll::Ready(Some(Ok(connection)));
             }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            if !self.has_room() {
+            if !self.has_capacity() {
                 return Poll::Pending;
             }
             let accepted = ready!(self.poll_accept(cx)).inspect_err(|error| self.pause_for(error));
@@ -202,8 +202,8 @@ impl Connection {
         Self { stream: Stream::Tcp(stream), principal: Arc::new(Principal::Anonymous(peer)) }
     }
 
-    fn secured(secured: Secured) -> Self {
-        let Secured { stream, principal } = secured;
+    fn secure(secure: SecureConnection) -> Self {
+        let SecureConnection { stream, principal } = secure;
         Self { stream: Stream::Tls(stream), principal: Arc::new(principal) }
     }
 }

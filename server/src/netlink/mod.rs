@@ -2,14 +2,12 @@
 //!
 //! The only module that makes raw system calls. It knows nothing of tasks.
 
-mod compose;
 mod family;
 mod message;
 mod poller;
 mod request;
 mod socket;
 
-pub use compose::{Composer, composed_bytes};
 pub use family::resolve_family;
 pub use message::{Attribute, Attributes, Header, Message, MessageKind, Messages, attributes};
 pub use poller::{Poller, Waker};

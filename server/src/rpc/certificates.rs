@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 use taskstats_proto::v1;
 
 use super::convert::timestamp;
-use crate::security::tls::{CertificateFacts, CertificateUse, Tls};
+use crate::security::tls::{CertificateInfo, CertificateUse, Tls};
 
 /// The certificates in use.
 pub(super) fn in_use(tls: &Tls) -> Vec<v1::Certificate> {
@@ -25,7 +25,7 @@ pub(super) fn counts(tls: &Tls) -> v1::Tls {
     }
 }
 
-fn certificate(facts: CertificateFacts) -> v1::Certificate {
+fn certificate(facts: CertificateInfo) -> v1::Certificate {
     let usage = match facts.purpose {
         CertificateUse::Server => v1::CertificateUse::Server,
         CertificateUse::ClientCa => v1::CertificateUse::ClientCa,

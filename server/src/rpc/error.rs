@@ -9,7 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::failures::Failures;
 use crate::exits::WatchError;
-use crate::security::{Full, Resource, Role};
+use crate::security::{LimitReached, Resource, Role};
 use crate::taskstats::KernelError;
 
 /// The domain of the reasons in `ErrorInfo`.
@@ -30,7 +30,7 @@ pub enum RpcError {
     Kernel(#[from] KernelError),
     /// It is known that exits cannot be watched.
     #[error("{0}")]
-    Unwatchable(Arc<KernelError>),
+    ExitsUnavailable(Arc<KernelError>),
     /// A field of the request cannot be used.
     #[error("{field}: {description}")]
     Invalid {
@@ -41,12 +41,12 @@ pub enum RpcError {
     },
     /// Too much of something at once.
     #[error("{0}")]
-    Full(Full),
+    LimitReached(LimitReached),
     /// Too many calls in a second.
     #[error(
         "{principal} may make {per_second} calls a second, and has made them (--max-call-rate); BatchGet asks for many tasks at once"
     )]
-    TooFast {
+    RateLimited {
         /// Who.
         principal: String,
         /// How many it may make.
@@ -69,8 +69,8 @@ pub enum RpcError {
         limit: usize,
     },
     /// The call took too long.
-    #[error("the call was not answered within {0:?}, which it asked for or is the limit")]
-    Late(Duration),
+    #[error("deadline of {0:?} exceeded")]
+    DeadlineExceeded(Duration),
     /// A process has more threads than an answer holds.
     #[error(
         "process {tgid} has {threads} threads, and an answer holds the accounts of {limit}; ask without include_threads for the process as a whole, and by BatchGet for threads, whose ids are in /proc/{tgid}/task"
@@ -115,7 +115,7 @@ pub enum RpcError {
     Draining,
     /// A defect of the agent.
     #[error("{0}")]
-    Defect(&'static str),
+    Internal(&'static str),
 }
 
 impl From<WatchError> for RpcError {
@@ -136,20 +136,20 @@ impl From<RpcError> for Status {
         let message = error.to_string();
         match error {
             RpcError::Kernel(error) => kernel_status(&error, message),
-            RpcError::Unwatchable(error) => kernel_status(&error, message),
+            RpcError::ExitsUnavailable(error) => kernel_status(&error, message),
             RpcError::Invalid { field, description } => {
                 let details = ErrorDetails::with_bad_request_violation(field, description);
                 Self::with_error_details(Code::InvalidArgument, message, details)
             }
-            RpcError::Full(full) => {
+            RpcError::LimitReached(full) => {
                 retry(Code::ResourceExhausted, message, retry_after(full.resource))
             }
-            RpcError::TooFast { wait, .. } => retry(Code::ResourceExhausted, message, wait),
+            RpcError::RateLimited { wait, .. } => retry(Code::ResourceExhausted, message, wait),
             // No RetryInfo: it would be as long the next time.
             RpcError::LongRequest { .. } | RpcError::LongHeaders { .. } => {
                 Self::resource_exhausted(message)
             }
-            RpcError::Late(_) => Self::deadline_exceeded(message),
+            RpcError::DeadlineExceeded(_) => Self::deadline_exceeded(message),
             RpcError::ManyThreads { .. } => {
                 info(Code::FailedPrecondition, message, "TOO_MANY_THREADS")
             }
@@ -157,14 +157,14 @@ impl From<RpcError> for Status {
             RpcError::Denied { .. } => Self::permission_denied(message),
             RpcError::Lagged => retry(Code::ResourceExhausted, message, RETRY_BUSY),
             RpcError::Draining => retry(Code::Unavailable, message, RETRY_DRAINING),
-            RpcError::Defect(_) => FAILURES.report(&message, Instant::now()),
+            RpcError::Internal(_) => FAILURES.report(&message, Instant::now()),
         }
     }
 }
 
 const fn retry_after(resource: Resource) -> Duration {
     match resource {
-        Resource::Connection | Resource::TurnedAway | Resource::Watcher => RETRY_WATCHERS,
+        Resource::Connection | Resource::Overflow | Resource::Watcher => RETRY_WATCHERS,
         Resource::Call | Resource::SlowCall | Resource::Stream | Resource::HealthCheck => {
             RETRY_BUSY
         }
@@ -208,7 +208,8 @@ mod tests {
     #[test]
     fn every_error_has_its_status() {
         let bug = &KNOWN_BAD_KERNELS[0];
-        let full = |resource| RpcError::Full(Full { resource, limit: 3, own: 1, free: 0 });
+        let full =
+            |resource| RpcError::LimitReached(LimitReached { resource, limit: 3, own: 1, free: 0 });
         let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
@@ -237,7 +238,7 @@ mod tests {
             ),
             (KernelError::HiddenThreads(7).into(), Code::FailedPrecondition, "HIDDEN_THREADS"),
             (
-                RpcError::Unwatchable(Arc::new(KernelError::NoFamily)),
+                RpcError::ExitsUnavailable(Arc::new(KernelError::NoFamily)),
                 Code::FailedPrecondition,
                 "NO_TASKSTATS",
             ),
@@ -252,13 +253,13 @@ mod tests {
             (full(Resource::Stream), Code::ResourceExhausted, "retry"),
             (full(Resource::HealthCheck), Code::ResourceExhausted, "retry"),
             (
-                RpcError::TooFast { principal: who(), per_second: 3, wait: RETRY_BUSY },
+                RpcError::RateLimited { principal: who(), per_second: 3, wait: RETRY_BUSY },
                 Code::ResourceExhausted,
                 "retry",
             ),
             (RpcError::LongRequest { limit: 3 }, Code::ResourceExhausted, ""),
             (RpcError::LongHeaders { limit: 3 }, Code::ResourceExhausted, ""),
-            (RpcError::Late(RETRY_BUSY), Code::DeadlineExceeded, ""),
+            (RpcError::DeadlineExceeded(RETRY_BUSY), Code::DeadlineExceeded, ""),
             (
                 RpcError::ManyThreads { tgid: 7, threads: 4, limit: 3 },
                 Code::FailedPrecondition,
@@ -281,7 +282,7 @@ mod tests {
                 "field resume_after.sequence",
             ),
             (WatchError::Ended.into(), Code::Unavailable, "retry"),
-            (RpcError::Defect("x"), Code::Internal, ""),
+            (RpcError::Internal("x"), Code::Internal, ""),
         ];
         for (error, code, detail) in table {
             let text = format!("{error:?}");

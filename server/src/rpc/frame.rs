@@ -7,12 +7,9 @@ use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::{EncodedWatchExitsResponse, v1};
 
 use super::convert::timestamp;
+use crate::encode::field::exit_events::CURSOR;
+use crate::encode::field::watch_exits_response::EVENTS;
 use crate::exits::{Loss, Stage};
-
-/// Number of `WatchExitsResponse.events`.
-const EVENTS: u32 = 2;
-/// Number of `ExitEvents.cursor`.
-const EVENTS_CURSOR: u32 = 2;
 
 /// Makes messages that carry one run's cursors.
 #[derive(Clone, Debug)]
@@ -53,11 +50,12 @@ impl Framer {
     /// Puts encoded entries of `ExitEvents.events` into a message, without touching them.
     pub(super) fn events(&self, slices: Vec<Bytes>, cursor: u64) -> EncodedWatchExitsResponse {
         let mut trailer = Vec::with_capacity(64);
-        encode_key(EVENTS_CURSOR, WireType::LengthDelimited, &mut trailer);
+        encode_key(CURSOR.into(), WireType::LengthDelimited, &mut trailer);
         self.cursor(cursor).encode_length_delimited(&mut trailer).unwrap_or_default();
+        let events = u32::from(EVENTS);
         let length = slices.iter().map(Bytes::len).sum::<usize>() + trailer.len();
-        let mut header = Vec::with_capacity(key_len(EVENTS) + encoded_len_varint(length as u64));
-        encode_key(EVENTS, WireType::LengthDelimited, &mut header);
+        let mut header = Vec::with_capacity(key_len(events) + encoded_len_varint(length as u64));
+        encode_key(events, WireType::LengthDelimited, &mut header);
         encode_varint(length as u64, &mut header);
         let mut parts = Vec::with_capacity(slices.len() + 2);
         parts.push(Bytes::from(header));
@@ -76,7 +74,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::exits::encode_event;
+    use crate::encode::encode_event;
     use crate::taskstats::{DelayAccounting, Exit};
 
     /// Two slices and a cursor decode to one message.

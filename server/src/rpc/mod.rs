@@ -1,6 +1,5 @@
 //! The gRPC service: requests in, kernel and exits asked, answers out.
 
-mod accounts;
 mod certificates;
 mod convert;
 mod error;
@@ -16,10 +15,11 @@ mod redact;
 mod request;
 mod service;
 mod slow_call;
+mod statistics;
 mod stream;
 
 pub use error::RpcError;
-pub use gate::{Activity, Answer, CallSize, Gate, SMALL_REQUEST, taken_in_time};
+pub use gate::{Activity, CallSize, Gate, ResponseBody, SMALL_REQUEST, with_send_timeout};
 pub use health::{Health, HealthChecks};
 pub use node::{Node, NodeError};
 pub use service::Service;

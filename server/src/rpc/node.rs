@@ -11,9 +11,9 @@ use super::convert::{accounting, timestamp};
 use super::moment::Moment;
 use crate::exits::Exits;
 use crate::readiness::Verdict;
-use crate::sandbox::{self, Gap, InForce};
+use crate::sandbox::{self, Applied, MissingMeasure};
 use crate::security::tls::Tls;
-use crate::security::{Callers, Limit, Refused, Resource};
+use crate::security::{Callers, Limit, RejectionCounters, Resource};
 use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -41,7 +41,7 @@ pub struct Node {
     /// When it began.
     started_at: Moment,
     /// What the process may do.
-    pub sandbox: InForce,
+    pub sandbox: Applied,
     /// What TCP listeners are secured with.
     pub tls: Option<Arc<Tls>>,
     /// When the machine started, as far as procfs tells.
@@ -72,7 +72,7 @@ impl Node {
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
             started_at: Moment::now(),
-            sandbox: sandbox::in_force(),
+            sandbox: sandbox::applied(),
             tls: None,
             booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default())
                 .map(Moment::of),
@@ -159,9 +159,10 @@ fn exits_state(verdict: &Verdict) -> v1::ExitsState {
 }
 
 /// What is in force. That a file could not be read again is no longer so once that was done.
-fn describe_sandbox(sandbox: &InForce, has_reloaded: bool) -> v1::Sandbox {
-    let is_over = |gap: &&Gap| has_reloaded && matches!(gap, Gap::Unreadable { .. });
-    let gaps = sandbox.gaps.iter().filter(|gap| !is_over(gap));
+fn describe_sandbox(sandbox: &Applied, has_reloaded: bool) -> v1::Sandbox {
+    let is_over =
+        |gap: &&MissingMeasure| has_reloaded && matches!(gap, MissingMeasure::Unreadable { .. });
+    let gaps = sandbox.missing.iter().filter(|gap| !is_over(gap));
     v1::Sandbox {
         uid: sandbox.uid,
         gid: sandbox.gid,
@@ -187,12 +188,12 @@ fn counters(exits: &Exits, callers: &Callers) -> v1::Counters {
         watchers: u32::try_from(callers.held(Resource::Watcher)).unwrap_or(u32::MAX),
         watched_cpus: exits.watched_cpus().to_string(),
         unexplained_gaps: counters.unexplained_gaps.get(),
-        refused: refused(callers.refused()),
-        denied: callers.refused().denied(),
+        refused: refused(callers.rejections()),
+        denied: callers.rejections().denied(),
     }
 }
 
-fn refused(refused: &Refused) -> Vec<v1::RefusedCount> {
+fn refused(refused: &RejectionCounters) -> Vec<v1::RefusedCount> {
     let counts = Limit::ALL.into_iter().map(|limit| v1::RefusedCount {
         limit: limit_number(limit).into(),
         count: refused.count(limit),
@@ -240,14 +241,14 @@ fn read(path: &'static str) -> Result<String, NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::Closed;
+    use crate::sandbox::Inaccessible;
 
     #[test]
     fn what_a_reload_has_refuted_is_not_told() {
-        let closed = Closed::File("/etc/tls.key".into());
-        let gaps = vec![Gap::NoLandlock, Gap::Unreadable { closed }];
-        let sandbox = InForce { gaps, ..InForce::default() };
+        let closed = Inaccessible::File("/etc/tls.key".into());
+        let gaps = vec![MissingMeasure::NoLandlock, MissingMeasure::Unreadable { closed }];
+        let sandbox = Applied { missing: gaps, ..Applied::default() };
         assert_eq!(describe_sandbox(&sandbox, false).gaps.len(), 2);
-        assert_eq!(describe_sandbox(&sandbox, true).gaps, [Gap::NoLandlock.to_string()]);
+        assert_eq!(describe_sandbox(&sandbox, true).gaps, [MissingMeasure::NoLandlock.to_string()]);
     }
 }

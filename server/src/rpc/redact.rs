@@ -6,14 +6,19 @@ use taskstats_proto::v1;
 use taskstats_proto::v1::batch_get_result::Result as Outcome;
 
 use super::RpcError;
+use super::convert::task_stats;
 use crate::security::{Field, Redaction};
+use crate::taskstats::{DelayAccounting, Stats};
 
-/// Makes a stripped copy of an encoded `GetPidResponse`.
-pub(super) fn strip_task(encoded: Bytes, redaction: Redaction) -> Result<Bytes, RpcError> {
-    let mut answer = v1::GetPidResponse::decode(encoded)
-        .map_err(|_| RpcError::Defect("an account was encoded wrongly"))?;
-    answer.stats.iter_mut().for_each(|stats| strip(stats, redaction));
-    Ok(answer.encode_to_vec().into())
+/// Encodes a `GetPidResponse` without the redacted fields.
+pub(super) fn encode_pid_response(
+    stats: &Stats,
+    accounting: DelayAccounting,
+    redaction: Redaction,
+) -> Vec<u8> {
+    let mut stats = task_stats(stats, accounting.of_task(stats));
+    strip(&mut stats, redaction);
+    v1::GetPidResponse { stats: Some(stats) }.encode_to_vec()
 }
 
 /// Strips the account of a group and of its threads.
@@ -58,7 +63,7 @@ pub(super) fn strip_events(slices: &[Bytes], redaction: Redaction) -> Result<Vec
 
 fn strip_slice(slice: &Bytes, redaction: Redaction) -> Result<Bytes, RpcError> {
     let mut events = v1::ExitEvents::decode(slice.clone())
-        .map_err(|_| RpcError::Defect("an exit was encoded wrongly"))?;
+        .map_err(|_| RpcError::Internal("an exit was encoded wrongly"))?;
     for event in &mut events.events {
         let accounts = event.task.iter_mut().chain(event.process.as_deref_mut());
         accounts.for_each(|stats| strip(stats, redaction));

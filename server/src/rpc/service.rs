@@ -3,20 +3,20 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::Stream;
 use taskstats_proto::server::TaskstatsService;
 use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse, v1};
 use tokio::task;
 use tonic::{Request, Response, Status};
 
-use super::accounts;
 use super::convert::accounting;
 use super::frame::Framer;
 use super::slow_call::SlowCall;
+use super::statistics;
 use super::stream::WatchStream;
 use super::{Node, RpcError, redact, request};
-use crate::exits::{Exits, WatchError, Watcher, encode_pid_response};
+use crate::encode::encode_pid_response;
+use crate::exits::{Exits, WatchError, Watcher};
 use crate::readiness::Readiness;
 use crate::security::{Caller, Callers, Resource};
 use crate::taskstats::{Kernel, KernelError};
@@ -59,7 +59,7 @@ impl Service {
         let kernel = Arc::clone(&self.kernel);
         let run = move || call(&*kernel, &mut places).map(|answer| (answer, places));
         let outcome = task::spawn_blocking(run).await;
-        let answer = outcome.map_err(|_| RpcError::Defect("a call to the kernel panicked"))?;
+        let answer = outcome.map_err(|_| RpcError::Internal("a call to the kernel panicked"))?;
         let (answer, places) = answer.inspect_err(|error| self.learn(error))?;
         let mut response = Response::new(answer);
         // For the gate: the answer may be large, and counts until it has gone.
@@ -76,7 +76,7 @@ impl Service {
 
     fn learn(&self, error: &RpcError) {
         if let RpcError::Kernel(error) = error {
-            self.readiness.learn(error);
+            self.readiness.on_kernel_error(error);
         }
     }
 
@@ -84,9 +84,9 @@ impl Service {
     /// any more, as when descriptors had run out, the kernel itself is asked.
     async fn watcher(&self, watch: request::Watch) -> Result<Watcher, RpcError> {
         if let Err(error) = self.readiness.verdict() {
-            self.readiness.doubt();
+            self.readiness.recheck();
             if error.is_precondition() {
-                return Err(RpcError::Unwatchable(error));
+                return Err(RpcError::ExitsUnavailable(error));
             }
         }
         let watcher = self.exits.watch(watch.selection, watch.options).await;
@@ -130,11 +130,12 @@ impl TaskstatsService for Service {
         let redaction = caller(&request)?.redaction();
         let id = request::pid(request.get_ref().pid)?;
         let stats = self.kernel.query(id).map_err(|error| self.failed(error))?;
-        let mut encoded = Bytes::from(encode_pid_response(&stats, self.kernel.delay_accounting()));
-        if let Some(redaction) = redaction {
-            encoded = redact::strip_task(encoded, redaction)?;
-        }
-        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded])))
+        let accounting = self.kernel.delay_accounting();
+        let encoded = match redaction {
+            None => encode_pid_response(&stats, accounting),
+            Some(redaction) => redact::encode_pid_response(&stats, accounting, redaction),
+        };
+        Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded.into()])))
     }
 
     async fn get_tgid(
@@ -146,7 +147,7 @@ impl TaskstatsService for Service {
         let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
         request::tgid(tgid)?;
         let answer = self.slow(&caller, move |kernel, places| {
-            let mut answer = accounts::process(kernel, tgid, include_threads, places)?;
+            let mut answer = statistics::process(kernel, tgid, include_threads, places)?;
             if let Some(redaction) = redaction {
                 redact::strip_process(&mut answer, redaction);
             }
@@ -163,7 +164,7 @@ impl TaskstatsService for Service {
         let redaction = caller.redaction();
         let ids = request::batch(request.get_ref())?;
         let answer = self.slow(&caller, move |kernel, _| {
-            let mut results = accounts::batch(kernel, &ids)?;
+            let mut results = statistics::batch(kernel, &ids)?;
             if let Some(redaction) = redaction {
                 redact::strip_batch(&mut results, redaction);
             }
@@ -180,7 +181,7 @@ impl TaskstatsService for Service {
         let possible = self.kernel.possible_cpus();
         let watch = request::watch(request.get_ref(), &self.node.instance_id, possible)?;
         let resume_after = request.into_inner().resume_after;
-        let slot = caller.take(Resource::Watcher).map_err(RpcError::Full)?;
+        let slot = caller.acquire(Resource::Watcher).map_err(RpcError::LimitReached)?;
         let cpumask = watch.selection.cpus().to_string();
         let watcher = self.watcher(watch).await?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
@@ -199,7 +200,7 @@ impl TaskstatsService for Service {
         let (kernel, callers) = (Arc::clone(&self.kernel), Arc::clone(&self.callers));
         let verdict = self.readiness.verdict();
         if verdict.is_err() {
-            self.readiness.doubt();
+            self.readiness.recheck();
         }
         let describe = move |_: &dyn Kernel, _: &mut SlowCall| {
             Ok(node.describe(&kernel, &exits, &verdict, &callers))
@@ -212,5 +213,5 @@ impl TaskstatsService for Service {
 /// Who calls, as the gate said.
 fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, RpcError> {
     let caller = request.extensions().get::<Arc<Caller>>();
-    caller.cloned().ok_or(RpcError::Defect("a call came by no gate"))
+    caller.cloned().ok_or(RpcError::Internal("a call came by no gate"))
 }

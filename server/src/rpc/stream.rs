@@ -9,7 +9,7 @@ use super::RpcError;
 use super::frame::Framer;
 use super::redact::strip_events;
 use crate::exits::{Told, Watcher};
-use crate::security::{Redaction, Slot};
+use crate::security::{Permit, Redaction};
 
 /// What a stream needs until its end.
 pub(super) struct WatchStream {
@@ -18,7 +18,7 @@ pub(super) struct WatchStream {
     /// What its watcher may not see.
     pub(super) redaction: Option<Redaction>,
     /// Counts the stream among the watchers.
-    pub(super) _slot: Slot,
+    pub(super) _slot: Permit,
 }
 
 /// What a stream does next.

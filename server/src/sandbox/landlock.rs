@@ -9,7 +9,7 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-use super::{Gap, Paths, SandboxError};
+use super::{MissingMeasure, Paths, SandboxError};
 
 /// The newest version whose rules were tried. Older kernels enforce as many of them as they know.
 const NEWEST: ABI = ABI::V7;
@@ -57,7 +57,7 @@ fn beneath(
 impl Rules {
     /// Puts the rules into force for this thread and those that it will start. Returns the kernel's
     /// version of landlock, 0 without it.
-    pub(super) fn enforce(self, gaps: &mut Vec<Gap>) -> Result<u32, RulesetError> {
+    pub(super) fn enforce(self, missing: &mut Vec<MissingMeasure>) -> Result<u32, RulesetError> {
         let status = self.0.restrict_self()?;
         let abi = match status.landlock {
             LandlockStatus::Available { effective_abi, .. } => effective_abi.min(NEWEST) as u32,
@@ -65,14 +65,14 @@ impl Rules {
         };
         match status.ruleset {
             RulesetStatus::FullyEnforced => {}
-            RulesetStatus::PartiallyEnforced => gaps.push(Gap::OldLandlock { abi }),
-            RulesetStatus::NotEnforced => gaps.push(Gap::NoLandlock),
+            RulesetStatus::PartiallyEnforced => missing.push(MissingMeasure::OldLandlock { abi }),
+            RulesetStatus::NotEnforced => missing.push(MissingMeasure::NoLandlock),
         }
         Ok(abi)
     }
 }
 
 /// Restricts this thread for good, and returns the kernel's version.
-pub(super) fn try_out() -> Result<u32, SandboxError> {
+pub(super) fn probe() -> Result<u32, SandboxError> {
     Ok(prepare(&Paths::default())?.enforce(&mut Vec::new())?)
 }

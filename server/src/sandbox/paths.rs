@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use super::{Closed, Gap, SandboxError, User};
-use crate::security::tls::watched_folders;
+use super::{Inaccessible, MissingMeasure, SandboxError, User};
+use crate::security::tls::watched_directories;
 
 /// What the agent reads as it runs: accounts' threads and settings of the kernel, and its own facts.
 const PROC: &str = "/proc";
@@ -66,7 +66,7 @@ impl Paths {
     pub fn reread(&mut self, file: &Path) {
         self.reread.insert(file.to_owned());
         // A path that cannot be walked made no TLS before.
-        self.watch.extend(watched_folders(file).into_iter().flatten());
+        self.watch.extend(watched_directories(file).into_iter().flatten());
         self.read.extend(file.parent().map(Path::to_owned));
         let target = fs::canonicalize(file).ok();
         self.read.extend(target.and_then(|target| target.parent().map(Path::to_owned)));
@@ -86,14 +86,18 @@ pub(super) fn give_away(folder: &Path, user: User) -> Result<(), SandboxError> {
     }
     if metadata.uid() != ROOT || metadata.mode() & OTHERS_WRITE != 0 {
         let (owner, mode) = (metadata.uid(), metadata.mode() & PERMISSIONS);
-        return Err(SandboxError::Shared { folder: folder.to_owned(), owner, mode, user });
+        return Err(SandboxError::StateDirShared { folder: folder.to_owned(), owner, mode, user });
     }
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         if !STATE_FILES.iter().any(|known| name == *known) {
             let foreign = entry.path();
-            return Err(SandboxError::Foreign { folder: folder.to_owned(), foreign, user });
+            return Err(SandboxError::StateDirForeignFile {
+                folder: folder.to_owned(),
+                foreign,
+                user,
+            });
         }
         // Somebody else's stays so, and is refused when it is read.
         if entry.metadata().map_err(failed)?.uid() == ROOT {
@@ -107,14 +111,14 @@ pub(super) fn give_away(folder: &Path, user: User) -> Result<(), SandboxError> {
 
 /// The files that this process could read as root, and as another user cannot read again; and the folders
 /// that it cannot watch for them, which takes reading.
-pub(super) fn unreadable(paths: &Paths) -> impl Iterator<Item = Gap> {
+pub(super) fn unreadable(paths: &Paths) -> impl Iterator<Item = MissingMeasure> {
     let is_closed = |path: &Path, wanted| access(path, wanted).is_err();
     let files = paths.reread.iter().filter(move |file| is_closed(file, AccessFlags::R_OK));
-    let files = files.cloned().map(Closed::File);
+    let files = files.cloned().map(Inaccessible::File);
     let watched = AccessFlags::R_OK | AccessFlags::X_OK;
     let folders = paths.watch.iter().filter(move |folder| is_closed(folder, watched));
-    let folders = folders.cloned().map(Closed::Folder);
-    files.chain(folders).map(|closed| Gap::Unreadable { closed })
+    let folders = folders.cloned().map(Inaccessible::Directory);
+    files.chain(folders).map(|closed| MissingMeasure::Unreadable { closed })
 }
 
 /// Whether this process may make files in a folder, and enter it.
@@ -155,7 +159,7 @@ mod tests {
         let mut paths = Paths::default();
         paths.reread(&there);
         paths.reread(&gone);
-        let gaps: Vec<_> = unreadable(&paths).collect();
-        assert_eq!(gaps, [Gap::Unreadable { closed: Closed::File(gone) }]);
+        let missing: Vec<_> = unreadable(&paths).collect();
+        assert_eq!(missing, [MissingMeasure::Unreadable { closed: Inaccessible::File(gone) }]);
     }
 }

@@ -4,7 +4,7 @@ use capctl::{Cap, CapSet, CapState, Secbits, ambient, bounding, prctl};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getgid, getgroups, getuid, setgroups, setresgid, setresuid};
 
-use super::{Gap, SandboxError, User};
+use super::{MissingMeasure, SandboxError, User};
 
 /// What taskstats asks for (`kernel/taskstats.c`, `GENL_ADMIN_PERM`), and receive buffers beyond the
 /// system's limit.
@@ -17,7 +17,7 @@ const KEPT: Cap = Cap::NET_ADMIN;
 pub(super) fn change_user(
     user: User,
     named: bool,
-    gaps: &mut Vec<Gap>,
+    missing: &mut Vec<MissingMeasure>,
 ) -> Result<bool, SandboxError> {
     if !changes_user(user, named) {
         return Ok(false);
@@ -27,13 +27,13 @@ pub(super) fn change_user(
         Ok(()) => {}
         // No CAP_SETUID, as in a container that dropped it; or a user namespace without that user.
         Err((operation, Errno::EPERM | Errno::EINVAL)) if !named => {
-            gaps.push(Gap::StillRoot { operation });
+            missing.push(MissingMeasure::StillRoot { operation });
             return Ok(false);
         }
         Err((operation, errno)) => return Err(system(operation, errno as i32)),
     }
     // The change has emptied the effective set, and left the permitted one.
-    tried("capset", CapState { effective: held.permitted, ..held }.set_current())?;
+    check("capset", CapState { effective: held.permitted, ..held }.set_current())?;
     Ok(true)
 }
 
@@ -50,21 +50,21 @@ pub(super) fn lacking() -> Result<Vec<Cap>, SandboxError> {
 }
 
 /// Gives up all capabilities but [`KEPT`], and the ways to get others.
-pub(super) fn drop_capabilities(gaps: &mut Vec<Gap>) -> Result<(), SandboxError> {
+pub(super) fn drop_capabilities(missing: &mut Vec<MissingMeasure>) -> Result<(), SandboxError> {
     let held = held()?;
     if held.effective.has(Cap::SETPCAP) {
         // What an exec could win back, if there were one.
-        tried("prctl(PR_CAPBSET_DROP)", bounding::clear())?;
-        tried("prctl(PR_SET_SECUREBITS)", prctl::set_securebits(secure_bits()))?;
+        check("prctl(PR_CAPBSET_DROP)", bounding::clear())?;
+        check("prctl(PR_SET_SECUREBITS)", prctl::set_securebits(secure_bits()))?;
     }
     let mut kept = CapSet::empty();
     kept.set_state(KEPT, held.permitted.has(KEPT));
     let least = CapState { effective: kept, permitted: kept, inheritable: CapSet::empty() };
     // A service manager's own filter may be in the way. What is left then is no right of this
     // process, but only what an exec would inherit.
-    let mut attempt = |operation, outcome| match tried(operation, outcome) {
+    let mut attempt = |operation, outcome| match check(operation, outcome) {
         Err(_) if held.permitted == kept => {
-            gaps.push(Gap::Refused { operation });
+            missing.push(MissingMeasure::Refused { operation });
             Ok(())
         }
         outcome => outcome,
@@ -73,9 +73,9 @@ pub(super) fn drop_capabilities(gaps: &mut Vec<Gap>) -> Result<(), SandboxError>
     if ambient::is_supported() {
         attempt("prctl(PR_CAP_AMBIENT)", ambient::clear())?;
     }
-    tried("prctl(PR_SET_NO_NEW_PRIVS)", prctl::set_no_new_privs())?;
+    check("prctl(PR_SET_NO_NEW_PRIVS)", prctl::set_no_new_privs())?;
     // No core file has the accounts, and no other process of the user can attach.
-    tried("prctl(PR_SET_DUMPABLE)", prctl::set_dumpable(false))
+    check("prctl(PR_SET_DUMPABLE)", prctl::set_dumpable(false))
 }
 
 /// An exec as root gives no rights, and none can be made ambient.
@@ -104,7 +104,7 @@ fn held() -> Result<CapState, SandboxError> {
     CapState::get_current().map_err(|error| system("capget", error.code()))
 }
 
-fn tried(operation: &'static str, outcome: capctl::Result<()>) -> Result<(), SandboxError> {
+fn check(operation: &'static str, outcome: capctl::Result<()>) -> Result<(), SandboxError> {
     outcome.map_err(|error| system(operation, error.code()))
 }
 

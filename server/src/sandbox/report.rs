@@ -5,7 +5,7 @@ use std::fs;
 
 use capctl::{Cap, CapSet};
 
-use super::Closed;
+use super::Inaccessible;
 
 /// Where the kernel says what a thread may do; all threads of a confined agent are alike.
 const STATUS: &str = "/proc/thread-self/status";
@@ -14,7 +14,7 @@ const FILTERED: &str = "2";
 
 /// A measure that should be in force and is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Gap {
+pub enum MissingMeasure {
     /// It was turned off.
     NoSandbox,
     /// Root could not be left.
@@ -30,7 +30,7 @@ pub enum Gap {
     /// A file was read as root, and cannot be read again; or a folder cannot be watched for it.
     Unreadable {
         /// The file or the folder.
-        closed: Closed,
+        closed: Inaccessible,
     },
     /// The kernel knows some of the rules.
     OldLandlock {
@@ -45,7 +45,7 @@ pub enum Gap {
 
 /// What a process may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InForce {
+pub struct Applied {
     /// Effective user id.
     pub uid: u32,
     /// Effective group id.
@@ -59,10 +59,10 @@ pub struct InForce {
     /// Version of landlock whose rules are in force; 0 without any.
     pub landlock: u32,
     /// What should be in force and is not.
-    pub gaps: Vec<Gap>,
+    pub missing: Vec<MissingMeasure>,
 }
 
-impl fmt::Display for Gap {
+impl fmt::Display for MissingMeasure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSandbox => formatter.write_str("--no-sandbox: nothing was given up"),
@@ -75,13 +75,13 @@ impl fmt::Display for Gap {
                 "{operation} was refused, by a filter of the service manager or container: \
                  capabilities that an exec would inherit are left"
             ),
-            Self::Unreadable { closed: Closed::File(file) } => write!(
+            Self::Unreadable { closed: Inaccessible::File(file) } => write!(
                 formatter,
                 "{} cannot be read without root: when it changes, the new one is not taken up; give \
                  it to the group of --user",
                 file.display()
             ),
-            Self::Unreadable { closed: Closed::Folder(folder) } => write!(
+            Self::Unreadable { closed: Inaccessible::Directory(folder) } => write!(
                 formatter,
                 "the folder {folder} cannot be read without root, so it cannot be watched: changed \
                  certificates are not taken up; chmod a+rx {folder}, or g+rx with the group of --user",
@@ -104,7 +104,7 @@ impl fmt::Display for Gap {
     }
 }
 
-impl fmt::Display for InForce {
+impl fmt::Display for Applied {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or = |yes: bool, word: &'static str| if yes { word } else { "no" };
         let capabilities = match self.capabilities.len() {
@@ -130,26 +130,26 @@ impl fmt::Display for InForce {
 
 /// What the kernel says of the calling thread. Landlock is not told there.
 #[must_use]
-pub fn in_force() -> InForce {
+pub fn applied() -> Applied {
     let status = fs::read_to_string(STATUS).unwrap_or_default();
     parse(&status)
 }
 
-fn parse(status: &str) -> InForce {
+fn parse(status: &str) -> Applied {
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_default().trim()
     };
     // Real, effective, saved and file system's.
     let effective = |name| field(name).split_whitespace().nth(1).and_then(|id| id.parse().ok());
-    InForce {
+    Applied {
         uid: effective("Uid").unwrap_or(nix::unistd::geteuid().as_raw()),
         gid: effective("Gid").unwrap_or(nix::unistd::getegid().as_raw()),
         capabilities: names(u64::from_str_radix(field("CapEff"), 16).unwrap_or(0)),
         no_new_privs: field("NoNewPrivs") == "1",
         seccomp: field("Seccomp") == FILTERED,
         landlock: 0,
-        gaps: Vec::new(),
+        missing: Vec::new(),
     }
 }
 
@@ -168,10 +168,10 @@ mod tests {
 
     #[test]
     fn the_kernel_s_words_are_understood() {
-        let in_force = InForce { landlock: 7, ..parse(STATUS) };
-        assert_eq!((in_force.uid, in_force.gid), (65534, 65533));
+        let applied = Applied { landlock: 7, ..parse(STATUS) };
+        assert_eq!((applied.uid, applied.gid), (65534, 65533));
         assert_eq!(
-            in_force.to_string(),
+            applied.to_string(),
             "user 65534:65533, capabilities net_admin, no_new_privs yes, seccomp filter, \
              landlock version 7"
         );
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn without_procfs_nothing_is_claimed() {
-        let in_force = parse("");
-        assert!(!in_force.seccomp && !in_force.no_new_privs && in_force.capabilities.is_empty());
+        let applied = parse("");
+        assert!(!applied.seccomp && !applied.no_new_privs && applied.capabilities.is_empty());
     }
 }

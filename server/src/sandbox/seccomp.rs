@@ -6,7 +6,7 @@ use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter_all_threads,
 };
 
-use super::Gap;
+use super::MissingMeasure;
 use super::syscalls::allowed;
 
 /// What a call that is not listed ends with. The agent goes on, and says what failed: killed, it
@@ -21,9 +21,9 @@ pub(super) fn is_known() -> bool {
 }
 
 /// Puts the filters into force for all threads.
-pub(super) fn enforce(gaps: &mut Vec<Gap>) -> Result<(), seccompiler::Error> {
+pub(super) fn enforce(missing: &mut Vec<MissingMeasure>) -> Result<(), seccompiler::Error> {
     let Ok(architecture) = TargetArch::try_from(ARCH) else {
-        gaps.push(Gap::NoSeccomp);
+        missing.push(MissingMeasure::NoSeccomp);
         return Ok(());
     };
     for program in programs(architecture)? {

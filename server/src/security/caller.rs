@@ -1,22 +1,22 @@
 //! Those who are connected, and what each of them holds.
 
-mod held;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::held::{Account, Held};
+use self::usage::{Usage, UsageCounts};
 use super::{
-    Bucket, CertificateNames, Full, Limit, Limits, Policy, Principal, Rate, Redaction, Refused,
-    Resource, Role, Roles, Subscriber, TURNED_AWAY,
+    AddressKey, Bucket, CertificateNames, Limit, LimitReached, Limits, MAX_OVERFLOW, Policy,
+    Principal, Rate, Redaction, RejectionCounters, Resource, Role, Roles,
 };
 
 /// Principals that are remembered beside those that are connected, so that connecting again does not
 /// make a caller a new one.
 const REMEMBERED: usize = 1024;
 /// So that there is room to remember those who are turned away while they are connected.
-const _: () = assert!(REMEMBERED > TURNED_AWAY);
+const _: () = assert!(REMEMBERED > MAX_OVERFLOW);
 
 /// All callers: what they may do and hold, and what was refused to them.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ pub struct Callers {
     limits: Limits,
     rate: Option<Rate>,
     start: Instant,
-    held: Held,
-    refused: Refused,
-    shares: Mutex<HashMap<Key, Arc<Share>>>,
+    held: UsageCounts,
+    rejections: RejectionCounters,
+    states: Mutex<HashMap<Key, Arc<PrincipalState>>>,
 }
 
 /// Who made a connection, as long as the connection or one of its calls lasts.
@@ -38,22 +38,22 @@ pub struct Caller {
     principal: Arc<Principal>,
     roles: Roles,
     redaction: Option<Redaction>,
-    share: Arc<Share>,
+    state: Arc<PrincipalState>,
     /// What its connection is counted among.
-    place: Resource,
+    slot: Resource,
 }
 
 /// One of a resource, given back when it is dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub struct Permit {
     caller: Arc<Caller>,
     resource: Resource,
 }
 
 /// What one principal holds, over all of its connections.
 #[derive(Debug, Default)]
-struct Share {
-    held: Held,
+struct PrincipalState {
+    held: UsageCounts,
     bucket: Bucket,
 }
 
@@ -62,7 +62,7 @@ struct Share {
 enum Key {
     Uid(u32),
     Certificate(CertificateNames),
-    Address(Subscriber),
+    Address(AddressKey),
 }
 
 impl Callers {
@@ -75,9 +75,9 @@ impl Callers {
             limits,
             rate: Rate::per_second(limits.call_rate),
             start: Instant::now(),
-            held: Held::default(),
-            refused: Refused::default(),
-            shares: Mutex::default(),
+            held: UsageCounts::default(),
+            rejections: RejectionCounters::default(),
+            states: Mutex::default(),
         }
     }
 
@@ -85,25 +85,28 @@ impl Callers {
     ///
     /// # Errors
     /// When there are enough, which is counted.
-    pub fn connect(self: &Arc<Self>, principal: &Arc<Principal>) -> Result<Arc<Caller>, Full> {
-        let seated = self.seat(principal, Resource::Connection);
-        seated.inspect_err(|full| self.refused.add(Limit::Connections, principal, full))
+    pub fn connect(
+        self: &Arc<Self>,
+        principal: &Arc<Principal>,
+    ) -> Result<Arc<Caller>, LimitReached> {
+        let admitted = self.admit(principal, Resource::Connection);
+        admitted.inspect_err(|full| self.rejections.add(Limit::Connections, principal, full))
     }
 
     /// Takes in a connection to tell that there are enough; `None` where too many are told so already,
     /// which is not counted once more.
     #[must_use]
-    pub fn turn_away(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
-        self.seat(principal, Resource::TurnedAway).ok()
+    pub fn connect_overflow(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
+        self.admit(principal, Resource::Overflow).ok()
     }
 
-    fn seat(
+    fn admit(
         self: &Arc<Self>,
         principal: &Arc<Principal>,
-        place: Resource,
-    ) -> Result<Arc<Caller>, Full> {
-        let share = self.share(principal);
-        self.account(&share).take(place, &self.limits)?;
+        slot: Resource,
+    ) -> Result<Arc<Caller>, LimitReached> {
+        let state = self.state(principal);
+        self.usage(&state).try_acquire(slot, &self.limits)?;
         let roles = self.policy.roles(principal);
         let redaction = Some(self.redaction).filter(|redaction| !redaction.is_empty());
         let redaction = redaction.filter(|_| !roles.has(Role::Details));
@@ -112,8 +115,8 @@ impl Callers {
             principal: Arc::clone(principal),
             roles,
             redaction,
-            share,
-            place,
+            state,
+            slot,
         }))
     }
 
@@ -125,22 +128,26 @@ impl Callers {
 
     /// What was refused.
     #[must_use]
-    pub const fn refused(&self) -> &Refused {
-        &self.refused
+    pub const fn rejections(&self) -> &RejectionCounters {
+        &self.rejections
     }
 
-    const fn account<'a>(&'a self, share: &'a Share) -> Account<'a> {
-        Account { all: &self.held, own: &share.held }
+    const fn usage<'a>(&'a self, state: &'a PrincipalState) -> Usage<'a> {
+        Usage { all: &self.held, own: &state.held }
     }
 
-    fn share(&self, principal: &Principal) -> Arc<Share> {
+    fn state(&self, principal: &Principal) -> Arc<PrincipalState> {
         let key = Key::from(principal);
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = shares.get(&key) {
-            return Arc::clone(share);
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = states.get(&key) {
+            return Arc::clone(state);
         }
-        make_room(&mut shares, self.limits.connections.saturating_add(REMEMBERED), self.now());
-        Arc::clone(shares.entry(key).or_default())
+        forget_disconnected(
+            &mut states,
+            self.limits.connections.saturating_add(REMEMBERED),
+            self.now(),
+        );
+        Arc::clone(states.entry(key).or_default())
     }
 
     fn now(&self) -> Duration {
@@ -148,21 +155,25 @@ impl Callers {
     }
 }
 
-/// Forgets principals that are not connected, once `most` are known: first those of whom there is
-/// nothing to remember. There is always one, because `most` is more than may be connected, those who
+/// Forgets principals that are not connected, once `capacity` are known: first those of whom there is
+/// nothing to remember. There is always one, because `capacity` is more than may be connected, those who
 /// are turned away included.
-fn make_room(shares: &mut HashMap<Key, Arc<Share>>, most: usize, now: Duration) {
-    if shares.len() < most {
+fn forget_disconnected(
+    states: &mut HashMap<Key, Arc<PrincipalState>>,
+    capacity: usize,
+    now: Duration,
+) {
+    if states.len() < capacity {
         return;
     }
-    let is_connected = |share: &Arc<Share>| Arc::strong_count(share) > 1;
-    shares.retain(|_, share| is_connected(share) || !share.bucket.is_full(now));
-    if shares.len() < most {
+    let is_connected = |state: &Arc<PrincipalState>| Arc::strong_count(state) > 1;
+    states.retain(|_, state| is_connected(state) || !state.bucket.is_full(now));
+    if states.len() < capacity {
         return;
     }
-    let any = shares.iter().find(|(_, share)| !is_connected(share));
+    let any = states.iter().find(|(_, state)| !is_connected(state));
     if let Some(key) = any.map(|(key, _)| key.clone()) {
-        shares.remove(&key);
+        states.remove(&key);
     }
 }
 
@@ -189,26 +200,26 @@ impl Caller {
     ///
     /// # Errors
     /// When none is left, which is counted.
-    pub fn take(self: &Arc<Self>, resource: Resource) -> Result<Slot, Full> {
-        match self.callers.account(&self.share).take(resource, &self.callers.limits) {
-            Ok(()) => Ok(Slot { caller: Arc::clone(self), resource }),
+    pub fn acquire(self: &Arc<Self>, resource: Resource) -> Result<Permit, LimitReached> {
+        match self.callers.usage(&self.state).try_acquire(resource, &self.callers.limits) {
+            Ok(()) => Ok(Permit { caller: Arc::clone(self), resource }),
             Err(full) => {
                 let limit = match resource {
-                    Resource::Connection | Resource::TurnedAway => Limit::Connections,
+                    Resource::Connection | Resource::Overflow => Limit::Connections,
                     Resource::Watcher => Limit::Watchers,
                     Resource::Call
                     | Resource::SlowCall
                     | Resource::Stream
                     | Resource::HealthCheck => Limit::Calls,
                 };
-                self.refuse(limit, &full);
+                self.reject(limit, &full);
                 Err(full)
             }
         }
     }
 
     /// Whether it could hold so many of a resource if nobody else held any.
-    pub fn may_hold(&self, resource: Resource, count: usize) -> bool {
+    pub fn could_hold(&self, resource: Resource, count: usize) -> bool {
         let others = count.saturating_sub(1);
         self.callers.limits.allow(resource, others, others).is_ok()
     }
@@ -223,32 +234,32 @@ impl Caller {
     ///
     /// # Errors
     /// How long there is to wait for the next one. It is not counted.
-    pub fn take_call(&self) -> Result<(), Duration> {
+    pub fn acquire_call(&self) -> Result<(), Duration> {
         let Some(rate) = self.callers.rate else { return Ok(()) };
-        self.share.bucket.take(rate, self.callers.now())
+        self.state.bucket.take(rate, self.callers.now())
     }
 
     /// Counts a call that it may not make.
     pub fn deny(&self, what: &dyn std::fmt::Display) {
-        self.callers.refused.deny(&self.principal, what);
+        self.callers.rejections.deny(&self.principal, what);
     }
 
     /// Counts something that was refused to it.
-    pub fn refuse(&self, limit: Limit, what: &dyn std::fmt::Display) {
-        self.callers.refused.add(limit, &self.principal, what);
+    pub fn reject(&self, limit: Limit, what: &dyn std::fmt::Display) {
+        self.callers.rejections.add(limit, &self.principal, what);
     }
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        self.callers.account(&self.share).give_back(self.place);
+        self.callers.usage(&self.state).release(self.slot);
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let Caller { callers, share, .. } = &*self.caller;
-        callers.account(share).give_back(self.resource);
+        let Caller { callers, state, .. } = &*self.caller;
+        callers.usage(state).release(self.resource);
     }
 }
 

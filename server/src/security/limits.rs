@@ -10,7 +10,7 @@ const PERCENT: usize = 100;
 const NEWCOMERS: usize = 8;
 /// Connections over the limit that are told so, at once. Each lasts 2 s at most and is served by HTTP/2,
 /// which takes some kilobytes; an operator's few callers all get their answer, and a crowd is closed.
-pub const TURNED_AWAY: usize = 64;
+pub const MAX_OVERFLOW: usize = 64;
 
 /// Something of which the agent has so much and no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Resource {
     /// Questions for the health.
     HealthCheck,
     /// Connections over the limit that are told so before they are closed.
-    TurnedAway,
+    Overflow,
 }
 
 /// How much there is of each, and how much of that one principal may hold.
@@ -37,7 +37,7 @@ pub struct Limits {
     /// Connections at once.
     pub connections: usize,
     /// Connections over that, at once, that are told so before they are closed.
-    pub turned_away: usize,
+    pub overflow: usize,
     /// Exit streams at once.
     pub watchers: usize,
     /// Calls at once whose answers have not gone yet; also other streams than those of exits, and the
@@ -55,7 +55,7 @@ pub struct Limits {
 
 /// Nothing is left of a resource, for everybody or for one principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
+pub struct LimitReached {
     /// Of what.
     pub resource: Resource,
     /// How much there is.
@@ -79,7 +79,7 @@ impl Limits {
             Resource::Watcher => self.watchers,
             Resource::Call | Resource::Stream | Resource::HealthCheck => self.calls,
             Resource::SlowCall => self.slow_calls,
-            Resource::TurnedAway => self.turned_away,
+            Resource::Overflow => self.overflow,
         }
     }
 
@@ -94,7 +94,7 @@ impl Limits {
     /// # Errors
     ///
     /// It may not.
-    pub fn allow(&self, resource: Resource, own: usize, all: usize) -> Result<(), Full> {
+    pub fn allow(&self, resource: Resource, own: usize, all: usize) -> Result<(), LimitReached> {
         let limit = self.of(resource);
         let free = limit.saturating_sub(match resource {
             // Each principal is as if it were alone: if some could use up those of all, the agent would
@@ -106,7 +106,7 @@ impl Limits {
             0 => free > 0,
             _ => free > self.kept_of(limit) && self.is_below_threshold(own, free),
         };
-        if allowed { Ok(()) } else { Err(Full { resource, limit, own, free }) }
+        if allowed { Ok(()) } else { Err(LimitReached { resource, limit, own, free }) }
     }
 
     /// Numbers that are too large to be multiplied are compared as equal, so as not below.
@@ -137,14 +137,14 @@ impl Resource {
                 ("stream of health or reflection", "streams of health or reflection", "--max-calls")
             }
             Self::HealthCheck => ("health check", "health checks", "--max-calls"),
-            Self::TurnedAway => {
+            Self::Overflow => {
                 ("connection to turn away", "connections to turn away", "a fixed number")
             }
         }
     }
 }
 
-impl fmt::Display for Full {
+impl fmt::Display for LimitReached {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { limit, own, free, resource } = self;
         let (one, many, flag) = resource.words();

@@ -1,26 +1,26 @@
 //! Who calls, what they may do and see, and how much of it.
 
+mod address_key;
 mod caller;
-mod doubt;
 mod limits;
 mod pattern;
 mod policy;
+mod policy_lint;
 mod principal;
 mod rate;
 mod redaction;
-mod refused;
+mod rejections;
 mod role;
-mod subscriber;
 pub mod tls;
 
-pub use caller::{Caller, Callers, Slot};
-pub use doubt::PolicyDoubt;
-pub use limits::{Full, Limits, Resource, TURNED_AWAY};
-pub use pattern::{Pattern, PatternError, Way};
-pub use policy::{NOBODY_COMES_IN, Policy, Rule, RuleError};
+pub use address_key::AddressKey;
+pub use caller::{Caller, Callers, Permit};
+pub use limits::{LimitReached, Limits, MAX_OVERFLOW, Resource};
+pub use pattern::{Pattern, PatternError, Transport};
+pub use policy::{NO_MATCHING_CLIENT, Policy, Rule, RuleError};
+pub use policy_lint::PolicyWarning;
 pub use principal::{CertificateNames, Principal};
 pub use rate::{Bucket, Rate};
 pub use redaction::{Field, FieldError, Redaction};
-pub use refused::{Limit, Refused};
+pub use rejections::{Limit, RejectionCounters};
 pub use role::{Role, RoleError, Roles};
-pub use subscriber::Subscriber;

@@ -40,7 +40,7 @@ pub enum Pattern {
 
 /// How callers come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Transport {
     /// Through a unix socket.
     Unix,
     /// By TCP, with a certificate.
@@ -85,15 +85,15 @@ impl Pattern {
         }
     }
 
-    /// Whether it is about somebody who comes this way. Who comes by TLS has a certificate if the agent
+    /// Whether it is about somebody who comes by this transport. Who comes by TLS has a certificate if the agent
     /// asks for one, and no identity else.
     #[must_use]
-    pub const fn comes_by(&self, way: Way) -> bool {
+    pub const fn uses(&self, transport: Transport) -> bool {
         match self {
-            Self::Uid(_) | Self::Gid(_) => matches!(way, Way::Unix),
-            Self::Anonymous => matches!(way, Way::Anonymous),
+            Self::Uid(_) | Self::Gid(_) => matches!(transport, Transport::Unix),
+            Self::Anonymous => matches!(transport, Transport::Anonymous),
             Self::Dns(_) | Self::DnsBelow(_) | Self::Uri(_) | Self::UriBelow(_) => {
-                matches!(way, Way::Certificate)
+                matches!(transport, Transport::Certificate)
             }
         }
     }

@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
-use super::{Pattern, PatternError, PolicyDoubt, Principal, Role, RoleError, Roles, Way};
+use super::{Pattern, PatternError, PolicyWarning, Principal, Role, RoleError, Roles, Transport};
 
 /// Separates a principal from its roles. The last one counts: URIs may have others.
 const SEPARATOR: char = '=';
 
 /// What is wrong with rules that let in nobody who can connect, and what to do.
-pub const NOBODY_COMES_IN: &str = "no rule of --allow is about anybody who can connect, so every call is refused: uid: and gid: come by unix:// listeners, names of certificates by tcp:// with --client-ca, anonymous by tcp:// without; add a rule or a listener";
+pub const NO_MATCHING_CLIENT: &str = "no rule of --allow is about anybody who can connect, so every call is refused: uid: and gid: come by unix:// listeners, names of certificates by tcp:// with --client-ca, anonymous by tcp:// without; add a rule or a listener";
 
 /// One principal, or several that are named alike, and what they may do: `PRINCIPAL=role,role`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +59,14 @@ impl Policy {
         self.rules.is_empty()
     }
 
-    /// What may not be meant so, where callers come in these ways.
+    /// What may not be meant so, where callers come by these transports.
     #[must_use]
-    pub fn doubts(&self, ways: &[Way]) -> Vec<PolicyDoubt> {
+    pub fn warnings(&self, transports: &[Transport]) -> Vec<PolicyWarning> {
         if self.allows_everything() {
             return Vec::new();
         }
         let rules = self.rules.iter().map(|rule| (&rule.principal, rule.gives(Role::Node)));
-        PolicyDoubt::of(&rules.collect::<Vec<_>>(), ways)
+        PolicyWarning::of(&rules.collect::<Vec<_>>(), transports)
     }
 
     /// What a principal may do: the roles of all rules that are about it.

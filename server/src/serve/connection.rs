@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use crate::listen::Connection;
-use crate::rpc::{Activity, Gate, taken_in_time};
+use crate::rpc::{Activity, Gate, with_send_timeout};
 use crate::security::{Caller, Limit};
 
 /// How long a connection that never carried a call may take to end once it was told to. One that did
@@ -33,7 +33,7 @@ pub(super) struct Streams(pub(super) TaskTracker);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        self.0.spawn(taken_in_time(stream));
+        self.0.spawn(with_send_timeout(stream));
     }
 }
 
@@ -65,7 +65,7 @@ impl Served {
             goodbye = self.goodbye() => goodbye,
         };
         if goodbye == Goodbye::Idle {
-            self.caller.refuse(Limit::IdleTime, &"the connection was closed, as nobody used it");
+            self.caller.reject(Limit::IdleTime, &"the connection was closed, as nobody used it");
         }
         http.as_mut().graceful_shutdown();
         tokio::select! {
@@ -104,7 +104,7 @@ pub(super) fn note(caller: &Caller, ended: hyper::Result<()>) {
         return;
     };
     if is_misuse(&error) {
-        caller.refuse(Limit::Protocol, &"the connection was closed, as it misused HTTP/2");
+        caller.reject(Limit::Protocol, &"the connection was closed, as it misused HTTP/2");
     }
     tracing::debug!(%principal, %error, "the connection broke");
 }

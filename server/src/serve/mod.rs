@@ -1,7 +1,7 @@
 //! Accepted connections, each served by a task of its own until the last of them has ended.
 
 mod connection;
-mod turned_away;
+mod overflow;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use tonic::service::Routes;
 use tonic::transport::server::Connected;
 
 use self::connection::{Served, Streams};
-use self::turned_away::TurnedAway;
+use self::overflow::RejectedConnection;
 use crate::listen::{Connection, Incoming};
 use crate::rpc::{Activity, CallSize, Gate};
-use crate::security::{Caller, Callers, Full};
+use crate::security::{Caller, Callers, LimitReached};
 
 /// Peers that vanished are noticed after an interval and a timeout of silence.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ const HEADER_LENIENCY: u32 = 2;
 const LENIENT_HEADERS: u32 = 64 << 10;
 /// Streams at once of a connection that is turned away: each is answered as soon as it is there, so that
 /// these are only answers that the peer did not take yet.
-const TURNED_AWAY_STREAMS: u32 = 16;
+const OVERFLOW_STREAMS: u32 = 16;
 /// What such a connection may send ahead: what each peer may until it is told otherwise (RFC 9113, 6.9.2).
 /// None of it is read.
 const SMALLEST_WINDOW: u32 = 65_535;
@@ -123,8 +123,8 @@ impl Server {
         };
         // One too many is told so at once: if it waited for its turn, the agent would seem to hang, and
         // callers know how to come back later. Those for whom even this is too much are just closed.
-        if let Some(caller) = self.callers.turn_away(&principal) {
-            let (told, gate) = self.turn_away(caller, full, http, stop);
+        if let Some(caller) = self.callers.connect_overflow(&principal) {
+            let (told, gate) = self.connect_overflow(caller, full, http, stop);
             connections.spawn(told.run(connection, gate));
         }
     }
@@ -144,17 +144,17 @@ impl Server {
         (served, gate)
     }
 
-    fn turn_away(
+    fn connect_overflow(
         &self,
         caller: Arc<Caller>,
-        why: Full,
+        why: LimitReached,
         http: &Http,
         stop: &CancellationToken,
-    ) -> (TurnedAway, Gate) {
+    ) -> (RejectedConnection, Gate) {
         tracing::debug!(principal = %caller.principal(), "connected, to be turned away");
-        let gate = self.gate(Arc::clone(&caller), Arc::default()).turning_away(why);
-        let connection = http.turning_away.clone();
-        (TurnedAway { connection, caller, stop: stop.clone() }, gate)
+        let gate = self.gate(Arc::clone(&caller), Arc::default()).overflowing(why);
+        let connection = http.overflowing.clone();
+        (RejectedConnection { connection, caller, stop: stop.clone() }, gate)
     }
 
     fn gate(&self, caller: Arc<Caller>, activity: Arc<Activity>) -> Gate {
@@ -174,18 +174,18 @@ impl Server {
             .max_header_list_size(longest_header_list(self.limits.size.headers))
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_local_error_reset_streams(MAX_ERROR_RESETS);
-        let mut turning_away = serving.clone();
-        turning_away
-            .max_concurrent_streams(self.limits.streams.min(TURNED_AWAY_STREAMS))
+        let mut overflowing = serving.clone();
+        overflowing
+            .max_concurrent_streams(self.limits.streams.min(OVERFLOW_STREAMS))
             .initial_stream_window_size(SMALLEST_WINDOW)
             .initial_connection_window_size(SMALLEST_WINDOW);
-        Http { serving, turning_away, streams }
+        Http { serving, overflowing, streams }
     }
 }
 
 /// How HTTP/2 is spoken, and the tasks of its streams.
 struct Http {
     serving: Builder<Streams>,
-    turning_away: Builder<Streams>,
+    overflowing: Builder<Streams>,
     streams: Streams,
 }

@@ -10,7 +10,7 @@
 use super::stats::DelayClass;
 
 /// Offsets of the fields in the appended layout, in bytes.
-pub(super) mod offset {
+pub(crate) mod offset {
     pub(crate) const VERSION: usize = 0;
     pub(crate) const EXIT_CODE: usize = 4;
     pub(crate) const FLAG: usize = 8;
@@ -82,7 +82,7 @@ const LONGEST: usize = SIZES[SIZES.len() - 1];
 
 /// How the fields of a version are arranged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     /// Every version but v15: what is new stands at the end.
     Appended,
     /// v15: the pair of each class stands after its total.
@@ -91,30 +91,30 @@ pub(super) enum Layout {
 
 /// Where the fields of one class of waiting stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DelayPlace {
-    pub(super) count: usize,
-    pub(super) total: usize,
-    pub(super) max: usize,
-    pub(super) min: usize,
+pub(crate) struct DelayPlace {
+    pub(crate) count: usize,
+    pub(crate) total: usize,
+    pub(crate) max: usize,
+    pub(crate) min: usize,
     /// Where the seconds stand of the moment of the longest wait.
-    pub(super) max_at_seconds: usize,
+    pub(crate) max_at_seconds: usize,
     /// Where the nanoseconds stand.
-    pub(super) max_at_nanoseconds: usize,
+    pub(crate) max_at_nanoseconds: usize,
 }
 
 /// Returns how many bytes a version's struct has, as far as this build knows.
-pub(super) fn size_of_version(version: u16) -> usize {
+pub(crate) fn size_of_version(version: u16) -> usize {
     SIZES.get(usize::from(version)).copied().unwrap_or(LONGEST)
 }
 
 impl Layout {
-    pub(super) const fn of_version(version: u16) -> Self {
+    pub(crate) const fn of_version(version: u16) -> Self {
         if version == INTERLEAVED_VERSION { Self::Interleaved } else { Self::Appended }
     }
 
     /// Returns where the field stands that has this offset in the appended layout.
     #[inline(always)]
-    pub(super) const fn place(self, offset: usize) -> usize {
+    pub(crate) const fn place(self, offset: usize) -> usize {
         match self {
             Self::Appended => offset,
             Self::Interleaved => offset + PAIR * classes_before(offset),
@@ -122,7 +122,7 @@ impl Layout {
     }
 
     #[inline(always)]
-    pub(super) const fn delay(self, class: usize) -> DelayPlace {
+    pub(crate) const fn delay(self, class: usize) -> DelayPlace {
         let count = self.place(DELAY_COUNTS[class]);
         let max = match self {
             Self::Appended => EXTREMES + PAIR * class,

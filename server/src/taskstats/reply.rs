@@ -7,12 +7,12 @@ use super::{KernelError, Stats, TaskId};
 use crate::netlink::{MessageKind, Messages};
 
 /// What queries are called in errors.
-pub(super) const QUERY: &str = "TASKSTATS_CMD_GET";
+pub(crate) const QUERY: &str = "TASKSTATS_CMD_GET";
 /// What registrations are called in errors.
-pub(super) const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
+pub(crate) const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
 
 /// Reads the account of `id` from the reply to a query for it.
-pub(super) fn account(datagram: &[u8], id: TaskId) -> Result<Stats, KernelError> {
+pub(crate) fn account(datagram: &[u8], id: TaskId) -> Result<Stats, KernelError> {
     let bad_reply = KernelError::BadReply { operation: QUERY };
     let Some(message) = Messages::new(datagram).next() else {
         return Err(bad_reply);
@@ -26,7 +26,7 @@ pub(super) fn account(datagram: &[u8], id: TaskId) -> Result<Stats, KernelError>
 }
 
 /// Says what a failed request means.
-pub(super) fn refused(operation: &'static str, errno: i32) -> KernelError {
+pub(crate) fn refused(operation: &'static str, errno: i32) -> KernelError {
     match errno {
         libc::EPERM => KernelError::NotPermitted { operation },
         _ => failed(operation, io::Error::from_raw_os_error(errno)),
@@ -34,6 +34,6 @@ pub(super) fn refused(operation: &'static str, errno: i32) -> KernelError {
 }
 
 /// Wraps what a system call said.
-pub(super) fn failed(operation: &'static str, source: io::Error) -> KernelError {
+pub(crate) fn failed(operation: &'static str, source: io::Error) -> KernelError {
     KernelError::System { operation, source }
 }

@@ -2,22 +2,18 @@
 //!
 //! Numbers: `include/uapi/linux/taskstats.h`.
 
-use super::build::build_into;
-use super::layout::size_of_version;
 use super::{Exit, Provenance, Stats, TaskId, decode};
-use crate::netlink::{
-    Composer, MessageKind, Messages, Request, RequestAttribute, attributes, composed_bytes,
-};
+use crate::netlink::{MessageKind, Messages, Request, RequestAttribute, attributes};
 
 /// `TASKSTATS_GENL_NAME`.
-pub(super) const FAMILY: &str = "TASKSTATS";
+pub(crate) const FAMILY: &str = "TASKSTATS";
 /// `TASKSTATS_GENL_VERSION`.
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
 /// `TASKSTATS_CMD_GET`.
 const COMMAND_GET: u8 = 1;
 /// `TASKSTATS_CMD_NEW`: replies and exits.
-const COMMAND_NEW: u8 = 2;
+pub(crate) const COMMAND_NEW: u8 = 2;
 
 /// `TASKSTATS_CMD_ATTR_PID`.
 const REQUEST_PID: u16 = 1;
@@ -28,20 +24,18 @@ const REQUEST_REGISTER: u16 = 3;
 /// `TASKSTATS_CMD_ATTR_DEREGISTER_CPUMASK`.
 const REQUEST_DEREGISTER: u16 = 4;
 
-/// `TASKSTATS_TYPE_PID`.
-const TYPE_PID: u16 = 1;
 /// `TASKSTATS_TYPE_TGID`.
-const TYPE_TGID: u16 = 2;
+pub(crate) const TYPE_TGID: u16 = 2;
 /// `TASKSTATS_TYPE_STATS`.
-const TYPE_STATS: u16 = 3;
+pub(crate) const TYPE_STATS: u16 = 3;
 /// `TASKSTATS_TYPE_AGGR_PID`: a nest of PID and STATS.
-const TYPE_AGGREGATE_PID: u16 = 4;
+pub(crate) const TYPE_AGGREGATE_PID: u16 = 4;
 /// `TASKSTATS_TYPE_AGGR_TGID`: a nest of TGID and STATS.
-const TYPE_AGGREGATE_TGID: u16 = 5;
+pub(crate) const TYPE_AGGREGATE_TGID: u16 = 5;
 
 /// What can be requested.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Command<'a> {
+pub(crate) enum Command<'a> {
     Query(TaskId),
     /// Listen on the CPUs of a list.
     Register(&'a str),
@@ -52,7 +46,7 @@ pub(super) enum Command<'a> {
 impl<'a> Command<'a> {
     /// Makes the request. Registrations are acknowledged, if `acknowledge` says so; queries are
     /// answered anyway.
-    pub(super) fn request(self, family: u16, sequence: u32, acknowledge: bool) -> Request<'a> {
+    pub(crate) fn request(self, family: u16, sequence: u32, acknowledge: bool) -> Request<'a> {
         let attribute = match self {
             Self::Query(TaskId::Pid(pid)) => RequestAttribute::U32(REQUEST_PID, pid),
             Self::Query(TaskId::Tgid(tgid)) => RequestAttribute::U32(REQUEST_TGID, tgid),
@@ -89,7 +83,7 @@ impl<'a> Records<'a> {
 }
 
 /// Decodes the reply to a query for `id`; `None` if it holds no such record.
-pub(super) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
+pub(crate) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
     let records = Records::find(message);
     match id {
         TaskId::Pid(_) => records.task.map(|bytes| decode(bytes, Provenance::LiveTask)),
@@ -117,7 +111,7 @@ pub fn decode_reply_message(datagram: &[u8], id: TaskId) -> Option<Stats> {
 }
 
 /// The sequence and the attributes of each message that brings accounts.
-pub(super) fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+pub(crate) fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     Messages::new(datagram).filter_map(|message| match message.kind() {
         MessageKind::Generic { command: COMMAND_NEW, attributes } => {
             Some((message.header.sequence, attributes))
@@ -129,7 +123,7 @@ pub(super) fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])>
 /// Decodes an exit message; `None` if it holds no task's record. Inlined where exits are taken, because
 /// it is several times as long as what most functions return, and would be copied.
 #[inline(always)]
-pub(super) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
+pub(crate) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
     let records = Records::find(message);
     let task = decode(records.task?, Provenance::ExitedTask);
     let process = records.group.map(|(tgid, bytes)| {
@@ -146,64 +140,4 @@ fn stats_in(nest: &[u8]) -> Option<&[u8]> {
 fn tgid_in(nest: &[u8]) -> Option<u32> {
     let found = attributes(nest).find(|attribute| attribute.kind == TYPE_TGID)?;
     found.payload.first_chunk().map(|chunk| u32::from_ne_bytes(*chunk))
-}
-
-/// Size of an id in a nest.
-const ID_BYTES: usize = size_of::<u32>();
-
-/// Builds the message that a kernel sends for an exit, with the family id 0, which no receiver of
-/// exits looks at.
-///
-/// ```
-/// use taskstatsd::taskstats::{Exit, Stats, exit_message};
-///
-/// let exit = Exit { kernel_sequence: 7, task: Stats { version: 16, ..Stats::default() }, ..Exit::default() };
-/// assert_eq!(exit_message(&exit).len(), 596);
-/// ```
-#[must_use]
-pub fn exit_message(exit: &Exit) -> Vec<u8> {
-    let mut composer = Composer::generic(0, exit.kernel_sequence, COMMAND_NEW, VERSION);
-    let tgid = exit.process.as_ref().and_then(|process| process.identity.tgid);
-    composer.reserve(exit_message_bytes(exit.task.version, exit.process.is_some()));
-    nest(&mut composer, TYPE_AGGREGATE_PID, exit.task.identity.pid.unwrap_or(0), &exit.task);
-    if let Some(process) = &exit.process {
-        let start = composer.bytes_mut().len();
-        nest(&mut composer, TYPE_AGGREGATE_TGID, tgid.unwrap_or(0), process);
-        unset_version(&mut composer.bytes_mut()[start..]);
-    }
-    composer.finish()
-}
-
-/// The length of what [`exit_message`] builds of records of a version without an unknown tail.
-pub(super) fn exit_message_bytes(version: u16, with_group: bool) -> usize {
-    let nest = [ID_BYTES, size_of_version(version)];
-    if with_group { composed_bytes(&[&nest, &nest]) } else { composed_bytes(&[&nest]) }
-}
-
-/// Builds the reply to a query for `id`.
-pub(super) fn reply_message(id: TaskId, stats: &Stats) -> Vec<u8> {
-    let mut composer = Composer::generic(0, 0, COMMAND_NEW, VERSION);
-    match id {
-        TaskId::Pid(pid) => nest(&mut composer, TYPE_AGGREGATE_PID, pid, stats),
-        TaskId::Tgid(tgid) => nest(&mut composer, TYPE_AGGREGATE_TGID, tgid, stats),
-    }
-    composer.finish()
-}
-
-fn nest(composer: &mut Composer, kind: u16, id: u32, stats: &Stats) {
-    let id_kind = if kind == TYPE_AGGREGATE_PID { TYPE_PID } else { TYPE_TGID };
-    composer.attribute(kind, |nest| {
-        nest.attribute(id_kind, |attribute| attribute.push(&id.to_ne_bytes()));
-        nest.attribute(TYPE_STATS, |attribute| build_into(stats, attribute.bytes_mut()));
-    });
-}
-
-/// Clears the version of the record in a nest: what a group's last exit carries is a copy of the
-/// group's sums (`taskstats_exit` in `kernel/taskstats.c`), in which most kernels set none.
-fn unset_version(nest: &mut [u8]) {
-    /// Headers of the nest, of the id and of the record, and the id.
-    const BEFORE_RECORD: usize = 3 * 4 + ID_BYTES;
-    if let Some(version) = nest.get_mut(BEFORE_RECORD..BEFORE_RECORD + 2) {
-        version.fill(0);
-    }
 }

@@ -27,7 +27,7 @@ pub fn start_log(filter: EnvFilter, format: LogFormat) {
 }
 
 /// Writes why the process ends, whatever `--log` leaves out and even before there is a log.
-pub fn tell_end(error: &str, format: LogFormat) {
+pub fn report_fatal(error: &str, format: LogFormat) {
     match format {
         LogFormat::Text => eprintln!("taskstatsd: {error}"),
         LogFormat::Json => {

@@ -3,5 +3,5 @@
 mod log;
 mod throttle;
 
-pub use log::{LogFormat, start_log, tell_end};
+pub use log::{LogFormat, report_fatal, start_log};
 pub use throttle::Throttle;

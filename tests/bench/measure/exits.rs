@@ -7,7 +7,7 @@ use crate::args::Pace;
 use crate::load::Made;
 use crate::number::{float, microseconds};
 use crate::report::Report;
-use crate::session::{Load, Observed, Observer, Session};
+use crate::session::{MachineLock, Observed, Observer, Session};
 
 /// The name in figures.
 pub(super) const NAME: &str = "exits";
@@ -21,7 +21,7 @@ const OBSERVERS: [Option<Observer>; 4] = [
 ];
 
 pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
-    let load = Load { seconds: bench.seconds(), rate: None, stamp: false };
+    let load = MachineLock { seconds: bench.seconds(), rate: None, stamp: false };
     for observer in rotated(&OBSERVERS, round) {
         match observer {
             None => record_speed(report, UNWATCHED, load.run()?),

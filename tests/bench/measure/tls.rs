@@ -1,11 +1,11 @@
-//! What TLS costs: an exit on the way to a watcher with a certificate, and a handshake.
+//! What TLS costs: an exit on the transport to a watcher with a certificate, and a handshake.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use taskstats_tests::handshake::{Handshake, Version};
-use taskstats_tests::scene::Scene;
+use taskstats_tests::tls_fixture::TlsFixture;
 use tokio::runtime;
 use tokio::task::JoinSet;
 
@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::number::{float, microseconds};
 use crate::procfs;
 use crate::report::Report;
-use crate::session::{Load, Session};
+use crate::session::{MachineLock, Session};
 
 /// The name in figures.
 pub(super) const NAME: &str = "tls";
@@ -24,14 +24,14 @@ const CLIENTS: u32 = 4;
 
 /// How the watcher is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Transport {
     Unix,
     Tls,
 }
 
-const WAYS: [Way; 2] = [Way::Unix, Way::Tls];
+const TRANSPORTS: [Transport; 2] = [Transport::Unix, Transport::Tls];
 
-impl Way {
+impl Transport {
     fn cost(self) -> &'static str {
         match self {
             Self::Unix => "CPU an exit, unix socket",
@@ -41,36 +41,36 @@ impl Way {
 }
 
 pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
-    let scene = Scene::new()?;
-    for way in rotated(&WAYS, round) {
-        let agent = start(bench.agent(), &scene)?;
-        let session = match way {
-            Way::Unix => Session::watching(agent, 1, false)?,
-            Way::Tls => Session::watching_securely(agent, &scene)?,
+    let fixture = TlsFixture::new()?;
+    for transport in rotated(&TRANSPORTS, round) {
+        let agent = start(bench.agent(), &fixture)?;
+        let session = match transport {
+            Transport::Unix => Session::watching(agent, 1, false)?,
+            Transport::Tls => Session::watching_securely(agent, &fixture)?,
         };
-        let load = Load { seconds: bench.seconds(), rate: None, stamp: false };
+        let load = MachineLock { seconds: bench.seconds(), rate: None, stamp: false };
         let observed = session.measure(load, |_| Ok(()))?;
         let each = microseconds(observed.cpu) / float(observed.made.exits);
-        report.record(NAME, way.cost(), "µs", each);
+        report.record(NAME, transport.cost(), "µs", each);
     }
-    handshakes(bench, &scene, report)
+    handshakes(bench, &fixture, report)
 }
 
 pub(super) fn relate(report: &mut Report) -> Result<()> {
-    report.relate(NAME, Way::Tls.cost(), Way::Unix.cost())
+    report.relate(NAME, Transport::Tls.cost(), Transport::Unix.cost())
 }
 
-/// The same agent for both ways, so that they differ in nothing else.
-fn start(binary: &Path, scene: &Scene) -> Result<Host> {
-    let flags = scene.mutual_flags();
+/// The same agent for both transports, so that they differ in nothing else.
+fn start(binary: &Path, fixture: &TlsFixture) -> Result<Host> {
+    let flags = fixture.mutual_flags();
     Host::start(binary, &flags.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn handshakes(bench: &Bench, scene: &Scene, report: &mut Report) -> Result<()> {
-    let agent = start(bench.agent(), scene)?;
+fn handshakes(bench: &Bench, fixture: &TlsFixture, report: &mut Report) -> Result<()> {
+    let agent = start(bench.agent(), fixture)?;
     let url = agent.secure_address()?;
     let duration = Duration::from_secs(u64::from(bench.seconds()));
-    let handshake = Handshake::new(Version::V1_3, scene.authority.pem(), Some(&scene.client))?;
+    let handshake = Handshake::new(Version::V1_3, fixture.authority.pem(), Some(&fixture.client))?;
     let before = procfs::cpu_time(agent.pid())?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let count = runtime.block_on(shake_hands(&handshake, url, duration))?;

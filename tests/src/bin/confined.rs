@@ -31,11 +31,11 @@ const ATTEMPTS: &[Attempt] = &[
     ("read procfs", |_| fs::read_to_string("/proc/1/stat").map(drop)),
     ("read sysfs", |_| fs::read_to_string("/sys/devices/system/cpu/online").map(drop)),
     ("list threads", |_| fs::read_dir("/proc/1/task").map(drop)),
-    ("keep state", |folder| {
-        fs::write(folder.join("handover.new"), "state")?;
-        fs::rename(folder.join("handover.new"), folder.join("handover"))?;
-        fs::read(folder.join("handover"))?;
-        fs::remove_file(folder.join("handover"))
+    ("keep state", |directory| {
+        fs::write(directory.join("handover.new"), "state")?;
+        fs::rename(directory.join("handover.new"), directory.join("handover"))?;
+        fs::read(directory.join("handover"))?;
+        fs::remove_file(directory.join("handover"))
     }),
     ("start a thread", |_| {
         thread::Builder::new().spawn(|| ())?.join().map_err(|_| io::Error::other("it panicked"))
@@ -52,8 +52,8 @@ const ATTEMPTS: &[Attempt] = &[
     ("set an option of IP", |_| Ok(set_ip_ttl(UnixStream::pair()?.0, 1)?)),
     ("read another file", |_| File::open(READABLE).map(drop)),
     ("list another folder", |_| fs::read_dir("/").map(drop)),
-    ("make a socket", |folder| UnixListener::bind(folder.join("socket")).map(drop)),
-    ("make a link", |folder| std::os::unix::fs::symlink("/", folder.join("link"))),
+    ("make a socket", |directory| UnixListener::bind(directory.join("socket")).map(drop)),
+    ("make a link", |directory| std::os::unix::fs::symlink("/", directory.join("link"))),
     ("write a setting", |_| File::options().write(true).open("/proc/self/comm").map(drop)),
     ("execute", |_| Command::new("/bin/true").status().map(drop)),
     ("signal the parent", |_| Ok(kill(getppid(), None)?)),
@@ -74,10 +74,10 @@ fn panic_and_go_on() -> io::Result<()> {
 
 fn main() -> Result<()> {
     let how = std::env::args().nth(1);
-    let folder = tempfile::tempdir()?;
-    let state = folder.path().join("state");
+    let directory = tempfile::tempdir()?;
+    let state = directory.path().join("state");
     fs::create_dir(&state)?;
-    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     if how.as_deref() != Some("free") {
         let mut paths = Paths::new();
         paths.keep_state(&state);
@@ -97,7 +97,7 @@ fn main() -> Result<()> {
         }
     }
     // The sandbox keeps it from being removed; who started this does it.
-    println!("folder: {}", folder.keep().display());
+    println!("folder: {}", directory.keep().display());
     Ok(())
 }
 

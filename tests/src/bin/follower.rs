@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use taskstats_tests::client::connect;
-use taskstats_tests::follow::{Follower, Left};
-use taskstats_tests::journal::Journal;
+use taskstats_tests::exit_log::ExitLog;
+use taskstats_tests::follower::{Detached, Follower};
 use taskstats_tests::selection::Selection;
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
@@ -21,7 +21,7 @@ struct Arguments {
     /// The agent.
     url: String,
     /// Where to write.
-    journal: PathBuf,
+    exit_log: PathBuf,
 }
 
 /// Prints `ready` when it watches, and a line for each thousand exits. Ends after the exit whose
@@ -29,13 +29,13 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let mut journal = Journal::open(&arguments.journal)?;
-    let mut follower = open(&arguments.url, &mut journal).await?;
+    let mut exit_log = ExitLog::open(&arguments.exit_log)?;
+    let mut follower = open(&arguments.url, &mut exit_log).await?;
     say("ready")?;
     let mut orders = BufReader::new(stdin()).lines();
     let mut last = None;
     let mut written = 0;
-    while last.is_none_or(|last| follower.trail().position() < last) {
+    while last.is_none_or(|last| follower.stitched().position() < last) {
         tokio::select! {
             order = orders.next_line(), if last.is_none() => match order? {
                 Some(order) => last = Some(order.parse::<u64>()?),
@@ -44,7 +44,7 @@ async fn main() -> Result<()> {
             more = follower.next() => {
                 ensure!(more?, "the agent ended the stream");
                 let before = written;
-                written += write(&mut journal, &mut follower)?;
+                written += write(&mut exit_log, &mut follower)?;
                 for _ in before / REPORT..written / REPORT {
                     say("more")?;
                 }
@@ -54,30 +54,30 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn open(url: &str, journal: &mut Journal) -> Result<Follower> {
+async fn open(url: &str, exit_log: &mut ExitLog) -> Result<Follower> {
     let channel = connect(url).await?;
     let selection = Selection::EVERYTHING;
-    if let Some(trail) = journal.trail() {
-        let mut trail = trail.clone();
-        trail.forget(u64::MAX);
-        return Left { selection, trail }.resume(&channel).await;
+    if let Some(stitched) = exit_log.stitched() {
+        let mut stitched = stitched.clone();
+        stitched.forget(u64::MAX);
+        return Detached { selection, stitched }.resume(&channel).await;
     }
     let follower = Follower::open(&channel, selection).await?;
-    journal.begin(follower.trail().cursor())?;
+    exit_log.begin(follower.stitched().cursor())?;
     Ok(follower)
 }
 
 /// Writes the last message, and returns how many exits it brought.
-fn write(journal: &mut Journal, follower: &mut Follower) -> Result<u64> {
-    let trail = follower.trail_mut();
-    for gap in trail.gaps() {
-        journal.gap(gap)?;
+fn write(exit_log: &mut ExitLog, follower: &mut Follower) -> Result<u64> {
+    let stitched = follower.stitched_mut();
+    for gap in stitched.gaps() {
+        exit_log.gap(gap)?;
     }
-    for exit in trail.exits() {
-        journal.exit(exit)?;
+    for exit in stitched.exits() {
+        exit_log.exit(exit)?;
     }
-    let written = u64::try_from(trail.exits().len())?;
-    trail.forget(u64::MAX);
+    let written = u64::try_from(stitched.exits().len())?;
+    stitched.forget(u64::MAX);
     Ok(written)
 }
 

@@ -2,8 +2,8 @@
 
 mod frame;
 mod raw;
-mod way;
+mod transport;
 
 pub use frame::{Flags, Frame, Headers, Kind, PREFACE};
 pub use raw::{Outcome, Raw};
-pub use way::Way;
+pub use transport::Transport;

@@ -205,7 +205,7 @@ impl Raw {
     pub async fn to_end(mut self) -> Result<Vec<u8>> {
         within("the connection's end", async {
             let mut types = Vec::new();
-            // An end or a reset: either way the agent has let go.
+            // An end or a reset: either transport the agent has let go.
             while let Ok((type_of, _)) = read_frame(&mut self.reader).await {
                 types.push(type_of);
             }
@@ -255,7 +255,7 @@ async fn answer(reader: &mut Reader) -> Outcome {
     }
 }
 
-/// An end or a reset: either way nothing comes any more.
+/// An end or a reset: either transport nothing comes any more.
 async fn drain(reader: &mut Reader) {
     let mut buffer = vec![0; CHUNK];
     while reader.read(&mut buffer).await.is_ok_and(|length| length > 0) {}

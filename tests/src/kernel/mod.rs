@@ -4,12 +4,12 @@
 mod netlink_table;
 mod query;
 mod record;
+mod reference_listener;
 mod socket;
 mod wire;
-mod witness;
 
 pub use netlink_table::{PortId, port_ids_of};
 pub use query::Query;
 pub use record::{Record, offset};
+pub use reference_listener::{ReferenceListener, SeenExit};
 pub use socket::Socket;
-pub use witness::{SeenExit, Witness};

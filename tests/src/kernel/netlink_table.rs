@@ -45,7 +45,7 @@ pub fn port_ids_of(process: u32) -> Result<Vec<PortId>> {
 fn socket_inodes_of(process: u32) -> Result<HashSet<String>> {
     let mut inodes = HashSet::new();
     for entry in fs::read_dir(format!("/proc/{process}/fd"))? {
-        // A descriptor that was closed since the folder was read.
+        // A descriptor that was closed since the directory was read.
         let Ok(target) = fs::read_link(entry?.path()) else { continue };
         let target = target.to_string_lossy();
         let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));

@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use taskstats_proto::v1::Limit;
 use taskstats_tests::deadline::within;
 use taskstats_tests::http2::{Flags, Frame, Headers, Kind, PREFACE, Raw};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process;
 
 use super::{Aftermath, GET_PID, Port, ROUNDS, Siege, assert_bounded, assert_bounded_in};
@@ -53,7 +53,7 @@ fn beginnings() -> Vec<Vec<u8>> {
 /// Silence at any point of the handshake costs a connection's memory, and no time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_handshakes_hold_up_nobody() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let beginnings = beginnings();
     let each = u64::try_from(LOITERERS * beginnings.len())?;
     let allowed_kib = each * (CONNECTION_KIB + SECURE_CONNECTION_KIB) + REST_KIB;
@@ -62,10 +62,10 @@ async fn slow_handshakes_hold_up_nobody() -> Result<()> {
 
 async fn loiter(siege: &mut Siege) -> Result<Aftermath> {
     let mut loiterers = Vec::new();
-    for way in siege.ways.clone() {
+    for transport in siege.transports.clone() {
         for beginning in beginnings() {
             for _ in 0..LOITERERS {
-                let mut raw = way.connect().await?;
+                let mut raw = transport.connect().await?;
                 raw.write(&beginning).await?;
                 loiterers.push(raw);
             }
@@ -78,7 +78,7 @@ async fn loiter(siege: &mut Siege) -> Result<Aftermath> {
 /// A handshake of one byte at a time is read, and is no reason to wait for anyone else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handshake_byte_by_byte_holds_up_nobody() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let each = u64::try_from(LOITERERS)?;
     let allowed_kib = each * (CONNECTION_KIB + SECURE_CONNECTION_KIB) + REST_KIB;
     assert_bounded("bytes one by one", dribble, allowed_kib).await
@@ -86,9 +86,9 @@ async fn a_handshake_byte_by_byte_holds_up_nobody() -> Result<()> {
 
 async fn dribble(siege: &mut Siege) -> Result<Aftermath> {
     let mut dribblers = Vec::new();
-    for way in &siege.ways {
+    for transport in &siege.transports {
         for _ in 0..LOITERERS {
-            dribblers.push(way.connect().await?);
+            dribblers.push(transport.connect().await?);
         }
     }
     let longest = beginnings().pop().unwrap_or_default();
@@ -105,7 +105,7 @@ async fn dribble(siege: &mut Siege) -> Result<Aftermath> {
 /// at once and counted, and others still come in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_connections_do_not_lock_out_others() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     raise_descriptors()?;
     let allowed_kib = u64::try_from(SHARE)? * CONNECTION_KIB + REST_KIB;
     let siege = Siege::begin(Port::Plain, &[]).await?;
@@ -118,7 +118,7 @@ async fn ten_thousand_connections_do_not_lock_out_others() -> Result<()> {
 /// The same of one certificate: each of them has shaken hands before it is closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_connections_of_one_certificate_do_not_lock_out_others() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     raise_descriptors()?;
     let allowed_kib = u64::try_from(SHARE)? * SECURE_CONNECTION_KIB + REST_KIB;
     let siege = Siege::begin(Port::Mutual, &[]).await?;
@@ -144,7 +144,7 @@ async fn crowd_out(siege: &mut Siege, count: usize, closed: &mut u64) -> Result<
 /// An agent that may have them serves ten thousand connections, each for the memory of one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_connections_hold_up_nobody() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let allowed_kib = u64::try_from(CROWD)? * CONNECTION_KIB + REST_KIB;
     keep_all(Port::Plain, ROUNDS, "10,000 connections, all kept", allowed_kib).await
 }
@@ -152,7 +152,7 @@ async fn ten_thousand_connections_hold_up_nobody() -> Result<()> {
 /// So it does behind TLS.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_secure_connections_hold_up_nobody() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let allowed_kib = u64::try_from(CROWD)? * SECURE_CONNECTION_KIB + REST_KIB;
     // Ten thousand handshakes take longer than all the rest: the others have rounds.
     keep_all(Port::Mutual, 1, "10,000 secure connections, all kept", allowed_kib).await

@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use prost::Message;
 use taskstats_proto::v1::{BatchGetRequest, Limit};
 use taskstats_tests::http2::{Flags, Frame, Headers, Kind, Outcome};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 
 use super::{Aftermath, GET_PID, Siege, WATCH_EXITS, assert_bounded};
 
@@ -34,7 +34,7 @@ const LARGE_CONNECTIONS: usize = 4;
 const MOST_TASKS: usize = 1000;
 /// What all large answers may hold: 64 slow calls at most, over all connections.
 const ALLOWED_LARGE_KIB: u64 = 64 * 1024;
-/// Frames of a peer that reads nothing: their answers are more than what sockets hold on the way.
+/// Frames of a peer that reads nothing: their answers are more than what sockets hold on the transport.
 const UNREAD_FRAMES: u32 = 1_000_000;
 
 /// Stream numbers of a client are odd.
@@ -67,9 +67,9 @@ fn repeated(frame: &Frame<'_>, times: u32) -> BytesMut {
 /// Floods both listeners, connection by connection, and tells how many were ended.
 async fn flood(siege: &mut Siege, flood: &[u8]) -> Result<(usize, Aftermath)> {
     let mut ended = 0;
-    for way in siege.ways.clone() {
+    for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            let mut raw = way.greeted().await?;
+            let mut raw = transport.greeted().await?;
             ended += usize::from(raw.exchange(flood).await? == Outcome::Ended);
         }
     }
@@ -79,7 +79,7 @@ async fn flood(siege: &mut Siege, flood: &[u8]) -> Result<(usize, Aftermath)> {
 
 /// Has every connection of a flood ended by the agent.
 async fn assert_ended(name: &str, bytes: &[u8]) -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let once = async |siege: &mut Siege| {
         let (ended, aftermath) = flood(siege, bytes).await?;
         assert_eq!(ended, 2 * CONNECTIONS, "{name}: a connection outlived it");
@@ -90,7 +90,7 @@ async fn assert_ended(name: &str, bytes: &[u8]) -> Result<()> {
 
 /// Has a flood of what is allowed read to its end.
 async fn assert_read(name: &str, bytes: &[u8]) -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let once = async |siege: &mut Siege| {
         let (ended, aftermath) = flood(siege, bytes).await?;
         println!("{name}: {ended} of {} connections ended", 2 * CONNECTIONS);
@@ -134,11 +134,11 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
 
 /// Has every connection ended by these bytes alone: any other frame amid headers would end it, too.
 async fn assert_ended_by(name: &str, bytes: &[u8]) -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let once = async |siege: &mut Siege| {
-        for way in siege.ways.clone() {
+        for transport in siege.transports.clone() {
             for _ in 0..CONNECTIONS {
-                way.greeted().await?.end_by(bytes).await?;
+                transport.greeted().await?.end_by(bytes).await?;
             }
         }
         siege.hold().await?;
@@ -155,7 +155,7 @@ async fn oversize_headers_are_refused() -> Result<()> {
         [(2 * LONGEST, true), (LENIENT - LONGEST / 16, true), (LENIENT + LONGEST, false)]
     {
         let bytes = oversize(length, FRAMES / 100);
-        let _load = Load::heavy()?;
+        let _lock = MachineLock::exclusive()?;
         let mut counted = 0;
         let once = async |siege: &mut Siege| {
             let (ended, aftermath) = flood(siege, &bytes).await?;
@@ -189,7 +189,7 @@ fn oversize(length: usize, calls: u32) -> BytesMut {
 /// A list of headers that is not sent to its end holds what came of it, and that is bounded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_long_headers_is_all_that_is_held() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let connections = u64::try_from(2 * CONNECTIONS)?;
     assert_bounded("half of long headers", half_headers, connections * HALF_HEADERS_KIB).await
 }
@@ -198,9 +198,9 @@ async fn half_headers(siege: &mut Siege) -> Result<Aftermath> {
     let call = oversize(LENIENT - LONGEST / 16, 1);
     let (most, _last) = call.split_at(call.len() - 1);
     let mut peers = Vec::new();
-    for way in siege.ways.clone() {
+    for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            let mut raw = way.greeted().await?;
+            let mut raw = transport.greeted().await?;
             raw.write(most).await?;
             peers.push(raw);
         }
@@ -229,7 +229,7 @@ async fn pings_settings_and_empty_frames_are_only_read() -> Result<()> {
 /// socket.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_takes_are_not_piled_up() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let calls = u64::try_from(2 * CONNECTIONS)? * u64::from(UNREAD_CALLS);
     assert_bounded("no window", refuse_answers, calls * UNREAD_CALL_KIB).await?;
     assert_bounded("no reading", read_nothing, ALLOWED_KIB).await
@@ -243,9 +243,9 @@ async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
         Frame::new(Kind::Data, stream(index), &[0; 5]).with(Flags::END_STREAM).put(&mut bytes);
     }
     let mut peers = Vec::new();
-    for way in siege.ways.clone() {
+    for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            let mut raw = way.greeted_with(NO_WINDOW).await?;
+            let mut raw = transport.greeted_with(NO_WINDOW).await?;
             raw.exchange(&bytes).await?;
             peers.push(raw);
         }
@@ -257,7 +257,7 @@ async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
 /// Nor are large ones: what is not taken counts among the calls, for all connections of a caller.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_answers_that_nobody_takes_are_not_piled_up() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     assert_bounded("large answers", refuse_large_answers, ALLOWED_LARGE_KIB).await
 }
 
@@ -273,9 +273,9 @@ async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
         frame.with(Flags::END_STREAM).put(&mut bytes);
     }
     let mut peers = Vec::new();
-    for way in siege.ways.clone() {
+    for transport in siege.transports.clone() {
         for _ in 0..LARGE_CONNECTIONS {
-            let mut raw = way.greeted_with(NO_WINDOW).await?;
+            let mut raw = transport.greeted_with(NO_WINDOW).await?;
             // All requests together are more than the window that a connection begins with.
             raw.read_until(Kind::WindowUpdate).await?;
             assert_eq!(raw.exchange(&bytes).await?, Outcome::Read);
@@ -291,8 +291,8 @@ async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
 async fn read_nothing(siege: &mut Siege) -> Result<Aftermath> {
     let pings = repeated(&Frame::new(Kind::Ping, 0, b"12345678"), UNREAD_FRAMES / 1000);
     let mut peers = Vec::new();
-    for way in siege.ways.clone() {
-        let mut raw = way.greeted().await?;
+    for transport in siege.transports.clone() {
+        let mut raw = transport.greeted().await?;
         let write = async {
             for _ in 0..1000 {
                 raw.write(&pings).await?;

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use bytes::{BufMut, BytesMut};
-use taskstats_tests::chance::Chance;
 use taskstats_tests::http2::{Flags, Frame, Headers, Kind, PREFACE};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
+use taskstats_tests::random::Random;
 
 use super::{Aftermath, GET_PID, Siege, WATCH_EXITS, assert_bounded};
 
@@ -23,17 +23,17 @@ const SEED: u64 = 44_487;
 /// connection and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_and_torn_frames_hurt_nobody_else() -> Result<()> {
-    let _load = Load::heavy()?;
-    let mut chance = Chance::new(SEED);
-    let once = async |siege: &mut Siege| babble(siege, &mut chance).await;
+    let _lock = MachineLock::exclusive()?;
+    let mut random = Random::new(SEED);
+    let once = async |siege: &mut Siege| babble(siege, &mut random).await;
     assert_bounded("garbage", once, ALLOWED_KIB).await
 }
 
-async fn babble(siege: &mut Siege, chance: &mut Chance) -> Result<Aftermath> {
-    for way in siege.ways.clone() {
+async fn babble(siege: &mut Siege, random: &mut Random) -> Result<Aftermath> {
+    for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            for bytes in [noise(chance), changed(chance), cut(chance)] {
-                let mut raw = way.connect().await?;
+            for bytes in [noise(random), changed(random), cut(random)] {
+                let mut raw = transport.connect().await?;
                 // The agent may end it in the middle of this.
                 let _sent = raw.write(&bytes).await;
                 raw.hang_up().await;
@@ -44,25 +44,25 @@ async fn babble(siege: &mut Siege, chance: &mut Chance) -> Result<Aftermath> {
     siege.end(()).await
 }
 
-fn noise(chance: &mut Chance) -> Vec<u8> {
-    let mut bytes = if chance.below(2) == 0 { Vec::new() } else { PREFACE.to_vec() };
-    for _ in 0..chance.below(NOISE) {
-        bytes.push(byte(chance));
+fn noise(random: &mut Random) -> Vec<u8> {
+    let mut bytes = if random.below(2) == 0 { Vec::new() } else { PREFACE.to_vec() };
+    for _ in 0..random.below(NOISE) {
+        bytes.push(byte(random));
     }
     bytes
 }
 
 /// A conversation that a peer may have, all at once.
-fn conversation(chance: &mut Chance) -> Vec<u8> {
+fn conversation(random: &mut Random) -> Vec<u8> {
     let mut bytes = BytesMut::from(PREFACE);
     Frame::new(Kind::Settings, 0, &[]).put(&mut bytes);
     let mut stream = 1;
     for _ in 0..FRAMES {
-        let path = if chance.below(2) == 0 { GET_PID } else { WATCH_EXITS };
+        let path = if random.below(2) == 0 { GET_PID } else { WATCH_EXITS };
         let headers = Headers::call(path);
         let mut call = Frame::new(Kind::Headers, stream, headers.bytes());
         call.flags = Flags::END_HEADERS;
-        match chance.below(4) {
+        match random.below(4) {
             0 => Frame::new(Kind::Ping, 0, b"12345678").put(&mut bytes),
             1 => Frame::new(Kind::WindowUpdate, 0, &[0, 0, 1, 0]).put(&mut bytes),
             2 => call.put(&mut bytes),
@@ -78,21 +78,21 @@ fn conversation(chance: &mut Chance) -> Vec<u8> {
     bytes.to_vec()
 }
 
-fn changed(chance: &mut Chance) -> Vec<u8> {
-    let mut bytes = conversation(chance);
-    for _ in 0..=chance.below(3) {
-        let place = PREFACE.len() + chance.below(bytes.len() - PREFACE.len());
-        bytes[place] = byte(chance);
+fn changed(random: &mut Random) -> Vec<u8> {
+    let mut bytes = conversation(random);
+    for _ in 0..=random.below(3) {
+        let place = PREFACE.len() + random.below(bytes.len() - PREFACE.len());
+        bytes[place] = byte(random);
     }
     bytes
 }
 
-fn cut(chance: &mut Chance) -> Vec<u8> {
-    let mut bytes = conversation(chance);
-    bytes.truncate(chance.below(bytes.len()));
+fn cut(random: &mut Random) -> Vec<u8> {
+    let mut bytes = conversation(random);
+    bytes.truncate(random.below(bytes.len()));
     bytes
 }
 
-fn byte(chance: &mut Chance) -> u8 {
-    u8::try_from(chance.below(256)).unwrap_or_default()
+fn byte(random: &mut Random) -> u8 {
+    u8::try_from(random.below(256)).unwrap_or_default()
 }

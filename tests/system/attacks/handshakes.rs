@@ -8,9 +8,9 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{Client, connect, connect_securely};
 use taskstats_tests::deadline::within;
 use taskstats_tests::handshake::{Handshake, Version};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process;
-use taskstats_tests::scene::{NAME, Scene, node, until_tls};
+use taskstats_tests::tls_fixture::{NAME, TlsFixture, node, until_tls};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
@@ -59,7 +59,7 @@ async fn flood(address: SocketAddr) -> Result<()> {
             continue;
         }
         let mut oldest: TcpStream = held.pop_front().context("nothing is held")?;
-        // The agent closes it, in one way or the other.
+        // The agent closes it, in one transport or the other.
         let _closed = within("the oldest to be closed", oldest.read(&mut [0; 1])).await?;
     }
 }
@@ -83,12 +83,12 @@ async fn open(address: SocketAddr) -> Result<TcpStream> {
 /// they are slow, and are served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_handshakes_keeps_out_nobody_else() -> Result<()> {
-    let _load = Load::heavy()?;
-    let scene = Scene::new()?;
-    let flags = [scene.mutual_flags(), PATIENCE.map(str::to_owned).to_vec()].concat();
+    let _lock = MachineLock::exclusive()?;
+    let fixture = TlsFixture::new()?;
+    let flags = [fixture.mutual_flags(), PATIENCE.map(str::to_owned).to_vec()].concat();
     let agent = Agent::start_with(flags).await?;
     let (url, local) = (agent.listening_on("tcp://")?, connect(&agent.url()).await?);
-    let (ca, client) = (scene.authority.pem(), Some(&scene.client));
+    let (ca, client) = (fixture.authority.pem(), Some(&fixture.client));
     let honest = Handshake::new(Version::V1_3, ca, client)?;
     let before = process::descriptors(agent.pid()?)?;
     let flood = Flood::start(&url)?;

@@ -8,7 +8,7 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::client::connect;
 use taskstats_tests::deadline::within;
 use taskstats_tests::http2::{Flags, Frame, Headers, Kind};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::Request;
@@ -35,7 +35,7 @@ const REST_KIB: u64 = 8 * 1024;
 /// Requests that stop midway hold what was sent of them, and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_stop_midway_hold_up_nobody() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let allowed_kib = 2 * SHARE * CALL_KIB + REST_KIB;
     assert_bounded("half requests", stop_midway, allowed_kib).await
 }
@@ -47,11 +47,11 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
     part.put_bytes(0, HALF);
     let headers = Headers::call(GET_PID);
     let mut peers = Vec::new();
-    for way in siege.ways.clone() {
+    for transport in siege.transports.clone() {
         // One attacker at a time: two of them together may take all calls that there are.
         peers.clear();
         for _ in 0..CONNECTIONS {
-            let mut raw = way.greeted().await?;
+            let mut raw = transport.greeted().await?;
             for call in 0..CALLS {
                 let stream = 2 * call + 1;
                 let mut bytes = BytesMut::new();
@@ -72,7 +72,7 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
 /// by nothing is refused. There is nothing that a small message could grow to.
 #[tokio::test]
 async fn compressed_requests_are_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     assert_eq!(answer(&agent, Some("gzip"), "\u{1}\0\0\0\0").await?, Code::Unimplemented);
     assert_eq!(answer(&agent, None, "\u{1}\0\0\0\0").await?, Code::Internal);
@@ -84,7 +84,7 @@ async fn compressed_requests_are_refused() -> Result<()> {
 /// A message that announces more than a request may have is refused before it is sent.
 #[tokio::test]
 async fn an_oversize_message_is_refused_by_its_header() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     assert_eq!(answer(&agent, None, "\0\u{7f}\0\0\0").await?, Code::ResourceExhausted);
     Ok(())

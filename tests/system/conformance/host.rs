@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use taskstats_tests::cpus;
 use taskstats_tests::kernel::Socket;
 use taskstats_tests::workload::Workload;
-use taskstatsd::taskstats::sim::SimKernel;
+use taskstatsd::sim::SimKernel;
 use taskstatsd::taskstats::{Depth, Drained, Exit, ExitSink, Kernel, LinuxKernel, Listener};
 
 /// Holds whatever these tests make.

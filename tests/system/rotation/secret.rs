@@ -1,4 +1,4 @@
-//! A folder of certificates as Kubernetes mounts a secret: links to links, of which one is swapped.
+//! A directory of certificates as Kubernetes mounts a secret: links to links, of which one is swapped.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use taskstats_tests::certificates::Wanted;
-use taskstats_tests::scene::Scene;
+use taskstats_tests::tls_fixture::TlsFixture;
 
-/// The folder, and who signs what is in it.
+/// The directory, and who signs what is in it.
 pub(super) struct Secret {
-    pub(super) scene: Scene,
+    pub(super) fixture: TlsFixture,
     edition: Arc<Edition>,
 }
 
@@ -32,9 +32,9 @@ struct Known {
 
 impl Secret {
     pub(super) fn new() -> Result<Self> {
-        let mut secret = Self { scene: Scene::new()?, edition: Arc::default() };
+        let mut secret = Self { fixture: TlsFixture::new()?, edition: Arc::default() };
         for name in ["tls.crt", "tls.key"] {
-            symlink(format!("..data/{name}"), secret.scene.files.path(name))?;
+            symlink(format!("..data/{name}"), secret.fixture.files.path(name))?;
         }
         secret.swap()?;
         secret.edition.used();
@@ -46,7 +46,7 @@ impl Secret {
     }
 
     pub(super) fn flags(&self) -> Vec<String> {
-        let path = |name: &str| self.scene.files.argument(name);
+        let path = |name: &str| self.fixture.files.argument(name);
         let (certificate, key, ca) = (path("tls.crt"), path("tls.key"), path("ca.crt"));
         let listen = ["--listen", "tcp://127.0.0.1:0"];
         let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--client-ca", &ca];
@@ -55,11 +55,11 @@ impl Secret {
 
     /// Puts the next certificate in place, and returns the name that it alone has.
     pub(super) fn swap(&mut self) -> Result<String> {
-        let files = &self.scene.files;
+        let files = &self.fixture.files;
         let last = self.edition.newest();
         let (old, new) = (format!("..{last}"), format!("..{}", last + 1));
         let name = format!("number-{}.example", last + 1);
-        let pair = self.scene.authority.sign(&Wanted::for_agent().and_name(&name))?;
+        let pair = self.fixture.authority.sign(&Wanted::for_agent().and_name(&name))?;
         // Before the agent can see it.
         self.edition.add(CertificateDer::from_pem_slice(pair.certificate.as_bytes())?);
         fs::create_dir(files.path(&new))?;

@@ -7,12 +7,12 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::caller::{Caller, Question};
 use taskstats_tests::churn::end_all;
 use taskstats_tests::client::{connect, connect_securely};
-use taskstats_tests::follow::Follower;
+use taskstats_tests::follower::Follower;
 use taskstats_tests::handshake::{Handshake, Version};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process;
-use taskstats_tests::scene::{NAME, until_tls};
 use taskstats_tests::selection::Selection;
+use taskstats_tests::tls_fixture::{NAME, until_tls};
 use taskstats_tests::workload::Workload;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 use super::in_use;
 use super::secret::{Edition, Secret};
-use crate::crowd;
+use crate::followers;
 
 /// How often certificates are swapped.
 const SWAPS: u64 = 1000;
@@ -55,11 +55,12 @@ struct Traffic {
 /// connection sees the certificate of its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
-    let _load = Load::heavy()?;
+    let _lock = MachineLock::exclusive()?;
     let secret = Secret::new()?;
     let agent = Agent::start_with(secret.flags()).await?;
     let mut door = Door { url: agent.listening_on("tcp://")?, secret };
-    let mut witness = Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
+    let mut reference =
+        Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
     let open = door.connect().await?;
     let descriptors = process::descriptors(agent.pid()?)?;
     let traffic = Traffic::begin(&door).await?;
@@ -67,11 +68,15 @@ async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
         let name = door.secret.swap()?;
         in_use(&open, &name).await?;
         door.secret.edition().used();
-        read_some(&mut witness).await?;
+        read_some(&mut reference).await?;
     }
-    let mut followers = traffic.end(&mut witness).await?;
-    crowd::catch_up(&mut witness, &mut followers).await?;
-    assert_eq!(crowd::reconcile(witness.trail(), &followers)?, 0, "a loss without a count");
+    let mut followers = traffic.end(&mut reference).await?;
+    followers::catch_up(&mut reference, &mut followers).await?;
+    assert_eq!(
+        followers::reconcile(reference.stitched(), &followers)?,
+        0,
+        "a loss without a count"
+    );
     let tls = until_tls(&open, |_| true).await?;
     assert_eq!((tls.reloads, tls.failed_reloads), (SWAPS, 0), "{tls:?}");
     assert_eq!(tls.failed_handshakes, 0, "{tls:?}");
@@ -81,13 +86,13 @@ async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
 
 impl Door {
     async fn connect(&self) -> Result<Channel> {
-        let scene = &self.secret.scene;
-        connect_securely(&self.url, scene.authority.pem(), Some(&scene.client), NAME).await
+        let fixture = &self.secret.fixture;
+        connect_securely(&self.url, fixture.authority.pem(), Some(&fixture.client), NAME).await
     }
 
     fn handshake(&self) -> Result<Handshake> {
-        let scene = &self.secret.scene;
-        Handshake::new(Version::V1_3, scene.authority.pem(), Some(&scene.client))
+        let fixture = &self.secret.fixture;
+        Handshake::new(Version::V1_3, fixture.authority.pem(), Some(&fixture.client))
     }
 }
 
@@ -114,7 +119,7 @@ impl Traffic {
     }
 
     /// Ends all but the streams, none of which may have failed.
-    async fn end(self, witness: &mut Follower) -> Result<Vec<Follower>> {
+    async fn end(self, reference: &mut Follower) -> Result<Vec<Follower>> {
         let Self { callers, followers, newcomers, churn, end } = self;
         end.send(true)?;
         let mut answered = Vec::new();
@@ -123,7 +128,7 @@ impl Traffic {
         }
         let newcomers: Vec<u64> = joined(newcomers).await?;
         let churned: Vec<u64> = joined(churn).await?;
-        read_some(witness).await?;
+        read_some(reference).await?;
         println!("{answered:#?}; connected {newcomers:?}; processes ended {churned:?}");
         joined(followers).await
     }
@@ -155,7 +160,7 @@ async fn read_some(follower: &mut Follower) -> Result<()> {
 }
 
 /// Connects again and again: what is shown is no older than what was in use before, and no newer than
-/// what was in the folder after. Returns how often.
+/// what was in the directory after. Returns how often.
 async fn keep_coming(
     url: String,
     handshake: Handshake,

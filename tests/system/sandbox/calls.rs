@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use taskstats_tests::binaries;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
 
 /// What serving takes.
@@ -52,7 +52,7 @@ async fn try_all(arguments: &[&str]) -> Result<BTreeMap<String, String>> {
 /// Without the sandbox each attempt succeeds: what fails in it fails because of it.
 #[tokio::test]
 async fn each_attempt_succeeds_outside_of_the_sandbox() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let outcomes = try_all(&["free"]).await?;
     for name in ALLOWED.iter().chain(&NOT_CALLED).chain(&NOT_OPENED).chain(&NOT_MADE) {
         // A unix socket has no such option; a filter would have said so before.
@@ -66,7 +66,7 @@ async fn each_attempt_succeeds_outside_of_the_sandbox() -> Result<()> {
 /// programs is not.
 #[tokio::test]
 async fn what_serving_does_not_take_is_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let outcomes = try_all(&[]).await?;
     for name in ALLOWED {
         assert_eq!(outcomes.get(name).map(String::as_str), Some("ok"), "{name}: {outcomes:?}");
@@ -97,15 +97,15 @@ fn a_panic_has_a_backtrace() -> Result<()> {
 /// An abort ends the process by its own signal, not by what comes of one that was refused.
 #[test]
 fn an_abort_is_an_abort() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mut command = Command::new(binaries::confined()?);
-    command.arg("abort").env("TMPDIR", folder.path()).stderr(Stdio::null());
+    command.arg("abort").env("TMPDIR", directory.path()).stderr(Stdio::null());
     assert_eq!(command.status()?.signal(), Some(nix::libc::SIGABRT));
     Ok(())
 }
 
-/// Removes the folder that the attempts were made in.
+/// Removes the directory that the attempts were made in.
 fn remove_folder(stdout: &str) -> Result<()> {
-    let folder = stdout.lines().find_map(|line| line.strip_prefix("folder: "));
-    Ok(std::fs::remove_dir_all(folder.context("no folder")?)?)
+    let directory = stdout.lines().find_map(|line| line.strip_prefix("folder: "));
+    Ok(std::fs::remove_dir_all(directory.context("no folder")?)?)
 }

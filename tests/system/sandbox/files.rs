@@ -6,12 +6,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use anyhow::Result;
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::client::service;
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 
 use super::NOBODY;
 use crate::support::get_pid;
 
-/// A folder in which its owner alone makes files.
+/// A directory in which its owner alone makes files.
 const OWNERS: u32 = 0o755;
 /// Root, and its group.
 const ROOT: (u32, u32) = (0, 0);
@@ -19,7 +19,7 @@ const ROOT: (u32, u32) = (0, 0);
 /// The socket stays that of who started the agent, so that operators are let in as before.
 #[tokio::test]
 async fn the_socket_stays_with_root() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--user", NOBODY]).await?;
     let metadata = fs::metadata(agent.socket())?;
     assert_eq!((metadata.uid(), metadata.gid()), ROOT);
@@ -27,13 +27,13 @@ async fn the_socket_stays_with_root() -> Result<()> {
     Ok(())
 }
 
-/// In a folder of root's the socket's file outlives the agent, and the next agent replaces it.
+/// In a directory of root's the socket's file outlives the agent, and the next agent replaces it.
 #[tokio::test]
 async fn a_socket_in_a_folder_of_root_is_replaced_by_the_next_agent() -> Result<()> {
-    let _load = Load::light()?;
-    let folder = tempfile::tempdir()?;
-    fs::set_permissions(folder.path(), Permissions::from_mode(OWNERS))?;
-    let socket = folder.path().join("agent.sock");
+    let _lock = MachineLock::shared()?;
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), Permissions::from_mode(OWNERS))?;
+    let socket = directory.path().join("agent.sock");
     let url = format!("unix://{}", socket.display());
     for _ in 0..2 {
         let mut agent =
@@ -45,13 +45,13 @@ async fn a_socket_in_a_folder_of_root_is_replaced_by_the_next_agent() -> Result<
     Ok(())
 }
 
-/// A state folder of root's becomes the user's, with what the agent left in it.
+/// A state directory of root's becomes the user's, with what the agent left in it.
 #[tokio::test]
 async fn a_state_folder_is_given_to_the_user() -> Result<()> {
-    let _load = Load::light()?;
-    let folder = tempfile::tempdir()?;
-    let (state, left) = (folder.path().join("state"), folder.path().join("state/handover"));
-    fs::set_permissions(folder.path(), Permissions::from_mode(OWNERS))?;
+    let _lock = MachineLock::shared()?;
+    let directory = tempfile::tempdir()?;
+    let (state, left) = (directory.path().join("state"), directory.path().join("state/handover"));
+    fs::set_permissions(directory.path(), Permissions::from_mode(OWNERS))?;
     fs::create_dir(&state)?;
     fs::set_permissions(&state, Permissions::from_mode(0o700))?;
     fs::write(&left, "left by root")?;
@@ -64,39 +64,39 @@ async fn a_state_folder_is_given_to_the_user() -> Result<()> {
     Ok(())
 }
 
-/// A folder that has files of others is not given away, whatever the flag says.
+/// A directory that has files of others is not given away, whatever the flag says.
 #[tokio::test]
 async fn a_folder_of_others_is_not_given_away() -> Result<()> {
-    let _load = Load::light()?;
-    let folder = tempfile::tempdir()?;
-    fs::set_permissions(folder.path(), Permissions::from_mode(OWNERS))?;
-    let foreign = folder.path().join("foreign");
+    let _lock = MachineLock::shared()?;
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), Permissions::from_mode(OWNERS))?;
+    let foreign = directory.path().join("foreign");
     fs::write(&foreign, "")?;
-    refused(&folder.path().display().to_string(), &foreign.display().to_string()).await?;
+    refused(&directory.path().display().to_string(), &foreign.display().to_string()).await?;
     fs::remove_file(&foreign)?;
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o777))?;
-    refused(&folder.path().display().to_string(), "belongs to user 0 and has mode 0777").await?;
-    refused(&folder.path().display().to_string(), "chown 65534").await?;
-    assert_eq!(fs::metadata(folder.path())?.uid(), ROOT.0);
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
+    refused(&directory.path().display().to_string(), "belongs to user 0 and has mode 0777").await?;
+    refused(&directory.path().display().to_string(), "chown 65534").await?;
+    assert_eq!(fs::metadata(directory.path())?.uid(), ROOT.0);
     Ok(())
 }
 
-/// What is said of a folder that is none helps with that.
+/// What is said of a directory that is none helps with that.
 #[tokio::test]
 async fn a_state_folder_that_is_none_is_told() -> Result<()> {
-    let _load = Load::light()?;
-    let folder = tempfile::tempdir()?;
-    let missing = folder.path().join("missing");
+    let _lock = MachineLock::shared()?;
+    let directory = tempfile::tempdir()?;
+    let missing = directory.path().join("missing");
     refused(&missing.display().to_string(), "does not exist; make it first: mkdir").await?;
-    let file = folder.path().join("file");
+    let file = directory.path().join("file");
     fs::write(&file, "")?;
     refused(&file.display().to_string(), "is no folder; name a folder").await?;
     refused(&file.join("below").display().to_string(), "Not a directory").await
 }
 
-/// The agent does not start with a state folder, and says `why`.
-async fn refused(folder: &str, why: &str) -> Result<()> {
-    let arguments = ["--user", NOBODY, "--state-dir", folder];
+/// The agent does not start with a state directory, and says `why`.
+async fn refused(directory: &str, why: &str) -> Result<()> {
+    let arguments = ["--user", NOBODY, "--state-dir", directory];
     let ending = Launch::new()?.listen_privately().arguments(arguments).run().await?;
     assert!(!ending.status.success(), "{}", ending.stderr);
     assert!(ending.stderr.contains(why), "{}", ending.stderr);

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use taskstats_tests::agent::{Agent, Launch};
-use taskstats_tests::load::Load;
+use taskstats_tests::machine_lock::MachineLock;
 
 use super::{NET_ADMIN, NOBODY, NONE, assert_all, statuses, told, use_all};
 
@@ -24,7 +24,7 @@ const ROOT_WITH_ONE: [&str; 3] =
 /// A user is chosen by its numbers.
 #[tokio::test]
 async fn the_user_is_chosen() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--user", "4242:4343"]).await?;
     use_all(&agent).await?;
     let statuses = statuses(agent.pid()?)?;
@@ -36,7 +36,7 @@ async fn the_user_is_chosen() -> Result<()> {
 /// A user that does not exist, is none, or would not be left is an error of usage.
 #[tokio::test]
 async fn a_user_that_cannot_be_is_refused() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     for (arguments, named) in [
         (vec!["--user", "no-such-user"], "no-such-user"),
         (vec!["--user", "1:2:3"], "1:2:3"),
@@ -52,7 +52,7 @@ async fn a_user_that_cannot_be_is_refused() -> Result<()> {
 /// Another user with the capability gives up the ways to pass it on, and serves.
 #[tokio::test]
 async fn another_user_stays_who_it_is() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Launch::new()?.listen_privately().wrapped(AMBIENT).start().await?;
     use_all(&agent).await?;
     let statuses = statuses(agent.pid()?)?;
@@ -71,7 +71,7 @@ async fn another_user_stays_who_it_is() -> Result<()> {
 /// Who may not become a user that was asked for does not run as someone else.
 #[tokio::test]
 async fn a_user_that_cannot_be_had_is_an_error() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.listen_privately().wrapped(AMBIENT).arguments(["--user", "4242"]);
     let ending = launch.run().await?;
     assert!(!ending.status.success());
@@ -83,7 +83,7 @@ async fn a_user_that_cannot_be_had_is_an_error() -> Result<()> {
 /// that it is still root.
 #[tokio::test]
 async fn root_of_a_container_serves_with_one_capability() -> Result<()> {
-    let _load = Load::light()?;
+    let _lock = MachineLock::shared()?;
     let agent = Launch::new()?.listen_privately().wrapped(ROOT_WITH_ONE).start().await?;
     use_all(&agent).await?;
     let statuses = statuses(agent.pid()?)?;

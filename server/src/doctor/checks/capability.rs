@@ -2,23 +2,23 @@
 
 use capctl::caps::{Cap, CapState};
 
-use crate::doctor::{Finding, Fix, Patient};
+use crate::doctor::{Context, Finding, Fix};
 use crate::taskstats::{Kernel, KernelError, TaskId};
 
 const NAME: &str = "CAP_NET_ADMIN";
 
-pub(super) fn check(patient: &Patient) -> Finding {
+pub(super) fn check(context: &Context) -> Finding {
     let held = match CapState::get_current() {
         Ok(state) => state.effective.has(Cap::NET_ADMIN),
         Err(error) => {
             let finding = format!("capget(2) failed: {error}");
-            return Finding::bad(NAME, finding, Fix::SECOND_LOOK);
+            return Finding::bad(NAME, finding, Fix::UNKNOWN);
         }
     };
     if !held {
         return Finding::bad(NAME, "not among the effective capabilities", Fix::CAPABILITY);
     }
-    let Ok(kernel) = &patient.kernel else { return Finding::good(NAME, "effective") };
+    let Ok(kernel) = &context.kernel else { return Finding::good(NAME, "effective") };
     match kernel.query(TaskId::Pid(std::process::id())) {
         Ok(_) => Finding::good(NAME, "effective, and the kernel answers"),
         Err(KernelError::NotPermitted { .. }) => Finding::bad(

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::doctor::{Finding, Fix, Patient};
-use crate::security::tls::{CertificateFacts, TlsFiles, Validity, inspect};
+use crate::doctor::{Context, Finding, Fix};
+use crate::security::tls::{CertificateInfo, TlsFiles, Validity, inspect};
 
 const NAME: &str = "certificates";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(super) fn check(patient: &Patient) -> Finding {
-    let tls = &patient.args.tls;
+pub(super) fn check(context: &Context) -> Finding {
+    let tls = &context.args.tls;
     let (Some(certificate), Some(key)) = (&tls.tls_cert, &tls.tls_key) else {
         return Finding::good(NAME, "none are given, so there is no TLS");
     };
@@ -21,36 +21,36 @@ pub(super) fn check(patient: &Patient) -> Finding {
 }
 
 /// The worst of them counts, and of those the first.
-fn judge(certificates: &[CertificateFacts], now: SystemTime) -> Finding {
+fn judge(certificates: &[CertificateInfo], now: SystemTime) -> Finding {
     let with = |wanted: fn(&Validity) -> bool| {
-        certificates.iter().find(|facts| wanted(&facts.validity(now)))
+        certificates.iter().find(|info| wanted(&info.validity(now)))
     };
-    if let Some(facts) = with(|validity| matches!(validity, Validity::Expired | Validity::NotYet)) {
-        return Finding::bad(NAME, said(facts, now), Fix::CERTIFICATES);
+    if let Some(info) = with(|validity| matches!(validity, Validity::Expired | Validity::NotYet)) {
+        return Finding::bad(NAME, said(info, now), Fix::CERTIFICATES);
     }
-    if let Some(facts) = with(|validity| matches!(validity, Validity::EndsSoon(_))) {
-        return Finding::warning(NAME, said(facts, now), Some(Fix::CERTIFICATES));
+    if let Some(info) = with(|validity| matches!(validity, Validity::EndsSoon(_))) {
+        return Finding::warning(NAME, said(info, now), Some(Fix::CERTIFICATES));
     }
-    if let Some((facts, doubt)) = certificates.iter().find_map(|it| Some((it, it.doubt?))) {
-        return Finding::warning(NAME, format!("{facts}: {doubt}"), Some(Fix::CERTIFICATES));
+    if let Some((info, warning)) = certificates.iter().find_map(|it| Some((it, it.warning?))) {
+        return Finding::warning(NAME, format!("{info}: {warning}"), Some(Fix::CERTIFICATES));
     }
-    let first = certificates.iter().min_by_key(|facts| facts.not_after);
-    Finding::good(NAME, first.map_or_else(String::new, |facts| said(facts, now)))
+    let first = certificates.iter().min_by_key(|info| info.not_after);
+    Finding::good(NAME, first.map_or_else(String::new, |info| said(info, now)))
 }
 
-fn said(facts: &CertificateFacts, now: SystemTime) -> String {
+fn said(info: &CertificateInfo, now: SystemTime) -> String {
     let date = humantime::format_rfc3339_seconds;
-    match facts.validity(now) {
-        Validity::NotYet => format!("{facts} is not valid before {}", date(facts.not_before)),
-        Validity::Expired => format!("{facts} expired at {}", date(facts.not_after)),
+    match info.validity(now) {
+        Validity::NotYet => format!("{info} is not valid before {}", date(info.not_before)),
+        Validity::Expired => format!("{info} expired at {}", date(info.not_after)),
         Validity::Valid | Validity::EndsSoon(_) => {
-            let left = facts.not_after.duration_since(now).unwrap_or_default();
+            let left = info.not_after.duration_since(now).unwrap_or_default();
             let left = match left.as_secs() / DAY.as_secs() {
                 0 => "within a day".to_owned(),
                 1 => "in 1 day".to_owned(),
                 days => format!("in {days} days"),
             };
-            format!("{facts} expires at {}, {left}", date(facts.not_after))
+            format!("{info} expires at {}, {left}", date(info.not_after))
         }
     }
 }
@@ -64,15 +64,15 @@ mod tests {
     use crate::security::CertificateNames;
     use crate::security::tls::CertificateUse;
 
-    fn valid_between(first: u32, last: u32, purpose: CertificateUse) -> CertificateFacts {
-        CertificateFacts {
+    fn valid_between(first: u32, last: u32, purpose: CertificateUse) -> CertificateInfo {
+        CertificateInfo {
             purpose,
             subject: "CN=a".to_owned(),
             names: CertificateNames::default(),
             addresses: Vec::new(),
             not_before: UNIX_EPOCH + DAY * first,
             not_after: UNIX_EPOCH + DAY * last,
-            doubt: None,
+            warning: None,
         }
     }
 

@@ -1,12 +1,12 @@
 //! What zero delays mean.
 
-use crate::doctor::{Finding, Fix, Patient};
+use crate::doctor::{Context, Finding, Fix};
 use crate::taskstats::{DelayAccounting, Kernel, Since};
 
 const NAME: &str = "delay accounting";
 
-pub(super) fn check(patient: &Patient) -> Finding {
-    let Ok(kernel) = &patient.kernel else {
+pub(super) fn check(context: &Context) -> Finding {
+    let Ok(kernel) = &context.kernel else {
         return Finding::skipped(NAME, "not looked at: the kernel cannot be asked");
     };
     found(kernel.delay_accounting())

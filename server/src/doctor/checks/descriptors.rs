@@ -2,38 +2,38 @@
 
 use std::io;
 
-use crate::descriptors::{self, Needs};
-use crate::doctor::{Finding, Fix, Patient};
-use crate::listen::HANDSHAKES;
-use crate::security::TURNED_AWAY;
+use crate::capacity::{self, FdDemand};
+use crate::doctor::{Context, Finding, Fix};
+use crate::listen::MAX_HANDSHAKES;
+use crate::security::MAX_OVERFLOW;
 use crate::taskstats::Kernel;
 
 const NAME: &str = "descriptors";
 
-pub(super) fn check(patient: &Patient) -> Finding {
-    let Ok(kernel) = &patient.kernel else {
+pub(super) fn check(context: &Context) -> Finding {
+    let Ok(kernel) = &context.kernel else {
         return Finding::skipped(NAME, "not known, since the number of CPUs is not");
     };
     // The agent raises its own limit.
-    let limit = descriptors::highest_limit();
-    match needs(patient, kernel.possible_cpus().len()).and_then(|needs| Ok((needs, limit?))) {
+    let limit = capacity::hard_limit();
+    match needs(context, kernel.possible_cpus().len()).and_then(|needs| Ok((needs, limit?))) {
         Ok((needs, limit)) => judge(needs, limit),
         Err(error) => Finding::warning(NAME, format!("not known: {error}"), Some(Fix::FILES)),
     }
 }
 
-fn needs(patient: &Patient, cpus: usize) -> io::Result<Needs> {
-    let args = &patient.args;
-    Ok(Needs {
-        open: Needs::at_start(args.listen.len())?,
+fn needs(context: &Context, cpus: usize) -> io::Result<FdDemand> {
+    let args = &context.args;
+    Ok(FdDemand {
+        open: FdDemand::at_start(args.listen.len())?,
         cpus,
         connections: args.limits.max_connections,
-        turned_away: TURNED_AWAY,
-        handshakes: if args.tls.tls_cert.is_some() { HANDSHAKES } else { 0 },
+        overflow: MAX_OVERFLOW,
+        handshakes: if args.tls.tls_cert.is_some() { MAX_HANDSHAKES } else { 0 },
     })
 }
 
-fn judge(needs: Needs, limit: usize) -> Finding {
+fn judge(needs: FdDemand, limit: usize) -> Finding {
     match needs.within(limit) {
         Ok(_) => {
             let all = needs.all();
@@ -50,8 +50,8 @@ mod tests {
 
     #[test]
     fn too_few_are_a_warning_with_what_to_do() {
-        let (connections, turned_away, handshakes) = (1024, TURNED_AWAY, HANDSHAKES);
-        let needs = Needs { open: 20, cpus: 8, connections, turned_away, handshakes };
+        let (connections, overflow, handshakes) = (1024, MAX_OVERFLOW, MAX_HANDSHAKES);
+        let needs = FdDemand { open: 20, cpus: 8, connections, overflow, handshakes };
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");
         let short = judge(needs, needs.all() - 1);

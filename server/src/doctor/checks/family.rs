@@ -1,12 +1,12 @@
 //! Whether the kernel has taskstats.
 
-use crate::doctor::{Finding, Patient};
+use crate::doctor::{Context, Finding};
 use crate::taskstats::{KernelError, LinuxKernel};
 
 const NAME: &str = "taskstats";
 
-pub(super) fn check(patient: &Patient) -> Finding {
-    match patient.kernel.as_ref().map(LinuxKernel::find_family) {
+pub(super) fn check(context: &Context) -> Finding {
+    match context.kernel.as_ref().map(LinuxKernel::find_family) {
         Ok(Ok(())) => Finding::good(NAME, "the kernel has the generic netlink family TASKSTATS"),
         Ok(Err(KernelError::KnownBadKernel { .. })) => {
             Finding::skipped(NAME, "not asked for: this kernel must be left alone")

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::doctor::{Finding, Fix, Patient};
+use crate::doctor::{Context, Finding, Fix};
 
 const NAME: &str = "procfs and sysfs";
 /// What the agent cannot start without.
 const NEEDED: [&str; 3] =
     ["/proc/self/stat", "/proc/sys/kernel/random/boot_id", "/sys/devices/system/cpu/possible"];
 
-pub(super) fn check(_: &Patient) -> Finding {
+pub(super) fn check(_: &Context) -> Finding {
     match NEEDED.into_iter().find(|path| !Path::new(path).exists()) {
         None => Finding::good(NAME, "mounted"),
         Some(path) => Finding::bad(NAME, format!("{path} is not there"), Fix::FILES),

@@ -1,12 +1,12 @@
 //! Which kernel this is.
 
-use crate::doctor::{Finding, Patient};
+use crate::doctor::{Context, Finding};
 use crate::taskstats::{Kernel, TaskId};
 
 const NAME: &str = "kernel";
 
-pub(super) fn check(patient: &Patient) -> Finding {
-    let kernel = match &patient.kernel {
+pub(super) fn check(context: &Context) -> Finding {
+    let kernel = match &context.kernel {
         Ok(kernel) => kernel,
         Err(error) => return Finding::refused(NAME, error),
     };

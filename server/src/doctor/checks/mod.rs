@@ -14,10 +14,10 @@ mod sandbox;
 mod self_test;
 mod settings;
 
-use super::{Finding, Patient};
+use super::{Context, Finding};
 
 /// One check. It changes nothing, waits at most for seconds, and never panics.
-type Check = fn(&Patient) -> Finding;
+type Check = fn(&Context) -> Finding;
 
 /// All checks, in the order of the report: causes before what follows from them.
 pub(super) const ALL: &[Check] = &[

@@ -1,17 +1,17 @@
 //! Whether the agent is in the host's namespaces.
 
-use crate::doctor::{Finding, Fix, Patient};
+use crate::doctor::{Context, Finding, Fix};
 use crate::taskstats::{Namespace, Placement};
 
-pub(super) fn user(_: &Patient) -> Finding {
+pub(super) fn user(_: &Context) -> Finding {
     check("user namespace", Namespace::User, "capabilities in it do not count")
 }
 
-pub(super) fn pid(_: &Patient) -> Finding {
+pub(super) fn pid(_: &Context) -> Finding {
     check("pid namespace", Namespace::Pid, "the kernel refuses to tell exits to it")
 }
 
-pub(super) fn network(_: &Patient) -> Finding {
+pub(super) fn network(_: &Context) -> Finding {
     check("network namespace", Namespace::Network, "the kernel sends no exits to it")
 }
 

@@ -2,14 +2,14 @@
 
 use bytesize::ByteSize;
 
-use crate::doctor::{Finding, Fix, Patient};
+use crate::doctor::{Context, Finding, Fix};
 use crate::netlink::Socket;
 use crate::taskstats::KernelError;
 
 const NAME: &str = "receive buffers";
 
-pub(super) fn check(patient: &Patient) -> Finding {
-    let asked = patient.args.receive_buffer;
+pub(super) fn check(context: &Context) -> Finding {
+    let asked = context.args.receive_buffer;
     let bytes = usize::try_from(asked.as_u64()).unwrap_or(usize::MAX);
     let granted = Socket::open().and_then(|socket| socket.set_receive_buffer(bytes));
     match granted.map(|granted| ByteSize::b(granted as u64)) {

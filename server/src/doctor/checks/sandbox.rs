@@ -5,23 +5,23 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use crate::config::{Sandbox, TlsArgs};
-use crate::doctor::{Finding, Fix, Patient};
-use crate::sandbox::{self, Closed, Prospect, User, names};
+use crate::doctor::{Context, Finding, Fix};
+use crate::sandbox::{self, DryRun, Inaccessible, User, names};
 
 const NAME: &str = "sandbox";
 
-pub(super) fn check(patient: &Patient) -> Finding {
+pub(super) fn check(context: &Context) -> Finding {
     // Contradictions are what the check of the settings finds.
-    let Ok(Sandbox::On(wanted)) = Sandbox::try_from(patient.args.sandbox.clone()) else {
+    let Ok(Sandbox::On(wanted)) = Sandbox::try_from(context.args.sandbox.clone()) else {
         return Finding::warning(NAME, "--no-sandbox: no rights are given up", Some(Fix::SANDBOX));
     };
-    match sandbox::prospect(wanted.as_ref()) {
+    match sandbox::dry_run(wanted.as_ref()) {
         Err(error) => Finding::bad(NAME, error.to_string(), Fix::SETTINGS),
-        Ok(prospect) => {
-            let files = files(&patient.args.tls);
-            match sandbox::unreadable_for(prospect.user, files) {
-                Some(closed) => to_open(&prospect, &closed),
-                None => judge(&prospect),
+        Ok(dry_run) => {
+            let files = files(&context.args.tls);
+            match sandbox::first_inaccessible(dry_run.user, files) {
+                Some(closed) => to_open(&dry_run, &closed),
+                None => judge(&dry_run),
             }
         }
     }
@@ -34,40 +34,40 @@ fn files(tls: &TlsArgs) -> impl Iterator<Item = &Path> {
 }
 
 /// What the agent reads and watches at its start alone; or not even then, without root's rights.
-fn to_open(prospect: &Prospect, closed: &Closed) -> Finding {
-    let User { uid, gid } = prospect.user;
-    let finding = format!("{prospect}; user {uid}:{gid} cannot read {closed}");
+fn to_open(dry_run: &DryRun, closed: &Inaccessible) -> Finding {
+    let User { uid, gid } = dry_run.user;
+    let finding = format!("{dry_run}; user {uid}:{gid} cannot read {closed}");
     let wanted = match closed {
-        Closed::File(_) => AccessFlags::R_OK,
-        Closed::Folder(_) => AccessFlags::R_OK | AccessFlags::X_OK,
+        Inaccessible::File(_) => AccessFlags::R_OK,
+        Inaccessible::Directory(_) => AccessFlags::R_OK | AccessFlags::X_OK,
     };
     if access(closed.path(), wanted).is_err() {
         let finding = format!("{finding}: an agent with the rights of this doctor does not start");
-        return Finding::bad(NAME, finding, Fix::KEYS);
+        return Finding::bad(NAME, finding, Fix::UNREADABLE_KEYS);
     }
     let finding = format!(
         "{finding}: started as root, the agent uses what is there, and never takes up a new one"
     );
-    Finding::warning(NAME, finding, Some(Fix::KEYS))
+    Finding::warning(NAME, finding, Some(Fix::UNREADABLE_KEYS))
 }
 
 /// The first gap is named with what to do; the text before tells what would be in force.
-fn judge(prospect: &Prospect) -> Finding {
-    if !prospect.lacking.is_empty() {
-        let lacking = names(&prospect.lacking);
-        let finding = format!("{prospect}; root is not left, because that takes {lacking}");
+fn judge(dry_run: &DryRun) -> Finding {
+    if !dry_run.lacking.is_empty() {
+        let lacking = names(&dry_run.lacking);
+        let finding = format!("{dry_run}; root is not left, because that takes {lacking}");
         return Finding::warning(NAME, finding, Some(Fix::ROOT));
     }
-    if !prospect.seccomp {
-        let finding = format!("{prospect}; there is no list of system calls for this architecture");
+    if !dry_run.seccomp {
+        let finding = format!("{dry_run}; there is no list of system calls for this architecture");
         return Finding::warning(NAME, finding, None);
     }
-    if prospect.landlock == 0 {
+    if dry_run.landlock == 0 {
         let finding =
-            format!("{prospect}; this kernel has no landlock, so files and ports stay open");
+            format!("{dry_run}; this kernel has no landlock, so files and ports stay open");
         return Finding::warning(NAME, finding, Some(Fix::LANDLOCK));
     }
-    Finding::good(NAME, prospect.to_string())
+    Finding::good(NAME, dry_run.to_string())
 }
 
 #[cfg(test)]
@@ -77,20 +77,20 @@ mod tests {
     use super::*;
     use crate::doctor::Verdict;
 
-    fn best() -> Prospect {
+    fn best() -> DryRun {
         let user = User { uid: 7, gid: 8 };
-        Prospect { user, lacking: Vec::new(), seccomp: true, landlock: 6 }
+        DryRun { user, lacking: Vec::new(), seccomp: true, landlock: 6 }
     }
 
     #[test]
     fn what_is_not_given_up_is_a_warning() {
         assert_eq!(judge(&best()).verdict, Verdict::Good);
-        for (prospect, said) in [
-            (Prospect { lacking: vec![Cap::SETUID], ..best() }, "CAP_SETUID"),
-            (Prospect { seccomp: false, ..best() }, "no list of system calls"),
-            (Prospect { landlock: 0, ..best() }, "no landlock"),
+        for (dry_run, said) in [
+            (DryRun { lacking: vec![Cap::SETUID], ..best() }, "CAP_SETUID"),
+            (DryRun { seccomp: false, ..best() }, "no list of system calls"),
+            (DryRun { landlock: 0, ..best() }, "no landlock"),
         ] {
-            let finding = judge(&prospect);
+            let finding = judge(&dry_run);
             assert_eq!(finding.verdict, Verdict::Warning, "{finding:?}");
             assert!(finding.finding.contains(said), "{finding:?}");
         }

@@ -5,8 +5,8 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, access};
 
 use crate::config::{Args, Config};
-use crate::doctor::{Finding, Fix, Patient};
-use crate::listen::{DEFAULT_FOLDER, ListenAddress};
+use crate::doctor::{Context, Finding, Fix};
+use crate::listen::{DEFAULT_DIRECTORY, ListenAddress};
 use crate::taskstats::{Cpumask, Kernel};
 
 const NAME: &str = "settings";
@@ -14,19 +14,19 @@ const NAME: &str = "settings";
 const UNSEEN: &str =
     "unless a service manager passes sockets, which stand for --listen and are not seen here";
 
-pub(super) fn check(patient: &Patient) -> Finding {
-    let config = match Config::try_from(patient.args.clone()) {
+pub(super) fn check(context: &Context) -> Finding {
+    let config = match Config::try_from(context.args.clone()) {
         Ok(config) => config,
         Err(error) => return Finding::bad(NAME, error.to_string(), Fix::SETTINGS),
     };
-    if let Some(refusal) = refusal(patient, &config) {
+    if let Some(refusal) = refusal(context, &config) {
         return Finding::bad(NAME, refusal, Fix::SETTINGS);
     }
     if let Some(doubt) = doubt(&config) {
         return doubt;
     }
-    match closed_folder(&patient.args) {
-        Some(finding) => Finding::warning(NAME, finding, Some(Fix::SOCKET_FOLDER)),
+    match closed_folder(&context.args) {
+        Some(finding) => Finding::warning(NAME, finding, Some(Fix::SOCKET_DIRECTORY)),
         None => Finding::good(NAME, "the agent can start with these flags and this environment"),
     }
 }
@@ -38,19 +38,19 @@ fn doubt(config: &Config) -> Option<Finding> {
         let finding = format!("{UNSEEN}: {error}");
         return Some(Finding::warning(NAME, finding, Some(Fix::TLS_LISTENER)));
     }
-    let doubts = config.policy.doubts(&config.ways(&config.listen));
-    let said: Vec<_> = doubts.iter().map(ToString::to_string).collect();
+    let warnings = config.policy.warnings(&config.transports(&config.listen));
+    let said: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     let finding = || format!("{UNSEEN}: {}", said.join("; "));
     (!said.is_empty()).then(|| Finding::warning(NAME, finding(), Some(Fix::SETTINGS)))
 }
 
 /// Why the agent would not start, whatever a service manager passes, as it would say itself.
-fn refusal(patient: &Patient, config: &Config) -> Option<String> {
+fn refusal(context: &Context, config: &Config) -> Option<String> {
     if let Err(error) = config.check_open_tls() {
         return Some(error.to_string());
     }
     // Without the kernel, another check says what is wrong.
-    let possible = patient.kernel.as_ref().ok()?.possible_cpus();
+    let possible = context.kernel.as_ref().ok()?.possible_cpus();
     let refused = Cpumask::parse(config.always_watch.as_deref()?, possible).err()?;
     Some(format!("--always-watch: {refused}"))
 }
@@ -65,7 +65,7 @@ fn closed_folder(args: &Args) -> Option<String> {
     let mut said = folders.filter_map(|folder| {
         // The agent makes its own folder, if it may.
         let needed = match folder.parent() {
-            Some(parent) if folder == Path::new(DEFAULT_FOLDER) && !folder.exists() => parent,
+            Some(parent) if folder == Path::new(DEFAULT_DIRECTORY) && !folder.exists() => parent,
             _ => folder,
         };
         let why = if needed.is_dir() { "cannot be written by this user" } else { "does not exist" };

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use prost::Message;
 use taskstats_proto::v1;
 
-use super::super::chunk::ChunkBuilder;
-use super::super::saved::{SavedItem, SavedTotals};
-use super::super::selection::{Fate, Scope};
+use super::chunk::ChunkBuilder;
+use super::selection::{Fate, Scope};
+use super::snapshot::{SavedItem, SavedTotals};
 use super::*;
 use crate::taskstats::{DelayAccounting, Exit, Identity, Stats, TaskIdentity};
 

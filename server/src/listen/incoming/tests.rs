@@ -9,19 +9,19 @@ use super::*;
 /// Connections that wait at each listener.
 const WAITING: usize = 3;
 
-/// Listeners on paths of a folder, and who waits there.
+/// Listeners on paths of a directory, and who waits there.
 struct Place {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     clients: Vec<Client>,
 }
 
 impl Place {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), clients: Vec::new() }
+        Self { directory: tempfile::tempdir().unwrap(), clients: Vec::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn listen(&self, name: &str) -> Listener {

@@ -10,7 +10,7 @@ use prost::Message;
 use taskstats_proto::v1;
 
 use super::{task_stats, timestamp};
-use crate::exits::encode_event;
+use crate::encode::encode_event;
 use crate::taskstats::{
     Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit, Extremes,
     Faults, Identity, Io, Memory, Since, Stats, TaskIdentity,

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 pub struct Activity {
     /// As many as it may have at once; 0 where that is nobody's business.
     most: usize,
-    /// Open now.
+    /// Streams that are open.
     open: AtomicUsize,
     /// Begun so far.
     begun: AtomicU64,
@@ -22,7 +22,7 @@ pub struct Activity {
 
 /// A call or stream, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Open(Arc<Activity>);
+pub(super) struct StreamGuard(Arc<Activity>);
 
 impl Activity {
     /// That of a connection that may have `most` streams at once.
@@ -52,14 +52,14 @@ impl Activity {
     }
 
     /// Counts a call or stream; tells, too, whether it took the last one that the connection may have.
-    pub(super) fn begin(activity: &Arc<Self>) -> (Open, bool) {
+    pub(super) fn begin(activity: &Arc<Self>) -> (StreamGuard, bool) {
         let before = activity.open.fetch_add(1, Ordering::Relaxed);
         activity.begun.fetch_add(1, Ordering::Relaxed);
-        (Open(Arc::clone(activity)), before.checked_add(1) == Some(activity.most))
+        (StreamGuard(Arc::clone(activity)), before.checked_add(1) == Some(activity.most))
     }
 }
 
-impl Drop for Open {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.0.quiet.notify_one();

@@ -49,7 +49,7 @@ impl Kind {
     }
 
     /// Whether the answer is one message, which can be taken as soon as it is there.
-    pub(super) const fn is_taken_at_once(self) -> bool {
+    pub(super) const fn has_send_timeout(self) -> bool {
         matches!(self, Self::Call | Self::Health)
     }
 }

@@ -2,10 +2,10 @@
 //! line in the log.
 
 mod activity;
-mod answer;
 mod deadline;
 mod method;
-mod taking;
+mod response;
+mod send_timeout;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,13 +23,13 @@ use tonic::{Code, Status};
 use tracing::Instrument;
 
 pub use self::activity::Activity;
-pub use self::answer::Answer;
-pub use self::taking::taken_in_time;
+pub use self::response::ResponseBody;
+pub use self::send_timeout::with_send_timeout;
 
-use self::answer::{Held, Record, code_of};
 use self::method::{Kind, Method};
+use self::response::{Permits, Record, code_of};
 use super::RpcError;
-use crate::security::{Caller, Full, Limit, Principal, Slot};
+use crate::security::{Caller, Limit, LimitReached, Permit, Principal};
 
 /// The overhead of a header in the size of a list of them (RFC 9113, 6.5.2).
 const HEADER_OVERHEAD: usize = 32;
@@ -60,10 +60,10 @@ pub struct Gate {
     activity: Arc<Activity>,
     size: CallSize,
     /// Why there is no connection left for this one.
-    turned_away: Option<Full>,
+    overflow: Option<LimitReached>,
 }
 
-type Answered = Result<Response<Answer>, Infallible>;
+type Answered = Result<Response<ResponseBody>, Infallible>;
 
 impl Gate {
     /// Leads the calls of one connection to `routes`. What is going on is told to `activity`.
@@ -74,28 +74,28 @@ impl Gate {
         activity: Arc<Activity>,
         size: CallSize,
     ) -> Self {
-        Self { routes, caller, activity, size, turned_away: None }
+        Self { routes, caller, activity, size, overflow: None }
     }
 
     /// Answers each call with why there is no connection left for it, except for questions for the health:
     /// those are answered, which costs no more, so that an agent is not restarted for being full.
     #[must_use]
-    pub fn turning_away(self, why: Full) -> Self {
-        Self { turned_away: Some(why), ..self }
+    pub fn overflowing(self, why: LimitReached) -> Self {
+        Self { overflow: Some(why), ..self }
     }
 
     /// Lets a call in, or says why not.
-    fn admit(&self, method: Method, request: &Request<Incoming>) -> Result<Slot, RpcError> {
+    fn admit(&self, method: Method, request: &Request<Incoming>) -> Result<Permit, RpcError> {
         let may = self.caller.has(method.role);
         // Whoever may ask for the health decides whether the agent is restarted, and answering costs no
         // more than refusing.
         let is_probe = method.kind == Kind::Health && may;
         if !is_probe {
-            self.take_call()?;
+            self.acquire_call()?;
         }
         // The connection was counted, once.
-        if let (Some(full), true) = (self.turned_away, method.kind != Kind::Health) {
-            return Err(RpcError::Full(full));
+        if let (Some(full), true) = (self.overflow, method.kind != Kind::Health) {
+            return Err(RpcError::LimitReached(full));
         }
         if !may {
             let error = denied(self.caller.principal(), method);
@@ -104,24 +104,24 @@ impl Gate {
         }
         if self.is_too_long(request) {
             let error = RpcError::LongHeaders { limit: self.size.headers };
-            self.caller.refuse(Limit::HeaderSize, &error);
+            self.caller.reject(Limit::HeaderSize, &error);
             return Err(error);
         }
-        self.caller.take(method.kind.resource()).map_err(RpcError::Full)
+        self.caller.acquire(method.kind.resource()).map_err(RpcError::LimitReached)
     }
 
-    fn take_call(&self) -> Result<(), RpcError> {
-        let Err(wait) = self.caller.take_call() else { return Ok(()) };
+    fn acquire_call(&self) -> Result<(), RpcError> {
+        let Err(wait) = self.caller.acquire_call() else { return Ok(()) };
         let per_second = self.caller.call_rate();
         let principal = self.caller.principal().to_string();
-        let error = RpcError::TooFast { principal, per_second, wait };
-        self.caller.refuse(Limit::CallRate, &error);
+        let error = RpcError::RateLimited { principal, per_second, wait };
+        self.caller.reject(Limit::CallRate, &error);
         Err(error)
     }
 
     fn note_last_stream(&self) {
         let what = "all streams of the connection are in use, and further calls wait in the caller (--max-streams)";
-        self.caller.refuse(Limit::Streams, &what);
+        self.caller.reject(Limit::Streams, &what);
     }
 
     /// What stands in front of the headers counts with them, as in HTTP/2: a path can be as long.
@@ -141,8 +141,8 @@ impl Gate {
         &self,
         mut request: Request<Incoming>,
         kind: Kind,
-        slot: Slot,
-    ) -> impl Future<Output = (Response<Body>, Option<Arc<Held>>)> + Send + 'static {
+        slot: Permit,
+    ) -> impl Future<Output = (Response<Body>, Option<Arc<Permits>>)> + Send + 'static {
         let asked = deadline::of(request.headers());
         let longest = asked.map_or(LONGEST_CALL, |asked| asked.min(LONGEST_CALL));
         request.extensions_mut().insert(Arc::clone(&self.caller));
@@ -151,21 +151,21 @@ impl Gate {
         async move {
             let answered = timeout(longest, answering).await;
             let Ok(Ok(mut response)) = answered else {
-                let error = RpcError::Late(longest);
+                let error = RpcError::DeadlineExceeded(longest);
                 // A caller that is in a hurry ran into no limit.
                 if longest == LONGEST_CALL {
-                    caller.refuse(Limit::CallTime, &error);
+                    caller.reject(Limit::CallTime, &error);
                 }
                 return (Status::from(error).into_http(), None);
             };
             if code_of(response.headers()) == Some(Code::OutOfRange) {
                 return (too_long(&caller, limit), None);
             }
-            if kind.is_taken_at_once() {
-                taking::begin(&caller);
+            if kind.has_send_timeout() {
+                send_timeout::begin(&caller);
             }
             let slow_call = response.extensions_mut().remove();
-            let held = Held { _call: slot, _slow_call: slow_call };
+            let held = Permits { _call: slot, _slow_call: slow_call };
             // Watchers are counted by themselves.
             let held = (kind != Kind::Watch).then(|| Arc::new(held));
             (response, held)
@@ -174,7 +174,7 @@ impl Gate {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Gate {
-    type Response = Response<Answer>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Answered> + Send>>;
 
@@ -190,7 +190,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
             Ok(slot) => slot,
             Err(error) => {
                 let response = Status::from(error).into_http();
-                let answered = Ok(Answer::of(response, record, None, stream));
+                let answered = Ok(ResponseBody::of(response, record, None, stream));
                 return Box::pin(std::future::ready(answered));
             }
         };
@@ -198,7 +198,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
         let answering = answering.instrument(record.span().clone());
         Box::pin(async move {
             let (response, held) = answering.await;
-            Ok(Answer::of(response, record, held, stream))
+            Ok(ResponseBody::of(response, record, held, stream))
         })
     }
 }
@@ -206,7 +206,7 @@ impl hyper::service::Service<Request<Incoming>> for Gate {
 /// tonic calls a message out of range that is longer than it may be; nothing else here is so called.
 fn too_long(caller: &Caller, limit: usize) -> Response<Body> {
     let error = RpcError::LongRequest { limit };
-    caller.refuse(Limit::RequestSize, &error);
+    caller.reject(Limit::RequestSize, &error);
     Status::from(error).into_http()
 }
 

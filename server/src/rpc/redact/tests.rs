@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use prost::encoding::encode_varint;
 
 use super::*;
-use crate::exits::encode_event;
+use crate::encode::encode_event;
 use crate::taskstats::{
     Comm, DelayAccounting, Executable, Exit, Identity, Io, Stats, TaskIdentity,
 };

@@ -8,7 +8,7 @@ use super::*;
 
 const LIMITS: Limits = Limits {
     connections: 4,
-    turned_away: TURNED_AWAY,
+    overflow: MAX_OVERFLOW,
     watchers: 2,
     calls: 4,
     slow_calls: 4,
@@ -37,14 +37,14 @@ fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_is() {
     assert_eq!((third.limit, third.own, third.free), (4, 2, 2));
     let others = [uid(2), uid(3)].map(|principal| callers.connect(&principal).unwrap());
     assert_eq!(callers.connect(&uid(4)).unwrap_err().free, 0);
-    assert_eq!(callers.refused().count(Limit::Connections), 2);
+    assert_eq!(callers.rejections().count(Limit::Connections), 2);
     drop(others);
     callers.connect(&uid(4)).unwrap();
     // The share is the principal's, whichever connection it comes by.
-    let stream = first.take(Resource::Watcher).unwrap();
-    assert_eq!(second.take(Resource::Watcher).unwrap_err().own, 1);
+    let stream = first.acquire(Resource::Watcher).unwrap();
+    assert_eq!(second.acquire(Resource::Watcher).unwrap_err().own, 1);
     drop(stream);
-    second.take(Resource::Watcher).unwrap();
+    second.acquire(Resource::Watcher).unwrap();
     drop((first, second));
     for resource in [Resource::Connection, Resource::Watcher] {
         assert_eq!(callers.held(resource), 0, "{resource:?}");
@@ -55,16 +55,17 @@ fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_is() {
 #[test]
 fn those_who_are_turned_away_are_bounded_and_hold_no_connection() {
     let callers = callers(LIMITS);
-    let turned_away =
-        |number| -> Vec<_> { std::iter::from_fn(|| callers.turn_away(&uid(number))).collect() };
-    let first = turned_away(1);
-    assert_eq!(first.len(), TURNED_AWAY / 2);
-    let crowd: Vec<_> = (2..1000).map(turned_away).collect();
-    assert_eq!(callers.held(Resource::TurnedAway), TURNED_AWAY);
+    let overflow = |number| -> Vec<_> {
+        std::iter::from_fn(|| callers.connect_overflow(&uid(number))).collect()
+    };
+    let first = overflow(1);
+    assert_eq!(first.len(), MAX_OVERFLOW / 2);
+    let crowd: Vec<_> = (2..1000).map(overflow).collect();
+    assert_eq!(callers.held(Resource::Overflow), MAX_OVERFLOW);
     assert_eq!(callers.held(Resource::Connection), 0);
-    assert_eq!(callers.refused().count(Limit::Connections), 0);
+    assert_eq!(callers.rejections().count(Limit::Connections), 0);
     drop((first, crowd));
-    assert_eq!(callers.held(Resource::TurnedAway), 0);
+    assert_eq!(callers.held(Resource::Overflow), 0);
 }
 
 /// Slots go back on threads of slow calls while others are taken: nothing is lost or made up, and there
@@ -74,11 +75,12 @@ fn slots_that_come_back_on_other_threads_are_counted() {
     let (threads, calls) = (4, 8);
     let callers = callers(Limits { calls, connections: 64, ..LIMITS });
     let (begin, held) = (Barrier::new(threads), AtomicUsize::new(0));
-    let take_and_give_back = |number| {
+    let acquire_and_release = |number| {
         let caller = callers.connect(&uid(number)).unwrap();
         begin.wait();
         for _ in 0..20_000 {
-            let taken: Vec<_> = std::iter::from_fn(|| caller.take(Resource::Call).ok()).collect();
+            let taken: Vec<_> =
+                std::iter::from_fn(|| caller.acquire(Resource::Call).ok()).collect();
             let all = taken.len() + held.fetch_add(taken.len(), Ordering::SeqCst);
             assert!(taken.len() <= calls / 2 && all <= calls, "{} of {all}", taken.len());
             held.fetch_sub(taken.len(), Ordering::SeqCst);
@@ -86,24 +88,25 @@ fn slots_that_come_back_on_other_threads_are_counted() {
     };
     thread::scope(|scope| {
         for number in 0..u32::try_from(threads).unwrap() {
-            let take_and_give_back = &take_and_give_back;
-            scope.spawn(move || take_and_give_back(number));
+            let acquire_and_release = &acquire_and_release;
+            scope.spawn(move || acquire_and_release(number));
         }
     });
     assert_eq!(callers.held(Resource::Call), 0);
 }
 
-/// One principal's wish: to take one more, or to give back the one that it took last.
+/// One principal's step: to acquire one more, or to give back the one that it took last.
 #[derive(Clone, Copy, Debug)]
-struct Wish {
+struct Step {
     who: usize,
-    take: bool,
+    acquire: bool,
 }
 
-fn wishes(greedy: usize) -> impl Strategy<Value = Vec<Wish>> {
-    // Greedy: mostly they take.
-    let wish = (0..greedy, prop::bool::weighted(0.8)).prop_map(|(who, take)| Wish { who, take });
-    prop::collection::vec(wish, 0..1500)
+fn steps(greedy: usize) -> impl Strategy<Value = Vec<Step>> {
+    // Greedy: mostly they acquire.
+    let step =
+        (0..greedy, prop::bool::weighted(0.8)).prop_map(|(who, acquire)| Step { who, acquire });
+    prop::collection::vec(step, 0..1500)
 }
 
 proptest! {
@@ -111,9 +114,9 @@ proptest! {
     /// fewer of them than an eighth of the limit.
     #[test]
     fn a_newcomer_always_gets_one(
-        (watchers, wishes) in (1..6_usize).prop_flat_map(|eighth| {
+        (watchers, steps) in (1..6_usize).prop_flat_map(|eighth| {
             let greedy = 4 * eighth;
-            (Just(8 * (greedy + 1)), wishes(greedy))
+            (Just(8 * (greedy + 1)), steps(greedy))
         }),
         share_percent in 1..=80_usize,
     ) {
@@ -121,17 +124,17 @@ proptest! {
         let callers = callers(limits);
         let connect = |number| callers.connect(&uid(number)).unwrap();
         let greedy: Vec<_> = (1..100).map(connect).collect();
-        let mut held: Vec<Vec<Slot>> = greedy.iter().map(|_| Vec::new()).collect();
-        for Wish { who, take } in wishes {
-            if take {
-                held[who].extend(greedy[who].take(Resource::Watcher));
+        let mut held: Vec<Vec<Permit>> = greedy.iter().map(|_| Vec::new()).collect();
+        for Step { who, acquire } in steps {
+            if acquire {
+                held[who].extend(greedy[who].acquire(Resource::Watcher));
             } else {
                 held[who].pop();
             }
             let all = held.iter().map(Vec::len).sum::<usize>();
             prop_assert_eq!(callers.held(Resource::Watcher), all);
             prop_assert!(all <= watchers);
-            prop_assert!(connect(0).take(Resource::Watcher).is_ok(), "{} of {}", all, watchers);
+            prop_assert!(connect(0).acquire(Resource::Watcher).is_ok(), "{} of {}", all, watchers);
         }
     }
 }
@@ -139,22 +142,22 @@ proptest! {
 #[test]
 fn connecting_again_does_not_make_a_caller_a_new_one() {
     let callers = callers(LIMITS);
-    callers.connect(&uid(1)).unwrap().take_call().unwrap();
-    callers.connect(&uid(1)).unwrap().take_call().unwrap_err();
-    callers.connect(&uid(2)).unwrap().take_call().unwrap();
+    callers.connect(&uid(1)).unwrap().acquire_call().unwrap();
+    callers.connect(&uid(1)).unwrap().acquire_call().unwrap_err();
+    callers.connect(&uid(2)).unwrap().acquire_call().unwrap();
 }
 
 #[test]
 fn those_who_are_gone_are_forgotten_before_there_are_too_many() {
     let callers = callers(Limits { call_rate: 0, ..LIMITS });
     let kept = callers.connect(&uid(0)).unwrap();
-    let held = kept.take(Resource::Watcher).unwrap();
+    let held = kept.acquire(Resource::Watcher).unwrap();
     for number in 1..10_000 {
         callers.connect(&uid(number)).unwrap();
     }
-    let known = callers.shares.lock().unwrap().len();
+    let known = callers.states.lock().unwrap().len();
     assert!(known <= REMEMBERED + LIMITS.connections, "{known}");
-    assert!(callers.connect(&uid(0)).unwrap().take(Resource::Watcher).is_err());
+    assert!(callers.connect(&uid(0)).unwrap().acquire(Resource::Watcher).is_err());
     drop(held);
 }
 
@@ -163,9 +166,9 @@ fn those_who_are_gone_are_forgotten_before_there_are_too_many() {
 fn the_number_of_those_remembered_is_bounded_while_all_are_busy() {
     let callers = callers(LIMITS);
     for number in 1..5000 {
-        callers.connect(&uid(number)).unwrap().take_call().unwrap();
+        callers.connect(&uid(number)).unwrap().acquire_call().unwrap();
     }
-    let known = callers.shares.lock().unwrap().len();
+    let known = callers.states.lock().unwrap().len();
     assert!(known <= REMEMBERED + LIMITS.connections, "{known}");
 }
 

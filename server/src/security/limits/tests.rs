@@ -11,7 +11,7 @@ fn limits(watchers: usize, share_percent: usize) -> Limits {
     let (connections, calls, slow_calls, call_rate) = (1, watchers, 1, 0);
     Limits {
         connections,
-        turned_away: TURNED_AWAY,
+        overflow: MAX_OVERFLOW,
         watchers,
         calls,
         slow_calls,

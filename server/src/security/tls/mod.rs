@@ -3,24 +3,24 @@
 //! [`Tls`] is what handshakes and reports ask, [`Reloader`] is the task that keeps it current, and
 //! [`inspect`] is for those who only want to know.
 
+mod certificate;
 mod error;
-mod facts;
-mod fault;
 mod files;
-mod folders;
-mod material;
+mod rejection;
 mod reload;
+mod server_config;
 mod state;
+mod watch_paths;
 mod watcher;
 
+pub use certificate::{CertificateInfo, CertificateUse, CertificateWarning, Validity};
 pub use error::TlsError;
-pub use facts::{CertificateFacts, CertificateUse, Doubt, Validity};
-pub use fault::of_client;
 pub use files::{PemFile, TlsFiles};
-pub use folders::watched_folders;
-pub use material::{MinVersion, inspect};
-pub use reload::Reloader;
+pub use rejection::describe_client_error;
+pub use reload::{ReloadHandle, Reloader};
+pub use server_config::{MinVersion, inspect};
 pub use state::{Tls, TlsCounts};
+pub use watch_paths::watched_directories;
 
 /// Who a certificate of a finished handshake belongs to.
-pub use facts::names;
+pub use certificate::names;

@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::facts::shown;
-use super::material::{Bytes, Material, MinVersion};
-use super::watcher::{Watched, Watcher};
+use super::certificate::format_date;
+use super::server_config::{FileContents, LoadedConfig, MinVersion};
+use super::watcher::{WatchSet, Watcher};
 use super::{Tls, TlsError, TlsFiles, Validity};
 use crate::worker::Worker;
 
@@ -19,13 +20,13 @@ const THREAD: &str = "certificates";
 /// hand some seconds. What is in use stays so meanwhile.
 const SETTLING: Duration = Duration::from_secs(2);
 /// What wakes for a date sleeps no longer than this, because clocks are set meanwhile.
-const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// After files were refused, they are looked at again, because what was in the way need not be in them:
 /// descriptors run out, and a network does. First so soon, then twice as late each time,
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// but never later.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const MAX_RETRY: Duration = Duration::from_secs(60);
 
 /// The task that reads the files again when they change.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub struct Reloader {
     source: Source,
     watcher: Watcher,
     tls: Arc<Tls>,
+    requests: ReloadHandle,
     /// What is in use.
     fingerprint: u64,
     /// When files that cannot be used are given up.
@@ -41,6 +43,20 @@ pub struct Reloader {
     valid_from: Option<SystemTime>,
     /// When files that were refused are looked at again.
     retry: Option<Retry>,
+}
+
+/// Requests that a [`Reloader`] reads the files now, although no change was seen, such as at a SIGHUP.
+///
+/// Clones request the same. Requests that come while the files are being read are merged into one.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadHandle(Arc<Notify>);
+
+impl ReloadHandle {
+    /// Has the files read as soon as possible, and reported as they are then: unlike after a change
+    /// that was seen, there is no wait for files that are not consistent yet.
+    pub fn read_now(&self) {
+        self.0.notify_one();
+    }
 }
 
 /// A look at files that were refused.
@@ -64,7 +80,7 @@ enum Found {
     /// What is in use.
     Same,
     /// Something else, which can be used.
-    New(Material, u64),
+    New(LoadedConfig, u64),
     /// What cannot be used now, and from when on it can, if that is all.
     Unusable(TlsError, Option<SystemTime>),
 }
@@ -89,6 +105,7 @@ impl Reloader {
             source,
             watcher,
             tls,
+            requests: ReloadHandle::default(),
             fingerprint,
             settled_at: None,
             valid_from: None,
@@ -100,6 +117,12 @@ impl Reloader {
     #[must_use]
     pub fn tls(&self) -> Arc<Tls> {
         Arc::clone(&self.tls)
+    }
+
+    /// Returns a handle by which the files are read at once.
+    #[must_use]
+    pub fn handle(&self) -> ReloadHandle {
+        self.requests.clone()
     }
 
     /// Works until it is aborted.
@@ -127,6 +150,11 @@ impl Reloader {
                 // They may be on their way to something else, and get the time for it.
                 self.retry = None;
             }
+            () = self.requests.0.notified() => {
+                tracing::info!("reading the certificates, as requested");
+                self.retry = None;
+                self.settled_at = Some(Instant::now());
+            }
             () = sleep_until(wake_at) => {
                 if for_a_date && self.valid_from.is_none() {
                     log_validity(&self.tls.current());
@@ -148,13 +176,13 @@ impl Reloader {
         }
         let now = SystemTime::now();
         let material = self.tls.current();
-        let changes = material.certificates.iter().filter_map(|facts| facts.next_change(now));
+        let changes = material.certificates.iter().filter_map(|info| info.next_change(now));
         let sleep = match changes.chain(self.valid_from).min() {
             // A date with seconds is reached within the next one.
             Some(date) => date.duration_since(now).unwrap_or_default() + Duration::from_secs(1),
-            None => LONGEST_SLEEP,
+            None => MAX_SLEEP,
         };
-        let date = Instant::now() + sleep.min(LONGEST_SLEEP);
+        let date = Instant::now() + sleep.min(MAX_SLEEP);
         match self.retry {
             Some(retry) if retry.at < date => (retry.at, false),
             _ => (date, true),
@@ -216,7 +244,7 @@ impl Reloader {
         }
         self.settled_at = None;
         self.valid_from = valid_from;
-        let pause = self.retry.map_or(FIRST_RETRY, |last| (last.pause * 2).min(LONGEST_RETRY));
+        let pause = self.retry.map_or(FIRST_RETRY, |last| (last.pause * 2).min(MAX_RETRY));
         self.retry = Some(Retry { at: now + pause, pause });
         if self.tls.refuse(error) {
             tracing::warn!("changed certificates are not used, those before stay in use: {error}");
@@ -225,20 +253,20 @@ impl Reloader {
 }
 
 impl Source {
-    fn load(&self) -> Result<(Material, u64), TlsError> {
-        let bytes = Bytes::read(&self.files)?;
-        let material = Material::build(&self.files, &bytes, self.oldest)?;
+    fn load(&self) -> Result<(LoadedConfig, u64), TlsError> {
+        let bytes = FileContents::read(&self.files)?;
+        let material = LoadedConfig::build(&self.files, &bytes, self.oldest)?;
         Ok((material, bytes.fingerprint(&self.hasher)))
     }
 
-    fn find(&self, watched: &mut Watched, in_use: u64) -> Found {
+    fn find(&self, watched: &mut WatchSet, in_use: u64) -> Found {
         let found = watched.follow(&self.files).and_then(|()| {
-            let bytes = Bytes::read(&self.files)?;
+            let bytes = FileContents::read(&self.files)?;
             let fingerprint = bytes.fingerprint(&self.hasher);
             if fingerprint == in_use {
                 return Ok(Found::Same);
             }
-            let material = Material::build(&self.files, &bytes, self.oldest)?;
+            let material = LoadedConfig::build(&self.files, &bytes, self.oldest)?;
             let now = SystemTime::now();
             Ok(match material.check_dates(&self.files.certificate, now) {
                 Ok(()) => Found::New(material, fingerprint),
@@ -249,29 +277,29 @@ impl Source {
     }
 }
 
-fn log_new(material: &Material) {
+fn log_new(material: &LoadedConfig) {
     if let Some(server) = material.certificates.first() {
-        let until = shown(server.not_after);
+        let until = format_date(server.not_after);
         tracing::info!(subject = server.subject, until, "new connections use changed certificates");
     }
     log_validity(material);
 }
 
 /// Warns of dates that want somebody to act.
-fn log_validity(material: &Material) {
+fn log_validity(material: &LoadedConfig) {
     let now = SystemTime::now();
-    for facts in &material.certificates {
-        if let Some(doubt) = facts.doubt {
-            tracing::warn!("{facts}: {doubt}");
+    for info in &material.certificates {
+        if let Some(warning) = info.warning {
+            tracing::warn!("{info}: {warning}");
         }
-        let until = shown(facts.not_after);
-        match facts.validity(now) {
+        let until = format_date(info.not_after);
+        match info.validity(now) {
             Validity::Valid => {}
-            Validity::EndsSoon(_) => tracing::warn!("{facts} expires at {until}; renew it"),
-            Validity::Expired => tracing::warn!("{facts} expired at {until}; renew it"),
+            Validity::EndsSoon(_) => tracing::warn!("{info} expires at {until}; renew it"),
+            Validity::Expired => tracing::warn!("{info} expired at {until}; renew it"),
             Validity::NotYet => {
-                let from = shown(facts.not_before);
-                tracing::warn!("{facts} is not valid before {from}; check the clocks");
+                let from = format_date(info.not_before);
+                tracing::warn!("{info} is not valid before {from}; check the clocks");
             }
         }
     }

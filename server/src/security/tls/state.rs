@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 
-use super::material::{ALPN, Material};
-use super::{CertificateFacts, TlsError};
+use super::server_config::{ALPN, LoadedConfig};
+use super::{CertificateInfo, TlsError};
 
 /// The certificates in use: handshakes take them from here, and reports ask.
 #[derive(Debug)]
 pub struct Tls {
-    current: RwLock<Arc<Material>>,
+    current: RwLock<Arc<LoadedConfig>>,
     /// Why the files are not what is in use.
     reload_error: Mutex<Option<String>>,
     reloads: AtomicU64,
@@ -36,7 +36,7 @@ pub struct TlsCounts {
 }
 
 impl Tls {
-    pub(super) fn new(material: Material) -> Self {
+    pub(super) fn new(material: LoadedConfig) -> Self {
         Self {
             current: RwLock::new(Arc::new(material)),
             reload_error: Mutex::default(),
@@ -55,7 +55,7 @@ impl Tls {
 
     /// The certificates in use: the server's first, then the clients' CAs.
     #[must_use]
-    pub fn certificates(&self) -> Vec<CertificateFacts> {
+    pub fn certificates(&self) -> Vec<CertificateInfo> {
         self.current().certificates.clone()
     }
 
@@ -80,16 +80,16 @@ impl Tls {
 
     /// Whether a handshake ended with the protocol that is spoken inside.
     #[must_use]
-    pub fn speaks(protocol: Option<&[u8]>) -> bool {
+    pub fn is_http2(protocol: Option<&[u8]>) -> bool {
         protocol == Some(ALPN)
     }
 
-    pub(super) fn current(&self) -> Arc<Material> {
+    pub(super) fn current(&self) -> Arc<LoadedConfig> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// New handshakes are made with this from now on; connections stay as they are.
-    pub(super) fn replace(&self, material: Material) {
+    pub(super) fn replace(&self, material: LoadedConfig) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(material);
         self.reloads.fetch_add(1, Ordering::Relaxed);
         self.settle();

@@ -8,33 +8,33 @@ use std::path::Path;
 use futures_util::{FutureExt, StreamExt};
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 
-use super::folders::Places;
+use super::watch_paths::WatchPaths;
 use super::{TlsError, TlsFiles};
 
 /// Some dozen events with names of usual length.
 const BUFFER_BYTES: usize = 4 << 10;
 /// Links that still change after so many walks do it in folders that are watched by now: each change is
 /// told, and walked after.
-const MOST_WALKS: usize = 3;
+const MAX_WALKS: usize = 3;
 
 /// Tells of changes of files.
 #[derive(Debug)]
 pub(super) struct Watcher {
     events: EventStream<Vec<u8>>,
-    watches: Watched,
+    watches: WatchSet,
 }
 
 /// What is watched.
 #[derive(Clone, Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchSet {
     watches: Watches,
     /// By their numbers.
-    places: HashMap<i32, Place>,
+    places: HashMap<i32, Watch>,
 }
 
 /// A folder or a file.
 #[derive(Clone, Debug)]
-struct Place {
+struct Watch {
     watch: WatchDescriptor,
     /// The names that matter; `None` where everything does.
     names: Option<BTreeSet<OsString>>,
@@ -45,19 +45,19 @@ impl Watcher {
     pub(super) fn new() -> Result<Self, TlsError> {
         let open = || {
             let events = Inotify::init()?.into_event_stream(vec![0; BUFFER_BYTES])?;
-            let watches = Watched { watches: events.watches(), places: HashMap::new() };
+            let watches = WatchSet { watches: events.watches(), places: HashMap::new() };
             Ok(Self { events, watches })
         };
         open().map_err(|source| TlsError::Watch { what: "files".to_owned(), source })
     }
 
     /// What is watched, to be changed and given back by [`Watcher::set_watched`].
-    pub(super) fn watched(&self) -> Watched {
+    pub(super) fn watched(&self) -> WatchSet {
         self.watches.clone()
     }
 
     /// Takes back what is watched.
-    pub(super) fn set_watched(&mut self, watched: Watched) {
+    pub(super) fn set_watched(&mut self, watched: WatchSet) {
         self.watches = watched;
     }
 
@@ -81,14 +81,14 @@ impl Watcher {
     }
 }
 
-impl Watched {
+impl WatchSet {
     /// Watches the places where the files are now, and no others. It walks again until the links have
     /// stood still while they were being watched.
     pub(super) fn follow(&mut self, files: &TlsFiles) -> Result<(), TlsError> {
-        let mut places = Places::of(files)?;
-        for _ in 0..MOST_WALKS {
+        let mut places = WatchPaths::of(files)?;
+        for _ in 0..MAX_WALKS {
             self.watch(&places)?;
-            let again = Places::of(files)?;
+            let again = WatchPaths::of(files)?;
             if again == places {
                 break;
             }
@@ -97,7 +97,7 @@ impl Watched {
         Ok(())
     }
 
-    fn watch(&mut self, places: &Places) -> Result<(), TlsError> {
+    fn watch(&mut self, places: &WatchPaths) -> Result<(), TlsError> {
         let mut watched = HashMap::new();
         for path in &places.files {
             self.add(path, in_file(), None, &mut watched)?;
@@ -121,11 +121,11 @@ impl Watched {
         path: &Path,
         mask: WatchMask,
         names: Option<BTreeSet<OsString>>,
-        watched: &mut HashMap<i32, Place>,
+        watched: &mut HashMap<i32, Watch>,
     ) -> Result<(), TlsError> {
         match self.watches.add(path, mask) {
             Ok(watch) => {
-                watched.insert(watch.get_watch_descriptor_id(), Place { watch, names });
+                watched.insert(watch.get_watch_descriptor_id(), Watch { watch, names });
                 Ok(())
             }
             // Gone since it was found, which is a change that its folder tells.

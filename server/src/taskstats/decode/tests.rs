@@ -7,7 +7,7 @@ use super::swapped::{decode_swapped, swap};
 use super::{Provenance, decode};
 use crate::taskstats::{CpuTime, Delay, Identity, Stats, TaskIdentity};
 
-pub(in crate::taskstats) use self::built::{expected, raw};
+pub(crate) use self::built::{expected, raw};
 
 const GROUP: Provenance = Provenance::ExitedGroup { tgid: 77, version_if_unset: 0 };
 const LIVE_GROUP: Provenance = Provenance::LiveGroup { tgid: 77 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
-use crate::taskstats::queue::{CpuQueue, Decoding, MessageSink, Queues, Slots, Source};
+use crate::taskstats::drain::{CpuQueue, Decoding, MessageSink, Queues, Slots, Source};
 use crate::taskstats::reply::REGISTER;
 use crate::taskstats::wire::Command;
 use crate::taskstats::{

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::listener::LinuxListener;
-use crate::taskstats::queue::MessageSink;
+use crate::taskstats::drain::MessageSink;
 use crate::taskstats::{Depth, KernelError, Listener, Wake};
 
 /// Takes exits from the kernel without reading what they say, with one bounded queue a CPU.

@@ -68,7 +68,7 @@ impl CStruct {
 }
 
 /// The struct of a version with a value of its own in each field.
-pub(in crate::taskstats) fn raw(version: u16, is_swapped: bool) -> Vec<u8> {
+pub(crate) fn raw(version: u16, is_swapped: bool) -> Vec<u8> {
     let mut raw = CStruct { is_swapped, ..CStruct::default() };
     raw.u16(version).u32(0x0000_2a00).u8(0x23).u8(0xf6).align(8);
     raw.delay(version, 0).delay(version, 1).delay(version, 2).u64s(&[501, 502]);
@@ -118,7 +118,7 @@ fn delay(version: u16, class: u64) -> Option<Delay> {
 }
 
 /// What `raw` means when it is the record of an exited task.
-pub(in crate::taskstats) fn expected(version: u16) -> Stats {
+pub(crate) fn expected(version: u16) -> Stats {
     let since = |first: u16, class| if version >= first { delay(version, class) } else { None };
     Stats {
         version,

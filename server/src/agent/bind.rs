@@ -1,0 +1,133 @@
+//! Binding: everything that needs privileges or can fail before a thread runs.
+
+use std::sync::Arc;
+
+use super::{Agent, StartError, enable_delay_accounting};
+use crate::capacity::{MemoryLimit, fit_to_fd_limit};
+use crate::config::{Config, KernelChoice};
+use crate::handover::{Handover, StoredSocket};
+use crate::inherit::Inherited;
+use crate::listen::Listener;
+use crate::notify;
+use crate::rpc::Node;
+use crate::security::tls::{Reloader, TlsError};
+use crate::taskstats::{Cpumask, Kernel, LinuxKernel};
+
+impl Agent {
+    /// Binds all listeners and prepares to ask the kernel that the configuration names. Listeners among `inherited`, which
+    /// the service manager passed, stand for those of the configuration.
+    ///
+    /// # Errors
+    /// [`StartError`], with nothing left behind.
+    pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
+        let kernel = open_kernel(&mut config)?;
+        Self::bind_with(config, inherited, kernel).await
+    }
+
+    /// Binds all listeners, for any kernel.
+    ///
+    /// # Errors
+    /// As [`Agent::bind`].
+    pub async fn bind_with(
+        mut config: Config,
+        inherited: Vec<Inherited>,
+        kernel: Arc<dyn Kernel>,
+    ) -> Result<Self, StartError> {
+        let always_watch = config.always_watch.as_deref();
+        let always_watch = always_watch.map(|list| Cpumask::parse(list, kernel.possible_cpus()));
+        let always_watch = always_watch.transpose().map_err(StartError::AlwaysWatch)?;
+        let (stored, passed) = sort_inherited(inherited);
+        let listeners = bind_listeners(&config, passed).await?;
+        let certificates = load_certificates(&config)?;
+        let mut node = Node::read(config.node_name.clone())?.running_on(&*kernel)?;
+        node.tls = certificates.as_ref().map(Reloader::tls);
+        if let Some(folder) = config.state_dir.take_if(|_| !notify::is_heard()) {
+            tracing::warn!(
+                "--state-dir {}: hand-over is off, and the folder left as it is: no service manager keeps the sockets over a restart (NOTIFY_SOCKET is not set); run the agent by a unit with Type=notify and FileDescriptorStoreMax=, or leave the flag out",
+                folder.display()
+            );
+        }
+        let handover = config.state_dir.as_ref();
+        let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
+        if let Err(error) = notify::connect() {
+            tracing::warn!(%error, "the service manager cannot be reached");
+        }
+        if config.enable_delay_accounting {
+            enable_delay_accounting(&*kernel);
+        }
+        let handshakes = fit_to_fd_limit(&mut config, &*kernel, stored.len());
+        let handshakes = handshakes.map_err(StartError::Descriptors)?;
+        Ok(Self {
+            listeners,
+            certificates,
+            kernel,
+            node,
+            handover,
+            stored,
+            always_watch,
+            handshakes,
+            memory_limit: MemoryLimit::read(),
+            config,
+        })
+    }
+}
+
+/// Opens the kernel that the configuration names, and takes down how large receive buffers it grants.
+fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
+    let receive_buffer = &mut config.reader.receive_buffer;
+    match config.kernel {
+        KernelChoice::Linux => {
+            let kernel = LinuxKernel::new(*receive_buffer)?;
+            Ok(Arc::new(match config.ignore_known_bad_kernel {
+                true => kernel.ignoring_known_bugs(),
+                false => kernel,
+            }))
+        }
+        #[cfg(feature = "sim")]
+        KernelChoice::Sim(spec) => {
+            let kernel = crate::sim::SimKernel::prepare(spec, *receive_buffer);
+            *receive_buffer = spec.granted(*receive_buffer);
+            Ok(Arc::new(kernel))
+        }
+    }
+}
+
+/// Tells stored sockets from those to listen on.
+fn sort_inherited(inherited: Vec<Inherited>) -> (Vec<StoredSocket>, Vec<Inherited>) {
+    let (mut stored, mut passed) = (Vec::new(), Vec::new());
+    for inherited in inherited {
+        match StoredSocket::try_from_inherited(inherited) {
+            Ok(socket) => stored.push(socket),
+            Err(other) => passed.push(other),
+        }
+    }
+    (stored, passed)
+}
+
+async fn bind_listeners(
+    config: &Config,
+    passed: Vec<Inherited>,
+) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    if passed.is_empty() {
+        config.check_tls(config.listen.iter())?;
+        for address in &config.listen {
+            listeners.push(Listener::bind(address).await?);
+        }
+        return Ok(listeners);
+    }
+    tracing::info!("the service manager passed sockets, which stand for --listen");
+    for inherited in passed {
+        let listener = Listener::adopt(inherited)?;
+        config.check_plaintext(&listener.address()?)?;
+        listeners.push(listener);
+    }
+    let addresses: Vec<_> = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
+    config.check_tls(addresses.iter())?;
+    Ok(listeners)
+}
+
+fn load_certificates(config: &Config) -> Result<Option<Reloader>, TlsError> {
+    let tls = config.tls.as_ref();
+    tls.map(|tls| Reloader::start(tls.files.clone(), tls.min_version)).transpose()
+}

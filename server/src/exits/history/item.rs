@@ -1,0 +1,135 @@
+//! What the history is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chunk::Chunk;
+use super::snapshot::{DamagedHistory, SavedItem, to_ns};
+use super::totals::{Tallier, Tally, Totals};
+use crate::taskstats::Cpumask;
+
+/// What takes sequence numbers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) enum Item {
+    /// Exits, encoded.
+    Exits(Arc<Chunk>),
+    /// Exits that the kernel dropped.
+    Lost { first: u64, loss: KernelLoss },
+    /// Listening on these CPUs began here, after a time in which nobody did. It takes one sequence
+    /// number, so that a cursor from before that time is told from one after it.
+    Unwatched { first: u64, cpus: Arc<Cpumask>, until: Duration },
+}
+
+/// Exits of one CPU that the kernel dropped, in place of their sequence numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelLoss {
+    /// The CPU.
+    pub cpu: u32,
+    /// How many.
+    pub count: u64,
+    /// They exited after this moment, since 1970,
+    pub first_at: Duration,
+    /// and before this one.
+    pub last_at: Duration,
+}
+
+impl Item {
+    pub(super) fn save(&self) -> SavedItem {
+        match self {
+            Self::Exits(chunk) => chunk.save(),
+            Self::Lost { first, loss } => SavedItem {
+                first: *first,
+                last_at_ns: to_ns(loss.last_at),
+                cpus: vec![loss.cpu],
+                lost: loss.count,
+                first_at_ns: to_ns(loss.first_at),
+                ..SavedItem::default()
+            },
+            Self::Unwatched { first, cpus, until } => SavedItem {
+                first: *first,
+                last_at_ns: to_ns(*until),
+                cpus: cpus.iter().collect(),
+                ..SavedItem::default()
+            },
+        }
+    }
+
+    pub(super) fn restore(saved: SavedItem, cpus: usize) -> Result<Self, DamagedHistory> {
+        if saved.cpus.iter().any(|cpu| *cpu as usize >= cpus) {
+            return Err(DamagedHistory("a CPU is not possible here"));
+        }
+        if saved.cpus.is_empty() {
+            return Err(DamagedHistory("an item has no CPU"));
+        }
+        if saved.lost == 0 && saved.ends.is_empty() {
+            let until = Duration::from_nanos(saved.last_at_ns);
+            let cpus = Arc::new(saved.cpus.into_iter().collect());
+            return Ok(Self::Unwatched { first: saved.first, cpus, until });
+        }
+        if saved.lost == 0 {
+            return Chunk::restore(saved).map(|chunk| Self::Exits(Arc::new(chunk)));
+        }
+        let [cpu] = saved.cpus[..] else {
+            return Err(DamagedHistory("a loss has several CPUs"));
+        };
+        let loss = KernelLoss {
+            cpu,
+            count: saved.lost,
+            first_at: Duration::from_nanos(saved.first_at_ns),
+            last_at: Duration::from_nanos(saved.last_at_ns),
+        };
+        Ok(Self::Lost { first: saved.first, loss })
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        match self {
+            Self::Exits(chunk) => chunk.first(),
+            Self::Lost { first, .. } | Self::Unwatched { first, .. } => *first,
+        }
+    }
+
+    /// The sequence after the item.
+    pub(super) fn next(&self) -> u64 {
+        match self {
+            Self::Exits(chunk) => chunk.next(),
+            Self::Lost { first, loss } => first + loss.count,
+            Self::Unwatched { first, .. } => first + 1,
+        }
+    }
+
+    /// When the last of its exits was received or lost, since 1970.
+    pub(super) fn last_at(&self) -> Duration {
+        match self {
+            Self::Exits(chunk) => chunk.received_at(),
+            Self::Lost { loss, .. } => loss.last_at,
+            Self::Unwatched { until, .. } => *until,
+        }
+    }
+
+    /// Adds what it counts.
+    pub(super) fn add_to(&self, totals: &mut Totals) {
+        match self {
+            Self::Exits(chunk) => chunk.exits().for_each(|(cpu, fate)| totals.add_exit(cpu, fate)),
+            Self::Lost { loss, .. } => totals.add_lost(loss.cpu, loss.count),
+            Self::Unwatched { .. } => {}
+        }
+    }
+
+    /// What it counts, to be remembered after it is forgotten.
+    pub(super) fn tally(&self, tallier: &mut Tallier) -> Tally {
+        match self {
+            Self::Exits(chunk) => tallier.tally(chunk.exits()),
+            Self::Lost { loss, .. } => Tally::of_lost(loss.cpu, loss.count),
+            Self::Unwatched { first, cpus, .. } => Tally::of_unwatched(cpus, *first),
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        let outside = match self {
+            Self::Exits(chunk) => chunk.memory(),
+            Self::Lost { .. } => 0,
+            Self::Unwatched { cpus, .. } => size_of_val(&**cpus) + cpus.memory(),
+        };
+        size_of::<Self>() + outside
+    }
+}

@@ -1,0 +1,348 @@
+//! What the agent remembers: a byte-bounded sequence of chunks and kernel losses, with one writer
+//! and any number of readers, each with a position of its own.
+//!
+//! Every exit that the kernel sent takes a sequence number, also one that it then dropped. So
+//! sequences count what was sent, and a reader can check for itself that received + lost = sent.
+
+mod chunk;
+mod evicted_counts;
+mod item;
+mod read_cursor;
+mod selection;
+mod sequence;
+mod snapshot;
+mod totals;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::chunk::Chunk;
+use self::evicted_counts::Tombstones;
+use self::item::Item;
+use self::sequence::FIRST_SEQUENCE;
+use self::snapshot::to_ns;
+use self::totals::{Selected, Tallier, Totals};
+use crate::taskstats::Cpumask;
+
+pub(super) use self::chunk::ChunkBuilder;
+pub use self::item::KernelLoss;
+pub(super) use self::read_cursor::{Position, Reading};
+pub use self::selection::{Fate, Scope, Selection};
+pub use self::snapshot::{DamagedHistory, SavedHistory, SavedItem, SavedTotals};
+
+/// The part of the history's memory, one in ..., that goes to counts of what was evicted.
+const TOMBSTONE_SHARE: usize = 32;
+/// Items looked at under the lock at once, which the writer may be waiting for.
+const SNAPSHOT_ITEMS: usize = 32;
+
+/// Remembers exits up to a number of bytes.
+#[derive(Debug)]
+pub struct History {
+    inner: Mutex<Inner>,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    items: VecDeque<Item>,
+    /// Memory of `items`.
+    bytes: usize,
+    /// The sequence that the next exit takes.
+    next: u64,
+    /// All that was ever appended.
+    appended: Totals,
+    /// The part of it that was evicted.
+    evicted: Totals,
+    /// When the newest evicted exit was received, since 1970.
+    evicted_at: Duration,
+    /// How many exits of which kind were evicted lately.
+    tombstones: Tombstones,
+    tallier: Tallier,
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// After the newest exit.
+    #[default]
+    Now,
+    /// After the exit with this sequence.
+    After(u64),
+    /// With so many of the newest selected exits, or as many as are remembered.
+    Last(u64),
+}
+
+/// A sequence that no exit has taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("sequence {sequence} lies in the future; the newest exit has {newest}")]
+pub struct FutureSequence {
+    /// What was asked for.
+    pub sequence: u64,
+    /// The sequence of the newest exit; 0 when there was none.
+    pub newest: u64,
+}
+
+/// A reader's first position, and what it has already missed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    pub(super) position: Position,
+    pub(super) missed: Option<MissedStart>,
+}
+
+/// Exits between the place where a reader wanted to begin and the oldest one remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MissedStart {
+    /// How many; `None` when it is no longer known how many of them were selected.
+    pub(super) count: Option<u64>,
+    /// All of them exited before this moment, since 1970.
+    pub(super) last_at: Duration,
+}
+
+/// The state of the history, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryReport {
+    /// Sequence of the oldest exit remembered; 0 when there is none.
+    pub first_sequence: u64,
+    /// Sequence of the newest exit; 0 when there was none.
+    pub last_sequence: u64,
+    /// Memory held, bytes.
+    pub bytes: usize,
+    /// Memory that may be held, bytes.
+    pub capacity: usize,
+}
+
+impl History {
+    /// Begins an empty history of at most `capacity` bytes for CPUs with numbers below `cpus`.
+    #[must_use]
+    pub fn new(capacity: usize, cpus: usize) -> Self {
+        let inner = Inner {
+            items: VecDeque::new(),
+            bytes: 0,
+            next: FIRST_SEQUENCE,
+            appended: Totals::new(cpus),
+            evicted: Totals::new(cpus),
+            evicted_at: Duration::ZERO,
+            tombstones: Tombstones::new(capacity / TOMBSTONE_SHARE),
+            tallier: Tallier::new(cpus),
+        };
+        Self { inner: Mutex::new(inner), capacity }
+    }
+
+    /// Takes a saved history, as far as it fits into `capacity` bytes.
+    ///
+    /// # Errors
+    /// When it contradicts itself, or is of a machine with other CPUs.
+    pub fn restore(
+        saved: SavedHistory,
+        capacity: usize,
+        cpus: usize,
+    ) -> Result<Self, DamagedHistory> {
+        saved.check()?;
+        let history = Self::new(capacity, cpus);
+        let mut inner = history.lock();
+        inner.evicted = Totals::restore(&saved.evicted, cpus)?;
+        inner.appended = inner.evicted.clone();
+        inner.evicted_at = Duration::from_nanos(saved.evicted_at_ns);
+        inner.next = saved.first();
+        for item in saved.items {
+            inner.append(Item::restore(item, cpus)?, capacity);
+        }
+        drop(inner);
+        Ok(history)
+    }
+
+    /// The whole history, to be restored by a successor.
+    #[must_use]
+    pub fn save(&self) -> SavedHistory {
+        let inner = self.lock();
+        SavedHistory {
+            next: inner.next,
+            evicted: inner.evicted.save(),
+            evicted_at_ns: to_ns(inner.evicted_at),
+            items: inner.items.iter().map(Item::save).collect(),
+        }
+    }
+
+    /// The state, for people.
+    #[must_use]
+    pub fn report(&self) -> HistoryReport {
+        let inner = self.lock();
+        let first_sequence = if inner.items.is_empty() { 0 } else { inner.first() };
+        HistoryReport {
+            first_sequence,
+            last_sequence: inner.next - FIRST_SEQUENCE,
+            bytes: inner.bytes + inner.tombstones.memory(),
+            capacity: self.capacity,
+        }
+    }
+
+    /// The sequence that the next exit takes.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.lock().next
+    }
+
+    /// Appends a chunk that begins with [`History::next_sequence`].
+    pub(super) fn append_exits(&self, chunk: Chunk) {
+        let mut inner = self.lock();
+        debug_assert_eq!(chunk.first(), inner.next, "the writer's sequence is the history's");
+        let evicted = inner.append(Item::Exits(Arc::new(chunk)), self.capacity);
+        drop(inner);
+        // Freed without the lock.
+        drop(evicted);
+    }
+
+    /// Appends a loss, which takes as many sequence numbers as there were exits.
+    pub(super) fn append_lost(&self, loss: KernelLoss) {
+        let mut inner = self.lock();
+        let first = inner.next;
+        let evicted = inner.append(Item::Lost { first, loss }, self.capacity);
+        drop(inner);
+        drop(evicted);
+    }
+
+    /// Says that listening on `cpus` begins now, and that it was not done before. The first listening
+    /// of a run leaves no mark: no cursor is older.
+    pub(super) fn append_unwatched(&self, cpus: Cpumask, until: Duration) {
+        let mut inner = self.lock();
+        let first = inner.next;
+        let item = Item::Unwatched { first, cpus: Arc::new(cpus), until };
+        let evicted = inner.append(item, self.capacity);
+        drop(inner);
+        drop(evicted);
+    }
+
+    /// Finds the position where a reader of `selection` begins.
+    ///
+    /// # Errors
+    /// When it wants to begin after an exit that has not happened.
+    pub(super) fn begin(
+        &self,
+        start: Start,
+        selection: &Selection,
+        now: Duration,
+    ) -> Result<Begin, FutureSequence> {
+        let inner = self.lock();
+        match start {
+            Start::Now => Ok(inner.begin_at(inner.next, selection, now)),
+            Start::Last(count) => {
+                Ok(inner.begin_at(inner.nth_last(count, selection), selection, now))
+            }
+            Start::After(sequence) if sequence >= inner.next => {
+                Err(FutureSequence { sequence, newest: inner.next - FIRST_SEQUENCE })
+            }
+            Start::After(sequence) => Ok(inner.begin_at(sequence + 1, selection, now)),
+        }
+    }
+
+    /// Reads what stands at `position` and moves it behind that.
+    pub(super) fn read(&self, position: &mut Position, selection: &Selection) -> Reading {
+        loop {
+            let snapshot = match self.snapshot(position, selection) {
+                Snapshot::Evicted(reading) => return reading,
+                Snapshot::Items(items) => items,
+            };
+            if snapshot.is_empty() {
+                return Reading::Nothing;
+            }
+            if let Some(reading) = position.take(&snapshot, selection) {
+                return reading;
+            }
+        }
+    }
+
+    /// Clones handles of what stands at `position`, so that the lock is held shortly.
+    fn snapshot(&self, position: &mut Position, selection: &Selection) -> Snapshot {
+        let inner = self.lock();
+        if position.next < inner.first() {
+            let passed = inner.evicted.selected(selection);
+            let missed = passed.since(position.passed);
+            let exact = !inner.evicted.unwatched_since(position.next, selection);
+            // The clock may have been set back meanwhile.
+            let (first_at, last_at) = (position.at.min(inner.evicted_at), inner.evicted_at);
+            *position = Position { next: inner.first(), passed, at: last_at };
+            if !exact || missed != Selected::default() {
+                let count = exact.then_some(missed.exits + missed.lost);
+                return Snapshot::Evicted(Reading::Evicted { count, first_at, last_at });
+            }
+        }
+        let start = inner.items.partition_point(|item| item.next() <= position.next);
+        Snapshot::Items(inner.items.range(start..).take(SNAPSHOT_ITEMS).cloned().collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Snapshot {
+    Items(Vec<Item>),
+    Evicted(Reading),
+}
+
+impl Inner {
+    /// The position of a reader that wants `next`, or else the oldest exit remembered.
+    fn begin_at(&self, next: u64, selection: &Selection, now: Duration) -> Begin {
+        if next >= self.next {
+            let passed = self.appended.selected(selection);
+            return Begin { position: Position { next, passed, at: now }, missed: None };
+        }
+        let oldest = self.first();
+        let mut position = Position {
+            next: oldest,
+            passed: self.evicted.selected(selection),
+            at: self.evicted_at,
+        };
+        if next < oldest {
+            let exact = !self.evicted.unwatched_since(next, selection);
+            let count = self.tombstones.selected(next, oldest, selection).filter(|_| exact);
+            let missed = MissedStart { count, last_at: self.evicted_at };
+            return Begin { position, missed: (count != Some(0)).then_some(missed) };
+        }
+        position.pass(&self.items, next, selection);
+        Begin { position, missed: None }
+    }
+
+    /// The sequence of the `count`th selected exit from the end, or of the oldest one remembered.
+    fn nth_last(&self, count: u64, selection: &Selection) -> u64 {
+        let mut left = count;
+        for item in self.items.iter().rev() {
+            let Item::Exits(chunk) = item else { continue };
+            if left == 0 {
+                return chunk.next();
+            }
+            match chunk.nth_last(left, selection) {
+                Ok(sequence) => return sequence,
+                Err(fewer) => left -= fewer,
+            }
+        }
+        if count == 0 { self.next } else { self.first() }
+    }
+
+    /// The sequence of the oldest exit remembered, or else of the next one.
+    fn first(&self) -> u64 {
+        self.items.front().map_or(self.next, Item::first)
+    }
+
+    /// Appends an item and takes out those that no longer fit. The newest item always stays.
+    fn append(&mut self, item: Item, capacity: usize) -> Vec<Item> {
+        item.add_to(&mut self.appended);
+        self.next = item.next();
+        self.bytes += item.memory();
+        self.items.push_back(item);
+        let mut evicted = Vec::new();
+        while self.bytes + self.tombstones.memory() > capacity && self.items.len() > 1 {
+            let Some(item) = self.items.pop_front() else { break };
+            self.bytes -= item.memory();
+            self.evicted_at = item.last_at();
+            let tally = item.tally(&mut self.tallier);
+            self.evicted.add(&tally);
+            self.tombstones.bury(item.first(), tally);
+            evicted.push(item);
+        }
+        evicted
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Which exits a watcher wants.
+
+use crate::taskstats::{Cpumask, Exit};
+
+/// What an exit meant for its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The process ended with it.
+    ProcessEnded,
+    /// The process goes on.
+    ProcessLives,
+    /// The kernel does not say: before v12, without a group record.
+    Unknown,
+}
+
+impl Fate {
+    /// Number of fates.
+    pub(in crate::exits) const COUNT: usize = 3;
+
+    /// The fate with a number, as `as` gives it.
+    pub(in crate::exits) fn from_number(number: u8) -> Option<Self> {
+        let fates = [Self::ProcessEnded, Self::ProcessLives, Self::Unknown];
+        fates.get(usize::from(number)).copied()
+    }
+}
+
+impl From<&Exit> for Fate {
+    fn from(exit: &Exit) -> Self {
+        match exit.last_in_process() {
+            Some(true) => Self::ProcessEnded,
+            Some(false) => Self::ProcessLives,
+            None => Self::Unknown,
+        }
+    }
+}
+
+/// Which exits of a CPU are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Every task's.
+    #[default]
+    AllTasks,
+    /// Those that end a process, or may.
+    Processes,
+    /// Those that do not, or may not.
+    Threads,
+}
+
+impl Scope {
+    pub(in crate::exits) fn takes(self, fate: Fate) -> bool {
+        match self {
+            Self::AllTasks => true,
+            Self::Processes => fate != Fate::ProcessLives,
+            Self::Threads => fate != Fate::ProcessEnded,
+        }
+    }
+}
+
+/// The exits of some CPUs in some scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    cpus: Cpumask,
+    scope: Scope,
+    /// Whether nothing is left out, which spares looking at each exit.
+    everything: bool,
+}
+
+impl Selection {
+    /// Selects the exits of `cpus` in `scope`, on a machine with these possible CPUs.
+    #[must_use]
+    pub fn new(cpus: Cpumask, scope: Scope, possible: &Cpumask) -> Self {
+        let everything = scope == Scope::AllTasks && possible.is_subset(&cpus);
+        Self { cpus, scope, everything }
+    }
+
+    /// The CPUs.
+    #[must_use]
+    pub fn cpus(&self) -> &Cpumask {
+        &self.cpus
+    }
+
+    /// Which of their exits.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    pub(in crate::exits) fn everything(&self) -> bool {
+        self.everything
+    }
+
+    pub(in crate::exits) fn takes(&self, cpu: u32, fate: Fate) -> bool {
+        self.scope.takes(fate) && self.cpus.contains(cpu)
+    }
+}

@@ -1,0 +1,229 @@
+//! From what the listener takes to the history.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::kernel_sequence::SequenceCheck;
+use crate::exits::counters::Counters;
+use crate::exits::history::{ChunkBuilder, History, KernelLoss};
+use crate::taskstats::{Cpumask, DelayAccounting, Exit, ExitSink};
+
+/// A CPU's losses are told at most this often, so that an overload does not become a storm of
+/// messages. The first one is told at once.
+const LOSS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Encodes exits, adds up losses, and appends both to the history in the order of their taking.
+#[derive(Debug)]
+pub(super) struct Intake {
+    history: Arc<History>,
+    counters: Arc<Counters>,
+    builder: ChunkBuilder,
+    /// The sequence that the chunk in the making begins with.
+    first: u64,
+    /// The time of the drain that runs, since 1970.
+    now: Duration,
+    /// The time of the last drain that left nothing behind. What is found dropped was dropped since.
+    clean_at: Duration,
+    delay_accounting: DelayAccounting,
+    losses: BTreeMap<u32, Losses>,
+    /// Whether this run, or the one before it, listened already, so that there may be cursors.
+    listened: bool,
+    check: SequenceCheck,
+}
+
+/// What is known of one CPU's losses.
+#[derive(Clone, Copy, Debug, Default)]
+struct Losses {
+    told_at: Option<Instant>,
+    pending: Option<KernelLoss>,
+}
+
+impl Intake {
+    /// Begins at `now`, since 1970.
+    pub(super) fn new(history: Arc<History>, counters: Arc<Counters>, now: Duration) -> Self {
+        Self {
+            first: history.next_sequence(),
+            history,
+            counters,
+            builder: ChunkBuilder::default(),
+            now,
+            clean_at: now,
+            delay_accounting: DelayAccounting::default(),
+            losses: BTreeMap::new(),
+            listened: false,
+            check: SequenceCheck::default(),
+        }
+    }
+
+    /// Says what the next exits' zero delays mean.
+    pub(super) fn set_delay_accounting(&mut self, delay_accounting: DelayAccounting) {
+        self.delay_accounting = delay_accounting;
+    }
+
+    /// Goes on after an earlier run, which read the sockets last at `read_at`, since 1970.
+    pub(super) fn resume(&mut self, read_at: Duration) {
+        self.clean_at = read_at;
+        self.listened = true;
+    }
+
+    /// Begins a drain, at a time since 1970. The clock of the wall may have been set back or forward
+    /// since the last one: it only dates exits and losses, and nothing waits by it.
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// Says that the drain which runs has left nothing behind.
+    pub(super) fn left_nothing(&mut self) {
+        self.clean_at = self.now;
+    }
+
+    /// Ends a drain: appends what it brought, and the losses that are due.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.flush();
+        self.tell_losses(now, |losses| losses.due().is_none_or(|due| due <= now));
+    }
+
+    /// Appends all losses, due or not.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.flush();
+        self.tell_losses(now, |_| true);
+    }
+
+    fn tell_losses(&mut self, now: Instant, ready: impl Fn(&Losses) -> bool) {
+        for losses in self.losses.values_mut().filter(|losses| ready(losses)) {
+            if let Some(loss) = losses.pending.take() {
+                losses.told_at = Some(now);
+                self.first += loss.count;
+                self.history.append_lost(loss);
+            }
+        }
+    }
+
+    /// The sequence that the next exit takes, once a drain has ended.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.first
+    }
+
+    /// When a loss that waits is due.
+    pub(super) fn next_loss(&self) -> Option<Instant> {
+        let waiting = self.losses.values().filter(|losses| losses.pending.is_some());
+        waiting.filter_map(Losses::due).min()
+    }
+
+    /// Says that listening on CPUs begins that were not listened to before `now`, since 1970.
+    pub(super) fn opened(&mut self, cpus: Cpumask, now: Duration) {
+        if std::mem::replace(&mut self.listened, true) {
+            self.history.append_unwatched(cpus, now);
+            self.first += 1;
+        }
+    }
+
+    /// Forgets what belongs to a CPU that is listened to no more.
+    pub(super) fn closed(&mut self, cpu: u32) {
+        self.check.forget(cpu);
+    }
+
+    fn count_unexplained(&mut self, cpu: u32, count: u64) {
+        if self.counters.unexplained_gaps.get() == 0 {
+            tracing::warn!(
+                cpu,
+                count,
+                "the kernel's sequence has a gap that its drop counter does not explain; further ones are only counted"
+            );
+        }
+        self.counters.unexplained_gaps.add(count);
+    }
+
+    fn flush(&mut self) {
+        if self.builder.is_empty() {
+            return;
+        }
+        let chunk = self.builder.build(self.first);
+        self.first = chunk.next();
+        self.counters.received.add(chunk.len());
+        self.history.append_exits(chunk);
+    }
+}
+
+impl ExitSink for Intake {
+    fn exit(&mut self, exit: &Exit) {
+        let unexplained = self.check.received(exit.cpu, exit.kernel_sequence);
+        if unexplained > 0 {
+            self.count_unexplained(exit.cpu, unexplained);
+        }
+        self.builder.push(exit, self.first, self.now, self.delay_accounting);
+        if self.builder.is_full() {
+            self.flush();
+        }
+    }
+
+    fn dropped(&mut self, cpu: u32, count: u64) {
+        self.check.dropped(cpu, count);
+        self.counters.lost_in_kernel.add(count);
+        let new = KernelLoss { cpu, count: 0, first_at: self.clean_at, last_at: self.now };
+        let losses = self.losses.entry(cpu).or_default();
+        let pending = losses.pending.get_or_insert(new);
+        pending.count += count;
+        // A clock that was set back must not make a loss end before it began.
+        pending.first_at = pending.first_at.min(self.now);
+        pending.last_at = pending.last_at.max(self.now);
+    }
+}
+
+impl Losses {
+    /// When the next loss may be told; `None` for at once.
+    fn due(&self) -> Option<Instant> {
+        self.told_at.map(|told_at| told_at + LOSS_INTERVAL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn intake() -> Intake {
+        Intake::new(Arc::new(History::new(1 << 20, 1)), Arc::default(), Duration::ZERO)
+    }
+
+    /// A loss that a step of the clock lies in: its interval stays one, and holds both times.
+    #[test]
+    fn a_loss_across_a_step_of_the_clock_ends_after_it_began() {
+        let noon = 12 * HOUR;
+        for stepped in [noon - HOUR, noon + HOUR] {
+            let mut intake = intake();
+            intake.begin(noon);
+            intake.left_nothing();
+            intake.begin(stepped);
+            intake.dropped(0, 3);
+            let loss = intake.losses[&0].pending.unwrap();
+            assert_eq!((loss.first_at, loss.last_at), (noon.min(stepped), stepped));
+            intake.begin(noon);
+            intake.dropped(0, 4);
+            let loss = intake.losses[&0].pending.unwrap();
+            assert_eq!((loss.first_at, loss.last_at), (noon.min(stepped), noon.max(stepped)));
+            assert_eq!(loss.count, 7);
+        }
+    }
+
+    /// A loss that waits is due by the monotonic clock, however the other one is set.
+    #[test]
+    fn a_step_of_the_clock_delays_no_loss() {
+        let (noon, started) = (12 * HOUR, Instant::now());
+        let mut intake = intake();
+        intake.begin(noon);
+        intake.dropped(0, 1);
+        intake.end(started);
+        assert!(intake.losses[&0].pending.is_none(), "the first one is told at once");
+        intake.begin(noon - HOUR);
+        intake.dropped(0, 1);
+        intake.end(started);
+        assert_eq!(intake.next_loss(), Some(started + LOSS_INTERVAL));
+        intake.begin(noon + HOUR);
+        intake.end(started + LOSS_INTERVAL);
+        assert!(intake.losses[&0].pending.is_none(), "it was due");
+        assert_eq!(intake.next_sequence(), 3);
+    }
+}

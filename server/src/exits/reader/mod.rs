@@ -1,0 +1,453 @@
+//! The thread that owns the listener.
+
+mod clock;
+mod ingest;
+mod kernel_sequence;
+mod pacer;
+mod registry;
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+pub(super) use self::clock::Clocks;
+use self::clock::WallClock;
+use self::ingest::Intake;
+use self::pacer::Pacer;
+use self::registry::Registry;
+use super::counters::Counters;
+use super::history::History;
+use crate::taskstats::{Cpumask, Depth, KeptSocket, Kernel, KernelError, Listener, Wake};
+
+/// Drop counters and the sysctl are read this often while exits flow.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Watchers of an earlier run have at least this long to find the next one, whatever the grace: what
+/// they left was kept for them.
+const INHERITED_GRACE: Duration = Duration::from_secs(10);
+
+/// How exits are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct ReaderConfig {
+    /// Sleep between drains at high rates.
+    pub pace: Duration,
+    /// Size of a CPU's receive buffer, bytes.
+    pub receive_buffer: usize,
+    /// How long CPUs are listened to after their last watcher left.
+    pub grace: Duration,
+}
+
+/// What the reader is told.
+enum Command {
+    /// Listen on these CPUs for one more watcher.
+    Watch { cpus: Cpumask, done: oneshot::Sender<Result<Claim, KernelError>> },
+    /// A watcher of these CPUs has left.
+    Unwatch { cpus: Cpumask },
+    /// Take what is there and end.
+    Stop(Farewell),
+}
+
+/// What becomes of the sockets when the reader ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// They listen no more.
+    Close,
+    /// They are given to a successor.
+    Keep,
+}
+
+/// A listener that is there when the reader starts, and when it was last read, since 1970.
+pub(super) struct Inherited {
+    pub(super) listener: Box<dyn Listener>,
+    pub(super) cpus: Cpumask,
+    pub(super) read_at: Duration,
+}
+
+/// The other end of the reader's commands. Clones command the same reader.
+#[derive(Clone, Debug)]
+pub(super) struct ReaderHandle {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// A claim that CPUs are listened to, such as a watcher's. Dropping it ends the claim.
+#[derive(Debug)]
+pub struct Claim {
+    cpus: Cpumask,
+    reader: ReaderHandle,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.reader.send(Command::Unwatch { cpus: std::mem::take(&mut self.cpus) });
+    }
+}
+
+/// What the reader shows to others.
+#[derive(Default)]
+struct Shared {
+    /// Ends the reader's wait; `None` while it waits for commands only.
+    waker: Mutex<Option<Box<dyn Wake>>>,
+    watched: Mutex<Cpumask>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("watched", &self.watched).finish_non_exhaustive()
+    }
+}
+
+/// Takes exits from a listener, which exists while there is a CPU to listen on.
+pub(super) struct Reader {
+    clocks: Clocks,
+    handle: ReaderHandle,
+    kernel: Arc<dyn Kernel>,
+    commands: mpsc::Receiver<Command>,
+    shared: Arc<Shared>,
+    intake: Intake,
+    /// The sequence after the newest exit that watchers were told of. Dropped with the reader, which
+    /// tells watchers that nothing more will come.
+    newest: watch::Sender<u64>,
+    registry: Registry,
+    listener: Option<Box<dyn Listener>>,
+    pacer: Pacer,
+    /// How long to sleep before the next drain; `None` to wait for a message.
+    sleep: Option<Duration>,
+    checked_at: Option<Instant>,
+    wall_clock: WallClock,
+}
+
+/// Whether the reader goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Continue,
+    Stop(Farewell),
+}
+
+/// A reader thread, and how to deal with it.
+pub(super) struct Started {
+    pub(super) handle: ReaderHandle,
+    pub(super) thread: JoinHandle<Vec<KeptSocket>>,
+    pub(super) newest: watch::Receiver<u64>,
+}
+
+/// Starts the reader thread.
+///
+/// # Errors
+/// When the system starts no thread.
+pub(super) fn start(
+    kernel: Arc<dyn Kernel>,
+    config: ReaderConfig,
+    history: Arc<History>,
+    counters: Arc<Counters>,
+    inherited: Option<Inherited>,
+) -> io::Result<Started> {
+    let (reader, newest) = prepare(kernel, config, history, counters, inherited, Clocks::SYSTEM);
+    let handle = reader.handle.clone();
+    let thread = thread::Builder::new().name("exit-reader".to_owned()).spawn(|| reader.run())?;
+    Ok(Started { handle, thread, newest })
+}
+
+/// Makes a reader that has no thread yet.
+pub(super) fn prepare(
+    kernel: Arc<dyn Kernel>,
+    config: ReaderConfig,
+    history: Arc<History>,
+    counters: Arc<Counters>,
+    inherited: Option<Inherited>,
+    clocks: Clocks,
+) -> (Reader, watch::Receiver<u64>) {
+    let (sender, commands) = mpsc::channel();
+    let shared = Arc::new(Shared::default());
+    let handle = ReaderHandle { commands: sender, shared: Arc::clone(&shared) };
+    let (sender, newest) = watch::channel(history.next_sequence());
+    let mut reader = Reader {
+        clocks,
+        handle,
+        kernel,
+        commands,
+        shared,
+        intake: Intake::new(history, counters, clocks.wall()),
+        newest: sender,
+        registry: Registry::new(config.grace),
+        listener: None,
+        pacer: Pacer::new(config.pace, config.receive_buffer, clocks.now()),
+        sleep: None,
+        checked_at: None,
+        wall_clock: WallClock::default(),
+    };
+    if let Some(inherited) = inherited {
+        reader.inherit(inherited);
+    }
+    (reader, newest)
+}
+
+impl ReaderHandle {
+    /// Has the reader listen on `cpus`; in force when this returns. `None` when the reader has ended.
+    pub(super) async fn watch(&self, cpus: Cpumask) -> Option<Result<Claim, KernelError>> {
+        let (done, answer) = oneshot::channel();
+        self.send(Command::Watch { cpus, done });
+        answer.await.ok()
+    }
+
+    /// Tells the reader to end.
+    pub(super) fn stop(&self, farewell: Farewell) {
+        self.send(Command::Stop(farewell));
+    }
+
+    /// The CPUs that are listened to.
+    pub(super) fn watched(&self) -> Cpumask {
+        self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A reader that has ended takes no commands, which is as good: it listens to nothing.
+    fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            let waker = self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(waker) = &*waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// Commands this reader.
+    #[cfg(test)]
+    pub(super) fn handle(&self) -> ReaderHandle {
+        self.handle.clone()
+    }
+
+    /// Runs to the end; returns the sockets if they are to be kept.
+    pub(super) fn run(mut self) -> Vec<KeptSocket> {
+        let farewell = loop {
+            if let Flow::Stop(farewell) = self.step() {
+                break farewell;
+            }
+        };
+        self.begin();
+        let kept = match farewell {
+            Farewell::Close => {
+                self.close_all();
+                Vec::new()
+            }
+            Farewell::Keep => self.keep_all(),
+        };
+        self.intake.finish(self.clocks.now());
+        self.announce();
+        kept
+    }
+
+    fn close_all(&mut self) {
+        for cpu in self.registry.cpus().iter() {
+            self.close(cpu);
+        }
+    }
+
+    fn keep_all(&mut self) -> Vec<KeptSocket> {
+        let Some(mut listener) = self.listener.take() else { return Vec::new() };
+        if let Err(error) = listener.wait(Some(Duration::ZERO)) {
+            tracing::warn!(%error, "looking for the last exits failed");
+        }
+        listener.drain(Depth::Empty, &mut self.intake);
+        listener.check_drops(&mut self.intake);
+        listener.keep()
+    }
+
+    /// Goes on with the listener of an earlier run, whose watchers have the grace to come back.
+    fn inherit(&mut self, inherited: Inherited) {
+        self.registry.inherit(&inherited.cpus, self.clocks.now(), INHERITED_GRACE);
+        self.intake.resume(inherited.read_at);
+        self.wall_clock.was_unseen();
+        self.set_listener(inherited.listener);
+        self.publish_watched();
+    }
+
+    fn set_listener(&mut self, listener: Box<dyn Listener>) {
+        *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.waker());
+        self.listener = Some(listener);
+    }
+
+    /// One turn: wait, obey, drain, announce.
+    pub(super) fn step(&mut self) -> Flow {
+        let flow = if self.listener.is_some() { self.wait() } else { self.rest() };
+        if flow != Flow::Continue {
+            return flow;
+        }
+        // Also after a rest: what was sent before there was a waker has woken nobody.
+        while let Ok(command) = self.commands.try_recv() {
+            let flow = self.obey(command);
+            if flow != Flow::Continue {
+                return flow;
+            }
+        }
+        self.drain();
+        self.expire();
+        Flow::Continue
+    }
+
+    /// Waits for a command. Nobody watches: the kernel sends nothing.
+    fn rest(&mut self) -> Flow {
+        let command = self.commands.recv();
+        command.map_or(Flow::Stop(Farewell::Close), |command| self.obey(command))
+    }
+
+    /// Waits for exits, a command, or what is due.
+    fn wait(&mut self) -> Flow {
+        match self.wait_for_listener() {
+            Ok(()) => Flow::Continue,
+            Err(error) => {
+                tracing::error!(%error, "the exit reader ends");
+                Flow::Stop(Farewell::Close)
+            }
+        }
+    }
+
+    fn wait_for_listener(&mut self) -> Result<(), KernelError> {
+        let Some(listener) = &mut self.listener else { return Ok(()) };
+        if let Some(sleep) = self.sleep {
+            thread::sleep(sleep);
+            return listener.wait(Some(Duration::ZERO));
+        }
+        let deadlines = [self.registry.next_expiry(), self.intake.next_loss()];
+        let next = deadlines.into_iter().flatten().min();
+        listener.wait(next.map(|deadline| deadline.saturating_duration_since(self.clocks.now())))
+    }
+
+    /// Begins to take exits, by the clocks as they are now.
+    fn begin(&mut self) -> Instant {
+        let (now, wall) = (self.clocks.now(), self.clocks.wall());
+        self.intake.begin(wall);
+        if self.wall_clock.was_set(now, wall) {
+            self.read_switch();
+        }
+        now
+    }
+
+    /// Says what the next exits' zero delays mean.
+    fn read_switch(&mut self) {
+        let known = self.wall_clock.judgeable(self.kernel.delay_accounting());
+        self.intake.set_delay_accounting(known);
+    }
+
+    fn drain(&mut self) {
+        let now = self.begin();
+        let check = self.checked_at.is_none_or(|checked_at| now >= checked_at + CHECK_INTERVAL);
+        if check {
+            self.checked_at = Some(now);
+            self.read_switch();
+        }
+        let Some(listener) = &mut self.listener else { return };
+        let depth = if self.sleep.is_some() { Depth::Shallow } else { Depth::Empty };
+        let drained = listener.drain(depth, &mut self.intake);
+        if check {
+            listener.check_drops(&mut self.intake);
+        }
+        if !drained.cut_short {
+            self.intake.left_nothing();
+            if self.wall_clock.left_nothing() {
+                self.checked_at = None;
+            }
+        }
+        self.intake.end(now);
+        let step = self.pacer.after_drain(drained, now);
+        self.sleep = step.sleep;
+        if step.announce {
+            self.announce();
+        }
+    }
+
+    fn announce(&self) {
+        let next = self.intake.next_sequence();
+        self.newest.send_if_modified(|newest| std::mem::replace(newest, next) != next);
+    }
+
+    fn obey(&mut self, command: Command) -> Flow {
+        match command {
+            Command::Watch { cpus, done } => {
+                let reader = self.handle.clone();
+                let outcome = self.watch(&cpus).map(|()| Claim { cpus, reader });
+                // A caller that has gone drops the claim, and so ends it.
+                drop(done.send(outcome));
+            }
+            Command::Unwatch { cpus } => {
+                self.registry.remove(&cpus, self.clocks.now());
+                self.expire();
+            }
+            Command::Stop(farewell) => return Flow::Stop(farewell),
+        }
+        Flow::Continue
+    }
+
+    /// Listens on all of `cpus`, or changes nothing.
+    fn watch(&mut self, cpus: &Cpumask) -> Result<(), KernelError> {
+        let mut opened = Vec::new();
+        for cpu in self.registry.missing(cpus) {
+            if let Err(error) = self.open(cpu) {
+                self.begin();
+                for cpu in opened {
+                    self.close(cpu);
+                }
+                self.intake.end(self.clocks.now());
+                self.expire();
+                return Err(error);
+            }
+            opened.push(cpu);
+        }
+        if !opened.is_empty() {
+            self.intake.opened(opened.into_iter().collect(), self.clocks.wall());
+        }
+        self.registry.add(cpus);
+        self.publish_watched();
+        Ok(())
+    }
+
+    fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
+        if let Some(listener) = &mut self.listener {
+            return listener.open(cpu);
+        }
+        let mut listener = self.kernel.listen()?;
+        listener.open(cpu)?;
+        self.set_listener(listener);
+        Ok(())
+    }
+
+    fn close(&mut self, cpu: u32) {
+        if let Some(listener) = &mut self.listener {
+            listener.close(cpu, &mut self.intake);
+            self.intake.closed(cpu);
+        }
+    }
+
+    /// Closes the CPUs whose grace is over, and with the last of them the listener.
+    fn expire(&mut self) {
+        let expired = self.registry.expire(self.clocks.now());
+        if !expired.is_empty() {
+            self.begin();
+            for cpu in &expired {
+                self.close(*cpu);
+            }
+            self.intake.end(self.clocks.now());
+            self.publish_watched();
+        }
+        if self.registry.is_empty() && self.listener.take().is_some() {
+            *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.intake.finish(self.clocks.now());
+            self.announce();
+            self.sleep = None;
+        }
+    }
+
+    fn publish_watched(&self) {
+        let mut watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        *watched = self.registry.cpus();
+    }
+}
+
+#[cfg(test)]
+mod tests;

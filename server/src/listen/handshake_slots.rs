@@ -1,0 +1,147 @@
+//! Slots for those who are not known yet, of which nobody can take all.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::security::AddressKey;
+
+/// A bounded number of slots. Each of them is held from an address; when there is none left, the oldest
+/// of those is given up that are held from the address with the most. So who opens many connections
+/// pushes out its own ones, and an honest client, which needs milliseconds, keeps its place.
+///
+/// What is done takes a look at each place: there are some hundreds at most, and what they are for costs
+/// a thousand times as much.
+#[derive(Debug)]
+pub(super) struct FairSlots<T> {
+    capacity: usize,
+    /// The oldest first.
+    held: VecDeque<(AddressKey, T)>,
+}
+
+impl<T> FairSlots<T> {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, held: VecDeque::new() }
+    }
+
+    /// How many there are.
+    pub(super) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Gives a place to a newcomer. Returns who has to go for it, if they are one too many now.
+    pub(super) fn insert(&mut self, from: AddressKey, newcomer: T) -> Option<T> {
+        self.held.push_back((from, newcomer));
+        if self.held.len() <= self.capacity() {
+            return None;
+        }
+        let largest_holder = self.largest_holder()?;
+        self.remove(|from, _| *from == largest_holder)
+    }
+
+    /// Frees the first place whose holder is the one looked for, and returns that one.
+    pub(super) fn remove_where(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
+        self.remove(|_, holder| is_it(holder))
+    }
+
+    /// The address that holds the most slots; of several, the one that holds the oldest of theirs.
+    fn largest_holder(&self) -> Option<AddressKey> {
+        let mut counts: HashMap<AddressKey, usize> = HashMap::new();
+        for (from, _) in &self.held {
+            *counts.entry(*from).or_default() += 1;
+        }
+        let most = counts.values().max().copied();
+        let has_most = |from: &&AddressKey| counts.get(*from).copied() == most;
+        self.held.iter().map(|(from, _)| from).find(has_most).copied()
+    }
+
+    fn remove(&mut self, is_it: impl Fn(&AddressKey, &T) -> bool) -> Option<T> {
+        let index = self.held.iter().position(|(from, holder)| is_it(from, holder))?;
+        self.held.remove(index).map(|(_, holder)| holder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(host: u8) -> AddressKey {
+        IpAddr::from([192, 0, 2, host]).into()
+    }
+
+    #[test]
+    fn all_places_are_given_before_anybody_has_to_go() {
+        let mut slots = FairSlots::new(3);
+        for newcomer in 0..3 {
+            assert_eq!(slots.insert(at(1), newcomer), None);
+        }
+        assert_eq!(slots.insert(at(1), 3), Some(0));
+        assert_eq!(slots.insert(at(1), 4), Some(1));
+    }
+
+    #[test]
+    fn the_oldest_of_the_address_with_the_most_has_to_go() {
+        let mut slots = FairSlots::new(4);
+        for (newcomer, host) in [1, 2, 2, 3].into_iter().enumerate() {
+            assert_eq!(slots.insert(at(host), newcomer), None);
+        }
+        assert_eq!(slots.insert(at(4), 4), Some(1));
+        // Now each holds one, and whoever takes a second one loses the first.
+        assert_eq!(slots.insert(at(3), 5), Some(3));
+        // A newcomer takes the oldest of all.
+        assert_eq!(slots.insert(at(5), 6), Some(0));
+    }
+
+    #[test]
+    fn who_is_done_frees_its_place() {
+        let mut slots = FairSlots::new(2);
+        slots.insert(at(1), 0);
+        slots.insert(at(1), 1);
+        assert_eq!(slots.remove_where(|holder| *holder == 0), Some(0));
+        assert_eq!(slots.remove_where(|holder| *holder == 0), None);
+        assert_eq!(slots.insert(at(2), 2), None);
+        assert_eq!(slots.insert(at(2), 3), Some(2));
+    }
+
+    /// All the addresses that one subscriber has are one of many.
+    #[test]
+    fn a_crowd_of_one_subscriber_is_one_crowd() {
+        let mut slots = FairSlots::new(3);
+        let network = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0).to_bits();
+        let host = |host: u128| IpAddr::V6((network | host).into()).into();
+        let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped()).into();
+        slots.insert(at(1), 0);
+        slots.insert(host(1), 1);
+        slots.insert(host(2), 2);
+        assert_eq!(slots.insert(host(3), 3), Some(1));
+        // The IPv4 address has two of three then, the older one too.
+        assert_eq!(slots.insert(mapped, 4), Some(0));
+    }
+
+    proptest! {
+        /// Whatever others do, who holds no more than its part of the slots keeps them.
+        #[test]
+        fn nobody_loses_its_part_to_others(
+            capacity in 1_usize..20,
+            hosts in prop::collection::vec(0_u8..5, 1..200),
+        ) {
+            let mut slots = FairSlots::new(capacity);
+            let mut of = Vec::new();
+            for (newcomer, host) in hosts.into_iter().enumerate() {
+                of.push(host);
+                let Some(gone) = slots.insert(at(host), newcomer) else { continue };
+                let held_by = |host: u8| {
+                    let left = slots.held.iter().filter(|(from, _)| *from == at(host)).count();
+                    left + usize::from(of[gone] == host)
+                };
+                prop_assert_eq!(slots.held.len(), capacity);
+                let others = (0..5).map(held_by).max();
+                prop_assert_eq!(Some(held_by(of[gone])), others);
+                let older = slots.held.iter().any(|(from, it)| *from == at(of[gone]) && *it < gone);
+                prop_assert!(!older, "an older one stayed");
+            }
+        }
+    }
+}

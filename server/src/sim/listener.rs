@@ -1,0 +1,131 @@
+//! Taking the exits of a simulated machine, with one socket a CPU as on a real one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::socket::{Bell, BellWaker, Purpose, SimInbox, Socket};
+use super::world::{PortId, World};
+use super::{Shared, Time};
+use crate::taskstats::drain::{CpuQueue, Decoding, Queues, Source};
+use crate::taskstats::reply::{REGISTER, refused};
+use crate::taskstats::{
+    Cpumask, Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Wake,
+};
+
+/// Listens with one socket a CPU.
+#[derive(Debug)]
+pub(super) struct SimListener {
+    shared: Arc<Shared>,
+    purpose: Purpose,
+    queues: Queues<BoundSocket>,
+    bell: Arc<Bell>,
+}
+
+/// A socket and its address.
+#[derive(Debug)]
+pub(super) struct BoundSocket {
+    socket: Arc<Socket>,
+    port: PortId,
+}
+
+impl Source for BoundSocket {
+    type Inbox = SimInbox;
+
+    fn receive_many(&self, inbox: &mut SimInbox) -> std::io::Result<usize> {
+        self.socket.receive_many(inbox)
+    }
+
+    fn drops(&self) -> std::io::Result<u32> {
+        self.socket.drops()
+    }
+}
+
+impl SimListener {
+    pub(super) fn new(shared: Arc<Shared>, purpose: Purpose) -> Self {
+        let queues = Queues::new(SimInbox::default());
+        Self { shared, purpose, queues, bell: Arc::default() }
+    }
+
+    fn bind(&self, world: &mut World, cpu: u32) -> (PortId, Arc<Socket>) {
+        let bell = Arc::clone(&self.bell);
+        world.bind(Socket::new(self.shared.limit, bell, cpu, self.purpose))
+    }
+
+    /// Closes all sockets as a process does that is killed: their registrations stay.
+    pub(super) fn die(mut self) {
+        let mut world = self.shared.world();
+        for (_, queue) in self.queues.remove_all() {
+            world.close(queue.socket.port);
+        }
+    }
+
+    /// The messages that wait on a CPU's socket, whoever registered it.
+    pub(super) fn open_silently(&mut self, cpu: u32) {
+        let mut world = self.shared.world();
+        let (port, socket) = self.bind(&mut world, cpu);
+        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }));
+    }
+}
+
+impl Listener for SimListener {
+    fn waker(&self) -> Box<dyn Wake> {
+        Box::new(BellWaker(Arc::clone(&self.bell)))
+    }
+
+    fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
+        let mut world = self.shared.world();
+        let (port, socket) = self.bind(&mut world, cpu);
+        // A port id can inherit the registration of a listener that died.
+        world.deregister(port);
+        if let Err(errno) = world.register(port, &Cpumask::from_iter([cpu])) {
+            world.close(port);
+            return Err(match errno {
+                libc::ENOENT => KernelError::NoFamily,
+                errno => refused(REGISTER, errno),
+            });
+        }
+        drop(world);
+        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }));
+        Ok(())
+    }
+
+    /// A simulated socket has no descriptor, and ends with the process.
+    fn keep(self: Box<Self>) -> Vec<KeptSocket> {
+        Vec::new()
+    }
+
+    fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
+        let Some(queue) = self.queues.remove(cpu) else { return };
+        self.shared.world().deregister(queue.socket.port);
+        let BoundSocket { port, .. } = self.queues.finish(queue, &mut Decoding(sink));
+        self.shared.world().close(port);
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
+        let ready = &mut self.queues.ready;
+        // Nothing happens while somebody waits whose own steps are the time.
+        let at_once = !ready.is_empty() || self.shared.time == Time::Stepped;
+        let timeout = if at_once { Some(Duration::ZERO) } else { timeout };
+        self.bell.wait(timeout, ready);
+        Ok(())
+    }
+
+    fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
+        self.queues.drain(depth, &mut Decoding(sink))
+    }
+
+    fn check_drops(&mut self, sink: &mut dyn ExitSink) {
+        self.queues.check_drops(&mut Decoding(sink));
+    }
+}
+
+impl Drop for SimListener {
+    /// Leaves no registration behind.
+    fn drop(&mut self) {
+        let mut world = self.shared.world();
+        for (_, queue) in self.queues.remove_all() {
+            world.deregister(queue.socket.port);
+            world.close(queue.socket.port);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A kernel of our own: the semantics of the kernel's taskstats code, under a seed and a virtual
+//! clock, on a machine with an invented workload.
+//!
+//! It makes the bytes that a kernel sends, so that all of decode is as it is on a real one.
+
+mod chance;
+mod clock;
+mod encode;
+mod listener;
+mod messages;
+mod socket;
+mod spec;
+mod statistics;
+mod tasks;
+mod world;
+mod writer;
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+pub use spec::{Faults, Share, Spec, SpecError, Vanish};
+pub use world::{Report, World};
+
+use self::clock::Clock;
+use self::listener::SimListener;
+use self::socket::Purpose;
+use crate::clocks::since_1970;
+use crate::taskstats::reply::{QUERY, account, failed, refused};
+use crate::taskstats::{
+    Cpumask, DelayAccounting, Exit, ExitSink, KeptSocket, Kernel, KernelError, Listener, SelfTest,
+    Stats, TaskId,
+};
+
+/// A simulated machine behind the seam.
+///
+/// ```
+/// use std::time::Duration;
+/// use taskstatsd::sim::SimKernel;
+/// use taskstatsd::taskstats::{Kernel, TaskId};
+///
+/// let kernel = SimKernel::stepped("cpus=2,version=14".parse()?, 1 << 20);
+/// let pid = kernel.world().spawn().unwrap();
+/// kernel.world().advance(Duration::from_secs(1));
+/// assert_eq!(kernel.query(TaskId::Pid(pid))?.version, 14);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct SimKernel {
+    shared: Arc<Shared>,
+    spec: Spec,
+    possible: Cpumask,
+    /// Moves the time on once it has begun; `None` where the owner does.
+    clock: Mutex<Option<Clock>>,
+}
+
+/// What a kernel shares with its listeners and its clock.
+#[derive(Debug)]
+struct Shared {
+    world: Mutex<World>,
+    /// Who waits for the world, so that its clock lets them.
+    waiting: AtomicUsize,
+    /// The true size that a socket's queue may have.
+    limit: usize,
+    time: Time,
+}
+
+/// Whose time it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Time {
+    /// That of the clock on the wall.
+    Real,
+    /// That of whoever calls [`World::advance`].
+    Stepped,
+}
+
+impl SimKernel {
+    /// Begins a machine whose time passes as real time does.
+    ///
+    /// # Errors
+    /// When the system starts no thread.
+    pub fn start(spec: Spec, receive_buffer: usize) -> io::Result<Self> {
+        let kernel = Self::prepare(spec, receive_buffer);
+        kernel.begin()?;
+        Ok(kernel)
+    }
+
+    /// Prepares a machine whose time passes as real time does from [`Kernel::begin`] on.
+    ///
+    /// `receive_buffer` is the size of each CPU's receive buffer, in bytes; it is less where all of
+    /// them together would take more than 1 GiB, because they lie in this process.
+    #[must_use]
+    pub fn prepare(spec: Spec, receive_buffer: usize) -> Self {
+        let kernel = Self::new(World::booted(spec, since_1970()), receive_buffer, Time::Real);
+        tracing::warn!(
+            "the kernel is simulated: tasks, accounts and exits are invented (sim:{spec})"
+        );
+        let granted = spec.granted(receive_buffer);
+        tracing::info!(
+            asked = receive_buffer,
+            granted,
+            "receive buffers lie in the agent's own memory"
+        );
+        kernel
+    }
+
+    /// Begins a machine whose time passes when [`World::advance`] says so, and whose listeners never
+    /// wait.
+    #[must_use]
+    pub fn stepped(spec: Spec, receive_buffer: usize) -> Self {
+        Self::new(World::new(spec), receive_buffer, Time::Stepped)
+    }
+
+    fn new(world: World, receive_buffer: usize, time: Time) -> Self {
+        let spec = *world.spec();
+        let possible = (0..spec.cpus).collect();
+        let (world, waiting) = (Mutex::new(world), AtomicUsize::new(0));
+        // The kernel doubles what is asked for.
+        let limit = 2 * spec.granted(receive_buffer);
+        let shared = Arc::new(Shared { world, waiting, limit, time });
+        Self { shared, spec, possible, clock: Mutex::new(None) }
+    }
+
+    /// The machine, for as long as it is held.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.shared.world()
+    }
+
+    /// Leaves a listener of a CPU behind as a process does that is killed: its socket is closed, and
+    /// its registration stays. For tests.
+    ///
+    /// # Errors
+    /// As [`Listener::open`].
+    pub fn leave_dead_listener(&self, cpu: u32) -> Result<(), KernelError> {
+        let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Watch);
+        listener.open(cpu)?;
+        listener.die();
+        Ok(())
+    }
+
+    /// Opens a socket that registers nowhere, and so is told only what the last owner of its address
+    /// had registered. For tests.
+    #[must_use]
+    pub fn heir(&self, cpu: u32) -> Box<dyn Listener> {
+        let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Watch);
+        listener.open_silently(cpu);
+        Box::new(listener)
+    }
+
+    /// Has a task of its own end on a CPU; returns its id, or `None` if there was none left.
+    fn end_a_task(&self, cpu: u32) -> Option<u32> {
+        let mut world = self.world();
+        let pid = world.spawn()?;
+        world.exit(pid, cpu, 0).then_some(pid)
+    }
+
+    fn threads_of(&self, tgid: u32) -> Option<Vec<u32>> {
+        self.world().threads(tgid)
+    }
+}
+
+impl Shared {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let world = self.world_for_clock();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        world
+    }
+
+    /// As [`Shared::world`], for the clock, which has nobody wait for itself.
+    fn world_for_clock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets those go first who wait for the world: a lock that is taken again at once is seldom given
+    /// to anybody else.
+    fn give_way(&self) {
+        while self.waiting.load(Ordering::Relaxed) > 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+impl Kernel for SimKernel {
+    fn begin(&self) -> io::Result<()> {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.time == Time::Real && clock.is_none() {
+            *clock = Some(Clock::start(Arc::clone(&self.shared))?);
+        }
+        Ok(())
+    }
+
+    fn query(&self, id: TaskId) -> Result<Stats, KernelError> {
+        let reply = self.world().query(id);
+        match reply {
+            Ok(reply) => account(&reply, id),
+            Err(libc::ENOENT) => Err(KernelError::NoFamily),
+            Err(errno) => Err(refused(QUERY, errno)),
+        }
+    }
+
+    fn threads(&self, tgid: u32) -> Result<Vec<u32>, KernelError> {
+        self.threads_of(tgid).ok_or(KernelError::NoSuchTask(TaskId::Tgid(tgid)))
+    }
+
+    fn possible_cpus(&self) -> &Cpumask {
+        &self.possible
+    }
+
+    fn online_cpus(&self) -> Result<Cpumask, KernelError> {
+        Ok(self.possible.clone())
+    }
+
+    fn delay_accounting(&self) -> DelayAccounting {
+        self.world().delay_accounting()
+    }
+
+    fn enable_delay_accounting(&self) -> Result<(), KernelError> {
+        self.world().enable_delay_accounting();
+        Ok(())
+    }
+
+    fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
+        let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Probe);
+        let mut tested = SelfTest::default();
+        for cpu in cpus.iter() {
+            listener.open(cpu)?;
+            let Some(pid) = self.end_a_task(cpu) else {
+                tested.untested.insert(cpu);
+                continue;
+            };
+            let mut heard = Probe { pid, heard: false };
+            listener.close(cpu, &mut heard);
+            if heard.heard { &mut tested.heard } else { &mut tested.silent }.insert(cpu);
+        }
+        Ok(tested)
+    }
+
+    fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
+        if !self.world().has_family() {
+            return Err(KernelError::NoFamily);
+        }
+        Ok(Box::new(SimListener::new(Arc::clone(&self.shared), Purpose::Watch)))
+    }
+
+    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
+        if sockets.is_empty() {
+            return self.listen();
+        }
+        Err(failed("adopting a socket of a real kernel", io::ErrorKind::Unsupported.into()))
+    }
+
+    fn version(&self) -> Result<u16, KernelError> {
+        Ok(self.spec.version)
+    }
+
+    fn simulated(&self) -> Option<String> {
+        Some(format!("sim:{}", self.spec))
+    }
+}
+
+/// Listens for one exit. Exits that were dropped would have arrived, but for their number.
+struct Probe {
+    pid: u32,
+    heard: bool,
+}
+
+impl ExitSink for Probe {
+    fn exit(&mut self, exit: &Exit) {
+        self.heard |= exit.task.identity.pid == Some(self.pid);
+    }
+
+    fn dropped(&mut self, _: u32, _: u64) {
+        self.heard = true;
+    }
+}
+
+impl Drop for SimKernel {
+    fn drop(&mut self) {
+        let clock = self.clock.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(clock) = clock else { return };
+        clock.stop();
+        let Report { exits, sent, unmade, .. } = self.world().report();
+        tracing::info!(exits, sent, unmade, "the simulated kernel ends");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! Emptying the queues of a listener, one a CPU, whoever fills them.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::wire::{accounts_in, decode_exit};
+use super::{Depth, Drained, ExitSink};
+use crate::netlink::Received;
+
+/// System calls at one queue before the others get their turn; then it stays ready.
+const CALLS_A_TURN: usize = 64;
+
+/// What a queue is received from: a netlink socket, or one that behaves as such.
+pub(crate) trait Source {
+    /// Room for what is received.
+    type Inbox: Slots;
+
+    /// Receives as many messages as wait and fit into `inbox`, without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none waits; `ENOBUFS` once after messages were dropped.
+    fn receive_many(&self, inbox: &mut Self::Inbox) -> io::Result<usize>;
+
+    /// Number of messages dropped so far; it wraps at 32 bits.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    fn drops(&self) -> io::Result<u32>;
+}
+
+/// Room for many messages.
+pub(crate) trait Slots {
+    /// How many.
+    fn slots(&self) -> usize;
+
+    /// What the first `count` slots hold.
+    fn received(&self, count: usize) -> impl Iterator<Item = Received<'_>>;
+
+    /// Makes each slot larger: so many messages of a CPU did not fit.
+    fn enlarge(&mut self, cpu: u32, truncated: u64);
+}
+
+/// Where a listener puts the kernel's own bytes.
+pub trait MessageSink {
+    /// One datagram of the kernel, from its `nlmsghdr` on: the exit of one task.
+    fn datagram(&mut self, cpu: u32, datagram: &[u8]);
+
+    /// Exits of a CPU that the kernel dropped after those it delivered so far.
+    fn dropped(&mut self, cpu: u32, count: u64);
+}
+
+/// Decodes what it is given, for a sink that takes exits.
+pub(crate) struct Decoding<'a>(pub(crate) &'a mut dyn ExitSink);
+
+impl MessageSink for Decoding<'_> {
+    fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
+        for (sequence, attributes) in accounts_in(datagram) {
+            match decode_exit(attributes, cpu, sequence) {
+                Some(exit) => self.0.exit(&exit),
+                // Counted, so that nothing is lost silently.
+                None => self.0.dropped(cpu, 1),
+            }
+        }
+    }
+
+    fn dropped(&mut self, cpu: u32, count: u64) {
+        self.0.dropped(cpu, count);
+    }
+}
+
+/// The queue of a CPU.
+#[derive(Debug)]
+pub(crate) struct CpuQueue<S> {
+    pub(crate) socket: S,
+    cpu: u32,
+    /// The drop counter when it was last read.
+    pub(crate) drops: u32,
+    /// Whether drops were told of since the queue was last empty.
+    overflowed: bool,
+}
+
+/// The queues of a listener.
+#[derive(Debug)]
+pub(crate) struct Queues<S: Source> {
+    queues: BTreeMap<u32, CpuQueue<S>>,
+    inbox: S::Inbox,
+    /// CPUs whose queues may hold messages.
+    pub(crate) ready: Vec<u32>,
+}
+
+/// What one turn at a queue brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    messages: usize,
+    /// Whether the queue may hold more.
+    more: bool,
+    /// Whether it does, because its turn was over.
+    cut_short: bool,
+}
+
+impl<S: Source> Queues<S> {
+    pub(crate) fn new(inbox: S::Inbox) -> Self {
+        Self { queues: BTreeMap::new(), inbox, ready: Vec::new() }
+    }
+
+    /// Adds the queue of its CPU.
+    pub(crate) fn insert(&mut self, queue: CpuQueue<S>) {
+        // What arrived before somebody looked gave no sign.
+        self.ready.push(queue.cpu);
+        self.queues.insert(queue.cpu, queue);
+    }
+
+    /// Takes out a CPU's queue.
+    pub(crate) fn remove(&mut self, cpu: u32) -> Option<CpuQueue<S>> {
+        self.ready.retain(|ready| *ready != cpu);
+        self.queues.remove(&cpu)
+    }
+
+    /// Takes out all queues.
+    pub(crate) fn remove_all(&mut self) -> impl Iterator<Item = (u32, CpuQueue<S>)> + use<S> {
+        self.ready.clear();
+        std::mem::take(&mut self.queues).into_iter()
+    }
+
+    /// Empties a queue that was taken out, and tells its last drops.
+    pub(crate) fn finish(&mut self, mut queue: CpuQueue<S>, sink: &mut impl MessageSink) -> S {
+        while queue.take(Depth::Empty, &mut self.inbox, sink).more {}
+        queue.check_drops(sink);
+        queue.socket
+    }
+
+    /// Empties the queues that are ready.
+    pub(crate) fn drain(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
+        let mut drained = Drained::default();
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.retain(|cpu| {
+            let Some(queue) = self.queues.get_mut(cpu) else { return false };
+            let taken = queue.take(depth, &mut self.inbox, sink);
+            drained.messages += taken.messages;
+            drained.fullest = drained.fullest.max(taken.messages);
+            drained.cut_short |= taken.cut_short;
+            taken.more
+        });
+        self.ready = ready;
+        drained
+    }
+
+    /// Reads all drop counters.
+    pub(crate) fn check_drops(&mut self, sink: &mut impl MessageSink) {
+        for queue in self.queues.values_mut() {
+            queue.check_drops(sink);
+        }
+    }
+}
+
+impl<S: Source> CpuQueue<S> {
+    /// A queue that nothing was received from.
+    pub(crate) fn new(cpu: u32, socket: S) -> Self {
+        Self { socket, cpu, drops: 0, overflowed: false }
+    }
+
+    /// A queue that was read before, when its drop counter stood at `drops`. It may have overflowed
+    /// since; the error that says so may have been taken.
+    pub(crate) fn adopted(cpu: u32, socket: S, drops: u32) -> Self {
+        Self { socket, cpu, drops, overflowed: true }
+    }
+
+    /// Takes messages until the queue is as empty as wanted, or its turn is over.
+    fn take(&mut self, depth: Depth, inbox: &mut S::Inbox, sink: &mut impl MessageSink) -> Taken {
+        let mut messages = 0;
+        for _ in 0..CALLS_A_TURN {
+            match self.socket.receive_many(inbox) {
+                Ok(count) => {
+                    messages += count;
+                    let all = count < inbox.slots();
+                    deliver(self.cpu, inbox, count, sink);
+                    // The queue was empty, so all that was dropped came after what it gave and before
+                    // what it will give.
+                    if all && std::mem::take(&mut self.overflowed) {
+                        self.check_drops(sink);
+                    }
+                    // What arrived since waits for the next drain.
+                    if all && depth == Depth::Shallow {
+                        return Taken { messages, more: true, cut_short: false };
+                    }
+                }
+                // Told once; the kernel goes on dropping until the queue is empty.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.overflowed = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.emptied(&error, sink);
+                    return Taken { messages, more: false, cut_short: false };
+                }
+            }
+        }
+        Taken { messages, more: true, cut_short: true }
+    }
+
+    /// Tells what was dropped: all of it came after all that the queue held.
+    fn emptied(&mut self, error: &io::Error, sink: &mut impl MessageSink) {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            tracing::error!(cpu = self.cpu, %error, "receiving exits failed");
+        }
+        if std::mem::take(&mut self.overflowed) {
+            self.check_drops(sink);
+        }
+    }
+
+    fn check_drops(&mut self, sink: &mut impl MessageSink) {
+        let drops = match self.socket.drops() {
+            Ok(drops) => drops,
+            Err(error) => {
+                tracing::error!(cpu = self.cpu, %error, "reading the drop counter failed");
+                return;
+            }
+        };
+        let new = drops.wrapping_sub(self.drops);
+        self.drops = drops;
+        if new > 0 {
+            sink.dropped(self.cpu, u64::from(new));
+        }
+    }
+}
+
+/// Hands the first `count` messages of the inbox to the sink.
+fn deliver(cpu: u32, inbox: &mut impl Slots, count: usize, sink: &mut impl MessageSink) {
+    let mut truncated = 0;
+    for received in inbox.received(count) {
+        match received {
+            Received::Datagram(datagram) => sink.datagram(cpu, datagram),
+            Received::Truncated => truncated += 1,
+        }
+    }
+    if truncated > 0 {
+        inbox.enlarge(cpu, truncated);
+        sink.dropped(cpu, truncated);
+    }
+}

@@ -1,0 +1,62 @@
+//! How a peer that writes frames by hand comes to the agent.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+use super::Raw;
+use super::raw::{OTHER_ADDRESS, tcp_from};
+use crate::handshake::Handshake;
+
+/// An address, and what is between it and HTTP/2.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// `unix:///path` or `tcp://address:port`, as it is.
+    Plain(String),
+    /// `tcp://address:port`, by TLS.
+    Secure(String, Handshake),
+}
+
+impl Transport {
+    /// Connects, and shakes hands if that is the transport; as [`Raw::connect`].
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, or one side refuses the other.
+    pub async fn connect(&self) -> Result<Raw> {
+        self.connect_from(OTHER_ADDRESS).await
+    }
+
+    /// Connects, and shakes hands if that is the transport; as [`Raw::connect_from`].
+    ///
+    /// # Errors
+    ///
+    /// As in [`Transport::connect`].
+    pub async fn connect_from(&self, source: Ipv4Addr) -> Result<Raw> {
+        match self {
+            Self::Plain(url) => Raw::connect_from(url, source).await,
+            Self::Secure(url, handshake) => {
+                let stream = tcp_from(url, source).await?;
+                Ok(Raw::over(handshake.over(stream).await?))
+            }
+        }
+    }
+
+    /// Connects, and says what every client says first.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Transport::connect`].
+    pub async fn greeted(&self) -> Result<Raw> {
+        self.greeted_with(&[]).await
+    }
+
+    /// Connects, and asks for settings.
+    ///
+    /// # Errors
+    ///
+    /// As in [`Transport::connect`].
+    pub async fn greeted_with(&self, settings: &[u8]) -> Result<Raw> {
+        self.connect().await?.greet(settings).await
+    }
+}

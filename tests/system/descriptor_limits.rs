@@ -1,0 +1,147 @@
+//! What connections leave to the rest of the agent where descriptors are few.
+
+use anyhow::{Context, Result, ensure};
+use taskstats_proto::v1::{GetNodeRequest, Limit};
+use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::binaries;
+use taskstats_tests::client::{Client, connect, service};
+use taskstats_tests::cpus;
+use taskstats_tests::deadline::within;
+use taskstats_tests::http2::{Kind, Raw};
+use taskstats_tests::machine_lock::MachineLock;
+use taskstats_tests::peer::Peer;
+use taskstats_tests::process;
+use taskstats_tests::tls_fixture::TlsFixture;
+use taskstats_tests::watch::Watch;
+use taskstats_tests::workload::Workload;
+use tokio::task::JoinSet;
+
+use crate::support::{count_refused, get_pid, get_threads, own_ids};
+
+/// As `ulimit -n 64` would.
+const FEW: [&str; 2] = ["prlimit", "--nofile=64"];
+/// So many, and a limit that the agent may raise itself.
+const FEW_AT_FIRST: [&str; 2] = ["prlimit", "--nofile=64:4096"];
+/// One caller may have all that there is.
+const ALL_FOR_ONE: [&str; 2] = ["--principal-share", "100"];
+/// Connections beyond those that are taken.
+const CROWD: usize = 100;
+/// Slow calls at once, which take descriptors of their own: as many as the agent has threads for, and as
+/// many behind them.
+const SLOW_CALLS: usize = 8;
+
+/// The number before `what` in the agent's warning.
+fn warned_of(agent: &Agent, what: &str) -> Result<usize> {
+    let stderr = agent.stderr()?;
+    let mut warning = stderr.lines().filter(|line| line.contains("files may be open"));
+    let line = warning.next().with_context(|| format!("no warning in {stderr}"))?;
+    ensure!(warning.next().is_none(), "more than one warning: {stderr}");
+    let (before, _) = line.split_once(what).with_context(|| format!("no {what} in {line}"))?;
+    Ok(before.rsplit(' ').next().context("no number")?.parse()?)
+}
+
+/// With few descriptors the agent takes fewer connections than it was told, and says so: the crowd's last
+/// ones are refused, while all CPUs are listened to and threads are read from `/proc`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_leaves_descriptors_to_the_rest() -> Result<()> {
+    let _lock = MachineLock::exclusive()?;
+    let launch = Launch::new()?.listen_privately().arguments(ALL_FOR_ONE);
+    let agent = launch.wrapped(FEW).start().await?;
+    assert_eq!(warned_of(&agent, " files may be open")?, 64);
+    let most = warned_of(&agent, " connections are taken at once")?;
+    assert!((4..64).contains(&most), "{most}");
+
+    let channel = connect(&agent.url()).await?;
+    let mut client = Client::new(channel.clone());
+    get_pid(&mut client, std::process::id()).await?;
+    let mut held = Vec::new();
+    for _ in 1..most {
+        let mut raw = Raw::greeted(&agent.url()).await?;
+        raw.read_until(Kind::Settings).await?;
+        held.push(raw);
+    }
+    assert_eq!(count_refused(&mut client, Limit::Connections).await?, 0);
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        crowd.push(Raw::connect(&agent.url()).await?);
+    }
+    let refused = async {
+        let mut one_more = service(&agent.url()).await?;
+        get_pid(&mut one_more, std::process::id()).await
+    };
+    assert!(within("a refusal", refused).await?.is_err(), "one more than {most} was served");
+    let counted = count_refused(&mut client, Limit::Connections).await?;
+    assert!(counted > u64::try_from(CROWD)?, "{counted} were refused");
+
+    let mut watch = Watch::everything(&channel).await?;
+    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
+    assert_eq!(node.counters.context("no counters")?.watched_cpus, cpus::possible_list()?);
+    let mut calls = JoinSet::new();
+    for _ in 0..SLOW_CALLS {
+        let mut client = client.clone();
+        calls.spawn(async move { get_threads(&mut client, std::process::id()).await });
+    }
+    for threads in calls.join_all().await {
+        assert!(threads?.len() > 1, "{:?} has several threads", own_ids()?);
+    }
+    let ended = Workload::run(&["exit", "0"]).await?;
+    watch.exit_of(ended.pid).await?;
+    let stderr = agent.stderr()?;
+    assert!(!stderr.contains("accepting a connection failed"), "{stderr}");
+    drop((held, crowd));
+    Ok(())
+}
+
+/// Handshakes give way, too, and TLS goes on beside.
+#[tokio::test]
+async fn handshakes_leave_descriptors_to_the_rest() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let launch = Launch::new()?.listen_privately().arguments(fixture.flags());
+    let agent = launch.wrapped(FEW).start().await?;
+    let most = warned_of(&agent, " handshakes are taken at once")?;
+    assert!((1..64).contains(&most), "{most}");
+    let url = agent.listening_on("tcp://")?;
+    let mut silent = Vec::new();
+    for _ in 0..CROWD {
+        silent.push(Raw::connect(&url).await?);
+    }
+    fixture.failed_handshakes(&agent, u64::try_from(CROWD - most)?).await?;
+    let channel = connect(&agent.url()).await?;
+    drop(Watch::everything(&channel).await?);
+    assert!(!get_threads(&mut Client::new(channel), std::process::id()).await?.is_empty());
+    let stderr = agent.stderr()?;
+    assert!(!stderr.contains("accepting a connection failed"), "{stderr}");
+    Ok(())
+}
+
+/// A limit that the agent may raise is raised, before it gives up the right to.
+#[tokio::test]
+async fn the_limit_is_raised_as_far_as_it_may_be() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let agent = Launch::new()?.listen_privately().wrapped(FEW_AT_FIRST).start().await?;
+    let limit = process::descriptor_limit(agent.pid()?)?;
+    assert_eq!(limit, 4096);
+    assert!(!agent.stderr()?.contains("files may be open"), "{}", agent.stderr()?);
+    Ok(())
+}
+
+/// The doctor says so before, and goes by what the agent could raise the limit to.
+#[tokio::test]
+async fn the_doctor_counts_descriptors() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let program = binaries::taskstatsd()?.display().to_string();
+    for (wrapper, sign, said) in [
+        (FEW_AT_FIRST, '✓', "4096 files may be open"),
+        (FEW, '!', "1024 for connections (--max-connections)"),
+    ] {
+        let [prlimit, limit] = wrapper;
+        let answer = Peer::run(prlimit.as_ref(), [limit, &program, "doctor"]).await?;
+        let line = answer.stdout.lines().find(|line| line.contains("descriptors"));
+        let line = line.with_context(|| format!("no line on descriptors in {answer:?}"))?;
+        assert!(line.starts_with(sign) && line.contains(said), "{line}");
+        let has_fix = answer.stdout.contains("LimitNOFILE=");
+        assert_eq!(has_fix, sign == '!', "{}", answer.stdout);
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Watchers that go away and come back.
+
+use anyhow::{Context, Result, bail};
+use taskstats_proto::v1::LostStage;
+use taskstats_tests::agent::Agent;
+use taskstats_tests::client::connect;
+use taskstats_tests::cpus;
+use taskstats_tests::deadline::within;
+use taskstats_tests::follower::{Detached, Follower};
+use taskstats_tests::machine_lock::MachineLock;
+use taskstats_tests::selection::Selection;
+use taskstats_tests::stitched_stream::StitchedStream;
+
+use crate::followers;
+
+/// Exits while the watchers are there, and as many while they are not: much less than a history.
+const SOME: usize = 4000;
+/// Holds about 30,000 events of 140 bytes.
+const SMALL_HISTORY: [&str; 2] = ["--history-bytes", "4MiB"];
+/// More than a small history holds.
+const TOO_MANY: usize = 45_000;
+/// Makes few and large chunks, so that the counts of all that is evicted are remembered: they have
+/// one part in 32 of the history's memory.
+const SLOW_PACE: [&str; 2] = ["--pace", "10ms"];
+/// Lets no exit be dropped by the kernel.
+const LARGE_BUFFER: [&str; 2] = ["--receive-buffer", "64MiB"];
+
+/// Where a watcher was when it went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StopPoint {
+    /// At a cursor that the agent told.
+    Told,
+    /// At an exit in the middle of what it was told.
+    MidBatch,
+}
+
+impl StopPoint {
+    /// Goes there.
+    fn take(self, stitched: &mut StitchedStream) -> Result<()> {
+        let exits = stitched.exits();
+        let middle = exits.get(exits.len() / 2).context("no exits")?.sequence;
+        if self == Self::MidBatch {
+            stitched.cut(middle);
+        }
+        Ok(())
+    }
+}
+
+/// Nobody watches for a while, and the union of before and after has each exit once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_missed_or_repeated_by_coming_back() -> Result<()> {
+    let _lock = MachineLock::exclusive()?;
+    for place in [StopPoint::Told, StopPoint::MidBatch] {
+        let agent = Agent::start_with(LARGE_BUFFER).await?;
+        let channel = connect(&agent.url()).await?;
+        let mut reference = Follower::open(&channel, Selection::EVERYTHING).await?;
+        let mut followers = followers::open(&agent.url()).await?;
+        let mut churns = followers::churn(SOME).await?;
+        followers::catch_up(&mut reference, &mut followers).await?;
+
+        let mut left = followers::leave(followers);
+        left.iter_mut().try_for_each(|left| place.take(&mut left.stitched))?;
+        let reference_detached = reference.leave();
+        within("the watchers to be gone", async {
+            while followers::counters(&agent.url()).await?.watchers > 0 {}
+            anyhow::Ok(())
+        })
+        .await??;
+        assert_eq!(followers::counters(&agent.url()).await?.watched_cpus, cpus::possible_list()?);
+        churns.extend(followers::churn(SOME).await?);
+
+        let mut followers = followers::resume(&agent.url(), left).await?;
+        let mut reference = reference_detached.resume(&channel).await?;
+        churns.extend(followers::churn(SOME).await?);
+        followers::catch_up(&mut reference, &mut followers).await?;
+        followers::reconcile(reference.stitched(), &followers)?;
+        assert!(
+            followers.iter().all(|follower| follower.stitched().gaps().is_empty()),
+            "{place:?}"
+        );
+        for churn in churns {
+            let made = SOME / cpus::online()?.len() + 1;
+            assert_eq!(followers::exits_of(reference.stitched(), churn), made, "{place:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Whoever comes back too late is first told how much it missed, exactly, whatever it watches.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn coming_back_too_late_is_told_exactly() -> Result<()> {
+    let _lock = MachineLock::exclusive()?;
+    let (reference, followers, left) = come_back_too_late(StopPoint::Told).await?;
+    assert_eq!(
+        followers::reconcile(reference.stitched(), &followers)?,
+        0,
+        "a loss without its count"
+    );
+    ensure_lost_at_once(&followers, &left)
+}
+
+/// A place that the agent did not tell is one whose losses may be unknown for a part of the exits,
+/// but are never told wrongly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loss_after_an_exit_amid_a_batch_is_exact_or_has_no_count() -> Result<()> {
+    let _lock = MachineLock::exclusive()?;
+    let (reference, followers, left) = come_back_too_late(StopPoint::MidBatch).await?;
+    followers::reconcile(reference.stitched(), &followers)?;
+    ensure_lost_at_once(&followers, &left)?;
+    let everything = followers.first().context("nobody follows everything")?;
+    assert_eq!(everything.selection(), &Selection::EVERYTHING);
+    everything.stitched().ensure_complete()
+}
+
+/// Has watchers of every kind go away and come back when what they did not take is forgotten.
+async fn come_back_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>, Vec<Detached>)> {
+    let agent = Agent::start_with([SMALL_HISTORY, SLOW_PACE, LARGE_BUFFER].concat()).await?;
+    let mut reference =
+        Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
+    let mut followers = followers::open(&agent.url()).await?;
+    followers::churn(SOME).await?;
+    followers::catch_up(&mut reference, &mut followers).await?;
+
+    let mut left = followers::leave(followers);
+    left.iter_mut().try_for_each(|left| place.take(&mut left.stitched))?;
+    followers::churn_watched(&mut reference, TOO_MANY).await?;
+
+    let mut followers = followers::resume(&agent.url(), left.clone()).await?;
+    followers::catch_up(&mut reference, &mut followers).await?;
+    Ok((reference, followers, left))
+}
+
+/// The only loss of each is the one before all that it was told after it came back.
+fn ensure_lost_at_once(followers: &[Follower], left: &[Detached]) -> Result<()> {
+    for (follower, left) in followers.iter().zip(left) {
+        let [gap] = follower.stitched().gaps() else {
+            bail!("{}: {:?}", left.selection, follower.stitched().gaps());
+        };
+        assert_eq!((gap.after, gap.stage), (left.stitched.position(), LostStage::History));
+        assert!(gap.upto > gap.after && gap.cpu.is_none(), "{gap:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! The agent and its doctor in places where not all can work: both say why, and the agent stays up.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use taskstats_proto::v1::{GetNodeRequest, GetTgidRequest, WatchExitsRequest};
+use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::binaries;
+use taskstats_tests::client::{connect, service};
+use taskstats_tests::environments::{
+    CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID, CHILD_PID_AND_PROC, CHILD_USER, NOBODY,
+    WITH_HIDDEN_PROCESSES, WITHOUT_NET_ADMIN, WITHOUT_PROC, Wrapper,
+};
+use taskstats_tests::health::{AGENT, SERVICE, health_of};
+use taskstats_tests::machine_lock::MachineLock;
+use taskstats_tests::peer::{Peer, ProgramOutput};
+use taskstats_tests::watch::Watch;
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+
+use crate::support::{NO_SUCH_TASK, get_pid, refusal_in, refused};
+
+/// A environment, and what is wrong with it.
+struct Environment {
+    wrapper: Wrapper,
+    /// The user who owns the agent's files, if it is not root.
+    user: Option<u32>,
+    /// What the doctor does not like, by the names of its checks.
+    bad: &'static [&'static str],
+    /// The reason of a refused watch.
+    reason: &'static str,
+    /// A word of the fix.
+    fix: &'static str,
+    /// Whether live tasks can be asked for.
+    answers: bool,
+}
+
+const ENVIRONMENTS: [Environment; 6] = [
+    Environment {
+        wrapper: WITHOUT_NET_ADMIN,
+        user: None,
+        bad: &["CAP_NET_ADMIN", "self-test"],
+        reason: "NOT_PERMITTED",
+        fix: "AmbientCapabilities",
+        answers: false,
+    },
+    Environment {
+        wrapper: CHILD_USER,
+        user: None,
+        bad: &["CAP_NET_ADMIN", "user namespace", "self-test"],
+        reason: "NOT_PERMITTED|WRONG_NAMESPACE",
+        fix: "hostUsers",
+        answers: false,
+    },
+    Environment {
+        wrapper: CHILD_PID,
+        user: None,
+        bad: &["pid namespace", "self-test"],
+        reason: "WRONG_NAMESPACE",
+        fix: "hostPID: true",
+        answers: true,
+    },
+    Environment {
+        wrapper: CHILD_PID_AND_PROC,
+        user: None,
+        bad: &["pid namespace", "self-test"],
+        reason: "WRONG_NAMESPACE",
+        fix: "hostPID: true",
+        answers: true,
+    },
+    Environment {
+        wrapper: CHILD_NETWORK,
+        user: None,
+        bad: &["self-test"],
+        reason: "NO_EXITS_ARRIVE|WRONG_NAMESPACE",
+        fix: "hostNetwork: true",
+        answers: true,
+    },
+    Environment {
+        wrapper: CHILD_NETWORK_AS_NOBODY,
+        user: Some(NOBODY),
+        bad: &["self-test"],
+        reason: "NO_EXITS_ARRIVE",
+        fix: "hostNetwork: true",
+        answers: true,
+    },
+];
+
+/// Root as in a container that was granted one capability: it cannot become anyone else.
+const ROOT_WITH_ONE: Wrapper =
+    &["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin"];
+
+/// The exit code of a doctor who found something bad, and of an agent that does not wait.
+const FAILED: i32 = 1;
+
+async fn doctor(wrapper: Wrapper, arguments: &[&str]) -> Result<ProgramOutput> {
+    let program = binaries::taskstatsd()?;
+    let program = program.to_str().context("a path that is not UTF-8")?;
+    let mut words =
+        wrapper.iter().copied().chain([program, "doctor"]).chain(arguments.iter().copied());
+    let first = words.next().context("no program")?;
+    Peer::run(first.as_ref(), words.collect::<Vec<_>>()).await
+}
+
+/// The names of the checks with this verdict.
+fn with_verdict(report: &Value, verdict: &str) -> Result<Vec<String>> {
+    let checks = report["checks"].as_array().context("no checks")?.iter();
+    let such = checks.filter(|check| check["verdict"] == verdict);
+    Ok(such.filter_map(|check| check["name"].as_str().map(str::to_owned)).collect())
+}
+
+/// Where all is well, the doctor says so.
+#[tokio::test]
+async fn the_doctor_finds_nothing_bad_here() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let said = doctor(&[], &["-o", "json"]).await?;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    let report: Value = serde_json::from_str(&said.stdout)?;
+    assert_eq!(report["healthy"], true);
+    assert_eq!(with_verdict(&report, "bad")?, [""; 0]);
+    let said = doctor(&[], &[]).await?;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.lines().any(|line| line.starts_with("✓ self-test")), "{}", said.stdout);
+    assert!(!said.stdout.contains('✗'), "{}", said.stdout);
+    Ok(())
+}
+
+/// The doctor names what is wrong with each environment, and for each what to do wherever it runs.
+#[tokio::test]
+async fn the_doctor_names_what_is_wrong() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    for environment in ENVIRONMENTS {
+        let said = doctor(environment.wrapper, &["-o", "json"]).await?;
+        let context = format!("{:?}: {said:?}", environment.wrapper);
+        assert_eq!((said.code, said.stderr.as_str()), (Some(FAILED), ""), "{context}");
+        let report: Value = serde_json::from_str(&said.stdout)?;
+        assert_eq!(report["healthy"], false, "{context}");
+        let bad = with_verdict(&report, "bad")?;
+        assert!(environment.bad.iter().all(|name| bad.iter().any(|bad| bad == name)), "{context}");
+        for check in report["checks"].as_array().context("no checks")? {
+            if check["verdict"] == "bad" {
+                let told = |environment| {
+                    check["fix"][environment].as_str().is_some_and(|it| !it.is_empty())
+                };
+                assert!(["linux", "systemd", "kubernetes"].into_iter().all(told), "{check}");
+            }
+        }
+        let said = doctor(environment.wrapper, &[]).await?;
+        assert_eq!(said.code, Some(FAILED), "{context}");
+        for name in environment.bad {
+            assert!(said.stdout.contains(&format!("✗ {name}")), "{context}");
+        }
+        assert!(said.stdout.contains("    Kubernetes: "), "{context}");
+    }
+    Ok(())
+}
+
+/// Root that cannot be left, as in a container, is no user without rights, and the doctor says so.
+#[tokio::test]
+async fn the_doctor_says_when_root_stays() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let said = doctor(ROOT_WITH_ONE, &["-o", "json"]).await?;
+    let report: Value = serde_json::from_str(&said.stdout)?;
+    let warned = with_verdict(&report, "warning")?;
+    assert!(warned.iter().any(|name| name == "sandbox"), "{said:?}");
+    let named = ["user 0:0", "CAP_SETGID and CAP_SETUID"].iter().all(|it| said.stdout.contains(it));
+    assert!(named, "{said:?}");
+    Ok(())
+}
+
+/// Without procfs and sysfs, the doctor still says so, and what else it can.
+#[tokio::test]
+async fn the_doctor_needs_no_procfs() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let said = doctor(WITHOUT_PROC, &[]).await?;
+    assert_eq!(said.code, Some(FAILED), "{said:?}");
+    assert!(said.stdout.contains("✗ procfs and sysfs"), "{said:?}");
+    assert!(said.stdout.contains("✓ CAP_NET_ADMIN"), "{said:?}");
+    assert!(said.stdout.contains("✓ receive buffers"), "{said:?}");
+    assert!(!said.stderr.contains("panicked"), "{said:?}");
+    Ok(())
+}
+
+/// A group that lives is not said to be gone because its threads are not shown.
+#[tokio::test]
+async fn hidden_threads_are_told_from_a_group_that_is_gone() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let agent = Launch::new()?.listen_privately().wrapped(WITH_HIDDEN_PROCESSES).start().await?;
+    let mut client = service(&agent.url()).await?;
+    client.get_tgid(GetTgidRequest { tgid: 1, include_threads: false }).await?;
+    let hidden = GetTgidRequest { tgid: 1, include_threads: true };
+    let refusal = refused(client.get_tgid(hidden).await)?;
+    assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
+    assert_eq!(refusal.reason.as_deref(), Some("HIDDEN_THREADS"), "{refusal:?}");
+    assert!(refusal.message.contains("hidepid"), "{refusal:?}");
+    let gone = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true };
+    assert_eq!(refused(client.get_tgid(gone).await)?.code, Code::NotFound);
+    Ok(())
+}
+
+async fn start(environment: &Environment, arguments: &[&str]) -> Result<Agent> {
+    launch(environment, arguments)?.start().await
+}
+
+fn launch(environment: &Environment, arguments: &[&str]) -> Result<Launch> {
+    let launch =
+        Launch::new()?.listen_privately().arguments(arguments).wrapped(environment.wrapper);
+    match environment.user {
+        Some(user) => launch.owned_by(user),
+        None => Ok(launch),
+    }
+}
+
+/// In each environment the agent serves, and every way to ask it says why exits cannot be watched.
+#[tokio::test]
+async fn a_misplaced_agent_serves_and_says_why_not_all() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    for environment in ENVIRONMENTS {
+        let agent = start(&environment, &[]).await?;
+        says_why(&agent, &environment)
+            .await
+            .with_context(|| format!("{:?}", environment.wrapper))?;
+    }
+    Ok(())
+}
+
+async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
+    let channel = connect(&agent.url()).await?;
+    assert_eq!(health_of(&channel, AGENT).await?, ServingStatus::Serving);
+    assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
+
+    let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
+    let reason = refusal.reason.clone().context("no reason")?;
+    ensure!(refusal.code == Code::FailedPrecondition, "{refusal:?}");
+    ensure!(environment.reason.split('|').any(|expected| expected == reason), "{refusal:?}");
+    ensure!(refusal.message.contains(environment.fix), "{refusal:?}");
+
+    let mut client = service(&agent.url()).await?;
+    // In a pid namespace of its own, the agent is process 1.
+    let request = taskstats_proto::v1::GetPidRequest { pid: 1 };
+    if environment.answers {
+        get_pid(&mut client, 1).await?;
+    } else {
+        let refusal = refused(client.get_pid(request).await)?;
+        ensure!(refusal.code == Code::FailedPrecondition, "{refusal:?}");
+        ensure!(refusal.reason.as_deref() == Some("NOT_PERMITTED"), "{refusal:?}");
+        ensure!(refusal.message.contains("EPERM"), "{refusal:?}");
+        ensure!(refusal.message.contains("CAP_NET_ADMIN"), "{refusal:?}");
+    }
+
+    let node = client.get_node(GetNodeRequest {}).await?.into_inner();
+    let exits = node.exits.context("no word on exits")?;
+    ensure!(!exits.watchable && !exits.reason.is_empty(), "{exits:?}");
+    ensure!(exits.fix.contains(environment.fix), "{exits:?}");
+    let lines = agent.stderr()?.lines().filter(|line| line.contains(CANNOT)).count();
+    ensure!(lines == 1, "told {lines} times: {}", agent.stderr()?);
+    Ok(())
+}
+
+/// How the log tells that exits cannot be watched.
+const CANNOT: &str = "exits cannot be watched";
+
+/// Whoever prefers an end to a wait gets it, with the reason.
+#[tokio::test]
+async fn a_misplaced_agent_ends_if_it_is_told_to_fail_fast() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    for environment in ENVIRONMENTS {
+        let launch = launch(&environment, &["--fail-fast"])?;
+        let ending = launch.run().await?;
+        assert_eq!(ending.status.code(), Some(FAILED), "{:?}: {ending:?}", environment.wrapper);
+        let told = ending.stderr.lines().last().context("nothing said")?;
+        assert!(told.contains("--fail-fast") && told.contains(environment.fix), "{told}");
+        assert!(!launch.socket().exists(), "the socket was left behind");
+    }
+    Ok(())
+}
+
+/// What to always listen to is no reason to end where nothing can be listened to.
+#[tokio::test]
+async fn what_to_always_watch_waits_for_a_better_place() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let agent = start(&ENVIRONMENTS[2], &["--always-watch", "all"]).await?;
+    get_pid(&mut service(&agent.url()).await?, 1).await?;
+    Ok(())
+}
