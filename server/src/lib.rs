@@ -21,6 +21,8 @@ pub mod sim;
 
 pub mod capture;
 
+pub mod workload;
+
 pub mod encode;
 
 pub mod exits;

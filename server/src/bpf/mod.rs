@@ -18,7 +18,7 @@ mod slots;
 mod syscall;
 
 pub use self::loader::{Filter, FilterError, FilterSet, Method};
-pub use self::slots::{CgroupLosses, Hierarchy, CgroupId, Seen, Slots};
+pub use self::slots::{CgroupId, CgroupLosses, Hierarchy, Seen, Slots};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use super::{FilterSet, Hierarchy, CgroupId, Method, Slots};
+use super::{CgroupId, FilterSet, Hierarchy, Method, Slots};
 use crate::netlink::{MessageKind, Messages, Request, RequestAttribute, Socket, resolve_family};
 
 /// `TASKSTATS_CMD_GET`, `TASKSTATS_CMD_NEW`, `TASKSTATS_CMD_ATTR_REGISTER_CPUMASK`.
