@@ -10,6 +10,8 @@ pub mod telemetry;
 
 pub mod worker;
 
+pub(crate) mod backoff;
+
 pub mod netlink;
 
 pub mod bpf;
