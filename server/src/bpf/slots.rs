@@ -29,9 +29,21 @@ pub struct CgroupId {
 }
 
 impl CgroupId {
-    fn from_stored(stored: u64) -> Self {
+    /// Reads the form in which filters and snapshots store an id: one number, with the hierarchy in
+    /// its highest bit.
+    #[must_use]
+    pub fn from_stored(stored: u64) -> Self {
         let hierarchy = if stored & V1_BIT == 0 { Hierarchy::V2 } else { Hierarchy::V1 };
         Self { hierarchy, id: stored & !V1_BIT }
+    }
+
+    /// The number that [`CgroupId::from_stored`] reads.
+    #[must_use]
+    pub fn to_stored(self) -> u64 {
+        match self.hierarchy {
+            Hierarchy::V2 => self.id,
+            Hierarchy::V1 => self.id | V1_BIT,
+        }
     }
 }
 

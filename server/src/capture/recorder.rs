@@ -13,8 +13,9 @@ use tokio::time::sleep;
 use super::error::RecordError;
 use super::format::{Entry, Header, Totals};
 use super::writer::Writer;
+use crate::bpf::CgroupLosses;
 use crate::clocks::since_1970;
-use crate::taskstats::{
+use crate::taskstats::{Attributor, 
     Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
 };
 
@@ -192,12 +193,12 @@ impl<W: Write> FileSink<W> {
 }
 
 impl<W: Write> MessageSink for FileSink<W> {
-    fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
+    fn datagram(&mut self, cpu: u32, datagram: &[u8], _: &mut Attributor<'_>) {
         let message = datagram.to_vec();
         self.write(&Entry::Exit { cpu, received_at_ns: now_ns(), message });
     }
 
-    fn dropped(&mut self, cpu: u32, count: u64) {
+    fn dropped(&mut self, cpu: u32, count: u64, _: CgroupLosses) {
         self.write(&Entry::Dropped { cpu, noticed_at_ns: now_ns(), count });
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost::Message;
 use taskstats_proto::v1;
 
-use super::history::{History, KernelLoss, ReadCursor, ReadOutcome, Start, StartPoint};
+use super::history::{CgroupCounts, History, KernelLoss, ReadCursor, ReadOutcome, Start, StartPoint};
 use super::{HistorySnapshot, Scope, Selection};
 use crate::encode::{encode_event, encode_pid_response};
 use crate::taskstats::{
@@ -119,7 +119,7 @@ fn go_on(history: &History, newest: u64) {
     };
     let (first_at, last_at) = (Duration::ZERO, Duration::MAX);
     for (cpu, count) in [(0, LOST - 1), (CPUS - 1, 1)] {
-        history.append_lost(KernelLoss { cpu, count, first_at, last_at });
+        history.append_lost(KernelLoss { cpu, count, first_at, last_at, by_cgroup: CgroupCounts::default() });
     }
     assert_eq!(history.report().last_sequence, newest + LOST);
     let mut told = 0;

@@ -10,10 +10,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counters::Counters;
 use super::history::{
+    CgroupCounts,
     FutureSequence, History, KernelLoss, MissedRange, ReadCursor, ReadOutcome, Selection, Start,
 };
 use super::reader::Claim;
 use crate::clocks::since_1970;
+use crate::workload::Cgroup;
 
 /// A watcher that heard nothing for so long is event that it missed nothing.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -79,6 +81,8 @@ pub enum WatchEvent {
         slices: Vec<Bytes>,
         /// The place after them.
         cursor: u64,
+        /// The cgroups of these exits, and perhaps more.
+        cgroups: Vec<Arc<Cgroup>>,
     },
     /// Exits that are lost.
     Lost(Loss),
@@ -100,7 +104,7 @@ pub enum WatchEvent {
 }
 
 /// Exits that cannot be event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Loss {
     /// Where they were lost.
     pub stage: LossStage,
@@ -116,14 +120,17 @@ pub struct Loss {
     pub total: u64,
     /// The place after them.
     pub cursor: u64,
+    /// Those whose cgroups are known.
+    pub by_cgroup: CgroupCounts,
 }
 
 /// Where an exit can be lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LossStage {
     /// At the agent's socket, which was full.
     KernelSocket,
     /// In the history, which forgot it before the watcher took it.
+    #[default]
     History,
     /// Between two runs of the agent.
     AgentRestart,
@@ -135,13 +142,14 @@ impl LossStage {
 }
 
 /// Exits of an interval that a watcher has to tell the loss of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 struct LostRange {
     stage: LossStage,
     cpu: Option<u32>,
     count: Option<u64>,
     first_at: Option<Duration>,
     last_at: Option<Duration>,
+    by_cgroup: CgroupCounts,
 }
 
 impl Watcher {
@@ -154,7 +162,7 @@ impl Watcher {
         let begin = context.history.begin(options.start, &selection, since_1970())?;
         let between_runs = options.other_run.then_some(LostRange::between_runs());
         let evicted = begin.missed.map(LostRange::before_start);
-        if let Some(count) = evicted.and_then(|span| span.count) {
+        if let Some(count) = evicted.as_ref().and_then(|span| span.count) {
             context.counters.lost_in_history.add(count);
         }
         Ok(Self {
@@ -223,9 +231,9 @@ impl Watcher {
         let before = self.cursor();
         match self.context.history.read(&mut self.cursor, &self.selection) {
             ReadOutcome::Nothing => None,
-            ReadOutcome::Exits { slices, count } => {
+            ReadOutcome::Exits { slices, count, cgroups } => {
                 self.context.counters.delivered.add(count);
-                Some(WatchEvent::Exits { slices, cursor: self.cursor() })
+                Some(WatchEvent::Exits { slices, cursor: self.cursor(), cgroups })
             }
             ReadOutcome::Lost(loss) => Some(self.lost(loss.into(), self.cursor())),
             ReadOutcome::Unwatched { until } => {
@@ -243,6 +251,7 @@ impl Watcher {
                     count,
                     first_at: Some(first_at),
                     last_at: Some(last_at),
+                    ..LostRange::default()
                 };
                 Some(self.lost(span, self.cursor()))
             }
@@ -250,11 +259,11 @@ impl Watcher {
     }
 
     fn lost(&mut self, span: LostRange, cursor: u64) -> WatchEvent {
-        let LostRange { stage, cpu, count, first_at, last_at } = span;
+        let LostRange { stage, cpu, count, first_at, last_at, by_cgroup } = span;
         let total = &mut self.lost[stage as usize];
         *total += count.unwrap_or(0);
         let total = *total;
-        WatchEvent::Lost(Loss { stage, cpu, count, first_at, last_at, total, cursor })
+        WatchEvent::Lost(Loss { stage, cpu, count, first_at, last_at, total, cursor, by_cgroup })
     }
 }
 
@@ -263,10 +272,7 @@ impl LostRange {
     fn between_runs() -> Self {
         Self {
             stage: LossStage::AgentRestart,
-            cpu: None,
-            count: None,
-            first_at: None,
-            last_at: None,
+            ..Self::default()
         }
     }
 
@@ -274,10 +280,8 @@ impl LostRange {
     fn unknown_before(until: Duration) -> Self {
         Self {
             stage: LossStage::History,
-            cpu: None,
-            count: None,
-            first_at: None,
             last_at: Some(until),
+            ..Self::default()
         }
     }
 
@@ -285,10 +289,9 @@ impl LostRange {
     fn before_start(missed: MissedRange) -> Self {
         Self {
             stage: LossStage::History,
-            cpu: None,
             count: missed.count,
-            first_at: None,
             last_at: Some(missed.last_at),
+            ..Self::default()
         }
     }
 }
@@ -301,6 +304,7 @@ impl From<KernelLoss> for LostRange {
             count: Some(loss.count),
             first_at: Some(loss.first_at),
             last_at: Some(loss.last_at),
+            by_cgroup: loss.by_cgroup,
         }
     }
 }

@@ -26,6 +26,7 @@ pub use world::{Report, World};
 use self::clock::Clock;
 use self::listener::SimListener;
 use self::socket::Purpose;
+use crate::bpf::CgroupLosses;
 use crate::clocks::since_1970;
 use crate::taskstats::reply::{QUERY, account, failed, refused};
 use crate::taskstats::{
@@ -271,7 +272,7 @@ impl ExitSink for Probe {
         self.heard |= exit.task.identity.pid == Some(self.pid);
     }
 
-    fn dropped(&mut self, _: u32, _: u64) {
+    fn dropped(&mut self, _: u32, _: u64, _: CgroupLosses) {
         self.heard = true;
     }
 }

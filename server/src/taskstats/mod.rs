@@ -24,7 +24,8 @@ pub(crate) use decode::tests::{expected, raw};
 pub use decode::{Provenance, decode};
 pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
 pub use drain::MessageSink;
-pub use exit::{Exit, WaitStatus};
+pub use drain::Attributor;
+pub use exit::{Attribution, Exit, Owner, WaitStatus};
 pub use kernel::{
     Depth, Drained, ExitSink, KeptSocket, Kernel, KernelError, Listener, Namespace, SelfTest,
     TaskId, Wake,

@@ -115,12 +115,21 @@ struct Entries {
 impl CgroupTable {
     /// Returns the cgroups of some ids. Those that are new are entered without a path.
     pub fn intern(&self, ids: &[CgroupId]) -> Box<[Arc<Cgroup>]> {
+        if ids.is_empty() {
+            return Box::default();
+        }
         let mut entries = lock(&self.entries);
         let interned = ids.iter().map(|id| entries.intern(*id)).collect();
         if !entries.unresolved.is_empty() {
             self.wake();
         }
         interned
+    }
+
+    /// Returns the cgroups of ids in the form of [`CgroupId::to_stored`], as [`CgroupTable::intern`].
+    pub fn intern_stored(&self, stored: &[u64]) -> Box<[Arc<Cgroup>]> {
+        let ids: Vec<CgroupId> = stored.iter().map(|stored| CgroupId::from_stored(*stored)).collect();
+        self.intern(&ids)
     }
 
     /// Returns a cgroup, if it is in the table.

@@ -1,5 +1,6 @@
 //! A machine on which tasks can be made to live and to end, all of them on one CPU.
 
+use taskstatsd::bpf::CgroupLosses;
 use anyhow::{Context, Result, ensure};
 use taskstats_tests::cpus;
 use taskstats_tests::kernel::Socket;
@@ -202,7 +203,7 @@ impl ExitSink for Heard {
         self.exits.push(exit.clone());
     }
 
-    fn dropped(&mut self, _: u32, count: u64) {
+    fn dropped(&mut self, _: u32, count: u64, _: CgroupLosses) {
         self.dropped.push(count);
     }
 }

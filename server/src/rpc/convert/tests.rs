@@ -163,7 +163,7 @@ prop_compose! {
         task in stats().boxed(),
         process in option::of(stats().boxed()),
     ) -> Exit {
-        Exit { cpu, kernel_sequence, task, process: process.map(Box::new) }
+        Exit { cpu, kernel_sequence, task, process: process.map(Box::new), ..Exit::default() }
     }
 }
 
@@ -198,7 +198,7 @@ fn whatever_fits_into_a_netlink_message_has_a_length_of_two_bytes() {
 fn longest_exit() -> Exit {
     let task = longest_stats(vec![7; 8192]);
     let process = Some(Box::new(longest_stats(Vec::new())));
-    Exit { cpu: u32::MAX, kernel_sequence: u32::MAX, task, process }
+    Exit { cpu: u32::MAX, kernel_sequence: u32::MAX, task, process, ..Exit::default() }
 }
 
 fn longest_stats(unknown_tail: Vec<u8>) -> Stats {
