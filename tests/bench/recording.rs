@@ -1,7 +1,7 @@
 //! Exits as this machine's kernel tells them, decoded by the agent's library.
 
-use taskstatsd::bpf::CgroupLosses;
 use std::time::Duration;
+use taskstatsd::bpf::CgroupLosses;
 
 use anyhow::{Result, ensure};
 use taskstatsd::taskstats::{Depth, Exit, ExitSink, Kernel, LinuxKernel};

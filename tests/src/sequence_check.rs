@@ -60,6 +60,7 @@ impl SequenceCheck {
             Kind::Events(events) => self.book_events(events),
             Kind::Lost(lost) => self.book_lost(lost),
             Kind::Heartbeat(heartbeat) => self.book_heartbeat(heartbeat),
+            Kind::Workloads(_) => Ok(()),
         }
     }
 

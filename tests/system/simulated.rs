@@ -188,7 +188,8 @@ async fn call(url: String, pid: u32) -> Result<(u64, u64)> {
     let mut health = HealthClient::new(connect(&url).await?);
     let mut most_kib = 0;
     for _ in 0..CALLS {
-        within("an account", client.get_pid(GetPidRequest { pid: 1 })).await??;
+        within("an account", client.get_pid(GetPidRequest { pid: 1, ..Default::default() }))
+            .await??;
         within("a health check", health.check(HealthCheckRequest::default())).await??;
         within("the node", client.get_node(GetNodeRequest {})).await??;
         most_kib = most_kib.max(resident_kib(pid)?);

@@ -169,7 +169,7 @@ impl TaskstatsService for Service {
     ) -> Result<Response<EncodedGetPidResponse>, Status> {
         self.listen(&request)?;
         let stats = self.account(request.get_ref().pid).await?;
-        let response = v1::GetPidResponse { stats: Some(stats) };
+        let response = v1::GetPidResponse { stats: Some(stats), ..Default::default() };
         Ok(Response::new(EncodedGetPidResponse::from(&response)))
     }
 

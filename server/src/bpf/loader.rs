@@ -60,6 +60,19 @@ pub enum FilterError {
     Attach(#[source] io::Error),
 }
 
+impl FilterError {
+    /// Returns whether a capability is missing.
+    #[must_use]
+    pub fn is_permission(&self) -> bool {
+        match self {
+            Self::Map(source) | Self::Program { source, .. } => {
+                source.kind() == io::ErrorKind::PermissionDenied
+            }
+            _ => false,
+        }
+    }
+}
+
 fn shown(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!(" ({log})") }
 }

@@ -100,8 +100,9 @@ pub(super) fn load_program(
 fn last_line(log: &[u8]) -> String {
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     let text = String::from_utf8_lossy(&log[..end]);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.filter(|line| !line.starts_with("processed ")).last().unwrap_or_default().to_owned()
+    let lines = text.lines().map(str::trim);
+    let says_why = |line: &&str| !line.is_empty() && !line.starts_with("processed ");
+    lines.rev().find(says_why).unwrap_or_default().to_owned()
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {

@@ -15,8 +15,8 @@ use super::format::{Entry, Header, Totals};
 use super::writer::Writer;
 use crate::bpf::CgroupLosses;
 use crate::clocks::since_1970;
-use crate::taskstats::{Attributor, 
-    Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
+use crate::taskstats::{
+    Attributor, Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
 };
 
 /// Accounts are nobody's business but the owner's.

@@ -5,6 +5,8 @@
 
 /// Wire type of integers.
 const VARINT: u8 = 0;
+/// Wire type of integers of 8 bytes.
+const FIXED_64: u8 = 1;
 /// Wire type of messages, strings and bytes.
 const LENGTH_DELIMITED: u8 = 2;
 /// A key holds the wire type below the field number.
@@ -59,6 +61,13 @@ impl<'a> FieldWriter<'a> {
         if let Some(value) = value {
             self.integer(number, value);
         }
+    }
+
+    /// Writes a `fixed64`.
+    #[inline(always)]
+    pub(super) fn fixed64(&mut self, number: u8, value: u64) {
+        self.out.push(key(number, FIXED_64));
+        self.out.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Writes a signed integer in the form of `int32` and `int64`: negative ones take 10 bytes.

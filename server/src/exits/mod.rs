@@ -61,10 +61,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use counters::{Counter, Counters};
+pub use counters::{AttributionCounters, Counter, Counters};
 pub use history::{
-    ExitKind, FutureSequence, History, HistoryReport, HistorySnapshot, InvalidSnapshot,
-    CgroupCounts, ItemSnapshot, KernelLoss, Scope, Selection, Start, TotalsSnapshot,
+    CgroupCounts, ExitKind, FutureSequence, History, HistoryReport, HistorySnapshot,
+    InvalidSnapshot, ItemSnapshot, KernelLoss, Scope, Selection, Start, TotalsSnapshot,
 };
 pub use reader::{Claim, ReaderConfig};
 pub use watcher::{Loss, LossStage, OnLag, WatchEvent, WatchOptions, Watcher};
@@ -223,6 +223,12 @@ impl Exits {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The cgroups that exits refer to.
+    #[must_use]
+    pub fn cgroups(&self) -> &CgroupTable {
+        self.history.cgroups()
     }
 
     /// What is remembered.

@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counters::Counters;
 use super::history::{
-    CgroupCounts,
-    FutureSequence, History, KernelLoss, MissedRange, ReadCursor, ReadOutcome, Selection, Start,
+    CgroupCounts, FutureSequence, History, KernelLoss, MissedRange, ReadCursor, ReadOutcome,
+    Selection, Start,
 };
 use super::reader::Claim;
 use crate::clocks::since_1970;
-use crate::workload::Cgroup;
+use crate::workload::{Cgroup, CgroupTable};
 
 /// A watcher that heard nothing for so long is event that it missed nothing.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -183,6 +183,12 @@ impl Watcher {
         self.cursor.cursor()
     }
 
+    /// The cgroups that exits refer to.
+    #[must_use]
+    pub fn cgroups(&self) -> &CgroupTable {
+        self.context.history.cgroups()
+    }
+
     /// Whether the watcher has to tell a loss before anything else, so that it is not yet at its
     /// place.
     #[must_use]
@@ -270,19 +276,12 @@ impl Watcher {
 impl LostRange {
     /// What happened between two runs, of which nobody knows anything.
     fn between_runs() -> Self {
-        Self {
-            stage: LossStage::AgentRestart,
-            ..Self::default()
-        }
+        Self { stage: LossStage::AgentRestart, ..Self::default() }
     }
 
     /// What happened while nobody listened, after the watcher's cursor.
     fn unknown_before(until: Duration) -> Self {
-        Self {
-            stage: LossStage::History,
-            last_at: Some(until),
-            ..Self::default()
-        }
+        Self { stage: LossStage::History, last_at: Some(until), ..Self::default() }
     }
 
     /// What was evicted before the watcher came.

@@ -17,9 +17,10 @@ mod service;
 mod slow_call;
 mod statistics;
 mod stream;
+mod workload;
 
 pub use error::RpcError;
 pub use gate::{Activity, CallSize, Gate, ResponseBody, SMALL_REQUEST, with_send_timeout};
 pub use health::{Health, HealthChecks};
-pub use node::{Node, NodeError};
+pub use node::{AttributionReport, Node, NodeError};
 pub use service::Service;

@@ -14,6 +14,7 @@ use super::frame::Framer;
 use super::slow_call::SlowCall;
 use super::statistics;
 use super::stream::WatchStream;
+use super::workload::SentWorkloads;
 use super::{Node, RpcError, redact, request};
 use crate::encode::encode_pid_response;
 use crate::exits::{Exits, WatchError, Watcher};
@@ -144,7 +145,8 @@ impl TaskstatsService for Service {
     ) -> Result<Response<v1::GetTgidResponse>, Status> {
         let caller = caller(&request)?;
         let redaction = caller.redaction();
-        let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
+        let v1::GetTgidRequest { tgid, include_threads, include_workload: _ } =
+            request.into_inner();
         request::tgid(tgid)?;
         let answer = self.slow(&caller, move |kernel, places| {
             let mut answer = statistics::process(kernel, tgid, include_threads, places)?;
@@ -187,7 +189,8 @@ impl TaskstatsService for Service {
         let framer = Framer { instance_id: self.node.instance_id.clone() };
         let started = self.started(&watcher, cpumask, resume_after, &framer)?;
         let redaction = caller.redaction();
-        let stream = WatchStream { watcher, framer, redaction, _slot: slot };
+        let stream =
+            WatchStream { watcher, framer, redaction, sent: SentWorkloads::default(), _slot: slot };
         Ok(Response::new(Box::pin(stream.messages(started))))
     }
 

@@ -41,8 +41,16 @@ pub struct PodLogs {
 pub(super) struct NameIndex {
     /// Namespace and name of each pod, by uid.
     pods: HashMap<String, (Arc<str>, Arc<str>)>,
-    /// Pod, namespace and name of each container, by id.
-    containers: HashMap<String, (Arc<str>, Arc<str>, Arc<str>)>,
+    /// The name of each container, by id.
+    containers: HashMap<String, ContainerName>,
+}
+
+/// A container's name, and the pod that its log belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ContainerName {
+    pod: Arc<str>,
+    namespace: Arc<str>,
+    container: Arc<str>,
 }
 
 impl PodLogs {
@@ -130,30 +138,34 @@ impl NameIndex {
             return;
         };
         if [pod, namespace, container].iter().all(|part| is_api_name(part)) {
-            let names = (pod.into(), namespace.into(), container.into());
-            self.containers.insert(id.to_owned(), names);
+            let (pod, namespace) = (pod.into(), namespace.into());
+            let name = ContainerName { pod, namespace, container: container.into() };
+            self.containers.insert(id.to_owned(), name);
         }
     }
 
     /// The names of owners. The name of a container counts only if it is in the pod that its path is in.
     pub(super) fn names_of(&self, owners: &Owners) -> Names {
         let Some(pod) = &owners.pod else { return Names::default() };
-        let named =
-            self.pods.get(&pod.uid).map(|(namespace, name)| (name.clone(), namespace.clone()));
         let container = owners.container.as_ref().and_then(|it| self.containers.get(&it.id));
-        match (named, container) {
-            (Some((pod, namespace)), container) => {
-                let is_same =
-                    |it: &&(Arc<str>, Arc<str>, Arc<str>)| (&it.0, &it.1) == (&pod, &namespace);
-                let container = container.filter(is_same).map(|it| it.2.clone());
-                Names { namespace: Some(namespace), pod: Some(pod), container }
-            }
-            (None, Some((pod, namespace, container))) => Names {
-                namespace: Some(namespace.clone()),
-                pod: Some(pod.clone()),
-                container: Some(container.clone()),
-            },
-            (None, None) => Names::default(),
+        let Some((namespace, name)) = self.pods.get(&pod.uid) else {
+            return container.map(ContainerName::names).unwrap_or_default();
+        };
+        let is_in_pod = |it: &&ContainerName| it.pod == *name && it.namespace == *namespace;
+        Names {
+            namespace: Some(Arc::clone(namespace)),
+            pod: Some(Arc::clone(name)),
+            container: container.filter(is_in_pod).map(|it| Arc::clone(&it.container)),
+        }
+    }
+}
+
+impl ContainerName {
+    fn names(&self) -> Names {
+        Names {
+            namespace: Some(Arc::clone(&self.namespace)),
+            pod: Some(Arc::clone(&self.pod)),
+            container: Some(Arc::clone(&self.container)),
         }
     }
 }

@@ -128,7 +128,8 @@ impl CgroupTable {
 
     /// Returns the cgroups of ids in the form of [`CgroupId::to_stored`], as [`CgroupTable::intern`].
     pub fn intern_stored(&self, stored: &[u64]) -> Box<[Arc<Cgroup>]> {
-        let ids: Vec<CgroupId> = stored.iter().map(|stored| CgroupId::from_stored(*stored)).collect();
+        let ids: Vec<CgroupId> =
+            stored.iter().map(|stored| CgroupId::from_stored(*stored)).collect();
         self.intern(&ids)
     }
 
@@ -231,7 +232,7 @@ impl Entries {
     fn sweep_if_grown(&mut self) {
         /// Below this size a sweep is not worth it.
         const SMALL: usize = 1_024;
-        if self.cgroups.len() < (2 * self.swept).max(SMALL).min(MAX_CGROUPS) {
+        if self.cgroups.len() < (2 * self.swept).clamp(SMALL, MAX_CGROUPS) {
             return;
         }
         self.cgroups.retain(|_, cgroup| {

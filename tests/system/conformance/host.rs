@@ -1,10 +1,10 @@
 //! A machine on which tasks can be made to live and to end, all of them on one CPU.
 
-use taskstatsd::bpf::CgroupLosses;
 use anyhow::{Context, Result, ensure};
 use taskstats_tests::cpus;
 use taskstats_tests::kernel::Socket;
 use taskstats_tests::workload::Workload;
+use taskstatsd::bpf::CgroupLosses;
 use taskstatsd::sim::SimKernel;
 use taskstatsd::taskstats::{Depth, Drained, Exit, ExitSink, Kernel, LinuxKernel, Listener};
 

@@ -84,8 +84,11 @@ impl HistoryItem {
         let [cpu] = saved.cpus[..] else {
             return Err(InvalidSnapshot("a loss has several CPUs"));
         };
-        let known = saved.cgroup_counts.iter().try_fold(0_u64, |sum, count| sum.checked_add(*count));
-        if saved.cgroups.len() != saved.cgroup_counts.len() || known.is_none_or(|it| it > saved.lost) {
+        let known =
+            saved.cgroup_counts.iter().try_fold(0_u64, |sum, count| sum.checked_add(*count));
+        if saved.cgroups.len() != saved.cgroup_counts.len()
+            || known.is_none_or(|it| it > saved.lost)
+        {
             return Err(InvalidSnapshot("a loss by cgroup is impossible"));
         }
         let interned = cgroups.intern_stored(&saved.cgroups);

@@ -167,6 +167,7 @@ impl ExitSink for Ingest {
         if unexplained > 0 {
             self.count_unexplained(exit.cpu, unexplained);
         }
+        self.counters.attributed.of(exit.owner.map(|owner| owner.attribution)).add(1);
         self.builder.push(exit, self.first, self.now, self.delay_accounting);
         if self.builder.is_full() {
             self.flush();
@@ -208,7 +209,11 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn ingest() -> Ingest {
-        Ingest::new(Arc::new(History::new(1 << 20, 1, Arc::default())), Arc::default(), Duration::ZERO)
+        Ingest::new(
+            Arc::new(History::new(1 << 20, 1, Arc::default())),
+            Arc::default(),
+            Duration::ZERO,
+        )
     }
 
     /// A loss that a step of the clock lies in: its interval stays one, and holds both times.

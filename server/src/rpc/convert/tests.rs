@@ -10,10 +10,11 @@ use prost::Message;
 use taskstats_proto::v1;
 
 use super::{task_stats, timestamp};
+use crate::bpf::{CgroupId, Hierarchy};
 use crate::encode::encode_event;
 use crate::taskstats::{
-    Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit, Extremes,
-    Faults, Identity, Io, Memory, Since, Stats, TaskIdentity,
+    Attribution, Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit,
+    Extremes, Faults, Identity, Io, Memory, Owner, Since, Stats, TaskIdentity,
 };
 
 /// Longer than two bytes of a length can say.
@@ -34,7 +35,37 @@ fn exit_event(exit: &Exit, (sequence, received_at, accounting): Circumstances) -
             Box::new(task_stats(group, covered))
         }),
         last_in_process: exit.last_in_process(),
+        cgroup_id: exit.owner.map(|owner| owner.cgroup.id),
+        hierarchy: exit.owner.map_or(v1::Hierarchy::Unspecified, hierarchy_of).into(),
+        attribution: exit.owner.map_or(v1::Attribution::Unspecified, attribution_of).into(),
+        exit_time: exit.ended_at.map(timestamp),
     }
+}
+
+fn hierarchy_of(owner: Owner) -> v1::Hierarchy {
+    match owner.cgroup.hierarchy {
+        Hierarchy::V2 => v1::Hierarchy::V2,
+        Hierarchy::V1 => v1::Hierarchy::V1,
+    }
+}
+
+fn attribution_of(owner: Owner) -> v1::Attribution {
+    match owner.attribution {
+        Attribution::Exact => v1::Attribution::Exact,
+        Attribution::Observed => v1::Attribution::Observed,
+        Attribution::Inferred => v1::Attribution::Inferred,
+        Attribution::Guess => v1::Attribution::Guess,
+    }
+}
+
+fn owner() -> impl Strategy<Value = Owner> {
+    use Attribution::{Exact, Guess, Inferred, Observed};
+    let hierarchy = prop_oneof![Just(Hierarchy::V2), Just(Hierarchy::V1)];
+    let attribution = prop_oneof![Just(Exact), Just(Observed), Just(Inferred), Just(Guess)];
+    (hierarchy, number(), attribution).prop_map(|(hierarchy, id, attribution)| Owner {
+        cgroup: CgroupId { hierarchy, id },
+        attribution,
+    })
 }
 
 /// Any number, with as many short ones as long ones, and often 0, which is not absence.
@@ -162,8 +193,10 @@ prop_compose! {
         // Boxed, here and above, because the strategies of all fields are too large for a stack.
         task in stats().boxed(),
         process in option::of(stats().boxed()),
+        owner in option::of(owner()),
+        ended_at in option::of(moment()),
     ) -> Exit {
-        Exit { cpu, kernel_sequence, task, process: process.map(Box::new), ..Exit::default() }
+        Exit { cpu, kernel_sequence, task, process: process.map(Box::new), owner, ended_at }
     }
 }
 

@@ -59,8 +59,9 @@ impl LinuxListener {
     }
 
     /// Attributes exits by filters.
-    pub(super) fn attributing(self, filters: Option<Arc<FilterSet>>) -> Self {
-        Self { filters, ..self }
+    pub(super) fn attributing(mut self, filters: Option<Arc<FilterSet>>) -> Self {
+        self.filters = filters;
+        self
     }
 
     /// Attaches the CPU's filter, if there is one. Without it, exits are received all the same.
