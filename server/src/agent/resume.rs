@@ -25,7 +25,7 @@ pub(super) struct Resumed {
 impl Agent {
     /// Starts what runs before callers are served. Its threads have the rights of the caller.
     pub(super) async fn resume(&mut self) -> Result<Resumed, StartError> {
-        self.kernel.begin().map_err(StartError::Simulation)?;
+        self.kernel.start_threads().map_err(StartError::Simulation)?;
         let follower = self.attribution.start()?;
         let stored = std::mem::take(&mut self.stored);
         let predecessor = predecessor(self.handover.as_ref(), stored);

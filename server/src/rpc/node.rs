@@ -8,7 +8,7 @@ use taskstats_proto::v1;
 
 use super::certificates;
 use super::convert::{accounting, timestamp};
-use super::moment::Moment;
+use crate::clock::StepAwareTime;
 use crate::exits::Exits;
 use crate::readiness::Verdict;
 use crate::sandbox::{self, Applied, MissingMeasure};
@@ -39,7 +39,7 @@ pub struct Node {
     /// This run of the agent.
     pub instance_id: String,
     /// When it began.
-    started_at: Moment,
+    started_at: StepAwareTime,
     /// What the process may do.
     pub sandbox: Applied,
     /// How exits are attributed.
@@ -47,7 +47,7 @@ pub struct Node {
     /// What TCP listeners are secured with.
     pub tls: Option<Arc<Tls>>,
     /// When the machine started, as far as procfs tells.
-    booted_at: Option<Moment>,
+    booted_at: Option<StepAwareTime>,
     /// What is simulated; empty for a real kernel.
     pub simulated_kernel: String,
     /// The kernel's struct version, once it was asked.
@@ -58,7 +58,7 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct AttributionReport {
     method: AttributionMethod,
-    since: Moment,
+    since: StepAwareTime,
     /// Why the method is not the kernel's; empty if it is.
     reason: String,
     /// The remedy; empty without one.
@@ -76,14 +76,14 @@ impl AttributionReport {
     /// A socket filter attributes exits, from now on.
     #[must_use]
     pub fn kernel() -> Self {
-        let (method, since) = (AttributionMethod::Kernel, Moment::now());
+        let (method, since) = (AttributionMethod::Kernel, StepAwareTime::now());
         Self { method, since, reason: String::new(), fix: String::new() }
     }
 
     /// Exits are not attributed.
     #[must_use]
     pub fn off(reason: String, fix: String) -> Self {
-        Self { method: AttributionMethod::Off, since: Moment::now(), reason, fix }
+        Self { method: AttributionMethod::Off, since: StepAwareTime::now(), reason, fix }
     }
 }
 
@@ -106,12 +106,12 @@ impl Node {
             boot_id: read(BOOT_ID)?,
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
-            started_at: Moment::now(),
+            started_at: StepAwareTime::now(),
             sandbox: sandbox::applied(),
             attribution: AttributionReport::off(String::new(), String::new()),
             tls: None,
             booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default())
-                .map(Moment::of),
+                .map(StepAwareTime::from_unix_time),
             simulated_kernel: String::new(),
             version: OnceLock::new(),
         })
@@ -140,7 +140,9 @@ impl Node {
     /// From when on tasks are accounted, since 1970.
     fn accounted_since(&self, delays: DelayAccounting) -> Option<Duration> {
         match delays {
-            DelayAccounting::On(Since::Boot) => self.booted_at.map(|booted_at| booted_at.told()),
+            DelayAccounting::On(Since::Boot) => {
+                self.booted_at.map(|booted_at| booted_at.unix_time())
+            }
             DelayAccounting::On(Since::Between { on_at, .. }) => Some(on_at),
             DelayAccounting::Off | DelayAccounting::Unknown => None,
         }
@@ -165,7 +167,7 @@ impl Node {
             delay_accounting: accounting(delays).into(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance_id: self.instance_id.clone(),
-            started_at: Some(timestamp(self.started_at.told())),
+            started_at: Some(timestamp(self.started_at.unix_time())),
             exits: Some(exits_state(verdict)),
             counters: Some(counters(exits, callers)),
             history: Some(history(exits)),
@@ -187,7 +189,7 @@ impl Node {
         };
         v1::AttributionState {
             method: method.into(),
-            since: Some(timestamp(since.told())),
+            since: Some(timestamp(since.unix_time())),
             exact: counted.exact.get(),
             observed: counted.observed.get(),
             inferred: counted.inferred.get(),

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use super::wire::{accounts_in, decode_exit};
+use super::wire::{decode_exit, stats_messages};
 use super::{Attribution, Depth, Drained, Exit, ExitSink, Owner};
 use crate::bpf::{CgroupLosses, Slots as CgroupSlots};
-use crate::clocks::{since_1970, since_boot};
+use crate::clock::{unix_time, uptime};
 use crate::netlink::Received;
 
 /// System calls at one queue before the others get their turn; then it stays ready.
 const CALLS_A_TURN: usize = 64;
 
 /// What a queue is received from: a netlink socket, or one that behaves as such.
-pub(crate) trait Source {
+pub(crate) trait DatagramSource {
     /// Room for what is received.
-    type Inbox: Slots;
+    type Inbox: DatagramSlots;
 
     /// Receives as many messages as wait and fit into `inbox`, without waiting.
     ///
@@ -32,7 +32,7 @@ pub(crate) trait Source {
 }
 
 /// Room for many messages.
-pub(crate) trait Slots {
+pub(crate) trait DatagramSlots {
     /// How many.
     fn slots(&self) -> usize;
 
@@ -63,8 +63,8 @@ pub struct Attributor<'a> {
 /// The times at which one receive call returned.
 #[derive(Clone, Copy, Debug)]
 struct Clocks {
-    since_1970: Duration,
-    since_boot: Duration,
+    unix_time: Duration,
+    uptime: Duration,
     /// The time for which the oldest of the messages may have waited.
     longest_wait: Duration,
 }
@@ -76,9 +76,9 @@ impl Clocks {
         if self.longest_wait >= Duration::from_nanos(u32::MAX.into()) {
             return None;
         }
-        let now_low_ns = u32::try_from(self.since_boot.as_nanos() & u128::from(u32::MAX)).ok()?;
+        let now_low_ns = u32::try_from(self.uptime.as_nanos() & u128::from(u32::MAX)).ok()?;
         let age = Duration::from_nanos(now_low_ns.wrapping_sub(low_ns).into());
-        self.since_1970.checked_sub(age)
+        self.unix_time.checked_sub(age)
     }
 }
 
@@ -93,11 +93,11 @@ impl Attributor<'_> {
 }
 
 /// Decodes what it is given, for a sink that takes exits.
-pub(crate) struct Decoding<'a>(pub(crate) &'a mut dyn ExitSink);
+pub(crate) struct ExitDecoder<'a>(pub(crate) &'a mut dyn ExitSink);
 
-impl MessageSink for Decoding<'_> {
+impl MessageSink for ExitDecoder<'_> {
     fn datagram(&mut self, cpu: u32, datagram: &[u8], attributor: &mut Attributor<'_>) {
-        for (sequence, attributes) in accounts_in(datagram) {
+        for (sequence, attributes) in stats_messages(datagram) {
             match decode_exit(attributes, cpu, sequence) {
                 Some(mut exit) => {
                     attributor.attribute(&mut exit);
@@ -131,7 +131,7 @@ pub(crate) struct CpuQueue<S> {
 
 /// The queues of a listener.
 #[derive(Debug)]
-pub(crate) struct Queues<S: Source> {
+pub(crate) struct CpuQueues<S: DatagramSource> {
     queues: BTreeMap<u32, CpuQueue<S>>,
     inbox: S::Inbox,
     /// CPUs whose queues may hold messages.
@@ -140,7 +140,7 @@ pub(crate) struct Queues<S: Source> {
 
 /// What one turn at a queue brought.
 #[derive(Clone, Copy, Debug, Default)]
-struct Taken {
+struct Turn {
     messages: usize,
     /// Whether the queue may hold more.
     more: bool,
@@ -148,7 +148,7 @@ struct Taken {
     cut_short: bool,
 }
 
-impl<S: Source> Queues<S> {
+impl<S: DatagramSource> CpuQueues<S> {
     pub(crate) fn new(inbox: S::Inbox) -> Self {
         Self { queues: BTreeMap::new(), inbox, ready: Vec::new() }
     }
@@ -203,10 +203,10 @@ impl<S: Source> Queues<S> {
     }
 }
 
-impl<S: Source> CpuQueue<S> {
+impl<S: DatagramSource> CpuQueue<S> {
     /// A queue that nothing was received from.
     pub(crate) fn new(cpu: u32, socket: S, cgroups: Option<CgroupSlots>) -> Self {
-        Self { socket, cpu, drops: 0, overflowed: false, cgroups, emptied_at: since_boot() }
+        Self { socket, cpu, drops: 0, overflowed: false, cgroups, emptied_at: uptime() }
     }
 
     /// A queue that was read before, when its drop counter stood at `drops`. It may have overflowed
@@ -224,7 +224,7 @@ impl<S: Source> CpuQueue<S> {
     }
 
     /// Takes messages until the queue is as empty as wanted, or its turn is over.
-    fn take(&mut self, depth: Depth, inbox: &mut S::Inbox, sink: &mut impl MessageSink) -> Taken {
+    fn take(&mut self, depth: Depth, inbox: &mut S::Inbox, sink: &mut impl MessageSink) -> Turn {
         let mut messages = 0;
         for _ in 0..CALLS_A_TURN {
             match self.socket.receive_many(inbox) {
@@ -239,7 +239,7 @@ impl<S: Source> CpuQueue<S> {
                     }
                     // What arrived since waits for the next drain.
                     if all && depth == Depth::Shallow {
-                        return Taken { messages, more: true, cut_short: false };
+                        return Turn { messages, more: true, cut_short: false };
                     }
                 }
                 // Told once; the kernel goes on dropping until the queue is empty.
@@ -247,11 +247,11 @@ impl<S: Source> CpuQueue<S> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.emptied(&error, sink);
-                    return Taken { messages, more: false, cut_short: false };
+                    return Turn { messages, more: false, cut_short: false };
                 }
             }
         }
-        Taken { messages, more: true, cut_short: true }
+        Turn { messages, more: true, cut_short: true }
     }
 
     /// Tells what was dropped: all of it came after all that the queue held.
@@ -259,7 +259,7 @@ impl<S: Source> CpuQueue<S> {
         if error.kind() != io::ErrorKind::WouldBlock {
             tracing::error!(cpu = self.cpu, %error, "receiving exits failed");
         }
-        self.emptied_at = since_boot();
+        self.emptied_at = uptime();
         if std::mem::take(&mut self.overflowed) {
             self.check_drops(true, sink);
         }
@@ -286,9 +286,9 @@ impl<S: Source> CpuQueue<S> {
 
     /// Hands the first `count` messages of the inbox to the sink.
     fn deliver(&mut self, inbox: &mut S::Inbox, count: usize, sink: &mut impl MessageSink) {
-        let now = since_boot();
+        let now = uptime();
         let longest_wait = now.saturating_sub(self.emptied_at);
-        let clocks = Clocks { since_1970: since_1970(), since_boot: now, longest_wait };
+        let clocks = Clocks { unix_time: unix_time(), uptime: now, longest_wait };
         let mut attributor = Attributor { slots: self.cgroups.as_mut(), clocks };
         let mut truncated = 0;
         for received in inbox.received(count) {

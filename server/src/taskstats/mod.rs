@@ -27,7 +27,7 @@ pub use drain::Attributor;
 pub use drain::MessageSink;
 pub use exit::{Attribution, Exit, Owner, WaitStatus};
 pub use kernel::{
-    Depth, Drained, ExitSink, KeptSocket, Kernel, KernelError, Listener, Namespace, SelfTest,
+    Depth, Drained, ExitListener, ExitSink, KeptSocket, Kernel, KernelError, Namespace, SelfTest,
     TaskId, Wake,
 };
 pub use known_bad::{KNOWN_BAD_KERNELS, KnownBad};

@@ -19,7 +19,7 @@ use super::hierarchy::{Hierarchies, id_of};
 use super::names::PodLogs;
 use super::table::CgroupTable;
 use crate::bpf::{CgroupId, Hierarchy};
-use crate::clocks::since_1970;
+use crate::clock::unix_time;
 use crate::netlink::{Poller, Waker};
 
 /// Time between two walks that events or unknown cgroups cause.
@@ -265,7 +265,7 @@ impl Follower {
 
     fn remove(&mut self, directory: &Path) {
         if let Some(id) = self.ids.remove(directory) {
-            self.table.removed(id, since_1970());
+            self.table.removed(id, unix_time());
         }
     }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use super::{failed, refused};
 use crate::bpf::{FilterSet, Slots as CgroupSlots};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
-use crate::taskstats::drain::{CpuQueue, Decoding, MessageSink, Queues, Slots, Source};
+use crate::taskstats::drain::{
+    CpuQueue, CpuQueues, DatagramSlots, DatagramSource, ExitDecoder, MessageSink,
+};
 use crate::taskstats::reply::REGISTER;
-use crate::taskstats::wire::Command;
+use crate::taskstats::wire::TaskstatsCommand;
 use crate::taskstats::{
-    Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Namespace, Wake,
+    Depth, Drained, ExitListener, ExitSink, KeptSocket, KernelError, Namespace, Wake,
 };
 
 /// Messages taken by one system call; more would only make the memory that they go through larger.
@@ -35,7 +37,7 @@ pub(super) struct LinuxListener {
     receive_buffer: usize,
     /// Filters that attribute exits, by CPU.
     filters: Option<Arc<FilterSet>>,
-    queues: Queues<Socket>,
+    queues: CpuQueues<Socket>,
     poller: Poller,
 }
 
@@ -53,7 +55,7 @@ impl LinuxListener {
             possible,
             receive_buffer,
             filters: None,
-            queues: Queues::new(Inbox::new(SLOTS, slot_bytes)),
+            queues: CpuQueues::new(Inbox::new(SLOTS, slot_bytes)),
             poller: Poller::new().map_err(|source| failed("epoll_create", source))?,
         })
     }
@@ -71,14 +73,14 @@ impl LinuxListener {
         attached.inspect_err(|error| tracing::warn!(cpu, %error, "exits are not attributed")).ok()
     }
 
-    /// As [`Listener::close`], with the kernel's bytes.
+    /// As [`ExitListener::close`], with the kernel's bytes.
     pub(super) fn close_into(&mut self, cpu: u32, sink: &mut impl MessageSink) {
         let Some(queue) = self.queues.remove(cpu) else { return };
         self.deregister(cpu, &queue);
         self.queues.finish(queue, sink);
     }
 
-    /// As [`Listener::drain`], with the kernel's bytes.
+    /// As [`ExitListener::drain`], with the kernel's bytes.
     pub(super) fn drain_into(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
         self.queues.drain(depth, sink)
     }
@@ -118,13 +120,13 @@ impl LinuxListener {
         // A listener that died without deregistering stays in the kernel's lists until the next
         // exit, and a socket that is given its port id inherits it (`kernel/taskstats.c`). Such a
         // socket would be told exits of other CPUs.
-        self.command(socket, Command::Deregister(&self.possible))?;
-        self.command(socket, Command::Register(&cpu.to_string()))
+        self.command(socket, TaskstatsCommand::Deregister(&self.possible))?;
+        self.command(socket, TaskstatsCommand::Register(&cpu.to_string()))
     }
 
     /// Sends a command and waits for its acknowledgement. Exits that arrive before it belong to a
     /// registration that was inherited.
-    fn command(&self, socket: &Socket, command: Command<'_>) -> Result<(), KernelError> {
+    fn command(&self, socket: &Socket, command: TaskstatsCommand<'_>) -> Result<(), KernelError> {
         const SEQUENCE: u32 = 1;
         let io_failed = |source| failed(REGISTER, source);
         let request = command.request(self.family, SEQUENCE, true).encode().map_err(io_failed)?;
@@ -153,7 +155,7 @@ impl LinuxListener {
         // Not acknowledged: the queue may be full, and then the kernel would drop the acknowledgement
         // and count it among the exits that it dropped.
         let list = cpu.to_string();
-        let request = Command::Deregister(&list).request(self.family, 1, false).encode();
+        let request = TaskstatsCommand::Deregister(&list).request(self.family, 1, false).encode();
         let outcome = request.and_then(|request| queue.socket.send(&request));
         if let Err(error) = outcome.and_then(|()| self.poller.remove(&queue.socket)) {
             tracing::warn!(cpu, %error, "deregistering failed");
@@ -161,7 +163,7 @@ impl LinuxListener {
     }
 }
 
-impl Listener for LinuxListener {
+impl ExitListener for LinuxListener {
     fn waker(&self) -> Box<dyn Wake> {
         Box::new(self.poller.waker())
     }
@@ -183,7 +185,7 @@ impl Listener for LinuxListener {
     }
 
     fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
-        self.close_into(cpu, &mut Decoding(sink));
+        self.close_into(cpu, &mut ExitDecoder(sink));
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
@@ -193,11 +195,11 @@ impl Listener for LinuxListener {
     }
 
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
-        self.drain_into(depth, &mut Decoding(sink))
+        self.drain_into(depth, &mut ExitDecoder(sink))
     }
 
     fn check_drops(&mut self, sink: &mut dyn ExitSink) {
-        self.queues.check_drops(&mut Decoding(sink));
+        self.queues.check_drops(&mut ExitDecoder(sink));
     }
 }
 
@@ -210,7 +212,7 @@ impl Drop for LinuxListener {
     }
 }
 
-impl Source for Socket {
+impl DatagramSource for Socket {
     type Inbox = Inbox;
 
     fn receive_many(&self, inbox: &mut Inbox) -> io::Result<usize> {
@@ -222,7 +224,7 @@ impl Source for Socket {
     }
 }
 
-impl Slots for Inbox {
+impl DatagramSlots for Inbox {
     fn slots(&self) -> usize {
         Self::slots(self)
     }
