@@ -189,6 +189,7 @@ mod tests {
             last_at,
             total,
             cursor: cursor(end),
+            ..Default::default()
         })
     }
 

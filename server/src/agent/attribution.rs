@@ -1,7 +1,7 @@
 //! Preparing the attribution of exits to cgroups, while the agent has its privileges.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::StartError;
@@ -85,6 +85,13 @@ impl Attribution {
             cgroups,
             follower: Some(follower.map_err(AttributionError::Follower)?),
         })
+    }
+
+    /// The directories that are read while the agent serves.
+    pub(super) fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        let roots = self.follower.iter().flat_map(Follower::roots).map(Path::to_owned);
+        let logs = [POD_LOGS, CONTAINER_LOGS].map(PathBuf::from);
+        roots.chain(logs.into_iter().filter(|_| self.follower.is_some()))
     }
 
     /// Starts the thread that follows the hierarchies.

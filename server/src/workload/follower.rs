@@ -101,6 +101,11 @@ impl Follower {
         Ok(follower)
     }
 
+    /// The mount points of the hierarchies.
+    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.hierarchies.mounted.iter().map(|mounted| &*mounted.root)
+    }
+
     /// Enters all cgroups that exist.
     pub fn walk(&mut self) {
         self.walked_at = Some(Instant::now());
