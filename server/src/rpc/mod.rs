@@ -16,6 +16,7 @@ mod service;
 mod slow_call;
 mod statistics;
 mod stream;
+mod turns;
 mod workload;
 
 pub use error::RpcError;

@@ -1,5 +1,7 @@
 //! One watcher's stream of messages.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use taskstats_proto::{EncodedWatchExitsResponse, v1};
@@ -8,6 +10,7 @@ use tonic::Status;
 use super::RpcError;
 use super::frame::Framer;
 use super::redact::strip_events;
+use super::turns::Turns;
 use super::workload::SentWorkloads;
 use crate::exits::{WatchEvent, Watcher};
 use crate::security::{Permit, Redaction};
@@ -16,6 +19,7 @@ use crate::security::{Permit, Redaction};
 pub(super) struct WatchStream {
     pub(super) watcher: Watcher,
     pub(super) framer: Framer,
+    pub(super) turns: Arc<Turns>,
     /// What its watcher may not see.
     pub(super) redaction: Option<Redaction>,
     /// The workloads that were sent.
@@ -73,6 +77,9 @@ async fn next(state: State) -> (Item, Option<State>) {
         State::Start(stream, started) => return (Ok(started), Some(State::Watch(stream))),
         State::End(error) => return (Err(error.into()), None),
         State::Watch(mut stream) => {
+            if stream.watcher.is_behind() {
+                stream.turns.wait().await;
+            }
             let event = stream.watcher.next().await;
             let workloads = stream.new_workloads(&event);
             if !workloads.is_empty() {
