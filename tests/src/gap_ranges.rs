@@ -1,4 +1,4 @@
-//! Stretches of the exits of a CPU, in a stream and in what the kernel sent, and whether they agree.
+//! Ranges of the exits of a CPU, to compare a stream with what the kernel sent.
 
 use anyhow::{Context, Result, bail};
 use taskstats_proto::v1::{ExitEvent, Lost};
@@ -17,7 +17,7 @@ pub struct ExitRange {
     pub end: u32,
 }
 
-/// How many exits a stream had to tell of.
+/// The number of exits that a stream reported.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reported {
     /// Exits that were events.
@@ -38,7 +38,7 @@ struct Numbered {
 ///
 /// # Errors
 ///
-/// The reference did not hear where a range begins or ends.
+/// The reference listener did not receive the first or the last exit of a range.
 pub fn sent(exits: &[SeenExit], ranges: &[ExitRange]) -> Result<u64> {
     let mut count = 0;
     for range in ranges {
@@ -55,11 +55,12 @@ pub fn sent(exits: &[SeenExit], ranges: &[ExitRange]) -> Result<u64> {
     Ok(count)
 }
 
-/// Counts the exits that a stream of all CPUs told of in some ranges, one for each CPU.
+/// Counts the exits that a stream of all CPUs reported in some ranges, one for each CPU.
 ///
 /// # Errors
 ///
-/// The stream did not see where a range begins or ends, or a loss lies across such a place.
+/// The stream does not have the first or the last exit of a range, or a loss lies across one of
+/// them.
 pub fn reported(watch: &Watch, ranges: &[ExitRange]) -> Result<Reported> {
     let numbered = ranges.iter().map(|range| Numbered::find(watch.seen(), range));
     let numbered = numbered.collect::<Result<Vec<_>>>()?;

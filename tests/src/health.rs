@@ -1,4 +1,4 @@
-//! The agent's health, as `grpc.health.v1` tells it.
+//! The agent's health, by `grpc.health.v1`.
 
 use anyhow::{Context, Result};
 use tonic::Streaming;
@@ -20,7 +20,7 @@ pub struct Health {
     stream: Streaming<HealthCheckResponse>,
 }
 
-/// Asks for a health once.
+/// Checks the health once.
 ///
 /// # Errors
 ///
@@ -47,7 +47,7 @@ impl Health {
     ///
     /// # Errors
     ///
-    /// It does not become so.
+    /// The health does not change to it.
     pub async fn becomes(&mut self, wanted: ServingStatus) -> Result<()> {
         within("another health", async {
             loop {

@@ -1,4 +1,5 @@
-//! What a stream told, and the streams that continued it, as one: each exit once or within a gap.
+//! The exits and gaps of a stream and of the streams that resumed it: each exit is reported once or
+//! lies within a gap.
 
 use std::collections::BTreeMap;
 
@@ -8,39 +9,39 @@ use taskstats_proto::v1::{Cursor, Lost, LostStage};
 use crate::partial_decode::{Event, Events, Kind};
 use crate::selection::Selection;
 
-/// What is kept of an exit.
+/// The part of an exit that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObservedExit {
     /// The agent's number.
     pub sequence: u64,
-    /// Where it happened.
+    /// The CPU.
     pub cpu: u32,
-    /// The kernel's number, which counts what it sent on that CPU.
+    /// The kernel's sequence number, which counts the messages of that CPU.
     pub kernel_sequence: u32,
     /// The process.
     pub tgid: u32,
     /// The task.
     pub pid: u32,
-    /// Whether the process ended with it.
+    /// True if the process ended with it.
     pub ends_process: Option<bool>,
 }
 
 /// An interval in which exits were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// The place before it.
+    /// The sequence number before it.
     pub after: u64,
-    /// The place after it.
+    /// The sequence number after it.
     pub upto: u64,
     /// At which stage the last of its losses was.
     pub stage: LostStage,
     /// The CPU, where it is one.
     pub cpu: Option<u32>,
-    /// How many exits of the stream; `None` when that was not told.
+    /// The number of lost exits of the stream; `None` if it was not reported.
     pub count: Option<u64>,
 }
 
-/// What was told since some place of one run of the agent.
+/// The exits and gaps of one run of the agent, from some cursor on.
 #[derive(Debug, Clone)]
 pub struct StitchedStream {
     instance: String,
@@ -53,7 +54,7 @@ pub struct StitchedStream {
 }
 
 impl StitchedStream {
-    /// Begins after `cursor`.
+    /// Starts after `cursor`.
     #[must_use]
     pub fn begin(cursor: Cursor) -> Self {
         Self {
@@ -75,7 +76,7 @@ impl StitchedStream {
     ///
     /// # Errors
     ///
-    /// It repeats an exit, goes back, or contradicts itself.
+    /// The message repeats an exit, goes back, or contradicts itself.
     pub fn follow(&mut self, kind: &Kind) -> Result<()> {
         match kind {
             Kind::Started(_) => anyhow::bail!("the stream began twice"),
@@ -86,13 +87,13 @@ impl StitchedStream {
         }
     }
 
-    /// Returns the run of the agent that told it.
+    /// Returns the instance id of the agent's run.
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.instance
     }
 
-    /// Returns the place after all that was told.
+    /// Returns the cursor after everything received.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         Cursor { instance_id: self.instance.clone(), sequence: self.position }
@@ -122,14 +123,15 @@ impl StitchedStream {
         &self.gaps
     }
 
-    /// Forgets all exits after the one with this sequence, as who stops in the middle of a batch.
+    /// Discards all exits after this sequence number, like a client that stops in the middle of a
+    /// batch.
     pub fn cut(&mut self, sequence: u64) {
         self.exits.retain(|exit| exit.sequence <= sequence);
         self.gaps.retain(|gap| gap.upto <= sequence);
         self.position = sequence;
     }
 
-    /// Forgets all up to a place, or to the last one told.
+    /// Discards everything up to a sequence number, or up to the last one received.
     pub fn forget(&mut self, sequence: u64) {
         let upto = sequence.min(self.position);
         self.exits.retain(|exit| exit.sequence > upto);
@@ -137,12 +139,12 @@ impl StitchedStream {
         self.begin = upto;
     }
 
-    /// Compares with a stitched of everything: each exit of the selection is here, or is counted by the
-    /// gap that it lies in, and nothing else is here. Returns how many gaps had no count.
+    /// Compares with a stream of all exits: each exit of the selection is here or is counted by the
+    /// gap that it lies in, and there are no others. Returns the number of gaps without a count.
     ///
     /// # Errors
     ///
-    /// That is not so, or the reference does not reach as far as this stitched.
+    /// The streams differ, or the reference does not reach as far as this one.
     pub fn reconcile(&self, selection: &Selection, reference: &Self) -> Result<usize> {
         ensure!(reference.instance == self.instance, "two runs of the agent");
         ensure!(reference.begin <= self.begin, "the witness came late");
@@ -169,11 +171,11 @@ impl StitchedStream {
         Ok(uncounted)
     }
 
-    /// Counts what a selection takes of this stitched between two places, lost exits included.
+    /// Counts the exits of a selection between two sequence numbers, lost exits included.
     ///
     /// # Errors
     ///
-    /// This is no stitched of everything, or it has a gap itself that it cannot be said of.
+    /// This is not a stream of all exits, or it has a gap whose CPU is unknown.
     pub fn count(&self, selection: &Selection, after: u64, upto: u64) -> Result<u64> {
         let exits = self.exits_of(selection, after, upto).count();
         let mut count = u64::try_from(exits)?;
@@ -186,7 +188,7 @@ impl StitchedStream {
         Ok(count)
     }
 
-    /// Checks that nothing is left out: a stitched of everything has no other holes than its gaps.
+    /// Checks that a stream of all exits has no other holes than its gaps.
     ///
     /// # Errors
     ///
@@ -202,7 +204,7 @@ impl StitchedStream {
         Ok(())
     }
 
-    /// A gap of nothing where the stitched ends.
+    /// Returns an empty gap at the end.
     fn end_of_trail(&self) -> Gap {
         let stage = LostStage::Unspecified;
         Gap { after: self.position, upto: self.position, stage, cpu: None, count: Some(0) }

@@ -1,4 +1,4 @@
-//! Programs of others that the tests speak to the agent with; `tests/tools` installs them.
+//! Third-party programs that connect to the agent; `tests/tools` installs them.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::binaries::WORKSPACE;
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn grpcurl() -> Result<PathBuf> {
     installed("grpcurl")
 }
@@ -19,7 +19,7 @@ pub fn grpcurl() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn python() -> Result<PathBuf> {
     installed("python3")
 }
@@ -28,7 +28,7 @@ pub fn python() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn kubectl() -> Result<PathBuf> {
     installed("kubectl")
 }
@@ -37,7 +37,7 @@ pub fn kubectl() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn envoy() -> Result<PathBuf> {
     installed("envoy")
 }
@@ -46,7 +46,7 @@ pub fn envoy() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn k6() -> Result<PathBuf> {
     installed("k6")
 }

@@ -1,7 +1,7 @@
-//! Tries what the agent's sandbox forbids, and what it allows, from inside of it.
+//! Tries what the agent's sandbox allows and what it forbids, from inside.
 //!
-//! Prints a line for each attempt: its name, and `ok` or the kernel's word. With the argument `free`,
-//! it tries the same without the sandbox; with `abort`, it aborts in it.
+//! Prints a line for each attempt: its name, and `ok` or the kernel's error. The argument `free`
+//! tries the same without the sandbox; `abort` aborts in the sandbox.
 
 use std::fs::{self, File};
 use std::io;
@@ -96,7 +96,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    // The sandbox keeps it from being removed; who started this does it.
+    // The sandbox forbids to remove it; the parent does.
     println!("folder: {}", directory.keep().display());
     Ok(())
 }

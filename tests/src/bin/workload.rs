@@ -1,4 +1,4 @@
-//! Makes tasks exit in known ways, for the tests of the agent.
+//! Makes tasks exit in known ways, for tests of the agent.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -15,8 +15,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// What a file is written and read in. The kernel rounds counts of system calls down to multiples of
-/// 1,024 (`xacct_add_tsk` in `kernel/tsacct.c`): small blocks make many.
+/// The size of a write and a read. The kernel rounds the counts of system calls down to multiples
+/// of 1,024 (`xacct_add_tsk` in `kernel/tsacct.c`), so small blocks are needed to make many.
 const BLOCK: usize = 512;
 
 /// Gives a CPU up once.
@@ -38,8 +38,8 @@ enum What {
     Exit { code: u8 },
     /// Prints `ready`, and exits when standard input ends.
     Idle,
-    /// Starts threads beside the first one, prints `ready`, and exits when standard input ends: the
-    /// threads first.
+    /// Starts additional threads, prints `ready`, and exits when standard input ends: the threads
+    /// first.
     Threads { count: usize },
     /// Starts and ends threads that sleep once, one after the other, prints `ready`, and exits when
     /// standard input ends.

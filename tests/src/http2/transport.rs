@@ -1,4 +1,4 @@
-//! How a peer that writes frames by hand comes to the agent.
+//! The transport of a peer that writes frames by hand.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use super::Raw;
 use super::raw::{OTHER_ADDRESS, tcp_from};
 use crate::handshake::Handshake;
 
-/// An address, and what is between it and HTTP/2.
+/// An address, and the layer between it and HTTP/2.
 #[derive(Debug, Clone)]
 pub enum Transport {
     /// `unix:///path` or `tcp://address:port`, as it is.
@@ -22,7 +22,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// Nobody listens there, or one side refuses the other.
+    /// No server listens at the address, or one side rejects the other.
     pub async fn connect(&self) -> Result<Raw> {
         self.connect_from(OTHER_ADDRESS).await
     }
@@ -42,7 +42,7 @@ impl Transport {
         }
     }
 
-    /// Connects, and says what every client says first.
+    /// Connects, and sends the preface and empty settings.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Transport {
         self.greeted_with(&[]).await
     }
 
-    /// Connects, and asks for settings.
+    /// Connects, and sends the preface and these settings.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Asking for live tasks.
+//! Queries for running tasks.
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -7,9 +7,9 @@ use super::record::Record;
 use super::socket::Socket;
 use super::wire::{Message, find};
 
-/// Asks for a task (`TASKSTATS_CMD_ATTR_PID`).
+/// Queries a task (`TASKSTATS_CMD_ATTR_PID`).
 const ASK_PID: u16 = 1;
-/// Asks for a process (`TASKSTATS_CMD_ATTR_TGID`).
+/// Queries a process (`TASKSTATS_CMD_ATTR_TGID`).
 const ASK_TGID: u16 = 2;
 /// The record itself (`TASKSTATS_TYPE_STATS`).
 pub(super) const STATS: u16 = 3;
@@ -38,7 +38,7 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// The kernel refuses, such as for a task that does not exist.
+    /// The kernel returns an error, for example for a task that does not exist.
     pub fn pid(&mut self, pid: u32) -> Result<Record> {
         self.ask(ASK_PID, pid, AGGREGATE_PID)
     }
