@@ -80,7 +80,7 @@ async fn exits_are_watched() -> Result<()> {
     Ok(())
 }
 
-/// The command ends by itself after as many exits as were asked for.
+/// The command ends after the requested number of exits.
 #[tokio::test]
 async fn as_many_exits_are_watched_as_asked_for() -> Result<()> {
     const WANTED: usize = 3;
@@ -98,7 +98,7 @@ async fn as_many_exits_are_watched_as_asked_for() -> Result<()> {
     Ok(())
 }
 
-/// Whoever reads the output may go away; that is no failure.
+/// A closed output pipe is no failure.
 #[tokio::test]
 async fn a_reader_may_go_away() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -110,7 +110,7 @@ async fn a_reader_may_go_away() -> Result<()> {
     Ok(())
 }
 
-/// A watch that the agent ended has failed, because it was not asked to end.
+/// A watch that the agent ends has failed, because it has no end.
 #[tokio::test]
 async fn a_watch_fails_when_the_agent_ends() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -122,7 +122,7 @@ async fn a_watch_fails_when_the_agent_ends() -> Result<()> {
     Ok(())
 }
 
-/// A task that does not exist fails the command, with the agent's words.
+/// A task that does not exist fails the command, with the agent's message.
 #[tokio::test]
 async fn a_missing_task_fails_the_command() -> Result<()> {
     let _lock = MachineLock::shared()?;

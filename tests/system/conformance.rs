@@ -1,5 +1,5 @@
-//! One set of rules for two kernels: the one that runs this machine, and the simulated one. The same
-//! calls have the same answers.
+//! One set of rules for two kernels: the one of this machine, and the simulated one. The same calls
+//! have the same results.
 
 mod exits;
 mod host;

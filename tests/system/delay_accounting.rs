@@ -1,4 +1,4 @@
-//! Whether zero delays mean anything, told of the node and of each record.
+//! The meaning of zero delays, reported for the node and for each record.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::{DelayAccounting, GetNodeRequest, GetNodeResponse, GetTgidRequest};
@@ -12,12 +12,12 @@ use taskstats_tests::workload::Workload;
 
 use crate::support::{get_pid, task};
 
-/// The kernel tells when a task began to the second, so it takes so long until a task is surely
-/// older than a moment.
+/// The kernel reports the begin of a task in seconds, so this much time must pass until a task is
+/// certainly older than a timestamp.
 const SURELY_OLDER_US: u64 = 2_100_000;
 
-/// A task that began before accounting was turned on is told from one that began after it, live and
-/// when it exits, as a task and as a group.
+/// A task that began before delay accounting was turned on is distinguished from one that began
+/// after it, while it runs and when it exits, as a task and as a group.
 #[tokio::test]
 async fn a_record_says_whether_its_delays_are_complete() -> Result<()> {
     use DelayAccounting::{Off, On, Partial};
@@ -53,7 +53,7 @@ async fn a_record_says_whether_its_delays_are_complete() -> Result<()> {
     Ok(())
 }
 
-/// What was counted before accounting was turned off is there, and not taken for all.
+/// Delays from before delay accounting was turned off are reported as partial.
 #[tokio::test]
 async fn what_was_counted_before_it_was_turned_off_is_partial() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
@@ -71,7 +71,7 @@ async fn what_was_counted_before_it_was_turned_off_is_partial() -> Result<()> {
     Ok(())
 }
 
-/// The flag turns accounting on, and says so, because it stays on.
+/// The flag turns delay accounting on, and the log says so, because it stays on.
 #[tokio::test]
 async fn the_agent_turns_accounting_on_if_it_is_told_to() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
@@ -89,7 +89,7 @@ async fn the_agent_turns_accounting_on_if_it_is_told_to() -> Result<()> {
     Ok(())
 }
 
-/// An agent that may not turn it on says so, with what the kernel said and what to do, and serves.
+/// An agent that may not turn it on logs the kernel's error and advice, and serves.
 #[tokio::test]
 async fn an_agent_that_may_not_turn_accounting_on_says_so() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
@@ -120,7 +120,7 @@ async fn task_and_group(
     Ok((task, group.delay_accounting()))
 }
 
-/// Waits until a task is surely older than this moment, and returns when it began.
+/// Waits until a task is certainly older than the current time, and returns its begin.
 async fn grows_old(client: &mut Client, pid: u32) -> Result<i64> {
     within("a task to grow old", async {
         let first = get_pid(client, pid).await?;
@@ -136,7 +136,7 @@ async fn grows_old(client: &mut Client, pid: u32) -> Result<i64> {
     .await?
 }
 
-/// Ends a process, and returns what its last exit says of the task and of the group.
+/// Ends a process, and returns the statistics of the task and of the group in its last exit.
 async fn exit(
     watch: &mut Watch,
     workload: Workload,

@@ -22,7 +22,7 @@ async fn an_agent_that_serves_is_healthy() -> Result<()> {
     Ok(())
 }
 
-/// What does not serve is not: a service that the agent does not have, an agent that has ended.
+/// An unknown service and an agent that has ended are not healthy.
 #[tokio::test]
 async fn what_does_not_serve_is_not_healthy() -> Result<()> {
     let _lock = MachineLock::shared()?;

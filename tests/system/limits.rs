@@ -1,4 +1,4 @@
-//! What callers may have, what they are told when they want more, and that others still get theirs.
+//! Limits of callers: the errors beyond them, and the service for other callers.
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -28,13 +28,13 @@ use crate::support::{
     until_it_works,
 };
 
-/// Someone else than the one who runs the tests.
+/// Another user than the one that runs the tests.
 const OTHER: User = User { uid: 65001, gid: 65001 };
 const GET_PID: &str = "/taskstats.v1.TaskstatsService/GetPid";
-/// More streams than a peer may reset before anyone looked at them.
+/// More streams than a peer may reset before the agent has processed them.
 const RESETS: u32 = 200;
 
-/// One user cannot take all connections, watchers or calls: another one still gets in.
+/// One user cannot use all connections, watchers or calls: another user can still connect.
 #[tokio::test]
 async fn a_share_is_left_for_others() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -69,7 +69,7 @@ async fn refused_watchers_are_counted() -> Result<()> {
     Ok(())
 }
 
-/// Begins a call, and never sends its request; again, if it is refused because of another one.
+/// Begins a call without sending its request, and retries while another call is in the way.
 async fn half_a_call(channel: Channel) -> Result<()> {
     let mut grpc = Grpc::new(channel);
     loop {
@@ -81,8 +81,8 @@ async fn half_a_call(channel: Channel) -> Result<()> {
     }
 }
 
-/// Calls that wait for their requests take the room of others, who are told to come back; health is
-/// answered all the same; and the room is free again when such a call is given up.
+/// Calls that wait for their requests count against the limit, and others get a retry delay. Health
+/// checks still succeed, and the limit is free again when such a call is cancelled.
 #[tokio::test]
 async fn unanswered_calls_have_a_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -107,7 +107,8 @@ async fn unanswered_calls_have_a_limit() -> Result<()> {
     Ok(())
 }
 
-/// A caller that calls too often is told when to come back, and may; another one does not notice.
+/// A caller that exceeds its rate gets a retry delay, and succeeds after it; another caller is not
+/// affected.
 #[tokio::test]
 async fn calls_have_a_rate() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -148,7 +149,7 @@ async fn calls_have_a_rate() -> Result<()> {
     Ok(())
 }
 
-/// A request that is too long is refused by its own call, and the connection goes on.
+/// A request that is too long is refused by its call, and the connection continues.
 #[tokio::test]
 async fn requests_have_a_size() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -167,8 +168,8 @@ async fn requests_have_a_size() -> Result<()> {
     Ok(())
 }
 
-/// So are headers, also where they are far too long; those that no client sends who knows what HTTP/2
-/// here reads do not even reach the service.
+/// Headers beyond the limit are refused by their call as well. HTTP/2 refuses those that no client
+/// sends which respects the advertised limit, and they do not reach the service.
 #[tokio::test]
 async fn headers_have_a_size() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -193,7 +194,7 @@ async fn headers_have_a_size() -> Result<()> {
     Ok(())
 }
 
-/// A path counts with the headers: else it could be as long as all that HTTP/2 reads.
+/// The path counts among the headers; it could otherwise be as long as all that HTTP/2 reads.
 #[tokio::test]
 async fn a_path_has_a_size() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -216,7 +217,8 @@ async fn a_path_has_a_size() -> Result<()> {
     Ok(())
 }
 
-/// Health and reflection are asked by names. There may be so many at once that nobody is to send more.
+/// Requests for health and reflection have names. Many of them are allowed at once, so each must be
+/// small.
 #[tokio::test]
 async fn names_have_a_size() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -238,7 +240,7 @@ async fn names_have_a_size() -> Result<()> {
         };
         let mut client = ServerReflectionClient::new(channel.clone());
         let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?;
-        // There is no such symbol. What is too long ends the stream without a word.
+        // There is no such symbol. A longer one ends the stream without a message.
         let answer = answers.get_mut().message().await;
         assert_eq!(answer.is_err_and(|status| status.code() == Code::NotFound), is_answered);
     }
@@ -268,7 +270,7 @@ async fn a_connection_with_all_of_its_streams_in_use_is_counted() -> Result<()> 
     Ok(())
 }
 
-/// A connection that nobody uses is told to go, and one with a stream may stay.
+/// An idle connection gets GOAWAY; one with a stream stays open.
 #[tokio::test]
 async fn connections_without_calls_are_closed() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -278,7 +280,7 @@ async fn connections_without_calls_are_closed() -> Result<()> {
     let idle = Raw::greeted(&agent.url()).await?;
     let silent = Raw::connect(&agent.url()).await?;
     assert!(idle.to_end().await?.contains(&(Kind::GoAway as u8)));
-    // It never spoke HTTP/2, so it cannot be told in it.
+    // A peer that never sent HTTP/2 cannot receive GOAWAY.
     silent.to_end().await?;
     let ended = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(ended.pid).await?;
@@ -326,7 +328,7 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
     Ok(())
 }
 
-/// A peer that connects and says nothing does not hold up the agent's end.
+/// A peer that connects without sending anything does not delay the agent's end.
 #[tokio::test]
 async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -340,7 +342,7 @@ async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
     Ok(())
 }
 
-/// The command line says what was refused, and ends so that a script can tell.
+/// The command line prints what was refused, and has a specific exit code.
 #[tokio::test]
 async fn the_command_line_tells_a_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;

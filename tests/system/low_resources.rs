@@ -19,31 +19,31 @@ use taskstats_tests::workload::Workload;
 use crate::followers;
 use crate::support::{get_pid, refusal_in};
 
-/// Who limits an agent has to be its user.
+/// The user of the agent, because only that user may lower its limits.
 const AS_ROOT: [&str; 2] = ["--user", "0:0"];
-/// Fewer than the agent found at its start, when it saw how many connections it can take.
+/// Fewer than the agent had at its start, when it computed its connection limit.
 const FEW_DESCRIPTORS: usize = 64;
 /// More connections than that.
 const CONNECTIONS: usize = 100;
-/// Answers to a caller who was there before.
+/// Responses to a client that was connected before.
 const ANSWERS: u64 = 200;
-/// CPU time that serving them and turning away the others may take, in ticks of 10 ms: ten times what
-/// it takes in a debug build.
+/// The CPU time for serving it and rejecting the others, in ticks of 10 ms: ten times what a debug
+/// build needs.
 const SPENT_TICKS: u64 = 100;
 
 /// Exits on each CPU.
 const EXITS: usize = 10_000;
 
-/// Room for exits, MiB.
+/// The size of the history, MiB.
 const HISTORY_MIB: u64 = 8;
-/// What the agent may hold beside them, MiB: its program, of which a debug build has much, and a few
-/// watchers' connections.
+/// Memory for everything else, MiB: the program, which is large in a debug build, and the
+/// connections of a few watchers.
 const REST_MIB: u64 = 8;
-/// Threads that exit: twice what the history holds.
+/// Exits: twice as many as the history holds.
 const HISTORY_EXITS: usize = 120_000;
 
-/// Without descriptors the agent serves whom it knows, turns away the rest without spinning, and is
-/// as before when descriptors come back.
+/// Without descriptors the agent serves its connected clients and rejects others without spinning,
+/// and recovers when descriptors are available again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -56,7 +56,7 @@ async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
     let pid = agent.pid()?;
     process::limit_descriptors(pid, FEW_DESCRIPTORS).await?;
     let channel = connect(&agent.url()).await?;
-    // What is opened once is opened now.
+    // The agent opens some files once, now.
     drop(Watch::everything(&channel).await?);
     get_pid(&mut service(&agent.url()).await?, pid).await?;
     followers::counters(&agent.url()).await?;
@@ -66,7 +66,7 @@ async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
     let mut caller = Caller::start(&agent.url()).await?;
     let mut crowd = Vec::new();
     for _ in 0..CONNECTIONS {
-        // The kernel takes them all; the agent cannot.
+        // The kernel accepts all connections; the agent cannot.
         crowd.push(Raw::connect(&agent.url()).await?);
     }
     caller.served(ANSWERS).await?;
@@ -95,7 +95,7 @@ async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
     Ok(())
 }
 
-/// On one CPU, which it shares with those that it watches, received and lost are what was sent.
+/// On one CPU, shared with the tasks that exit, received and lost exits add up to those sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_on_one_cpu_accounts_for_every_exit() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -145,7 +145,7 @@ async fn a_limit_above_the_history_kills_nobody() -> Result<()> {
     Ok(())
 }
 
-/// Makes more exits than the history holds, while one reads them and another one does not.
+/// Makes more exits than the history holds, while one watcher reads them and another one does not.
 async fn fill(agent: &Agent) -> Result<()> {
     let mut reference =
         Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;

@@ -1,4 +1,4 @@
-//! What somebody is told who sets up an agent for the first time, and takes a wrong turn.
+//! Mistakes in the configuration of a new agent, and the messages about them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -14,15 +14,15 @@ use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::{Peer, ProgramOutput};
 use taskstats_tests::tls_fixture::TlsFixture;
 
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// Rules that are about nobody who comes this way, and flags of the way.
+/// Rules that match no client of these listeners, and the flags of the listeners.
 const LOCKED_OUT: [&[&str]; 3] = [
     &["--allow", "collector.example=query"],
     &["--allow", "anonymous=query", "--allow", "spiffe://example.org/*=watch"],
     &["--allow", "collector.example=node"],
 ];
-/// The words that tell it.
+/// The warning about them.
 const NOBODY: &str = "no rule of --allow is about anybody who can connect";
 
 async fn doctor(flags: &[&str]) -> Result<ProgramOutput> {
@@ -35,8 +35,8 @@ fn line<'a>(said: &'a ProgramOutput, name: &str) -> Result<&'a str> {
     lines.find(|line| line.contains(name)).with_context(|| format!("no {name} in {said:?}"))
 }
 
-/// Whoever reads the log by a machine reads why the agent did not start by the same machine, also where
-/// the log leaves out nearly all.
+/// A failed start is logged in the configured format, also at a level that leaves out nearly all
+/// lines.
 #[tokio::test]
 async fn why_it_does_not_start_is_a_line_of_json() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -58,7 +58,8 @@ async fn why_it_does_not_start_is_a_line_of_json() -> Result<()> {
     Ok(())
 }
 
-/// Beside rules that count, each that is about nobody is told by its name, and that no probe comes in.
+/// Each rule that cannot match any client is named in a warning, besides rules that can, and so is
+/// a port without access for probes.
 #[tokio::test]
 async fn each_rule_about_nobody_is_told() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -75,7 +76,7 @@ async fn each_rule_about_nobody_is_told() -> Result<()> {
     Ok(())
 }
 
-/// Rules by which nobody comes in who can connect are told at the start, and by the doctor.
+/// Rules that admit no client that can connect are reported at the start, and by the doctor.
 #[tokio::test]
 async fn rules_that_lock_everybody_out_are_told() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -94,13 +95,14 @@ async fn rules_that_lock_everybody_out_are_told() -> Result<()> {
     Ok(())
 }
 
-/// A directory that no hand-over can go through is not touched, and the log says what is missing.
+/// A state directory that cannot be used for a hand-over is not changed, and the log says what is
+/// missing.
 #[tokio::test]
 async fn a_state_folder_without_a_manager_is_left_alone() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().display().to_string();
-    // In a network namespace, so that it gives up its rights and then ends by itself.
+    // In a network namespace, so that the agent drops its privileges and then ends by itself.
     let alone = ["env", "-u", "NOTIFY_SOCKET", "unshare", "--net"];
     let arguments = ["--user", "4242:4343", "--fail-fast", "--state-dir", &path];
     let launch = Launch::new()?.listen_privately().arguments(arguments).wrapped(alone);
@@ -132,8 +134,8 @@ async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
     Ok(())
 }
 
-/// A directory that can be entered and not read cannot be watched: the doctor foresees what the agent then
-/// says, which advises what helps.
+/// A directory that can be entered but not read cannot be watched: the doctor predicts the agent's
+/// warning, and its advice works.
 #[tokio::test]
 async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -169,8 +171,8 @@ async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
     Ok(())
 }
 
-/// The doctor sees the unit's settings and not the sockets that its socket unit passes: what it says of the
-/// drop-in for TLS is no verdict on it.
+/// The doctor sees the settings of the unit but not the sockets of its socket unit, so its report
+/// on the TLS drop-in is not a failure.
 #[tokio::test]
 async fn the_doctor_does_not_condemn_the_drop_in() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -192,7 +194,7 @@ async fn the_doctor_does_not_condemn_the_drop_in() -> Result<()> {
     Ok(())
 }
 
-/// Decimal and binary sizes are told apart by the log, which has them in binary.
+/// The log shows decimal and binary sizes in binary units.
 #[tokio::test]
 async fn a_size_is_told_as_it_was_taken() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -204,7 +206,7 @@ async fn a_size_is_told_as_it_was_taken() -> Result<()> {
     Ok(())
 }
 
-/// Makes certificates by openssl, as people do.
+/// Creates certificates with openssl.
 async fn openssl(fixture: &TlsFixture, script: &str) -> Result<()> {
     let script = format!("cd {} && {script}", fixture.files.directory().display());
     let said = Peer::run("bash".as_ref(), ["-euc", &script]).await?;
@@ -212,7 +214,7 @@ async fn openssl(fixture: &TlsFixture, script: &str) -> Result<()> {
     Ok(())
 }
 
-/// The commands of the README make certificates that the commands beside them work with.
+/// The commands of the README create certificates that work with the commands next to them.
 #[tokio::test]
 async fn the_readme_s_certificates_work() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -236,8 +238,8 @@ async fn the_readme_s_certificates_work() -> Result<()> {
     Ok(())
 }
 
-/// A CA's own certificate, and one of version 1, as openssl makes them by itself, lead to words that say what
-/// to do: for a client, for the agent, and for who connects to it.
+/// A CA's own certificate, and one of version 1, as openssl creates them by default, lead to
+/// messages with advice: for a client, for the agent, and for a client that connects to it.
 #[tokio::test]
 async fn certificates_that_openssl_makes_by_itself_are_explained() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -261,7 +263,7 @@ async fn certificates_that_openssl_makes_by_itself_are_explained() -> Result<()>
     for (name, words) in [("own", "CA:FALSE"), ("old", "-copy_extensions copyall")] {
         let agent = Agent::start_with(fixture.mutual_flags()).await?;
         let address = fixture.address(&agent)?;
-        // Our own client would not even load a certificate of version 1.
+        // Our own client would refuse to load a certificate of version 1.
         let shown = format!("-cert {name}.crt -key {name}.key -alpn h2 -connect {address}");
         openssl(&fixture, &format!("! openssl s_client {shown} <<<x >/dev/null 2>&1 || true"))
             .await?;

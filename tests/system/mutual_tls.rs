@@ -1,4 +1,4 @@
-//! Certificates of clients: whose are taken, whose are not, and what both sides say then.
+//! Client certificates: accepted and rejected ones, and the messages of both sides.
 
 use anyhow::{Context, Result};
 use rustls::HandshakeKind;
@@ -16,7 +16,7 @@ use tonic::Code;
 
 use crate::support::{get_pid, refused};
 
-/// What a command ends with whom the agent does not let in.
+/// The exit code of a command that the agent rejects.
 const NOT_LET: i32 = 3;
 
 /// A client with a certificate of the CA is served, also one in another language.
@@ -40,8 +40,8 @@ async fn a_client_of_the_ca_is_served() -> Result<()> {
     Ok(())
 }
 
-/// A certificate that is not one of the CA for clients, now, lets nobody in, whatever version of TLS is
-/// spoken; and the agent's log says why.
+/// A certificate that the client CA has not signed, or that is not valid now, is rejected in each
+/// version of TLS, and the agent logs why.
 #[tokio::test]
 async fn a_certificate_that_is_not_right_lets_nobody_in() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -78,7 +78,7 @@ async fn assert_kept_out(fixture: &TlsFixture, pair: Option<&Pair>, reason: &str
     Ok(())
 }
 
-/// The command line says which side refused, and what to do.
+/// The command line prints which side rejected the other, and advice.
 #[tokio::test]
 async fn who_is_kept_out_learns_why() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -122,7 +122,7 @@ async fn a_watch_reconnects_with_the_certificates_of_then() -> Result<()> {
     watch.kill().await
 }
 
-/// Who is refused does not disturb those who are served.
+/// A rejected client does not disturb others.
 #[tokio::test]
 async fn refusals_disturb_nobody() -> Result<()> {
     const REFUSALS: u64 = 50;
@@ -142,7 +142,7 @@ async fn refusals_disturb_nobody() -> Result<()> {
     Ok(())
 }
 
-/// A certificate without names has no role by any rule, and is told apart from others by its subject.
+/// A certificate without names matches no rule, and is identified by its subject.
 #[tokio::test]
 async fn a_certificate_without_names_is_called_by_its_subject() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -158,8 +158,8 @@ async fn a_certificate_without_names_is_called_by_its_subject() -> Result<()> {
     Ok(())
 }
 
-/// Nobody comes in by a session that began before: each client is verified each time, as its certificate
-/// may have ended meanwhile.
+/// Sessions cannot be resumed: each client is verified each time, because its certificate may have
+/// expired.
 #[tokio::test]
 async fn each_handshake_verifies_anew() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -168,7 +168,7 @@ async fn each_handshake_verifies_anew() -> Result<()> {
     let agent = Agent::start_with([fixture.mutual_flags(), oldest].concat()).await?;
     let url = agent.listening_on("tcp://")?;
     for version in [Version::V1_2, Version::V1_3] {
-        // Keeps what a server gives to resume by.
+        // Stores the session tickets of a server.
         let handshake = Handshake::new(version, fixture.authority.pem(), Some(&fixture.client))?;
         for _ in 0..3 {
             let stream = handshake.let_in(&url).await?;

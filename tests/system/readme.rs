@@ -1,4 +1,4 @@
-//! The texts of the README that are the binaries' own.
+//! Texts of the documentation that the programs print.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use taskstats_tests::binaries::{self, WORKSPACE};
 use taskstats_tests::peer::Peer;
 
-/// What the README shows as the help of a program is what the program prints.
+/// The help in the documentation is what the program prints.
 #[tokio::test]
 async fn the_readme_shows_the_help_of_the_binaries() -> Result<()> {
     let readme = std::fs::read_to_string(format!("{WORKSPACE}/README.md"))?;

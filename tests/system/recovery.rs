@@ -1,4 +1,4 @@
-//! What stops exits can go away again, and the agent notices by itself.
+//! Exits become watchable again when the obstacle is removed, without a restart.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::{GetNodeRequest, WatchExitsRequest};
@@ -17,13 +17,14 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{get_pid, refusal_in};
 
-/// Root that gave up its rights: the limits of another user's process would take a capability to change.
+/// Root without its privileges: to change the limits of another user's process would need a
+/// capability.
 const AS_ROOT: [&str; 2] = ["--user", "0:0"];
 /// Enough for an agent with a few connections.
 const PLENTY: usize = 1024;
 
-/// With no descriptors left, exits cannot be watched: the health says so as soon as somebody tried.
-/// With new ones they can, without anybody asking. Each change is told once in the log.
+/// Without descriptors exits cannot be watched, and the health changes as soon as a call failed.
+/// With new descriptors they can, without a call. Each change is logged once.
 #[tokio::test]
 async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -60,12 +61,13 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     Ok(())
 }
 
-/// What to always listen to is listened to as soon as it can be.
+/// `--always-watch` starts to listen as soon as it can.
 #[tokio::test]
 async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let needed = next_descriptor(Agent::start_with(AS_ROOT).await?.pid()?)?;
-    // One for the connection of the test, and none to listen with, as long as the limit stays low.
+    // One descriptor for the connection of the test, and none to listen with, while the limit is
+    // low.
     let few = format!("--nofile={}:", needed + 1);
     let low_nofile = binaries::low_nofile()?.display().to_string();
     let launch = Launch::new()?.listen_privately().arguments(AS_ROOT);
@@ -90,13 +92,13 @@ async fn watched_cpus(client: &mut Client) -> Result<String> {
     Ok(node.counters.context("no counters")?.watched_cpus)
 }
 
-/// Whoever prefers an end to a wait gets it when it turns bad later, too.
+/// With `--fail-fast` the agent also exits when exits become unwatchable later.
 #[tokio::test]
 async fn an_agent_that_fails_fast_ends_when_it_turns_bad() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(AS_ROOT.into_iter().chain(["--fail-fast"])).await?;
     let channel = connect(&agent.url()).await?;
-    // The agent has accepted it once it answers.
+    // The agent has accepted the connection when it responds.
     get_pid(&mut Client::new(channel.clone()), std::process::id()).await?;
     limit_descriptors(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
     let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;

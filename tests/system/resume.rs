@@ -1,4 +1,4 @@
-//! Watchers that go away and come back.
+//! Watchers that disconnect and resume.
 
 use anyhow::{Context, Result, bail};
 use taskstats_proto::v1::LostStage;
@@ -13,24 +13,25 @@ use taskstats_tests::stitched_stream::StitchedStream;
 
 use crate::followers;
 
-/// Exits while the watchers are there, and as many while they are not: much less than a history.
+/// Exits while the watchers are connected, and as many while they are not: much less than a
+/// history.
 const SOME: usize = 4000;
 /// Holds about 30,000 events of 140 bytes.
 const SMALL_HISTORY: [&str; 2] = ["--history-bytes", "4MiB"];
 /// More than a small history holds.
 const TOO_MANY: usize = 45_000;
-/// Makes few and large chunks, so that the counts of all that is evicted are remembered: they have
-/// one part in 32 of the history's memory.
+/// Few and large chunks, so that the counts of all evicted exits are kept: they have one part in 32
+/// of the history's memory.
 const SLOW_PACE: [&str; 2] = ["--pace", "10ms"];
 /// Lets no exit be dropped by the kernel.
 const LARGE_BUFFER: [&str; 2] = ["--receive-buffer", "64MiB"];
 
-/// Where a watcher was when it went away.
+/// The position of a watcher when it disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StopPoint {
-    /// At a cursor that the agent told.
+    /// At a cursor of the agent.
     Told,
-    /// At an exit in the middle of what it was told.
+    /// At an exit in the middle of a batch.
     MidBatch,
 }
 
@@ -46,7 +47,7 @@ impl StopPoint {
     }
 }
 
-/// Nobody watches for a while, and the union of before and after has each exit once.
+/// After a time without watchers, the exits before and after it are complete, each once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_missed_or_repeated_by_coming_back() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -86,7 +87,8 @@ async fn nothing_is_missed_or_repeated_by_coming_back() -> Result<()> {
     Ok(())
 }
 
-/// Whoever comes back too late is first told how much it missed, exactly, whatever it watches.
+/// A watcher that resumes too late first gets the exact number of exits that it missed, for every
+/// selection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coming_back_too_late_is_told_exactly() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -99,8 +101,8 @@ async fn coming_back_too_late_is_told_exactly() -> Result<()> {
     ensure_lost_at_once(&followers, &left)
 }
 
-/// A place that the agent did not tell is one whose losses may be unknown for a part of the exits,
-/// but are never told wrongly.
+/// From a position that was no cursor of the agent, the loss may have no count for a part of the
+/// exits, but never a wrong one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loss_after_an_exit_amid_a_batch_is_exact_or_has_no_count() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -112,7 +114,8 @@ async fn a_loss_after_an_exit_amid_a_batch_is_exact_or_has_no_count() -> Result<
     everything.stitched().ensure_complete()
 }
 
-/// Has watchers of every kind go away and come back when what they did not take is forgotten.
+/// Disconnects watchers of every kind, and resumes them when exits that they have not read are
+/// evicted.
 async fn come_back_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>, Vec<Detached>)> {
     let agent = Agent::start_with([SMALL_HISTORY, SLOW_PACE, LARGE_BUFFER].concat()).await?;
     let mut reference =
@@ -130,7 +133,7 @@ async fn come_back_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>
     Ok((reference, followers, left))
 }
 
-/// The only loss of each is the one before all that it was told after it came back.
+/// The only loss of each is the one before all exits that it received after it resumed.
 fn ensure_lost_at_once(followers: &[Follower], left: &[Detached]) -> Result<()> {
     for (follower, left) in followers.iter().zip(left) {
         let [gap] = follower.stitched().gaps() else {

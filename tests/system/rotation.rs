@@ -28,8 +28,8 @@ async fn in_use(channel: &Channel, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// New files that make no pair are not used and told, in the log, to those who ask, and once; the
-/// connections and the certificate before stay. What is right again is used.
+/// New files that do not match are not used, and that is reported by the log and by GetNode, once;
+/// connections and the old certificate stay. Corrected files are used.
 #[tokio::test]
 async fn a_bad_new_file_keeps_the_old() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -54,8 +54,8 @@ async fn a_bad_new_file_keeps_the_old() -> Result<()> {
     Ok(())
 }
 
-/// What kept the agent from reading new files need not be in them: when it is gone, they are used, although
-/// they do not change once more.
+/// The cause of a failed load need not be in the files: when it is gone the files are used,
+/// although they do not change again.
 #[tokio::test]
 async fn what_could_not_be_read_for_a_while_is_used_later() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -79,7 +79,7 @@ async fn what_could_not_be_read_for_a_while_is_used_later() -> Result<()> {
     Ok(())
 }
 
-/// So are certificates that no client would accept, and files that are gone.
+/// Certificates that no client would accept, and missing files, are not used either.
 #[tokio::test]
 async fn what_no_client_would_accept_is_not_used() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -100,8 +100,8 @@ async fn what_no_client_would_accept_is_not_used() -> Result<()> {
     in_use(&local, "good.example").await
 }
 
-/// Files are found again however they are replaced: written over or renamed over, each in a directory of
-/// its own.
+/// New files are found however they are replaced: overwritten or renamed, each in a separate
+/// directory.
 #[tokio::test]
 async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -138,8 +138,8 @@ async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
     in_use(&local, "last.example").await
 }
 
-/// A directory that is replaced itself is found without the sandbox; within, it is another one than the
-/// agent may read, and the agent says so.
+/// A directory that is itself replaced is found without the sandbox; within it the agent may not
+/// read the new one, and reports that.
 #[tokio::test]
 async fn a_folder_that_is_replaced_is_followed_or_told() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -172,8 +172,8 @@ async fn a_folder_that_is_replaced_is_followed_or_told() -> Result<()> {
     in_use(&confined, "moved.example").await
 }
 
-/// A CA that is taken away keeps its clients out from then on; who is connected stays. Nobody comes
-/// back by resuming a session that began before.
+/// The clients of a CA that is removed are rejected from then on; connected ones stay. A session
+/// that began before cannot be resumed.
 #[tokio::test]
 async fn a_ca_that_is_replaced_lets_in_no_more() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -181,7 +181,7 @@ async fn a_ca_that_is_replaced_lets_in_no_more() -> Result<()> {
     let agent = Agent::start_with(fixture.mutual_flags()).await?;
     let (url, ca) = (agent.listening_on("tcp://")?, fixture.authority.pem().to_owned());
     let open = connect_securely(&url, &ca, Some(&fixture.client), NAME).await?;
-    // Keeps what a server gives to resume by.
+    // Stores the session tickets of a server.
     let old = Handshake::new(Version::V1_3, &ca, Some(&fixture.client))?;
     drop(old.let_in(&url).await?);
 
@@ -198,7 +198,7 @@ async fn a_ca_that_is_replaced_lets_in_no_more() -> Result<()> {
     Ok(())
 }
 
-/// A certificate that ends within days is told at start.
+/// A certificate that expires within days is reported at the start.
 #[tokio::test]
 async fn an_end_that_is_near_is_told() -> Result<()> {
     let _lock = MachineLock::shared()?;

@@ -1,4 +1,4 @@
-//! What the agent may still do once it serves.
+//! The privileges of the agent while it serves.
 
 mod calls;
 mod files;
@@ -22,10 +22,10 @@ use crate::support::get_pid;
 const NET_ADMIN: &str = "0000000000001000";
 /// No capability.
 const NONE: &str = "0000000000000000";
-/// The user without rights, and the group.
+/// The unprivileged user, and the group.
 const NOBODY: &str = "65534:65534";
 
-/// What procfs says of a thread, by field.
+/// The fields that procfs shows of a thread.
 type Status = BTreeMap<String, String>;
 
 /// The status of each thread.
@@ -49,7 +49,7 @@ fn assert_all(statuses: &[Status], field: &str, expected: &str) {
     }
 }
 
-/// What the agent says of itself.
+/// The agent's own report.
 async fn told(agent: &Agent) -> Result<Sandbox> {
     let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?;
     node.into_inner().sandbox.context("nothing is told of the sandbox")
@@ -72,8 +72,8 @@ async fn use_all(agent: &Agent) -> Result<()> {
     Ok(())
 }
 
-/// Started as root, the agent keeps one capability in each of its threads and nothing else, and says
-/// so.
+/// Started as root, the agent keeps one capability in each of its threads and nothing else, and
+/// logs that.
 #[tokio::test]
 async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -94,7 +94,7 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
     for (field, value) in [("NoNewPrivs", "1"), ("Seccomp", "2"), ("Seccomp_filters", "2")] {
         assert_all(&statuses, field, value);
     }
-    // The kernel gives procfs' files of a process that nobody may attach to, to root.
+    // The kernel gives the procfs files of an undumpable process to root.
     assert_eq!(fs::metadata(format!("/proc/{}/environ", agent.pid()?))?.uid(), 0, "dumpable");
     let told = told(&agent).await?;
     assert_eq!((told.uid, told.gid), (65534, 65534));
@@ -105,7 +105,7 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
     Ok(())
 }
 
-/// The kernel's own list of what it can enforce is enforced, or the agent says what is missing.
+/// Landlock is enforced as far as the kernel can, or the agent reports what is missing.
 #[tokio::test]
 async fn landlock_is_in_force_or_said_to_be_missing() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -117,7 +117,7 @@ async fn landlock_is_in_force_or_said_to_be_missing() -> Result<()> {
     Ok(())
 }
 
-/// For debugging, an agent keeps what it has, and warns.
+/// `--no-sandbox` keeps all privileges, with a warning.
 #[tokio::test]
 async fn without_the_sandbox_nothing_is_given_up() -> Result<()> {
     let _lock = MachineLock::shared()?;

@@ -185,7 +185,8 @@ impl Storm {
     }
 }
 
-/// Makes [`CALLS`] calls of each kind; returns their number, and the largest resident size seen, in KiB.
+/// Makes [`CALLS`] calls of each kind; returns their number, and the largest resident size seen, in
+/// KiB.
 async fn call(url: String, pid: u32) -> Result<(u64, u64)> {
     let mut client = service(&url).await?;
     let mut health = HealthClient::new(connect(&url).await?);

@@ -1,4 +1,4 @@
-//! How the agent starts, and what it says when it cannot.
+//! The start of the agent, and the messages of a failed start.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -11,9 +11,9 @@ use taskstats_tests::machine_lock::MachineLock;
 
 use crate::support::get_pid;
 
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// The bits of a mode that say who may do what.
+/// The permission bits of a mode.
 const PERMISSIONS: u32 = 0o777;
 
 /// A flag that does not exist is an error of usage, and named.
@@ -86,7 +86,7 @@ async fn a_socket_in_use_is_not_taken() -> Result<()> {
     Ok(())
 }
 
-/// A socket that nobody serves any more is replaced.
+/// A stale socket is replaced.
 #[tokio::test]
 async fn a_stale_socket_is_replaced() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -122,7 +122,7 @@ async fn a_missing_folder_is_named() -> Result<()> {
     Ok(())
 }
 
-/// A network port without encryption needs consent, which the message asks for.
+/// A network port without encryption needs a flag, which the message names.
 #[tokio::test]
 async fn a_plain_network_port_needs_consent() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -136,7 +136,7 @@ async fn a_plain_network_port_needs_consent() -> Result<()> {
     Ok(())
 }
 
-/// A port that is taken is named.
+/// A port that is in use is named.
 #[tokio::test]
 async fn a_port_in_use_is_named() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -159,7 +159,7 @@ async fn several_listeners_serve_side_by_side() -> Result<()> {
     Ok(())
 }
 
-/// It failed, said why on one line that names `what`, and did not panic.
+/// Checks that the agent failed with one line that contains `what`, and did not panic.
 fn assert_failed(ending: &Ending, what: &str) {
     assert!(!ending.status.success(), "{ending:?}");
     assert!(ending.stderr.contains(what), "{}", ending.stderr);

@@ -20,7 +20,7 @@ const SMALL_BUFFER: &str = "2MiB";
 /// About a second at full speed.
 const EXITS: &str = "10000";
 
-/// What the receive buffer holds is not lost.
+/// Exits that fit into the receive buffer are not lost.
 #[tokio::test]
 async fn a_short_stop_loses_nothing() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -28,7 +28,7 @@ async fn a_short_stop_loses_nothing() -> Result<()> {
     Ok(())
 }
 
-/// What it does not hold is counted, exactly.
+/// Exits beyond the receive buffer are counted exactly.
 #[tokio::test]
 async fn a_long_stop_is_counted_exactly() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -36,8 +36,8 @@ async fn a_long_stop_is_counted_exactly() -> Result<()> {
     Ok(())
 }
 
-/// Stops the agent while a CPU's threads exit, compares what is told afterwards with what the kernel
-/// sent, and sees that all is as before.
+/// Stops the agent while threads exit on a CPU, compares what it reports afterwards with what the
+/// kernel sent, and checks that the stream continues.
 async fn stop_agent(receive_buffer: &str) -> Result<Reported> {
     let cpu = cpus::online()?[0];
     let mut reference = ReferenceListener::open(&cpus::online()?)?;

@@ -41,7 +41,7 @@ async fn stuck_peers(url: &str) -> Result<Vec<Raw>> {
     Frame::new(Kind::Data, 1, &[0, 0, 0, 0, 2, 8]).put(&mut half);
     upload.exchange(&half).await?;
     peers.push(upload);
-    // An answer that is not taken.
+    // A response that is not read.
     let mut unread = Raw::greeted_with(url, NO_WINDOW).await?;
     unread.begin(1, "/taskstats.v1.TaskstatsService/GetNode").await?;
     let mut request = BytesMut::new();
@@ -52,8 +52,8 @@ async fn stuck_peers(url: &str) -> Result<Vec<Raw>> {
     Ok(peers)
 }
 
-/// With all of them the agent ends at its deadline and says by its exit code that it cut something
-/// off; who reads is told in good order before: health first, then the last cursor.
+/// With all of these peers the agent ends at its deadline, with an exit code for an incomplete
+/// drain. A client that reads gets the health first, then its last cursor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_who_is_stuck_holds_the_agent() -> Result<()> {
     let _lock = MachineLock::exclusive()?;

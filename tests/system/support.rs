@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Functions that several tests need.
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::gettid;
@@ -62,12 +62,12 @@ pub(crate) fn exit_status(event: &ExitEvent) -> Result<&ExitStatus> {
     task(event)?.exit.as_ref().context("an exit without status")
 }
 
-/// This process' own id, and the id of the thread that calls.
+/// Returns the ids of this process and of the calling thread.
 pub(crate) fn own_ids() -> Result<(u32, u32)> {
     Ok((std::process::id(), u32::try_from(gettid().as_raw())?))
 }
 
-/// How often the agent refused something because of a limit.
+/// Returns how often the agent refused something because of a limit.
 pub(crate) async fn count_refused(client: &mut Client, limit: Limit) -> Result<u64> {
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
     let refused = node.counters.context("no counters")?.refused;
@@ -88,13 +88,13 @@ pub(crate) async fn until_counted(client: &mut Client, limit: Limit, wanted: u64
     Ok(())
 }
 
-/// A refusal that tells the caller to come back, and the operator which flag it is.
+/// Checks for an error with a retry delay that names the flag.
 pub(crate) fn assert_busy(refusal: &DetailedStatus, flag: &str) {
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");
     assert!(refusal.message.contains(flag), "{refusal:?}");
 }
 
-/// Calls until the agent answers well.
+/// Calls until the agent responds without an error.
 pub(crate) async fn until_it_works(client: &mut Client) -> Result<()> {
     let trying = async { while get_pid(client, std::process::id()).await.is_err() {} };
     within("a call that works", trying).await

@@ -1,4 +1,4 @@
-//! TLS without certificates of clients: how it starts, and who gets in.
+//! TLS without client certificates: the start, and the clients that are accepted.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::Limit;
@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 
 use crate::support::{count_refused, get_pid};
 
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// How many the agent lets shake hands at once.
+/// The number of handshakes that the agent performs at the same time.
 const AT_ONCE: u64 = 256;
 /// More than those.
 const CROWD: u64 = 300;
@@ -55,7 +55,7 @@ async fn contradictory_flags_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// TLS alone keeps nobody out: who wants to let everybody in has to say so.
+/// TLS without client certificates admits all clients, which needs an explicit rule.
 #[tokio::test]
 async fn tls_that_lets_everybody_in_takes_a_word_for_it() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -102,7 +102,7 @@ async fn files_that_make_no_tls_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// A client that knows the CA is served, and so are local ones beside it.
+/// A client that trusts the CA is served, and so are local clients at the same time.
 #[tokio::test]
 async fn a_client_that_knows_the_ca_is_served() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -119,7 +119,7 @@ async fn a_client_that_knows_the_ca_is_served() -> Result<()> {
     Ok(())
 }
 
-/// The client refuses an agent that it has no reason to trust, and says why and what to do.
+/// The client rejects an agent that it has no reason to trust, with the cause and advice.
 #[tokio::test]
 async fn a_client_refuses_an_agent_that_it_cannot_know() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -148,7 +148,7 @@ async fn a_client_refuses_an_agent_that_it_cannot_know() -> Result<()> {
     Ok(())
 }
 
-/// What the client is given is used, or refused as an error of usage.
+/// Each TLS flag of the client is used, or refused as a usage error.
 #[tokio::test]
 async fn the_client_ignores_no_flag() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -191,7 +191,7 @@ async fn the_oldest_version_is_a_choice() -> Result<()> {
     Ok(())
 }
 
-/// Only who asks for HTTP/2 gets in.
+/// Only clients that offer HTTP/2 are accepted.
 #[tokio::test]
 async fn other_protocols_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -207,7 +207,7 @@ async fn other_protocols_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// A client without TLS learns what to do, and the agent's log says what came.
+/// A client without TLS gets advice, and the agent logs what it received.
 #[tokio::test]
 async fn a_plaintext_client_is_turned_away() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -223,7 +223,7 @@ async fn a_plaintext_client_is_turned_away() -> Result<()> {
     Ok(())
 }
 
-/// A TLS client of a plaintext port learns what to do.
+/// A TLS client of a plaintext port gets advice.
 #[tokio::test]
 async fn a_plaintext_port_is_told_apart() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -235,7 +235,7 @@ async fn a_plaintext_port_is_told_apart() -> Result<()> {
     Ok(())
 }
 
-/// Those who connect and say nothing do not keep others out, however many they are.
+/// Silent connections do not keep other clients out, however many there are.
 #[tokio::test]
 async fn silent_connections_keep_nobody_out() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -256,7 +256,7 @@ async fn silent_connections_keep_nobody_out() -> Result<()> {
     Ok(())
 }
 
-/// Who does not finish its handshake in time is let go.
+/// A handshake that does not complete in time is closed.
 #[tokio::test]
 async fn a_silent_connection_is_closed_in_time() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -275,7 +275,7 @@ async fn a_silent_connection_is_closed_in_time() -> Result<()> {
     Ok(())
 }
 
-/// The doctor tells what is wrong with certificates, and when they end.
+/// The doctor reports faults of certificates, and when they expire.
 #[tokio::test]
 async fn the_doctor_looks_at_certificates() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -299,7 +299,7 @@ async fn the_doctor_looks_at_certificates() -> Result<()> {
     Ok(())
 }
 
-/// A certificate that has expired is told, and does not keep the other listeners from serving.
+/// An expired certificate is reported, and the other listeners still serve.
 #[tokio::test]
 async fn an_expired_certificate_is_told() -> Result<()> {
     let _lock = MachineLock::shared()?;

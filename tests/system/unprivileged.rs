@@ -1,4 +1,4 @@
-//! The agent as nobody, with one capability: everything works.
+//! The agent as an unprivileged user with one capability.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::batch_get_result::Result as Outcome;

@@ -1,4 +1,4 @@
-//! The agent on kernels that must not be asked, or that cannot answer for a while.
+//! The agent on kernels that must not be queried, or that lack taskstats for a while.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{get_pid, refusal_in, refused};
 
-/// A release whose kernel panics when it is asked for taskstats.
+/// A release whose kernel panics on a taskstats query.
 const BAD: &str = "6.12.79-101.147.amzn2023.x86_64";
 const RECEIVE_BUFFER: usize = 64 << 10;
-/// A kernel whose taskstats go and come back.
+/// A kernel whose taskstats disappear and return.
 const COMING_AND_GOING: &str = "sim:cpus=2,rate=100,vanish=12s/5s";
 
-/// Where asking could bring the kernel down, nobody is answered, everybody is told why, and the agent
-/// stays up to tell it.
+/// On a kernel that a query could crash, all queries are refused with the cause, and the agent
+/// stays up.
 #[tokio::test]
 async fn a_known_bad_kernel_is_told_to_all_who_ask() -> Result<()> {
     let directory = tempfile::tempdir()?;
@@ -57,8 +57,8 @@ async fn a_known_bad_kernel_is_told_to_all_who_ask() -> Result<()> {
     Ok(())
 }
 
-/// A kernel without taskstats is refused with a reason and what to do, and told once in the log. When
-/// it has them again, that is noticed without anybody asking, and told once too.
+/// On a kernel without taskstats, queries are refused with a reason and advice, and one line is
+/// logged. The agent notices by itself when they return, and logs that once.
 #[tokio::test]
 async fn a_kernel_whose_taskstats_come_back_is_served_again() -> Result<()> {
     let _lock = MachineLock::shared()?;

@@ -1,4 +1,5 @@
-//! The agent and its doctor in places where not all can work: both say why, and the agent stays up.
+//! The agent and its doctor in wrong namespaces or without privileges: both report the cause, and
+//! the agent stays up.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -19,18 +20,18 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{NO_SUCH_TASK, get_pid, refusal_in, refused};
 
-/// A environment, and what is wrong with it.
+/// An environment, and what it lacks.
 struct Environment {
     wrapper: Wrapper,
-    /// The user who owns the agent's files, if it is not root.
+    /// The owner of the agent's files, if it is not root.
     user: Option<u32>,
-    /// What the doctor does not like, by the names of its checks.
+    /// The names of the doctor's failed checks.
     bad: &'static [&'static str],
     /// The reason of a refused watch.
     reason: &'static str,
-    /// A word of the fix.
+    /// A part of the advice.
     fix: &'static str,
-    /// Whether live tasks can be asked for.
+    /// True if running tasks can be queried.
     answers: bool,
 }
 
@@ -89,7 +90,7 @@ const ENVIRONMENTS: [Environment; 6] = [
 const ROOT_WITH_ONE: Wrapper =
     &["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin"];
 
-/// The exit code of a doctor who found something bad, and of an agent that does not wait.
+/// The exit code of a doctor with a failed check, and of an agent with `--fail-fast`.
 const FAILED: i32 = 1;
 
 async fn doctor(wrapper: Wrapper, arguments: &[&str]) -> Result<ProgramOutput> {
@@ -108,7 +109,7 @@ fn with_verdict(report: &Value, verdict: &str) -> Result<Vec<String>> {
     Ok(such.filter_map(|check| check["name"].as_str().map(str::to_owned)).collect())
 }
 
-/// Where all is well, the doctor says so.
+/// The doctor reports a correct environment.
 #[tokio::test]
 async fn the_doctor_finds_nothing_bad_here() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -124,7 +125,7 @@ async fn the_doctor_finds_nothing_bad_here() -> Result<()> {
     Ok(())
 }
 
-/// The doctor names what is wrong with each environment, and for each what to do wherever it runs.
+/// The doctor names what is wrong with each environment, with advice for each way to run the agent.
 #[tokio::test]
 async fn the_doctor_names_what_is_wrong() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -154,7 +155,8 @@ async fn the_doctor_names_what_is_wrong() -> Result<()> {
     Ok(())
 }
 
-/// Root that cannot be left, as in a container, is no user without rights, and the doctor says so.
+/// Root that may not change its user, as in a container, is not unprivileged, and the doctor says
+/// so.
 #[tokio::test]
 async fn the_doctor_says_when_root_stays() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -167,7 +169,7 @@ async fn the_doctor_says_when_root_stays() -> Result<()> {
     Ok(())
 }
 
-/// Without procfs and sysfs, the doctor still says so, and what else it can.
+/// Without procfs and sysfs the doctor says so, and runs the other checks.
 #[tokio::test]
 async fn the_doctor_needs_no_procfs() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -180,7 +182,7 @@ async fn the_doctor_needs_no_procfs() -> Result<()> {
     Ok(())
 }
 
-/// A group that lives is not said to be gone because its threads are not shown.
+/// A live process is not reported as gone because its threads are hidden.
 #[tokio::test]
 async fn hidden_threads_are_told_from_a_group_that_is_gone() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -212,7 +214,7 @@ fn launch(environment: &Environment, arguments: &[&str]) -> Result<Launch> {
     }
 }
 
-/// In each environment the agent serves, and every way to ask it says why exits cannot be watched.
+/// In each environment the agent serves, and every method reports why exits cannot be watched.
 #[tokio::test]
 async fn a_misplaced_agent_serves_and_says_why_not_all() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -237,7 +239,7 @@ async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
     ensure!(refusal.message.contains(environment.fix), "{refusal:?}");
 
     let mut client = service(&agent.url()).await?;
-    // In a pid namespace of its own, the agent is process 1.
+    // In a new pid namespace the agent is process 1.
     let request = taskstats_proto::v1::GetPidRequest { pid: 1, ..Default::default() };
     if environment.answers {
         get_pid(&mut client, 1).await?;
@@ -258,10 +260,10 @@ async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// How the log tells that exits cannot be watched.
+/// Returns the log line about exits that cannot be watched.
 const CANNOT: &str = "exits cannot be watched";
 
-/// Whoever prefers an end to a wait gets it, with the reason.
+/// With `--fail-fast` the agent exits with the reason.
 #[tokio::test]
 async fn a_misplaced_agent_ends_if_it_is_told_to_fail_fast() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -276,7 +278,7 @@ async fn a_misplaced_agent_ends_if_it_is_told_to_fail_fast() -> Result<()> {
     Ok(())
 }
 
-/// What to always listen to is no reason to end where nothing can be listened to.
+/// `--always-watch` does not end the agent where it cannot listen.
 #[tokio::test]
 async fn what_to_always_watch_waits_for_a_better_place() -> Result<()> {
     let _lock = MachineLock::shared()?;

@@ -18,19 +18,19 @@ use tonic::transport::Channel;
 
 use crate::support::get_pid;
 
-/// How many the agent lets shake hands at once.
+/// The number of handshakes that the agent performs at the same time.
 const AT_ONCE: u64 = 256;
 /// Connections that the attacker holds: more than that.
 const HELD: usize = 300;
-/// Clients that come meanwhile, one after the other.
+/// Clients that connect meanwhile, one after the other.
 const CLIENTS: usize = 10;
-/// Nobody is let go because of time.
+/// No handshake ends by its time limit.
 const PATIENCE: [&str; 2] = ["--handshake-timeout", "5m"];
 /// Its address, which honest clients do not have.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// An attacker who holds as many connections as it can, says nothing on them, and opens another one
-/// whenever one is closed.
+/// An attacker that holds as many connections as it can without sending anything, and replaces each
+/// that is closed.
 struct Flood {
     task: JoinHandle<Result<()>>,
 }
@@ -64,8 +64,8 @@ async fn flood(address: SocketAddr) -> Result<()> {
     }
 }
 
-/// Waits until so many were pushed out that all who came before, and waited to be accepted, would be among
-/// them if it were always the oldest one's turn.
+/// Waits until so many connections were closed that a client which waited before them would be
+/// among those, if the agent always closed the oldest one.
 async fn all_places_change_hands(local: &Channel) -> Result<()> {
     let before = node(local).await?.tls.context("no word on TLS")?.failed_handshakes;
     let after = before + AT_ONCE + u64::try_from(HELD)?;
@@ -79,8 +79,8 @@ async fn open(address: SocketAddr) -> Result<TcpStream> {
     Ok(within("a connection", socket.connect(address)).await??)
 }
 
-/// Whoever opens connections without end pushes out its own: clients of other addresses come in, also if
-/// they are slow, and are served.
+/// A peer that opens connections without end only displaces its own: clients of other addresses,
+/// also slow ones, complete their handshakes and are served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_handshakes_keeps_out_nobody_else() -> Result<()> {
     let _lock = MachineLock::exclusive()?;

@@ -1,4 +1,4 @@
-//! Requests that are too long, come compressed, or never come to their end.
+//! Requests that are too long, compressed, or never complete.
 
 use std::future::poll_fn;
 
@@ -20,19 +20,19 @@ use super::{Aftermath, GET_PID, Siege, assert_bounded};
 const CONNECTIONS: usize = 4;
 /// Calls on each: as many as the agent allows at once.
 const CALLS: u32 = 256;
-/// What is sent of each request, in one frame.
+/// The bytes that are sent of each request, in one frame.
 const HALF: usize = 15 * 1024;
-/// What is announced: within the limit of a request, so that the agent waits for it.
+/// The announced length: within the limit of a request, so that the agent waits for it.
 const ANNOUNCED: u32 = 60 * 1024;
 /// Calls at once that a caller may have by default: half of 256. The others are refused at once.
 const SHARE: u64 = 128;
-/// What such a call may hold in all rounds together: the buffer of a request is doubled as it fills,
-/// and the allocator cannot use all of it again.
+/// The memory for such a call, for all rounds together: the buffer of a request doubles as it
+/// fills, and the allocator cannot reuse all of it.
 const CALL_KIB: u64 = 60;
-/// What the rest may take.
+/// Memory for everything else.
 const REST_KIB: u64 = 8 * 1024;
 
-/// Requests that stop midway hold what was sent of them, and nothing else.
+/// Incomplete requests use memory for the bytes that were sent, and for nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_stop_midway_hold_up_nobody() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -48,7 +48,7 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
     let headers = Headers::call(GET_PID);
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
-        // One attacker at a time: two of them together may take all calls that there are.
+        // One attacker at a time: two of them together could use all calls.
         peers.clear();
         for _ in 0..CONNECTIONS {
             let mut raw = transport.greeted().await?;
@@ -58,7 +58,7 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
                 let begin = Frame::new(Kind::Headers, stream, headers.bytes());
                 begin.with(Flags::END_HEADERS).put(&mut bytes);
                 Frame::new(Kind::Data, stream, &part).put(&mut bytes);
-                // Its answer says that there is room for more.
+                // The response reports that another call is possible.
                 raw.exchange(&bytes).await?;
             }
             peers.push(raw);
@@ -68,15 +68,15 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
     siege.end(peers).await
 }
 
-/// Compression is not offered: whoever compresses is told so, and a message that says it is compressed
-/// by nothing is refused. There is nothing that a small message could grow to.
+/// Compression is not offered: a compressed request gets an error that names it, and a message with
+/// the compressed flag but without an encoding is refused. No small message can expand.
 #[tokio::test]
 async fn compressed_requests_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     assert_eq!(answer(&agent, Some("gzip"), "\u{1}\0\0\0\0").await?, Code::Unimplemented);
     assert_eq!(answer(&agent, None, "\u{1}\0\0\0\0").await?, Code::Internal);
-    // And the same call, uncompressed, is answered: pid 0 is refused by its name.
+    // The same call without compression gets a response: pid 0 is refused by the name of its field.
     assert_eq!(answer(&agent, None, "\0\0\0\0\0").await?, Code::InvalidArgument);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Rules for what is told of exits.
+//! Rules for reported exits.
 
 use anyhow::{Context, Result, bail};
 use taskstatsd::taskstats::Exit;
@@ -10,10 +10,11 @@ use super::queries::{DEAD_SWITCHES_SINCE, cpu_waits, sleeps};
 const THREADS: usize = 20;
 /// Exits that overflow the smallest receive buffer many times.
 const MANY: usize = 300;
-/// Of the sizes that the agent takes, the smallest.
+/// The smallest receive buffer that the agent accepts.
 const SMALL_BUFFER: usize = 4096;
-/// A task that moves to another CPU while it ends takes that one's number, and others may listen to
-/// the same CPU: on a real machine, a rule about numbers is seen in one of some runs.
+/// A task that moves to another CPU while it exits gets the number of that CPU, and other processes
+/// may listen to the same CPU. So on a real machine one of several runs must follow a rule about
+/// numbers.
 const ATTEMPTS: usize = 50;
 
 pub(super) async fn a_process_of_one_task_ends_without_a_group_record<H: Host>() -> Result<()> {
@@ -61,7 +62,7 @@ pub(super) async fn the_last_of_several_tasks_brings_the_group_record<H: Host>()
     Ok(())
 }
 
-/// The group's sums have those of its dead tasks, and no more than all of them have.
+/// The sums of a group include its dead tasks, and are no more than the sums of all tasks.
 pub(super) async fn the_group_record_counts_the_dead<H: Host>() -> Result<()> {
     let host = H::open()?;
     let mut listener = listen(&host)?;
@@ -143,8 +144,8 @@ pub(super) async fn every_listener_hears_every_exit<H: Host>() -> Result<()> {
     Ok(())
 }
 
-/// Numbers from the first message to one that comes after the overflow are those received and those
-/// dropped; and the drops are told once, after all that the queue held.
+/// The numbers from the first message to one after the overflow are those received and those
+/// dropped; the drops are reported once, after the queue is empty.
 pub(super) async fn a_full_queue_drops_and_counts_exactly<H: Host>() -> Result<()> {
     let host = H::with_receive_buffer(SMALL_BUFFER)?;
     for _ in 0..ATTEMPTS {

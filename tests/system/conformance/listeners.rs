@@ -1,4 +1,4 @@
-//! Rules for who is told.
+//! Rules for registrations of listeners.
 
 use anyhow::Result;
 use taskstatsd::taskstats::KernelError;
@@ -38,7 +38,7 @@ pub(super) async fn who_was_dropped_hears_nothing<H: Host>() -> Result<()> {
     let staying = listen(&host)?;
     drop(listen(&host)?);
     drop(staying);
-    // Whoever takes the addresses next is told nothing that it did not ask for.
+    // A socket that gets one of the addresses next receives nothing.
     let mut next = host.kernel().listen()?;
     host.churn(1).await?;
     assert!(!take(&mut *next)?.any());

@@ -7,7 +7,7 @@ use super::host::Host;
 
 /// Since when a group's sums have the context switches of its dead.
 pub(super) const DEAD_SWITCHES_SINCE: u16 = 14;
-/// Threads beside the first one.
+/// Threads besides the first one.
 const THREADS: usize = 3;
 
 pub(super) async fn a_live_task_is_found<H: Host>() -> Result<()> {
@@ -104,12 +104,12 @@ fn assert_nobody(host: &impl Host, id: u32) {
     }
 }
 
-/// How often a task or a group has given up its CPU to wait for something.
+/// Returns how often a task or a group gave up its CPU voluntarily.
 pub(super) fn sleeps(stats: &Stats) -> Result<u64> {
     Ok(stats.context_switches.context("no context switches")?.voluntary)
 }
 
-/// How often a task or a group has waited for a CPU, which the kernel counts in any case.
+/// Returns how often a task or a group waited for a CPU, which the kernel always counts.
 pub(super) fn cpu_waits(stats: &Stats) -> Result<u64> {
     Ok(stats.delays[0].context("no waits for a CPU")?.count)
 }

@@ -1,4 +1,4 @@
-//! Exits of times in which nobody watches.
+//! Exits while there is no watcher.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::{Cursor, GetNodeRequest, LostStage, WatchExitsRequest};
@@ -12,16 +12,16 @@ use tonic::transport::Channel;
 
 use crate::support::on_cpus;
 
-/// Makes an agent remember what exits on any CPU, watched or not.
+/// Makes an agent record exits of all CPUs without a watcher.
 const ALWAYS: [&str; 2] = ["--always-watch", "all"];
-/// Makes an agent stop listening as soon as nobody watches.
+/// Makes an agent stop listening without a delay after the last watcher.
 const NO_GRACE: [&str; 2] = ["--grace-period", "0s"];
 /// More than exit in a test.
 const ALL_EXITS: u32 = 1_000_000;
 /// No CPU has this number.
 const NO_SUCH_CPU: &str = "99999";
 
-/// What exits before the first watcher of a run is remembered for it.
+/// Exits before the first watcher of a run are recorded for it.
 #[tokio::test]
 async fn always_watched_exits_are_there_for_the_first_watcher() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -49,8 +49,8 @@ async fn a_bad_list_of_cpus_to_always_watch_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A cursor from before a time without listening is told that something may be missing; one from
-/// after it is not.
+/// A stream resumed from before a time without listening gets a loss without a count; one resumed
+/// from after it does not.
 #[tokio::test]
 async fn a_time_without_listening_is_told() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -80,13 +80,14 @@ async fn a_time_without_listening_is_told() -> Result<()> {
     Ok(())
 }
 
-/// Resumes on all CPUs by name: of a time without listening, no books can be kept.
+/// Resumes on all CPUs by an explicit cpumask: the sequence across a time without listening cannot
+/// be checked.
 async fn resume(channel: &Channel, after: Cursor) -> Result<Watch> {
     let request = WatchExitsRequest { resume_after: Some(after), ..on_cpus("all") };
     Watch::open(channel, request).await
 }
 
-/// Asks until the agent watches nothing; each question is a turn for the agent.
+/// Waits until the agent watches no CPU; each call gives the agent time to run.
 async fn nobody_is_watched(channel: &Channel) -> Result<()> {
     let mut client = Client::new(channel.clone());
     loop {

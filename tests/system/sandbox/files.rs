@@ -1,4 +1,4 @@
-//! Files that the agent made, or goes on to use, as another user than it began.
+//! Files that the agent creates or uses as another user than the one that started it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,12 +11,12 @@ use taskstats_tests::machine_lock::MachineLock;
 use super::NOBODY;
 use crate::support::get_pid;
 
-/// A directory in which its owner alone makes files.
+/// A directory in which only its owner creates files.
 const OWNERS: u32 = 0o755;
 /// Root, and its group.
 const ROOT: (u32, u32) = (0, 0);
 
-/// The socket stays that of who started the agent, so that operators are let in as before.
+/// The socket keeps the owner that started the agent, so that operators keep their access.
 #[tokio::test]
 async fn the_socket_stays_with_root() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -45,7 +45,7 @@ async fn a_socket_in_a_folder_of_root_is_replaced_by_the_next_agent() -> Result<
     Ok(())
 }
 
-/// A state directory of root's becomes the user's, with what the agent left in it.
+/// A state directory of root becomes the user's, with the agent's files in it.
 #[tokio::test]
 async fn a_state_folder_is_given_to_the_user() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -64,7 +64,7 @@ async fn a_state_folder_is_given_to_the_user() -> Result<()> {
     Ok(())
 }
 
-/// A directory that has files of others is not given away, whatever the flag says.
+/// A directory with files of other programs does not change its owner.
 #[tokio::test]
 async fn a_folder_of_others_is_not_given_away() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -81,7 +81,7 @@ async fn a_folder_of_others_is_not_given_away() -> Result<()> {
     Ok(())
 }
 
-/// What is said of a directory that is none helps with that.
+/// The message about a path that is no directory has advice.
 #[tokio::test]
 async fn a_state_folder_that_is_none_is_told() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -94,7 +94,7 @@ async fn a_state_folder_that_is_none_is_told() -> Result<()> {
     refused(&file.join("below").display().to_string(), "Not a directory").await
 }
 
-/// The agent does not start with a state directory, and says `why`.
+/// Checks that the agent does not start with a state directory, and reports `why`.
 async fn refused(directory: &str, why: &str) -> Result<()> {
     let arguments = ["--user", NOBODY, "--state-dir", directory];
     let ending = Launch::new()?.listen_privately().arguments(arguments).run().await?;

@@ -1,4 +1,4 @@
-//! Who the agent becomes.
+//! The user of the agent.
 
 use anyhow::Result;
 use taskstats_tests::agent::{Agent, Launch};
@@ -6,9 +6,9 @@ use taskstats_tests::machine_lock::MachineLock;
 
 use super::{NET_ADMIN, NOBODY, NONE, assert_all, statuses, told, use_all};
 
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// Starts the agent as a user without rights but the one, as systemd does.
+/// Starts the agent as an unprivileged user with one capability, as systemd does.
 const AMBIENT: [&str; 6] = [
     "setpriv",
     "--reuid=65534",
@@ -68,7 +68,7 @@ async fn another_user_stays_who_it_is() -> Result<()> {
     Ok(())
 }
 
-/// Who may not become a user that was asked for does not run as someone else.
+/// An agent that may not change to the requested user does not start as another one.
 #[tokio::test]
 async fn a_user_that_cannot_be_had_is_an_error() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -79,8 +79,8 @@ async fn a_user_that_cannot_be_had_is_an_error() -> Result<()> {
     Ok(())
 }
 
-/// Root that may not become another user, as in a container, is left without root's rights, and says
-/// that it is still root.
+/// Root that may not change its user, as in a container, loses root's privileges, and the agent
+/// reports that it is still root.
 #[tokio::test]
 async fn root_of_a_container_serves_with_one_capability() -> Result<()> {
     let _lock = MachineLock::shared()?;
