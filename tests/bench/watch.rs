@@ -1,4 +1,4 @@
-//! Subscribers that count what an agent sends, without decoding events.
+//! Watchers that count what an agent sends, without decoding events.
 
 use std::convert::Infallible;
 use std::fs;
@@ -27,7 +27,7 @@ use crate::args::WatchArgs;
 use crate::tally::Tally;
 use crate::{control, stamp};
 
-/// The codec of a stream whose messages stay as they came.
+/// A codec that keeps messages as bytes.
 #[derive(Clone, Copy, Debug)]
 struct RawCodec;
 
@@ -35,10 +35,10 @@ struct RawCodec;
 #[derive(Clone, Copy, Debug)]
 struct RawDecoder;
 
-/// What a message of events holds.
+/// The content of a message of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// How many events.
+    /// The number of events.
     pub(crate) events: u64,
     /// The sequence of the last one.
     pub(crate) last: u64,
@@ -97,7 +97,7 @@ async fn connect_by_tls(address: &str, directory: &Path) -> Result<Grpc<Channel>
     Ok(client)
 }
 
-/// Asks for all exits from now on.
+/// Requests all exits from now on.
 pub(crate) fn all() -> WatchExitsRequest {
     WatchExitsRequest::default()
 }
@@ -160,7 +160,7 @@ fn read_batch(mut events: &[u8]) -> Result<Batch> {
     Ok(batch)
 }
 
-/// Takes one length-delimited field off the front: its number and its bytes.
+/// Removes one length-delimited field from the front: its number and its bytes.
 fn field<'a>(message: &mut &'a [u8]) -> Result<(u32, &'a [u8])> {
     let (number, wire_type) = decode_key(message)?;
     ensure!(wire_type == WireType::LengthDelimited, "field {number} is {wire_type:?}");
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(batch_in(&frame).unwrap(), Some(Batch { events: 3, last: 9 }));
     }
 
-    /// A loss counts by what it says, not as one message.
+    /// A loss counts with its number of exits, not as one message.
     #[test]
     fn losses_are_added_up() {
         let tally = Tally::default();

@@ -24,7 +24,8 @@ use crate::support::{counters, mark};
 
 /// The number of collectors.
 const COLLECTORS: usize = 500;
-/// Limits that the collectors fit in, and little else: the agent derives its memory bound from them.
+/// Limits just above what the collectors need, because the agent derives its memory bound from
+/// them.
 const LIMITS: [&str; 12] = [
     "--max-watchers",
     "512",

@@ -7,7 +7,7 @@ use taskstats_tests::deadline::within;
 use taskstats_tests::guarded_child::GuardedChild;
 use tokio::process::Command;
 
-/// What must be good, and not only bearable.
+/// The checks that must be good.
 const GOOD: [&str; 8] = [
     "kernel",
     "known-bad kernels",
@@ -19,7 +19,7 @@ const GOOD: [&str; 8] = [
     "self-test",
 ];
 
-/// Asks the doctor, who must find that exits arrive, and the kernel that runs.
+/// Runs the doctor, which must find that exits arrive, and name the running kernel.
 pub(crate) async fn consult(release: &str, version: u32) -> Result<()> {
     let mut doctor = Command::new(binaries::taskstatsd()?);
     let output =

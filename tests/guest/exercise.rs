@@ -29,7 +29,7 @@ pub(crate) async fn exercise(directory: &Path) -> Result<Report> {
     let node = node(&channel).await?;
     doctor::consult(&node.kernel_release, node.taskstats_version).await.context("doctor")?;
     let mut watch = Watch::everything(&channel).await?;
-    // What ended before the stream began is the reference' alone.
+    // Only the reference listener has the exits before the stream began.
     reference.take()?;
     let mut comparison = Comparison::default();
     exits::make_some(directory).await?;
@@ -64,7 +64,7 @@ async fn healthy(channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-/// The node says what its kernel says.
+/// Checks the node's kernel against this one.
 async fn node(channel: &Channel) -> Result<GetNodeResponse> {
     let node = Client::new(channel.clone()).get_node(GetNodeRequest {}).await?.into_inner();
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
@@ -78,7 +78,7 @@ async fn node(channel: &Channel) -> Result<GetNodeResponse> {
     Ok(node)
 }
 
-/// Tells whether the kernel was booted with delay accounting on.
+/// Returns true if the kernel was booted with delay accounting on.
 fn accounts_delays() -> Result<bool> {
     let line = std::fs::read_to_string("/proc/cmdline")?;
     Ok(line.split_whitespace().any(|word| word == "delayacct"))

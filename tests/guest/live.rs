@@ -1,4 +1,4 @@
-//! Live accounts, as the agent tells them and as the kernel does.
+//! Statistics of running tasks from the agent, compared with the kernel's.
 
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::batch_get_result::Result as Outcome;
@@ -12,14 +12,14 @@ use taskstats_tests::workload::Workload;
 use tonic::Code;
 use tonic::transport::Channel;
 
-/// Threads beside the first one of a process.
+/// Threads of a process besides the first one.
 const THREADS: usize = 3;
-/// The kernel's first thread of its own, which executes no file.
+/// kthreadd, which executes no file.
 const KTHREADD: u32 = 2;
 /// No task has this id: it is above the kernel's limit (`PID_MAX_LIMIT`).
 const NO_SUCH_TASK: u32 = 4_194_305;
 
-/// Compares accounts of tasks, a process, its threads, and a batch; returns how many.
+/// Compares the statistics of tasks, a process, its threads, and a batch; returns their number.
 pub(crate) async fn compare(channel: &Channel, comparison: &mut Comparison) -> Result<usize> {
     let mut client = Client::new(channel.clone());
     let mut kernel = Query::open()?;

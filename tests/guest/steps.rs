@@ -35,25 +35,25 @@ const CUT_OFF: i32 = 1;
 const NO_WINDOW: &[u8] = &[0, 4, 0, 0, 0, 0];
 const GET_NODE: &str = "/taskstats.v1.TaskstatsService/GetNode";
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tried {
-    /// How often the clock was set.
+    /// The number of changes of the clock.
     pub(crate) steps: usize,
-    /// Exits that the kernel sent meanwhile, all of which were told.
+    /// Exits that the kernel sent meanwhile, all of which were reported.
     pub(crate) sent: u64,
-    /// Of them, those that were told as lost.
+    /// Those that were reported as lost.
     pub(crate) lost: u64,
 }
 
-/// An agent, and those who watch it.
+/// An agent and its watchers.
 struct Stage {
     agent: Agent,
     started: Happened,
     channel: Channel,
     reference: ReferenceListener,
     everything: Watch,
-    /// Hears of processes only, which end seldom.
+    /// Watches processes only, which end seldom.
     quiet: Watch,
     covered: Covered,
     certificates: Certificates,
@@ -143,7 +143,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Who went before and comes back now is told the same as who stayed.
+    /// Checks that a client that resumes receives the same as one that stayed.
     async fn ensure_resumed(&mut self, cursor: taskstats_proto::v1::Cursor) -> Result<()> {
         let (after, end) = (cursor.sequence, self.everything.sequence_check()?.position());
         let request =
@@ -159,7 +159,7 @@ impl Stage {
         Ok(())
     }
 
-    /// What the node says of itself is of the past, and as long ago as it is.
+    /// Checks that the node's timestamps are in the past, and as old as the events.
     async fn ensure_sane(&self) -> Result<()> {
         let node = node(&self.channel).await?;
         self.started.ensure_told(node.started_at.as_ref()).context("started_at")?;
@@ -179,7 +179,8 @@ impl Stage {
         }
     }
 
-    /// Books what was sent; and while the agent ends, and a peer holds it up, the clock is set back.
+    /// Compares what was reported with what was sent; sets the clock back while the agent ends and
+    /// a peer delays it.
     async fn end(mut self) -> Result<Tried> {
         let end = marks(&mut self.everything).await?;
         let ranges = cpus::online()?.into_iter().zip(self.begin.into_iter().zip(end));
@@ -212,7 +213,7 @@ async fn marks(watch: &mut Watch) -> Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// A peer that asks, and does not take the answer.
+/// A peer that makes a call and does not read the response.
 async fn unread(url: &str) -> Result<Raw> {
     let mut raw = Raw::greeted_with(url, NO_WINDOW).await?;
     raw.begin(1, GET_NODE).await?;

@@ -1,4 +1,4 @@
-//! What an exit costs at full speed, what it does to the workload, and whether any is lost.
+//! The cost of an exit at full speed, its effect on the workload, and losses.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! Whether the agent loses anything at full speed, over a time in which buffers would fill.
+//! Losses at full speed, over a time in which buffers would fill.
 
 use anyhow::Result;
 

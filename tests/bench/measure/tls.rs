@@ -1,4 +1,4 @@
-//! What TLS costs: an exit on the transport to a watcher with a certificate, and a handshake.
+//! The cost of TLS: for an exit to a watcher with a certificate, and for a handshake.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ pub(super) const NAME: &str = "tls";
 /// Clients that shake hands at once: enough that the agent never waits for one.
 const CLIENTS: u32 = 4;
 
-/// How the watcher is connected.
+/// The transport of the watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transport {
     Unix,
