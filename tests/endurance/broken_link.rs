@@ -71,7 +71,7 @@ fn ip(arguments: &[&str]) -> Result<()> {
 /// The keepalive shows the agent that a watcher is unreachable, and it frees the watcher's
 /// resources although the connection was never closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watcher_behind_a_cut_link_is_let_go() -> Result<()> {
+async fn a_watcher_behind_a_broken_link_is_disconnected() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let directory = tempfile::tempdir()?;
     let exit_log = directory.path().join("journal");
@@ -84,7 +84,7 @@ async fn a_watcher_behind_a_cut_link_is_let_go() -> Result<()> {
     let agent =
         Agent::start_with(["--insecure", "--listen", LISTEN, "--grace-period", "0s"]).await?;
     counters(&agent.url()).await?;
-    process::rests(agent.pid()?).await?;
+    process::becomes_idle(agent.pid()?).await?;
     let before = process::descriptors(agent.pid()?)?;
     peer.say(&agent.listening_on("tcp://")?).await?;
     peer.line_with("ready").await?;
@@ -101,7 +101,7 @@ async fn a_watcher_behind_a_cut_link_is_let_go() -> Result<()> {
         anyhow::Ok(())
     })
     .await??;
-    process::lets_go(agent.pid()?, before).await?;
+    process::closes_descriptors(agent.pid()?, before).await?;
     peer.kill().await?;
     Ok(())
 }

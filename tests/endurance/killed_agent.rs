@@ -34,17 +34,17 @@ struct Ends {
 
 /// With hand-overs, only kills are reported as losses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_and_hand_overs_leave_every_account_complete() -> Result<()> {
+async fn kills_and_hand_overs_leave_no_unreported_loss() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     survive(ServiceManager::new(LARGE_BUFFERS)?, Hand::Over).await
 }
 
 /// Without a state directory each restart is reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_and_restarts_leave_every_account_complete() -> Result<()> {
+async fn kills_and_restarts_leave_no_unreported_loss() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let mut manager = ServiceManager::new(LARGE_BUFFERS)?;
-    manager.withdraw_state_folder();
+    manager.disable_hand_over();
     survive(manager, Hand::Nothing).await
 }
 

@@ -73,7 +73,7 @@ async fn collectors_that_reconnect_at_once_lose_nothing() -> Result<()> {
         assert!(after.peak_kib <= bound_kib, "{} KiB, above {bound_kib}", after.peak_kib);
     }
     drop(collectors);
-    process::rests(manager.pid()?).await?;
+    process::becomes_idle(manager.pid()?).await?;
     assert!(manager.stop().await?.success());
     Ok(())
 }

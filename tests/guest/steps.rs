@@ -130,7 +130,7 @@ impl Stage {
         process::pause(self.agent.pid()?).await?;
         end_all(start_churn(EXITS)?).await?;
         set_by(seconds)?;
-        process::go_on(self.agent.pid()?)?;
+        process::continue_process(self.agent.pid()?)?;
         marks(&mut self.everything).await?;
         let told = &self.everything.losses()[known..];
         ensure!(!told.is_empty(), "nothing was lost");
@@ -215,7 +215,7 @@ async fn marks(watch: &mut Watch) -> Result<Vec<u32>> {
 
 /// A peer that makes a call and does not read the response.
 async fn unread(url: &str) -> Result<Raw> {
-    let mut raw = Raw::greeted_with(url, NO_WINDOW).await?;
+    let mut raw = Raw::connected_with_settings(url, NO_WINDOW).await?;
     raw.begin(1, GET_NODE).await?;
     let message = Frame::new(Kind::Data, 1, &[0; 5]);
     let mut request = bytes::BytesMut::new();

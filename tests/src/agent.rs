@@ -252,7 +252,7 @@ impl Agent {
     /// # Errors
     ///
     /// The socket has been removed.
-    pub fn let_everybody_connect(&self) -> Result<()> {
+    pub fn allow_all_users(&self) -> Result<()> {
         let socket = self.socket();
         let directory = socket.parent().context("a socket without folder")?;
         fs::set_permissions(directory, Permissions::from_mode(ANYONE_MAY_LOOK))?;

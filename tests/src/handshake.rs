@@ -108,16 +108,16 @@ impl Handshake {
     /// # Errors
     ///
     /// One side rejected the other; the error has the reason.
-    pub async fn let_in(&self, url: &str) -> Result<TlsStream<TcpStream>> {
-        self.let_in_over(self.reach(url).await?).await
+    pub async fn first_byte(&self, url: &str) -> Result<TlsStream<TcpStream>> {
+        self.first_byte_over(self.reach(url).await?).await
     }
 
     /// Does so on a connection.
     ///
     /// # Errors
     ///
-    /// As [`Handshake::let_in`].
-    pub async fn let_in_over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
+    /// As [`Handshake::first_byte`].
+    pub async fn first_byte_over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
         let mut stream = self.over(stream).await?;
         within("a word from the agent", stream.read_u8()).await??;
         Ok(stream)

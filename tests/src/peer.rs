@@ -121,7 +121,7 @@ impl Peer {
     /// # Errors
     ///
     /// The program does not end.
-    pub async fn stop_reading(self) -> Result<Option<i32>> {
+    pub async fn close_output(self) -> Result<Option<i32>> {
         let Self { mut child, stdout, .. } = self;
         drop(stdout);
         Ok(within("the program's end", child.wait()).await??.code())

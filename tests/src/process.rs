@@ -74,12 +74,12 @@ impl fmt::Display for Vitals {
     }
 }
 
-/// Waits until a process rests: it may wake now and then, but uses next to no CPU.
+/// Waits until a process is idle: it may wake now and then, but uses next to no CPU.
 ///
 /// # Errors
 ///
 /// The process remains busy, or has ended.
-pub async fn rests(pid: u32) -> Result<()> {
+pub async fn becomes_idle(pid: u32) -> Result<()> {
     within("a process to rest", async {
         loop {
             let before = ticks(pid)?;
@@ -97,7 +97,7 @@ pub async fn rests(pid: u32) -> Result<()> {
 /// # Errors
 ///
 /// The process keeps more open, or has ended.
-pub async fn lets_go(pid: u32, most: usize) -> Result<()> {
+pub async fn closes_descriptors(pid: u32, most: usize) -> Result<()> {
     within("descriptors to be closed", async {
         while descriptors(pid)? > most {
             tokio::task::yield_now().await;
@@ -168,7 +168,7 @@ pub fn descriptor_limit(pid: u32) -> Result<usize> {
 /// # Errors
 ///
 /// The process has ended, or is another user's.
-pub async fn limit_descriptors(pid: u32, limit: usize) -> Result<()> {
+pub async fn set_descriptor_limit(pid: u32, limit: usize) -> Result<()> {
     let (pid, limit) = (format!("--pid={pid}"), format!("--nofile={limit}:"));
     let said = Peer::run("prlimit".as_ref(), [pid, limit]).await?;
     ensure!(said.code == Some(0), "{said:?}");
@@ -196,7 +196,7 @@ pub async fn pause(pid: u32) -> Result<()> {
 /// # Errors
 ///
 /// The process has ended.
-pub fn go_on(pid: u32) -> Result<()> {
+pub fn continue_process(pid: u32) -> Result<()> {
     Ok(kill(Pid::from_raw(pid.try_into()?), Signal::SIGCONT)?)
 }
 

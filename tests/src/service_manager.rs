@@ -103,12 +103,12 @@ impl ServiceManager {
     /// Returns the path of the file through which runs hand over to each other.
     #[must_use]
     pub fn handover_file(&self) -> PathBuf {
-        self.state_folder().join("handover")
+        self.state_directory().join("handover")
     }
 
     /// Returns the directory of that file.
     #[must_use]
-    pub fn state_folder(&self) -> PathBuf {
+    pub fn state_directory(&self) -> PathBuf {
         self.directory.path().join("state")
     }
 
@@ -134,7 +134,7 @@ impl ServiceManager {
     }
 
     /// Starts the agent without a state directory from now on.
-    pub fn withdraw_state_folder(&mut self) {
+    pub fn disable_hand_over(&mut self) {
         self.hands_over = false;
     }
 
@@ -230,7 +230,7 @@ impl ServiceManager {
         let mut command = Command::new("sh");
         command.args(["-c", START]).arg(binaries::taskstatsd()?);
         if self.hands_over {
-            command.arg("--state-dir").arg(self.state_folder());
+            command.arg("--state-dir").arg(self.state_directory());
         }
         command.args(&self.arguments);
         command.env("LISTEN_FDS", names.len().to_string());

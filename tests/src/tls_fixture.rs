@@ -62,7 +62,7 @@ impl TlsFixture {
     /// Returns the flags of an agent with TLS on any port that admits every client.
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
-        [self.closed_flags(), everybody()].concat()
+        [self.closed_flags(), admit_all_flags()].concat()
     }
 
     /// Returns the flags of an agent with TLS, without rules for clients.
@@ -119,7 +119,7 @@ impl TlsFixture {
 
 /// Returns the flags that admit every client by TLS, and this process through the unix socket.
 #[must_use]
-pub fn everybody() -> Vec<String> {
+pub fn admit_all_flags() -> Vec<String> {
     let me = format!("uid:{}=query,watch,node", geteuid());
     ["--allow", "anonymous=query,watch,node", "--allow", &me].map(str::to_owned).to_vec()
 }

@@ -122,7 +122,7 @@ impl Siege {
             caller.served(WARM_UP).await?;
             served_before = Some(caller.stop().await?);
         }
-        process::rests(agent.pid()?).await?;
+        process::becomes_idle(agent.pid()?).await?;
         let before = Vitals::begin(agent.pid()?)?;
         let transports = [Transport::Plain(agent.url()), transport];
         let served_before = served_before.context("nobody called")?;
@@ -166,10 +166,10 @@ impl Siege {
     async fn end<T>(&mut self, attackers: T) -> Result<Aftermath> {
         let served = self.caller.take().context("nobody calls")?.stop().await?;
         let pid = self.agent.pid()?;
-        process::rests(pid).await?;
+        process::becomes_idle(pid).await?;
         drop(attackers);
         // Slow calls that run at the same time use separate netlink sockets, which the agent keeps.
-        process::lets_go(pid, self.before.descriptors + SLOW_CALL_THREADS).await?;
+        process::closes_descriptors(pid, self.before.descriptors + SLOW_CALL_THREADS).await?;
         let after = Vitals::of(pid)?;
         let stderr = self.agent.stderr()?;
         assert!(!stderr.contains("panicked"), "{stderr}");

@@ -31,7 +31,7 @@ const WITHOUT_NET_ADMIN: [&str; 4] = ["--bounding-set", "-net_admin", "--inh-cap
 /// The test that `tests/kernels` runs on other kernels passes on this one: queries, exits and a
 /// capture that a signal ends agree with an independent decoder.
 #[tokio::test]
-async fn this_kernel_stands_the_trial_of_the_others() -> Result<()> {
+async fn this_kernel_passes_the_guest_tests() -> Result<()> {
     // Alone: the trial compares every exit of the machine.
     let _lock = MachineLock::exclusive()?;
     binaries::taskstatsd()?;
@@ -48,7 +48,7 @@ async fn this_kernel_stands_the_trial_of_the_others() -> Result<()> {
 
 /// Values that cannot be used are errors of usage that name their flag.
 #[tokio::test]
-async fn senseless_captures_are_refused() -> Result<()> {
+async fn invalid_captures_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (arguments, named) in [
         (&["--seconds", "0"][..], "--seconds 0"),
@@ -69,7 +69,7 @@ async fn senseless_captures_are_refused() -> Result<()> {
 
 /// A flag of the serving agent is not passed over.
 #[tokio::test]
-async fn a_flag_that_says_nothing_to_a_capture_is_refused() -> Result<()> {
+async fn a_flag_of_the_agent_is_refused_for_a_capture() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let arguments = ["--max-watchers", "3", "capture", "--seconds", "1"];
     let said = Peer::run(&binaries::taskstatsd()?, arguments).await?;
@@ -125,7 +125,7 @@ async fn a_capture_is_refused_where_no_exits_arrive() -> Result<()> {
 /// An output that is not read does not delay the end of a capture, neither at its time limit nor
 /// after a second signal, and the capture is reported as incomplete.
 #[tokio::test]
-async fn a_capture_whose_output_blocks_ends_all_the_same() -> Result<()> {
+async fn a_capture_with_a_blocked_output_ends() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (seconds, signals) in [("1", &[][..]), ("3600", &[Signal::SIGTERM, Signal::SIGINT])] {
         let mut command = Command::new(binaries::taskstatsd()?);

@@ -17,7 +17,7 @@ pub(crate) async fn taskstatsctl(url: &str, arguments: &[&str]) -> Result<Progra
 
 /// A task is shown for people, and for programs.
 #[tokio::test]
-async fn a_task_is_shown() -> Result<()> {
+async fn a_task_is_printed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let workload = Workload::waiting(&["idle"]).await?;
@@ -34,7 +34,7 @@ async fn a_task_is_shown() -> Result<()> {
 
 /// A process is shown with its threads.
 #[tokio::test]
-async fn a_process_is_shown_with_its_threads() -> Result<()> {
+async fn a_process_is_printed_with_its_threads() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let workload = Workload::waiting(&["threads", "2"]).await?;
@@ -51,7 +51,7 @@ async fn a_process_is_shown_with_its_threads() -> Result<()> {
 
 /// The node is shown.
 #[tokio::test]
-async fn the_node_is_shown() -> Result<()> {
+async fn the_node_is_printed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--node-name", "node-7"]).await?;
     let said = taskstatsctl(&agent.url(), &["node"]).await?;
@@ -82,7 +82,7 @@ async fn exits_are_watched() -> Result<()> {
 
 /// The command ends after the requested number of exits.
 #[tokio::test]
-async fn as_many_exits_are_watched_as_asked_for() -> Result<()> {
+async fn a_watch_ends_after_the_requested_exits() -> Result<()> {
     const WANTED: usize = 3;
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
@@ -100,12 +100,12 @@ async fn as_many_exits_are_watched_as_asked_for() -> Result<()> {
 
 /// A closed output pipe is no failure.
 #[tokio::test]
-async fn a_reader_may_go_away() -> Result<()> {
+async fn a_closed_output_pipe_is_no_failure() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut peer = watch(&agent.url(), &["-o", "jsonl"])?;
     peer.line_with("\"started\"").await?;
-    let (code, ended) = tokio::join!(peer.stop_reading(), Workload::run(&["exit", "0"]));
+    let (code, ended) = tokio::join!(peer.close_output(), Workload::run(&["exit", "0"]));
     assert_eq!((code?, ended?.status.success()), (Some(0), true));
     Ok(())
 }

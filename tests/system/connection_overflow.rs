@@ -33,7 +33,7 @@ const STATUS_OFFSET: i32 = 64;
 /// An agent whose only connection is in use, and the channel that uses it.
 async fn full(arguments: &[&str]) -> Result<(Agent, Client)> {
     let agent = Agent::start_with([&ONE[..], arguments].concat()).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, 1).await?;
     Ok((agent, client))
@@ -49,7 +49,7 @@ async fn reflected(channel: Channel) -> Code {
 /// Each call on a connection beyond the limit gets the limit and a retry delay; open connections
 /// continue, and the next one is accepted when one of them ends.
 #[tokio::test]
-async fn a_connection_too_many_is_told_so() -> Result<()> {
+async fn an_overflow_connection_gets_the_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (agent, mut first) = full(&[]).await?;
     let channel = connect(&agent.url()).await?;
@@ -74,10 +74,10 @@ async fn a_connection_too_many_is_told_so() -> Result<()> {
 
 /// A connection is counted once, however many calls it makes.
 #[tokio::test]
-async fn a_connection_too_many_is_counted_once() -> Result<()> {
+async fn an_overflow_connection_is_counted_once() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (agent, mut client) = full(&[]).await?;
-    let mut raw = Raw::greeted(&agent.url()).await?;
+    let mut raw = Raw::connected_with_preface(&agent.url()).await?;
     for stream in [1, 3, 5, 7] {
         raw.begin(stream, "/taskstats.v1.TaskstatsService/GetPid").await?;
     }
@@ -90,22 +90,22 @@ async fn a_connection_too_many_is_counted_once() -> Result<()> {
 /// A connection beyond the limit gets GOAWAY, also without a call, and is closed if its peer does
 /// not send HTTP/2.
 #[tokio::test]
-async fn a_connection_too_many_does_not_stay() -> Result<()> {
+async fn an_overflow_connection_is_closed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (agent, mut client) = full(&[]).await?;
     let descriptors = process::descriptors(agent.pid()?)?;
-    let greeted = Raw::greeted(&agent.url()).await?;
+    let connected_with_preface = Raw::connected_with_preface(&agent.url()).await?;
     let silent = Raw::connect(&agent.url()).await?;
-    assert!(greeted.to_end().await?.contains(&(Kind::GoAway as u8)));
+    assert!(connected_with_preface.to_end().await?.contains(&(Kind::GoAway as u8)));
     silent.to_end().await?;
     until_counted(&mut client, Limit::Connections, 2).await?;
-    process::lets_go(agent.pid()?, descriptors).await
+    process::closes_descriptors(agent.pid()?, descriptors).await
 }
 
 /// A limited number of connections gets a response, and the others are closed at once; each is
 /// counted, and none remains.
 #[tokio::test]
-async fn a_crowd_is_closed() -> Result<()> {
+async fn many_overflow_connections_are_closed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (agent, mut client) = full(&[]).await?;
     let descriptors = process::descriptors(agent.pid()?)?;
@@ -121,14 +121,14 @@ async fn a_crowd_is_closed() -> Result<()> {
     }
     // The number that gets a response, and one more for each that ended meanwhile.
     assert!(told >= TOLD, "{told} were told");
-    process::lets_go(agent.pid()?, descriptors).await?;
+    process::closes_descriptors(agent.pid()?, descriptors).await?;
     get_pid(&mut client, 1).await?;
     Ok(())
 }
 
 /// A full agent must not be restarted: any authorized caller can check its health.
 #[tokio::test]
-async fn an_agent_without_room_tells_its_health() -> Result<()> {
+async fn a_full_agent_reports_its_health() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let allow = ["--allow", "uid:0=query,node", "--allow", "uid:65001=query"];
     let (agent, mut client) = full(&allow).await?;
@@ -177,13 +177,14 @@ async fn grpcurl_is_told_when_to_come_back() -> Result<()> {
 
 /// Connections beyond the limit do not delay the agent's end.
 #[tokio::test]
-async fn they_do_not_hold_up_the_end() -> Result<()> {
+async fn overflow_connections_do_not_delay_the_end() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (mut agent, mut client) = full(&["--drain-timeout", "1h"]).await?;
-    let (greeted, silent) = (Raw::greeted(&agent.url()).await?, Raw::connect(&agent.url()).await?);
+    let (connected_with_preface, silent) =
+        (Raw::connected_with_preface(&agent.url()).await?, Raw::connect(&agent.url()).await?);
     until_counted(&mut client, Limit::Connections, 2).await?;
     agent.signal(Signal::SIGTERM)?;
     assert!(agent.ended().await?.success());
-    drop((greeted, silent));
+    drop((connected_with_preface, silent));
     Ok(())
 }

@@ -55,7 +55,7 @@ async fn a_record_says_whether_its_delays_are_complete() -> Result<()> {
 
 /// Delays from before delay accounting was turned off are reported as partial.
 #[tokio::test]
-async fn what_was_counted_before_it_was_turned_off_is_partial() -> Result<()> {
+async fn delays_from_before_it_was_turned_off_are_partial() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
     switch.set(true)?;
     let agent = Agent::start().await?;
@@ -73,7 +73,7 @@ async fn what_was_counted_before_it_was_turned_off_is_partial() -> Result<()> {
 
 /// The flag turns delay accounting on, and the log says so, because it stays on.
 #[tokio::test]
-async fn the_agent_turns_accounting_on_if_it_is_told_to() -> Result<()> {
+async fn a_flag_turns_delay_accounting_on() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
     drop(Agent::start().await?);
     assert!(!switch.is_on()?, "turned on without being told to");
@@ -91,7 +91,7 @@ async fn the_agent_turns_accounting_on_if_it_is_told_to() -> Result<()> {
 
 /// An agent that may not turn it on logs the kernel's error and advice, and serves.
 #[tokio::test]
-async fn an_agent_that_may_not_turn_accounting_on_says_so() -> Result<()> {
+async fn an_agent_that_may_not_turn_delay_accounting_on_logs_it() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
     let launch = Launch::new()?.listen_privately().arguments(["--enable-delay-accounting"]);
     let agent = launch.wrapped(AS_NOBODY).owned_by(NOBODY)?.start().await?;

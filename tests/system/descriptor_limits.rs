@@ -43,7 +43,7 @@ fn warned_of(agent: &Agent, what: &str) -> Result<usize> {
 /// With few descriptors the agent accepts fewer connections than configured, and warns: the last
 /// connections are refused, while all CPUs are watched and threads are read from `/proc`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_leaves_descriptors_to_the_rest() -> Result<()> {
+async fn many_connections_leave_descriptors_for_the_rest() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let launch = Launch::new()?.listen_privately().arguments(ALL_FOR_ONE);
     let agent = launch.wrapped(FEW).start().await?;
@@ -56,7 +56,7 @@ async fn a_crowd_leaves_descriptors_to_the_rest() -> Result<()> {
     get_pid(&mut client, std::process::id()).await?;
     let mut held = Vec::new();
     for _ in 1..most {
-        let mut raw = Raw::greeted(&agent.url()).await?;
+        let mut raw = Raw::connected_with_preface(&agent.url()).await?;
         raw.read_until(Kind::Settings).await?;
         held.push(raw);
     }
@@ -94,7 +94,7 @@ async fn a_crowd_leaves_descriptors_to_the_rest() -> Result<()> {
 
 /// Handshakes are limited as well, and TLS is still served.
 #[tokio::test]
-async fn handshakes_leave_descriptors_to_the_rest() -> Result<()> {
+async fn handshakes_leave_descriptors_for_the_rest() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let launch = Launch::new()?.listen_privately().arguments(fixture.flags());
@@ -117,7 +117,7 @@ async fn handshakes_leave_descriptors_to_the_rest() -> Result<()> {
 
 /// The agent raises a soft limit before it drops the privilege to do so.
 #[tokio::test]
-async fn the_limit_is_raised_as_far_as_it_may_be() -> Result<()> {
+async fn the_descriptor_limit_is_raised() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Launch::new()?.listen_privately().wrapped(FEW_AT_FIRST).start().await?;
     let limit = process::descriptor_limit(agent.pid()?)?;

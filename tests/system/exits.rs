@@ -37,7 +37,7 @@ async fn watched() -> Result<(Agent, Channel, Watch)> {
 
 /// The first message describes the stream and the node.
 #[tokio::test]
-async fn a_stream_begins_with_the_facts() -> Result<()> {
+async fn the_first_message_describes_stream_and_node() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (_agent, _channel, watch) = watched().await?;
     let started = watch.started();
@@ -85,7 +85,7 @@ async fn a_killed_process_shows_its_signal() -> Result<()> {
 
 /// Every thread is an event; the last task of the process alone carries the group's record.
 #[tokio::test]
-async fn threads_end_one_by_one_and_the_last_brings_the_group() -> Result<()> {
+async fn the_last_thread_has_the_group_record() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (_agent, _channel, mut watch) = watched().await?;
     let workload = Workload::waiting(&["threads", &THREADS.to_string()]).await?;
@@ -104,7 +104,7 @@ async fn threads_end_one_by_one_and_the_last_brings_the_group() -> Result<()> {
 
 /// The I/O of a process is in its statistics.
 #[tokio::test]
-async fn io_is_accounted() -> Result<()> {
+async fn io_of_a_process_is_in_its_statistics() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (_agent, _channel, mut watch) = watched().await?;
     // Beside the binaries, because a temporary directory may be a tmpfs.
@@ -123,7 +123,7 @@ async fn io_is_accounted() -> Result<()> {
 
 /// `SCOPE_PROCESSES` has one event a process, and `SCOPE_THREADS` the others.
 #[tokio::test]
-async fn scopes_part_processes_from_threads() -> Result<()> {
+async fn scopes_separate_processes_from_threads() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (_agent, channel, mut all) = watched().await?;
     let mut processes = Watch::open(&channel, of_scope(Scope::Processes)).await?;

@@ -42,10 +42,10 @@ async fn watch(agent: &Agent, user: User) -> Result<Option<Peer>> {
 /// One user after the other opens as many watchers as it can: each gets a part of the rest, and the
 /// next is served as if it were alone.
 #[tokio::test]
-async fn greedy_watchers_leave_one_for_the_next() -> Result<()> {
+async fn greedy_watchers_leave_watchers_for_the_next() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-watchers", "8", "--always-watch", "all"]).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     Workload::run(&["exit", "0"]).await?;
     let (mut held, mut each) = (Vec::new(), Vec::new());
     for number in 0..3 {
@@ -62,7 +62,7 @@ async fn greedy_watchers_leave_one_for_the_next() -> Result<()> {
 
 /// Begins calls without requests from an address, and waits until the agent has read all of them.
 async fn call(url: &str, address: Ipv4Addr) -> Result<Raw> {
-    let mut raw = Raw::greeted_from(url, address).await?;
+    let mut raw = Raw::connected_from_with_preface(url, address).await?;
     for index in 0..CALLS {
         raw.begin(2 * index + 1, GET_PID).await?;
     }
@@ -73,7 +73,7 @@ async fn call(url: &str, address: Ipv4Addr) -> Result<Raw> {
 /// The same holds for calls and addresses: while three of them use as much as they can, another
 /// caller is served.
 #[tokio::test]
-async fn greedy_callers_leave_one_for_the_next() -> Result<()> {
+async fn greedy_callers_leave_calls_for_the_next() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let arguments = ["--max-calls", "8", "--insecure", "--listen", "tcp://127.0.0.1:0"];
     let agent = Agent::start_with(arguments).await?;

@@ -124,7 +124,7 @@ async fn drops_between_two_runs_are_counted_exactly() -> Result<()> {
 
 /// Without a service manager there is no hand-over, and the restart is reported.
 #[tokio::test]
-async fn without_a_manager_the_restart_is_told() -> Result<()> {
+async fn without_a_manager_the_restart_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?.without_notifications();
     manager.start().await?;
@@ -132,12 +132,12 @@ async fn without_a_manager_the_restart_is_told() -> Result<()> {
     assert!(manager.stop().await?.success());
     assert!(!manager.handover_file().exists(), "a file that nobody can use");
     manager.start().await?;
-    assert_restart_is_told(&manager, &cursor).await
+    assert_restart_is_reported(&manager, &cursor).await
 }
 
 /// A killed run leaves nothing, not even what it took over itself.
 #[tokio::test]
-async fn after_a_kill_the_restart_is_told() -> Result<()> {
+async fn after_a_kill_the_restart_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
     manager.start().await?;
@@ -148,7 +148,7 @@ async fn after_a_kill_the_restart_is_told() -> Result<()> {
     assert!(!manager.handover_file().exists(), "a file without its sockets");
     assert_eq!(manager.stored()?, [""; 0]);
     manager.start().await?;
-    assert_restart_is_told(&manager, &cursor).await
+    assert_restart_is_reported(&manager, &cursor).await
 }
 
 /// Watches one exit, and returns the cursor after it.
@@ -162,7 +162,7 @@ async fn watch_one_exit(manager: &ServiceManager) -> Result<Cursor> {
 
 /// A client that resumes from a cursor of an earlier run first gets a loss without a count, and
 /// then the exits of the new run.
-async fn assert_restart_is_told(manager: &ServiceManager, cursor: &Cursor) -> Result<()> {
+async fn assert_restart_is_reported(manager: &ServiceManager, cursor: &Cursor) -> Result<()> {
     let mut watch = resume(manager, cursor).await?;
     assert_ne!(watch.started().instance_id, cursor.instance_id);
     let Some(Kind::Lost(lost)) = watch.next().await? else {

@@ -26,7 +26,7 @@ const END: &str = "TASKSTATS_TESTS_END";
 /// The reference listener receives every thread that a churn ended, and the churn itself, on its
 /// CPU.
 #[tokio::test]
-async fn the_witness_hears_what_a_churn_says_it_made() -> Result<()> {
+async fn the_reference_listener_receives_every_exit_of_a_churn() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for cpu in cpus::online()? {
         let mut reference = ReferenceListener::open(&cpus::online()?)?;
@@ -76,15 +76,15 @@ async fn addresses_of_sockets_are_found() -> Result<()> {
 /// A socket that gets the port id of a dead listener inherits its exits. The tests of the agent's
 /// end rely on this.
 #[tokio::test]
-async fn a_listener_left_behind_would_be_found() -> Result<()> {
+async fn a_registration_left_behind_is_found() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let cpu = cpus::online()?.first().context("no CPUs")?.to_string();
     for _ in 0..ATTEMPTS {
-        let mut heir = heir_of_a_dead_listener(&cpu)?;
+        let mut successor = heir_of_a_dead_listener(&cpu)?;
         Workload::run(&["--cpu", &cpu, "exit", "0"]).await?;
         // An overflow is a find too: something was sent here.
-        let inherited = !matches!(heir.try_receive(), Ok(None));
-        heir.deregister(&cpu)?;
+        let inherited = !matches!(successor.try_receive(), Ok(None));
+        successor.deregister(&cpu)?;
         if inherited {
             return Ok(());
         }

@@ -24,7 +24,7 @@ async fn an_agent_that_serves_is_healthy() -> Result<()> {
 
 /// An unknown service and an agent that has ended are not healthy.
 #[tokio::test]
-async fn what_does_not_serve_is_not_healthy() -> Result<()> {
+async fn an_unknown_service_is_not_healthy() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start().await?;
     let said = taskstatsctl(&agent.url(), &["health", "--service", "no.such.Service"]).await?;

@@ -120,7 +120,7 @@ async fn impossible_batch_delays_are_refused() -> Result<()> {
 
 /// An unknown lag policy is refused, instead of being read as the default.
 #[tokio::test]
-async fn an_unknown_way_to_lag_is_refused() -> Result<()> {
+async fn an_unknown_lag_policy_is_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
@@ -132,7 +132,7 @@ async fn an_unknown_way_to_lag_is_refused() -> Result<()> {
 
 /// An impossible cursor, or one beside `replay_last`, is refused with the name of its field.
 #[tokio::test]
-async fn impossible_beginnings_are_refused() -> Result<()> {
+async fn impossible_cursors_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
@@ -159,7 +159,7 @@ async fn impossible_beginnings_are_refused() -> Result<()> {
 
 /// One watcher more than the limit gets a retry delay, and is accepted later.
 #[tokio::test]
-async fn too_many_watchers_are_told_to_come_back() -> Result<()> {
+async fn a_watcher_beyond_the_limit_gets_a_retry_delay() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-watchers", "1"]).await?;
     let channel = connect(&agent.url()).await?;
@@ -172,7 +172,7 @@ async fn too_many_watchers_are_told_to_come_back() -> Result<()> {
 
 /// A refused request leaves nothing behind: the agent still serves, and has no watcher.
 #[tokio::test]
-async fn refusals_leave_no_watcher_behind() -> Result<()> {
+async fn refused_requests_leave_no_watcher_behind() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;

@@ -73,7 +73,7 @@ impl LogWriter {
 /// Killed again and again, and started from the last exit that it wrote, the only watcher has each
 /// exit once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_watcher_goes_on_where_it_was() -> Result<()> {
+async fn a_killed_watcher_resumes_where_it_was() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let arguments = ["--history-bytes", LARGE_HISTORY, "--receive-buffer", RECEIVE_BUFFER];
     let agent = Agent::start_with(arguments).await?;
@@ -108,7 +108,7 @@ async fn a_stopped_watcher_loses_nothing_of_the_history() -> Result<()> {
 
 /// Exits that are evicted while a process is stopped are counted exactly, and the stream continues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_watcher_is_told_what_it_lost() -> Result<()> {
+async fn a_stopped_watcher_gets_exact_losses() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let stitched = stop_watcher(SMALL_HISTORY).await?;
     assert!(!stitched.gaps().is_empty(), "never overtaken");
@@ -125,7 +125,7 @@ async fn stop_watcher(history: &str) -> Result<StitchedStream> {
     let peer = writer.start().await?;
     process::pause(peer.pid()?).await?;
     followers::churn_watched(&mut reference, WHILE_STOPPED).await?;
-    process::go_on(peer.pid()?)?;
+    process::continue_process(peer.pid()?)?;
     let stitched = writer.finish(peer).await?;
     reference.beyond(stitched.position() - 1).await?;
     reference.stitched().ensure_complete()?;

@@ -82,7 +82,7 @@ fn probe<'a>(manifest: &'a str, name: &str) -> Result<Vec<&'a str>> {
 
 /// Where exits cannot be watched a restart does not help: the agent is not ready, but live.
 #[tokio::test]
-async fn probes_tell_an_agent_that_cannot_watch_from_one_that_is_dead() -> Result<()> {
+async fn probes_distinguish_an_agent_that_cannot_watch_from_a_dead_one() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let manifest = rendered(&[]).await?;
     for (environment, watches) in [(&[][..], true), (CHILD_PID, false)] {
@@ -191,14 +191,14 @@ async fn serve_and_rotate(components: &[&str], user: Wrapper, uid: u32) -> Resul
 
 /// Root without the capability to read all files reads them as their owner.
 #[tokio::test]
-async fn a_mounted_secret_is_read_and_renewed_as_root() -> Result<()> {
+async fn a_mounted_secret_is_read_and_updated_as_root() -> Result<()> {
     let _lock = MachineLock::shared()?;
     serve_and_rotate(&["mutual-tls"], CONTAINER_ROOT, 0).await
 }
 
 /// The user of the non-root component reads them by their group.
 #[tokio::test]
-async fn a_mounted_secret_is_read_and_renewed_without_root() -> Result<()> {
+async fn a_mounted_secret_is_read_and_updated_without_root() -> Result<()> {
     let _lock = MachineLock::shared()?;
     serve_and_rotate(&["non-root", "mutual-tls"], AS_NOBODY, NOBODY).await
 }

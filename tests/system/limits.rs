@@ -36,10 +36,10 @@ const RESETS: u32 = 200;
 
 /// One user cannot use all connections, watchers or calls: another user can still connect.
 #[tokio::test]
-async fn a_share_is_left_for_others() -> Result<()> {
+async fn one_user_leaves_a_share_for_others() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-connections", "4", "--max-watchers", "2"]).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     let channel = connect(&agent.url()).await?;
     let _watch = Watch::everything(&channel).await?;
     let refusal = refusal_in(Watch::everything(&channel).await)?;
@@ -84,7 +84,7 @@ async fn half_a_call(channel: Channel) -> Result<()> {
 /// Calls that wait for their requests count against the limit, and others get a retry delay. Health
 /// checks still succeed, and the limit is free again when such a call is cancelled.
 #[tokio::test]
-async fn unanswered_calls_have_a_limit() -> Result<()> {
+async fn calls_in_flight_have_a_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-calls", "1"]).await?;
     let mut client = service(&agent.url()).await?;
@@ -113,7 +113,7 @@ async fn unanswered_calls_have_a_limit() -> Result<()> {
 async fn calls_have_a_rate() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-call-rate", "2"]).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     let mut client = service(&agent.url()).await?;
     let too_often = async {
         loop {
@@ -151,7 +151,7 @@ async fn calls_have_a_rate() -> Result<()> {
 
 /// A request that is too long is refused by its call, and the connection continues.
 #[tokio::test]
-async fn requests_have_a_size() -> Result<()> {
+async fn requests_have_a_size_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-request-size", "1KiB"]).await?;
     let mut client = service(&agent.url()).await?;
@@ -171,7 +171,7 @@ async fn requests_have_a_size() -> Result<()> {
 /// Headers beyond the limit are refused by their call as well. HTTP/2 refuses those that no client
 /// sends which respects the advertised limit, and they do not reach the service.
 #[tokio::test]
-async fn headers_have_a_size() -> Result<()> {
+async fn headers_have_a_size_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-header-size", "1KiB"]).await?;
     let mut client = service(&agent.url()).await?;
@@ -196,7 +196,7 @@ async fn headers_have_a_size() -> Result<()> {
 
 /// The path counts among the headers; it could otherwise be as long as all that HTTP/2 reads.
 #[tokio::test]
-async fn a_path_has_a_size() -> Result<()> {
+async fn a_path_has_a_size_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-header-size", "1KiB"]).await?;
     let channel = connect(&agent.url()).await?;
@@ -220,7 +220,7 @@ async fn a_path_has_a_size() -> Result<()> {
 /// Requests for health and reflection have names. Many of them are allowed at once, so each must be
 /// small.
 #[tokio::test]
-async fn names_have_a_size() -> Result<()> {
+async fn names_have_a_size_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
@@ -254,7 +254,7 @@ async fn a_connection_with_all_of_its_streams_in_use_is_counted() -> Result<()> 
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-streams", "2"]).await?;
     let mut client = service(&agent.url()).await?;
-    let mut raw = Raw::greeted(&agent.url()).await?;
+    let mut raw = Raw::connected_with_preface(&agent.url()).await?;
     raw.begin(1, GET_PID).await?;
     raw.exchange(&[]).await?;
     assert_eq!(count(&mut client, Limit::Streams).await?, 0);
@@ -277,7 +277,7 @@ async fn connections_without_calls_are_closed() -> Result<()> {
     let agent = Agent::start_with(["--idle-timeout", "1s"]).await?;
     let channel = connect(&agent.url()).await?;
     let mut watch = Watch::everything(&channel).await?;
-    let idle = Raw::greeted(&agent.url()).await?;
+    let idle = Raw::connected_with_preface(&agent.url()).await?;
     let silent = Raw::connect(&agent.url()).await?;
     assert!(idle.to_end().await?.contains(&(Kind::GoAway as u8)));
     // A peer that never sent HTTP/2 cannot receive GOAWAY.
@@ -295,7 +295,7 @@ async fn rapid_resets_end_their_connection() -> Result<()> {
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, 1).await?;
-    let mut raw = Raw::greeted(&agent.url()).await?;
+    let mut raw = Raw::connected_with_preface(&agent.url()).await?;
     let reset = async {
         for number in 0..RESETS {
             let stream = 2 * number + 1;
@@ -318,7 +318,7 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
-    let mut raw = Raw::greeted(&agent.url()).await?;
+    let mut raw = Raw::connected_with_preface(&agent.url()).await?;
     raw.send(&Frame::new(Kind::Headers, 1, &[])).await?;
     let more = Frame::new(Kind::Continuation, 1, &[]);
     let flood = async { while raw.send(&more).await.is_ok() {} };
@@ -330,11 +330,11 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
 
 /// A peer that connects without sending anything does not delay the agent's end.
 #[tokio::test]
-async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
+async fn a_silent_peer_does_not_delay_the_agent() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(["--drain-timeout", "1h"]).await?;
     let silent = Raw::connect(&agent.url()).await?;
-    let idle = Raw::greeted(&agent.url()).await?;
+    let idle = Raw::connected_with_preface(&agent.url()).await?;
     get_pid(&mut service(&agent.url()).await?, 1).await?;
     agent.signal(Signal::SIGTERM)?;
     assert!(agent.ended().await?.success());
@@ -344,7 +344,7 @@ async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
 
 /// The command line prints what was refused, and has a specific exit code.
 #[tokio::test]
-async fn the_command_line_tells_a_limit() -> Result<()> {
+async fn the_command_line_reports_a_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-watchers", "1"]).await?;
     let channel = connect(&agent.url()).await?;

@@ -24,7 +24,7 @@ const OWN: &str = "taskstatsd";
 /// Each line is an object. Each call has a line with caller, method, code and duration. No line has
 /// statistics of a task, at any level.
 #[tokio::test]
-async fn calls_are_logged_and_accounts_are_not() -> Result<()> {
+async fn calls_are_logged_and_statistics_are_not() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(["--log", "trace", "--log-format", "json"]).await?;
     let directory = tempfile::tempdir()?;

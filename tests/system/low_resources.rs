@@ -45,7 +45,7 @@ const HISTORY_EXITS: usize = 120_000;
 /// Without descriptors the agent serves its connected clients and rejects others without spinning,
 /// and recovers when descriptors are available again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
+async fn an_agent_without_descriptors_serves_and_recovers() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let agent = Launch::new()?
         .listen_privately()
@@ -54,13 +54,13 @@ async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
         .start()
         .await?;
     let pid = agent.pid()?;
-    process::limit_descriptors(pid, FEW_DESCRIPTORS).await?;
+    process::set_descriptor_limit(pid, FEW_DESCRIPTORS).await?;
     let channel = connect(&agent.url()).await?;
     // The agent opens some files once, now.
     drop(Watch::everything(&channel).await?);
     get_pid(&mut service(&agent.url()).await?, pid).await?;
     followers::counters(&agent.url()).await?;
-    process::rests(pid).await?;
+    process::becomes_idle(pid).await?;
     let before = Vitals::begin(pid)?;
 
     let mut caller = Caller::start(&agent.url()).await?;
@@ -73,22 +73,22 @@ async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
     let refusal = refusal_in(Watch::everything(&channel).await)?;
     println!("a watcher without descriptors: {refusal:?}");
     caller.stop().await?;
-    process::rests(pid).await?;
+    process::becomes_idle(pid).await?;
     let without = Vitals::of(pid)?;
     println!("without descriptors: {before}, then {without}");
-    // One that tries again without a pause rests, too, once its peers have been closed for their silence.
+    // One that tries again without a pause becomes_idle, too, once its peers have been closed for their silence.
     assert!(without.ticks - before.ticks < SPENT_TICKS, "{before} became {without}");
     let stderr = agent.stderr()?;
     assert!(stderr.contains("accepting a connection failed"), "{stderr}");
 
     drop(crowd);
-    process::lets_go(pid, before.descriptors).await?;
+    process::closes_descriptors(pid, before.descriptors).await?;
     get_pid(&mut service(&agent.url()).await?, pid).await?;
     let mut watch = Watch::everything(&channel).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(ended.pid).await?;
     drop(watch);
-    process::lets_go(pid, before.descriptors).await?;
+    process::closes_descriptors(pid, before.descriptors).await?;
     let after = Vitals::of(pid)?;
     assert!(after.threads <= before.threads, "{before} became {after}");
     assert!(!agent.stderr()?.contains("panicked"), "{}", agent.stderr()?);
@@ -128,7 +128,7 @@ async fn marks(watch: &mut Watch, cpus: &[u32]) -> Result<Vec<u32>> {
 /// A history that fills and is overwritten stays in the memory that was meant for it, so that a limit
 /// close above it does not kill the agent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_above_the_history_kills_nobody() -> Result<()> {
+async fn a_memory_limit_above_the_history_is_kept() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let group = MemoryGroup::new("history", (HISTORY_MIB + REST_MIB) << 20)?;
     let mut agent = Launch::new()?

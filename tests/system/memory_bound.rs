@@ -84,10 +84,10 @@ fn put_request(bytes: &mut BytesMut, stream: u32, message: &[u8]) -> Result<()> 
 
 /// Opens connections: some with a watcher that reads nothing and has the largest window, the others
 /// with as many large responses as there are streams, all without a window.
-async fn besiege(url: &str, connections: usize) -> Result<Vec<Raw>> {
+async fn open_peers(url: &str, connections: usize) -> Result<Vec<Raw>> {
     let mut peers = Vec::new();
     for _ in 0..WATCHERS {
-        let mut raw = Raw::greeted_with(url, LARGEST_WINDOW).await?;
+        let mut raw = Raw::connected_with_settings(url, LARGEST_WINDOW).await?;
         let mut bytes = BytesMut::new();
         Frame::new(Kind::WindowUpdate, 0, &MORE).put(&mut bytes);
         raw.write(&bytes).await?;
@@ -101,7 +101,7 @@ async fn besiege(url: &str, connections: usize) -> Result<Vec<Raw>> {
         BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new(), ..Default::default() }
             .encode_to_vec();
     for _ in WATCHERS..connections {
-        let mut raw = Raw::greeted_with(url, NO_WINDOW).await?;
+        let mut raw = Raw::connected_with_settings(url, NO_WINDOW).await?;
         for stream in (0..STREAMS).map(|index| 2 * index + 1) {
             raw.begin(stream, "/taskstats.v1.TaskstatsService/BatchGet").await?;
             let mut bytes = BytesMut::new();
@@ -128,7 +128,7 @@ fn socket_in(directory: &TempDir) -> String {
 async fn use_up(agent: &Agent, reference: &mut Follower) -> Result<Vec<Raw>> {
     let mut peers = Vec::new();
     for (scheme, connections) in ["unix://", "tcp://"].into_iter().zip(CONNECTIONS) {
-        peers.extend(besiege(&agent.listening_on(scheme)?, connections).await?);
+        peers.extend(open_peers(&agent.listening_on(scheme)?, connections).await?);
     }
     followers::churn_watched(reference, EXITS).await?;
     Ok(peers)
@@ -137,7 +137,7 @@ async fn use_up(agent: &Agent, reference: &mut Follower) -> Result<Vec<Raw>> {
 /// A control group limited to the bound loses no process: a well-behaved client is served
 /// throughout, and the resources are free again when the others disconnect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ceiling_that_is_told_is_enough() -> Result<()> {
+async fn the_logged_memory_bound_is_enough() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let ceiling = ceiling()?;
     let group = MemoryGroup::new("ceiling", ceiling)?;
@@ -180,7 +180,7 @@ async fn the_ceiling_that_is_told_is_enough() -> Result<()> {
 /// With less memory the agent warns at the start. Whatever the same callers do to it, the next
 /// agent starts and serves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn below_the_ceiling_the_next_agent_starts() -> Result<()> {
+async fn the_next_agent_starts_after_an_out_of_memory_kill() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let limit = ceiling()? / 6;
     let group = MemoryGroup::new("below", limit)?;
@@ -208,7 +208,7 @@ async fn below_the_ceiling_the_next_agent_starts() -> Result<()> {
 /// A response of many threads counts as more than one slow call, so that the bound for slow calls
 /// holds.
 #[tokio::test]
-async fn an_answer_of_many_threads_counts_more() -> Result<()> {
+async fn a_response_of_many_threads_counts_more() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let workload = Workload::waiting(&["threads", MANY_THREADS]).await?;
     for (slow_calls, is_enough) in [("1", false), ("2", true)] {

@@ -38,7 +38,7 @@ fn line<'a>(said: &'a ProgramOutput, name: &str) -> Result<&'a str> {
 /// A failed start is logged in the configured format, also at a level that leaves out nearly all
 /// lines.
 #[tokio::test]
-async fn why_it_does_not_start_is_a_line_of_json() -> Result<()> {
+async fn a_failed_start_is_a_json_line() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (arguments, what) in [
         (&["--history-bytes", "1KiB"][..], "out of range"),
@@ -61,7 +61,7 @@ async fn why_it_does_not_start_is_a_line_of_json() -> Result<()> {
 /// Each rule that cannot match any client is named in a warning, besides rules that can, and so is
 /// a port without access for probes.
 #[tokio::test]
-async fn each_rule_about_nobody_is_told() -> Result<()> {
+async fn each_rule_that_matches_no_client_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let flags = ["--allow", "uid:0=watch", "--allow", "alice=node"];
     let agent = Agent::start_with(flags).await?;
@@ -78,7 +78,7 @@ async fn each_rule_about_nobody_is_told() -> Result<()> {
 
 /// Rules that admit no client that can connect are reported at the start, and by the doctor.
 #[tokio::test]
-async fn rules_that_lock_everybody_out_are_told() -> Result<()> {
+async fn rules_that_admit_no_client_are_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for flags in LOCKED_OUT {
         let agent = Agent::start_with(flags).await?;
@@ -98,7 +98,7 @@ async fn rules_that_lock_everybody_out_are_told() -> Result<()> {
 /// A state directory that cannot be used for a hand-over is not changed, and the log says what is
 /// missing.
 #[tokio::test]
-async fn a_state_folder_without_a_manager_is_left_alone() -> Result<()> {
+async fn a_state_directory_without_a_manager_is_not_changed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().display().to_string();
@@ -117,7 +117,7 @@ async fn a_state_folder_without_a_manager_is_left_alone() -> Result<()> {
 
 /// The doctor foresees that a key of root's alone will not be read again.
 #[tokio::test]
-async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
+async fn the_doctor_predicts_a_key_that_cannot_be_reloaded() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let (certificate, key) =
@@ -137,7 +137,7 @@ async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
 /// A directory that can be entered but not read cannot be watched: the doctor predicts the agent's
 /// warning, and its advice works.
 #[tokio::test]
-async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
+async fn a_directory_that_cannot_be_watched_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let flags = fixture.mutual_flags();
@@ -174,7 +174,7 @@ async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
 /// The doctor sees the settings of the unit but not the sockets of its socket unit, so its report
 /// on the TLS drop-in is not a failure.
 #[tokio::test]
-async fn the_doctor_does_not_condemn_the_drop_in() -> Result<()> {
+async fn the_doctor_does_not_fail_for_the_drop_in() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     fixture.files.write_pair("tls", &fixture.authority.sign(&Wanted::for_agent())?)?;
@@ -196,7 +196,7 @@ async fn the_doctor_does_not_condemn_the_drop_in() -> Result<()> {
 
 /// The log shows decimal and binary sizes in binary units.
 #[tokio::test]
-async fn a_size_is_told_as_it_was_taken() -> Result<()> {
+async fn sizes_are_logged_in_binary_units() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (given, told) in [("16M", "15.3 MiB"), ("16MB", "15.3 MiB"), ("16Mi", "16.0 MiB")] {
         let agent = Agent::start_with(["--history-bytes", given]).await?;
@@ -241,7 +241,7 @@ async fn the_readme_s_certificates_work() -> Result<()> {
 /// A CA's own certificate, and one of version 1, as openssl creates them by default, lead to
 /// messages with advice: for a client, for the agent, and for a client that connects to it.
 #[tokio::test]
-async fn certificates_that_openssl_makes_by_itself_are_explained() -> Result<()> {
+async fn default_certificates_of_openssl_are_explained() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     openssl(

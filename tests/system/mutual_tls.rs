@@ -43,7 +43,7 @@ async fn a_client_of_the_ca_is_served() -> Result<()> {
 /// A certificate that the client CA has not signed, or that is not valid now, is rejected in each
 /// version of TLS, and the agent logs why.
 #[tokio::test]
-async fn a_certificate_that_is_not_right_lets_nobody_in() -> Result<()> {
+async fn an_invalid_client_certificate_is_rejected() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let client = || Wanted::for_client("collector.example");
@@ -57,18 +57,18 @@ async fn a_certificate_that_is_not_right_lets_nobody_in() -> Result<()> {
         (Some(sign(client().not_yet_valid())?), "not valid yet"),
         (Some(sign(Wanted::for_agent())?), "certificate is refused"),
     ] {
-        assert_kept_out(&fixture, pair.as_ref(), reason).await?;
+        assert_rejected(&fixture, pair.as_ref(), reason).await?;
     }
     Ok(())
 }
 
-async fn assert_kept_out(fixture: &TlsFixture, pair: Option<&Pair>, reason: &str) -> Result<()> {
+async fn assert_rejected(fixture: &TlsFixture, pair: Option<&Pair>, reason: &str) -> Result<()> {
     let flags = [fixture.mutual_flags(), vec!["--tls-min-version".to_owned(), "1.2".to_owned()]];
     let agent = Agent::start_with(flags.concat()).await?;
     let url = agent.listening_on("tcp://")?;
     for version in [Version::V1_2, Version::V1_3] {
         let handshake = Handshake::new(version, fixture.authority.pem(), pair)?;
-        let refusal = handshake.let_in(&url).await.err().context("it was let in")?.to_string();
+        let refusal = handshake.first_byte(&url).await.err().context("it was let in")?.to_string();
         assert!(refusal.contains("received fatal alert"), "{reason}: {refusal}");
     }
     fixture.failed_handshakes(&agent, 2).await?;
@@ -80,7 +80,7 @@ async fn assert_kept_out(fixture: &TlsFixture, pair: Option<&Pair>, reason: &str
 
 /// The command line prints which side rejected the other, and advice.
 #[tokio::test]
-async fn who_is_kept_out_learns_why() -> Result<()> {
+async fn a_rejected_client_learns_why() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let other = Authority::new("another CA")?.sign(&Wanted::for_client("stranger"))?;
@@ -100,7 +100,7 @@ async fn who_is_kept_out_learns_why() -> Result<()> {
 
 /// A watch outlives its certificates, and the agent's: it reads the files again when it reconnects.
 #[tokio::test]
-async fn a_watch_reconnects_with_the_certificates_of_then() -> Result<()> {
+async fn a_watch_reconnects_with_the_current_certificates() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let mut agent = Agent::start_with(fixture.mutual_flags()).await?;
@@ -124,7 +124,7 @@ async fn a_watch_reconnects_with_the_certificates_of_then() -> Result<()> {
 
 /// A rejected client does not disturb others.
 #[tokio::test]
-async fn refusals_disturb_nobody() -> Result<()> {
+async fn rejected_clients_do_not_disturb_others() -> Result<()> {
     const REFUSALS: u64 = 50;
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
@@ -135,7 +135,7 @@ async fn refusals_disturb_nobody() -> Result<()> {
     let stranger = Handshake::new(Version::V1_3, ca, None)?;
     let mut client = Client::new(channel);
     for _ in 0..REFUSALS {
-        assert!(stranger.let_in(&url).await.is_err());
+        assert!(stranger.first_byte(&url).await.is_err());
         get_pid(&mut client, std::process::id()).await?;
     }
     fixture.failed_handshakes(&agent, REFUSALS).await?;
@@ -144,7 +144,7 @@ async fn refusals_disturb_nobody() -> Result<()> {
 
 /// A certificate without names matches no rule, and is identified by its subject.
 #[tokio::test]
-async fn a_certificate_without_names_is_called_by_its_subject() -> Result<()> {
+async fn a_certificate_without_names_is_identified_by_its_subject() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let flags = fixture.mutual_flags().into_iter().chain(["--allow=uid:0=query".to_owned()]);
@@ -171,7 +171,7 @@ async fn each_handshake_verifies_anew() -> Result<()> {
         // Stores the session tickets of a server.
         let handshake = Handshake::new(version, fixture.authority.pem(), Some(&fixture.client))?;
         for _ in 0..3 {
-            let stream = handshake.let_in(&url).await?;
+            let stream = handshake.first_byte(&url).await?;
             let kind = stream.get_ref().1.handshake_kind();
             assert_eq!(kind, Some(HandshakeKind::Full), "{version:?}");
         }

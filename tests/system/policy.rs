@@ -41,7 +41,7 @@ async fn run(user: User, agent: &Agent, arguments: &[&str]) -> Result<ProgramOut
 /// Each user may do what its rules allow together, and nothing else; the error names the user and
 /// the missing role.
 #[tokio::test]
-async fn users_may_do_what_they_are_allowed() -> Result<()> {
+async fn users_may_do_what_their_rules_allow() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let rules = [
         "--allow=uid:0=watch",
@@ -51,7 +51,7 @@ async fn users_may_do_what_they_are_allowed() -> Result<()> {
         "--allow=gid:65003=watch",
     ];
     let agent = Agent::start_with([&rules[..], &["--always-watch", "all"]].concat()).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     let mut watch = Watch::everything(&connect(&agent.url()).await?).await?;
     watch.exit_of(Workload::run(&["exit", "0"]).await?.pid).await?;
     for (uid, gid, roles) in [
@@ -100,7 +100,7 @@ async fn health_and_reflection_need_the_role_of_the_node() -> Result<()> {
 /// identities admits no client, and the error names the missing identity; a rule can admit it by
 /// name.
 #[tokio::test]
-async fn whoever_has_no_identity_is_told_so() -> Result<()> {
+async fn a_caller_without_identity_gets_an_error() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let open = || {
         Ok::<_, anyhow::Error>(Launch::new()?.listen_privately().arguments([
@@ -130,7 +130,7 @@ async fn whoever_has_no_identity_is_told_so() -> Result<()> {
 
 /// Denied calls are counted and have a rate limit: they cost as much as allowed ones.
 #[tokio::test]
-async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
+async fn denied_calls_are_counted_and_have_a_rate() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let allow = ["--allow", "uid:0=node", "--max-call-rate", "2"];
     let agent = Agent::start_with(allow).await?;

@@ -89,7 +89,7 @@ async fn a_process_has_what_the_kernel_sums_and_nothing_else() -> Result<()> {
 
 /// The threads of a process are in the response if requested, by ascending id.
 #[tokio::test]
-async fn a_process_comes_with_all_its_threads() -> Result<()> {
+async fn a_process_has_all_its_threads() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
@@ -106,7 +106,7 @@ async fn a_process_comes_with_all_its_threads() -> Result<()> {
 /// A response has a size that clients accept; a process with more threads is refused, and succeeds
 /// without its threads.
 #[tokio::test]
-async fn a_process_with_very_many_threads_comes_without_them() -> Result<()> {
+async fn a_process_with_very_many_threads_is_served_without_them() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
@@ -168,7 +168,7 @@ async fn a_batch_has_a_limit() -> Result<()> {
 
 /// The node describes itself as the kernel describes it.
 #[tokio::test]
-async fn the_node_says_what_it_is() -> Result<()> {
+async fn the_node_describes_itself() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--node-name", "node-7", "--history-bytes", "1MiB"]).await?;
     let mut client = service(&agent.url()).await?;

@@ -8,7 +8,7 @@ use taskstats_tests::peer::Peer;
 
 /// The help in the documentation is what the program prints.
 #[tokio::test]
-async fn the_readme_shows_the_help_of_the_binaries() -> Result<()> {
+async fn the_documented_help_is_that_of_the_programs() -> Result<()> {
     let readme = std::fs::read_to_string(format!("{WORKSPACE}/README.md"))?;
     let programs: [(&str, PathBuf); 2] =
         [("taskstatsd", binaries::taskstatsd()?), ("taskstatsctl", binaries::taskstatsctl()?)];

@@ -9,7 +9,7 @@ use taskstats_tests::cpus;
 use taskstats_tests::deadline::within;
 use taskstats_tests::health::{AGENT, Health, SERVICE, health_of};
 use taskstats_tests::machine_lock::MachineLock;
-use taskstats_tests::process::{limit_descriptors, next_descriptor};
+use taskstats_tests::process::{next_descriptor, set_descriptor_limit};
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tonic::Code;
@@ -35,7 +35,7 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     let mut health = Health::watch(&channel).await?;
     health.becomes(ServingStatus::Serving).await?;
 
-    limit_descriptors(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
+    set_descriptor_limit(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
     let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
     assert_eq!(refusal.code, Code::Internal, "{refusal:?}");
     health.becomes(ServingStatus::NotServing).await?;
@@ -46,7 +46,7 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     assert!(!exits.watchable && exits.reason.contains("open files"), "{exits:?}");
     assert!(exits.fix.contains("LimitNOFILE"), "{exits:?}");
 
-    limit_descriptors(agent.pid()?, PLENTY).await?;
+    set_descriptor_limit(agent.pid()?, PLENTY).await?;
     health.becomes(ServingStatus::Serving).await?;
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::Serving);
     let mut watch = Watch::everything(&channel).await?;
@@ -63,7 +63,7 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
 
 /// `--always-watch` starts to listen as soon as it can.
 #[tokio::test]
-async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
+async fn always_watch_starts_once_it_can() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let needed = next_descriptor(Agent::start_with(AS_ROOT).await?.pid()?)?;
     // One descriptor for the connection of the test, and none to listen with, while the limit is
@@ -78,7 +78,7 @@ async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
     let mut client = Client::new(channel.clone());
     assert_eq!(watched_cpus(&mut client).await?, "");
-    limit_descriptors(agent.pid()?, PLENTY).await?;
+    set_descriptor_limit(agent.pid()?, PLENTY).await?;
     within("all CPUs to be watched", async {
         while watched_cpus(&mut client).await? != cpus::possible_list()? {}
         anyhow::Ok(())
@@ -94,13 +94,13 @@ async fn watched_cpus(client: &mut Client) -> Result<String> {
 
 /// With `--fail-fast` the agent also exits when exits become unwatchable later.
 #[tokio::test]
-async fn an_agent_that_fails_fast_ends_when_it_turns_bad() -> Result<()> {
+async fn an_agent_with_fail_fast_ends_when_exits_become_unwatchable() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(AS_ROOT.into_iter().chain(["--fail-fast"])).await?;
     let channel = connect(&agent.url()).await?;
     // The agent has accepted the connection when it responds.
     get_pid(&mut Client::new(channel.clone()), std::process::id()).await?;
-    limit_descriptors(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
+    set_descriptor_limit(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
     let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
     assert_eq!(refusal.code, Code::Internal, "{refusal:?}");
     assert_eq!(agent.ended().await?.code(), Some(1));

@@ -51,7 +51,7 @@ fn present(stats: &TaskStats) -> Result<Vec<&'static str>> {
 
 /// Each field, and all fields together, are absent from every response; the others stay.
 #[tokio::test]
-async fn what_is_redacted_is_absent_everywhere() -> Result<()> {
+async fn redacted_fields_are_absent_everywhere() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let all = FIELDS.join(",");
     for redacted in FIELDS.into_iter().chain([all.as_str()]) {
@@ -69,7 +69,7 @@ async fn what_is_redacted_is_absent_everywhere() -> Result<()> {
 
 /// A caller with the role sees everything, at the same time as others that do not.
 #[tokio::test]
-async fn the_role_for_details_sees_them() -> Result<()> {
+async fn the_details_role_sees_redacted_fields() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let arguments = ["--redact", "comm,uid,executable,io", "--allow", "uid:0=query,watch,details"];
     let agent = Agent::start_with(arguments.into_iter().chain([

@@ -42,13 +42,13 @@ async fn nothing_is_registered_after_the_last_watcher() -> Result<()> {
     drop(first);
     assert_eq!(watched_cpus(&mut client).await?, cpus::possible_list()?);
     drop(last);
-    within("the agent to stop listening", nobody_is_watched(&mut client)).await??;
+    within("the agent to stop listening", no_cpu_is_watched(&mut client)).await??;
     assert_silent(&ports).await
 }
 
 /// A watcher that connects after the last one left gets a new registration.
 #[tokio::test]
-async fn listening_begins_again_for_the_next_watcher() -> Result<()> {
+async fn the_next_watcher_gets_a_new_registration() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(NO_GRACE).await?;
     let mut client = service(&agent.url()).await?;
@@ -58,14 +58,14 @@ async fn listening_begins_again_for_the_next_watcher() -> Result<()> {
         let ended = Workload::run(&["exit", "0"]).await?;
         watch.exit_of(ended.pid).await?;
         drop(watch);
-        within("the agent to stop listening", nobody_is_watched(&mut client)).await??;
+        within("the agent to stop listening", no_cpu_is_watched(&mut client)).await??;
     }
     Ok(())
 }
 
 /// A watcher that reconnects soon finds the registration in place.
 #[tokio::test]
-async fn listening_goes_on_for_a_while() -> Result<()> {
+async fn a_registration_stays_for_the_grace_period() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--grace-period", "1h"]).await?;
     let before = port_ids_of(agent.pid()?)?;
@@ -99,14 +99,14 @@ async fn assert_silent(ports: &[PortId]) -> Result<()> {
         Workload::run(&["--cpu", &cpu.to_string(), "exit", "0"]).await?;
     }
     assert!(reference.take()?.len() >= PROBES * cpus::online()?.len(), "nothing to be heard");
-    for heir in &mut heirs {
-        assert!(heir.try_receive()?.is_none(), "a listener was left behind");
+    for successor in &mut heirs {
+        assert!(successor.try_receive()?.is_none(), "a listener was left behind");
     }
     Ok(())
 }
 
 /// Waits until the agent watches no CPU; each call gives the agent time to run.
-async fn nobody_is_watched(client: &mut Client) -> Result<()> {
+async fn no_cpu_is_watched(client: &mut Client) -> Result<()> {
     while !watched_cpus(client).await?.is_empty() {}
     Ok(())
 }

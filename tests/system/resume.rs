@@ -49,7 +49,7 @@ impl StopPoint {
 
 /// After a time without watchers, the exits before and after it are complete, each once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_missed_or_repeated_by_coming_back() -> Result<()> {
+async fn resuming_misses_and_repeats_nothing() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     for place in [StopPoint::Told, StopPoint::MidBatch] {
         let agent = Agent::start_with(LARGE_BUFFER).await?;
@@ -90,9 +90,9 @@ async fn nothing_is_missed_or_repeated_by_coming_back() -> Result<()> {
 /// A watcher that resumes too late first gets the exact number of exits that it missed, for every
 /// selection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn coming_back_too_late_is_told_exactly() -> Result<()> {
+async fn resuming_too_late_is_an_exact_loss() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    let (reference, followers, left) = come_back_too_late(StopPoint::Told).await?;
+    let (reference, followers, left) = resume_too_late(StopPoint::Told).await?;
     assert_eq!(
         followers::reconcile(reference.stitched(), &followers)?,
         0,
@@ -104,9 +104,9 @@ async fn coming_back_too_late_is_told_exactly() -> Result<()> {
 /// From a position that was no cursor of the agent, the loss may have no count for a part of the
 /// exits, but never a wrong one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_loss_after_an_exit_amid_a_batch_is_exact_or_has_no_count() -> Result<()> {
+async fn a_loss_after_a_position_within_a_batch_is_exact_or_without_count() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    let (reference, followers, left) = come_back_too_late(StopPoint::MidBatch).await?;
+    let (reference, followers, left) = resume_too_late(StopPoint::MidBatch).await?;
     followers::reconcile(reference.stitched(), &followers)?;
     ensure_lost_at_once(&followers, &left)?;
     let everything = followers.first().context("nobody follows everything")?;
@@ -116,7 +116,7 @@ async fn a_loss_after_an_exit_amid_a_batch_is_exact_or_has_no_count() -> Result<
 
 /// Disconnects watchers of every kind, and resumes them when exits that they have not read are
 /// evicted.
-async fn come_back_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>, Vec<Detached>)> {
+async fn resume_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>, Vec<Detached>)> {
     let agent = Agent::start_with([SMALL_HISTORY, SLOW_PACE, LARGE_BUFFER].concat()).await?;
     let mut reference =
         Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;

@@ -107,7 +107,7 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
 
 /// Landlock is enforced as far as the kernel can, or the agent reports what is missing.
 #[tokio::test]
-async fn landlock_is_in_force_or_said_to_be_missing() -> Result<()> {
+async fn landlock_is_enforced_or_reported_as_missing() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let told = told(&agent).await?;
@@ -119,7 +119,7 @@ async fn landlock_is_in_force_or_said_to_be_missing() -> Result<()> {
 
 /// `--no-sandbox` keeps all privileges, with a warning.
 #[tokio::test]
-async fn without_the_sandbox_nothing_is_given_up() -> Result<()> {
+async fn without_the_sandbox_no_privilege_is_dropped() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--no-sandbox"]).await?;
     use_all(&agent).await?;

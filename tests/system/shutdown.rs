@@ -45,7 +45,7 @@ async fn watchers_get_their_last_cursor() -> Result<()> {
 
 /// SIGINT, which a terminal sends, ends the agent as SIGTERM does.
 #[tokio::test]
-async fn an_interrupt_ends_the_agent_well() -> Result<()> {
+async fn an_interrupt_ends_the_agent_with_success() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start().await?;
     get_pid(&mut service(&agent.url()).await?, std::process::id()).await?;
@@ -57,7 +57,7 @@ async fn an_interrupt_ends_the_agent_well() -> Result<()> {
 
 /// A watcher that does not read cannot hold the agent beyond the drain's deadline.
 #[tokio::test]
-async fn a_stalled_watcher_does_not_hold_the_agent() -> Result<()> {
+async fn a_stalled_watcher_does_not_delay_the_agent() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let mut agent = Agent::start_with(["--drain-timeout", "100ms"]).await?;
     let stalled = Watch::everything(&connect_narrowly(&agent.url()).await?).await?;

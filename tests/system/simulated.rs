@@ -108,7 +108,7 @@ async fn an_impossible_simulation_is_refused() -> Result<()> {
 /// At a million exits a second on 512 CPUs each exit is received or counted as lost until the agent
 /// ends, memory stays below its bound, and calls complete meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
+async fn a_storm_loses_nothing_silently_and_delays_no_call() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let (buffer, history) = (format!("{RECEIVE_BUFFER_KIB}KiB"), format!("{HISTORY_KIB}KiB"));
     let mut agent = Agent::start_with(

@@ -24,7 +24,7 @@ const TOO_MANY: usize = 45_000;
 /// A watcher that does not read gets its last cursor and the end of the stream; a client that
 /// resumes there gets an exact loss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_can_end_by_its_slowness() -> Result<()> {
+async fn a_slow_stream_can_end_instead_of_losing() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let arguments = ["--history-bytes", SMALL_HISTORY, "--receive-buffer", RECEIVE_BUFFER];
     let agent = Agent::start_with(arguments).await?;

@@ -52,7 +52,7 @@ struct Watchers {
 
 /// Every watcher accounts for every exit, and the agent's memory does not grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everyone_accounts_for_everything_all_the_time() -> Result<()> {
+async fn watchers_of_every_kind_account_for_every_exit() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let until = Instant::now() + duration()?;
     let arguments = ["--history-bytes", HISTORY, "--receive-buffer", RECEIVE_BUFFER];
@@ -137,7 +137,8 @@ async fn round(
     let Watchers { steady, slow, restless } = watchers;
     let readers: Vec<_> =
         steady.into_iter().map(|follower| spawn(read(follower, over.clone()))).collect();
-    let wanderer = spawn(come_and_go(channel, restless, over, Random::new(random.seed())));
+    let wanderer =
+        spawn(connect_and_disconnect(channel, restless, over, Random::new(random.seed())));
 
     followers::churn_watched(reference, EXITS).await?;
     enough.send_replace(true);
@@ -161,7 +162,7 @@ async fn read(mut follower: Follower, mut over: watch::Receiver<bool>) -> Result
 
 /// Disconnects after some messages, sometimes in the middle of a batch, and resumes at once, until
 /// it is stopped.
-async fn come_and_go(
+async fn connect_and_disconnect(
     channel: Channel,
     mut follower: Follower,
     mut over: watch::Receiver<bool>,

@@ -48,7 +48,7 @@ async fn stop_agent(receive_buffer: &str) -> Result<Reported> {
     process::pause(agent.pid()?).await?;
     let churn = Workload::run(&["--cpu", &cpu.to_string(), "churn-threads", EXITS]).await?;
     assert!(churn.status.success(), "{churn:?}");
-    process::go_on(agent.pid()?)?;
+    process::continue_process(agent.pid()?)?;
     let end = watch.settled_mark(cpu).await?;
 
     let range = [ExitRange { cpu, begin, end }];

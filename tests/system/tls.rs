@@ -57,7 +57,7 @@ async fn contradictory_flags_are_refused() -> Result<()> {
 
 /// TLS without client certificates admits all clients, which needs an explicit rule.
 #[tokio::test]
-async fn tls_that_lets_everybody_in_takes_a_word_for_it() -> Result<()> {
+async fn tls_without_client_certificates_needs_a_rule() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let ending = Launch::new()?.arguments(fixture.closed_flags()).run().await?;
@@ -75,7 +75,7 @@ async fn tls_that_lets_everybody_in_takes_a_word_for_it() -> Result<()> {
 
 /// Files that make no TLS end the start, with the flag, the file and the reason.
 #[tokio::test]
-async fn files_that_make_no_tls_are_refused() -> Result<()> {
+async fn files_that_are_no_certificates_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let flags = |certificate: &str, key: &str, ca: &str| {
@@ -104,7 +104,7 @@ async fn files_that_make_no_tls_are_refused() -> Result<()> {
 
 /// A client that trusts the CA is served, and so are local clients at the same time.
 #[tokio::test]
-async fn a_client_that_knows_the_ca_is_served() -> Result<()> {
+async fn a_client_that_trusts_the_ca_is_served() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(fixture.flags()).await?;
@@ -121,7 +121,7 @@ async fn a_client_that_knows_the_ca_is_served() -> Result<()> {
 
 /// The client rejects an agent that it has no reason to trust, with the cause and advice.
 #[tokio::test]
-async fn a_client_refuses_an_agent_that_it_cannot_know() -> Result<()> {
+async fn a_client_rejects_an_agent_that_it_cannot_verify() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     fixture.files.write("other.crt", Authority::new("another CA")?.pem())?;
@@ -172,7 +172,7 @@ async fn the_client_ignores_no_flag() -> Result<()> {
 
 /// TLS 1.2 is spoken only where it was allowed.
 #[tokio::test]
-async fn the_oldest_version_is_a_choice() -> Result<()> {
+async fn the_oldest_tls_version_is_configurable() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let ca = fixture.authority.pem();
@@ -180,14 +180,14 @@ async fn the_oldest_version_is_a_choice() -> Result<()> {
         (Handshake::new(Version::V1_2, ca, None)?, Handshake::new(Version::V1_3, ca, None)?);
     let agent = Agent::start_with(fixture.flags()).await?;
     let url = agent.listening_on("tcp://")?;
-    new.let_in(&url).await?;
+    new.first_byte(&url).await?;
     let refusal = old.with(&url).await.err().context("TLS 1.2 was spoken")?.to_string();
     assert!(refusal.contains("ProtocolVersion"), "{refusal}");
     let flags = [fixture.flags(), vec!["--tls-min-version".to_owned(), "1.2".to_owned()]].concat();
     let agent = Agent::start_with(flags).await?;
     let url = agent.listening_on("tcp://")?;
-    old.let_in(&url).await?;
-    new.let_in(&url).await?;
+    old.first_byte(&url).await?;
+    new.first_byte(&url).await?;
     Ok(())
 }
 
@@ -201,15 +201,18 @@ async fn other_protocols_are_refused() -> Result<()> {
     let handshake = || Handshake::new(Version::V1_3, fixture.authority.pem(), None);
     let none: &[&[u8]] = &[];
     for protocols in [none, &[b"http/1.1".as_slice()]] {
-        assert!(handshake()?.asking_for(protocols).let_in(&url).await.is_err(), "{protocols:?}");
+        assert!(
+            handshake()?.asking_for(protocols).first_byte(&url).await.is_err(),
+            "{protocols:?}"
+        );
     }
-    handshake()?.asking_for(&[b"http/1.1".as_slice(), H2]).let_in(&url).await?;
+    handshake()?.asking_for(&[b"http/1.1".as_slice(), H2]).first_byte(&url).await?;
     Ok(())
 }
 
 /// A client without TLS gets advice, and the agent logs what it received.
 #[tokio::test]
-async fn a_plaintext_client_is_turned_away() -> Result<()> {
+async fn a_plaintext_client_is_rejected_with_advice() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(fixture.flags()).await?;
@@ -225,7 +228,7 @@ async fn a_plaintext_client_is_turned_away() -> Result<()> {
 
 /// A TLS client of a plaintext port gets advice.
 #[tokio::test]
-async fn a_plaintext_port_is_told_apart() -> Result<()> {
+async fn a_plaintext_port_is_recognized() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
@@ -237,7 +240,7 @@ async fn a_plaintext_port_is_told_apart() -> Result<()> {
 
 /// Silent connections do not keep other clients out, however many there are.
 #[tokio::test]
-async fn silent_connections_keep_nobody_out() -> Result<()> {
+async fn silent_connections_do_not_keep_others_out() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let flags = [fixture.flags(), vec!["--handshake-timeout".to_owned(), "5m".to_owned()]].concat();
@@ -277,7 +280,7 @@ async fn a_silent_connection_is_closed_in_time() -> Result<()> {
 
 /// The doctor reports faults of certificates, and when they expire.
 #[tokio::test]
-async fn the_doctor_looks_at_certificates() -> Result<()> {
+async fn the_doctor_checks_certificates() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let wanted = Wanted::for_agent().expired();
@@ -301,7 +304,7 @@ async fn the_doctor_looks_at_certificates() -> Result<()> {
 
 /// An expired certificate is reported, and the other listeners still serve.
 #[tokio::test]
-async fn an_expired_certificate_is_told() -> Result<()> {
+async fn an_expired_certificate_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let wanted = Wanted::for_agent().expired();

@@ -51,7 +51,7 @@ async fn one_capability_is_enough() -> Result<()> {
 
 /// Its doctor agrees.
 #[tokio::test]
-async fn the_doctor_finds_nothing_bad_with_one_capability() -> Result<()> {
+async fn the_doctor_passes_with_one_capability() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let program = binaries::taskstatsd()?;
     let program = program.to_str().context("a path that is not UTF-8")?;

@@ -33,7 +33,7 @@ const NOTHING_LEFT: &str = "nothing is left to the next run";
 async fn a_full_disk_costs_one_hand_over() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
-    let disk = Tmpfs::mount(&manager.state_folder(), FULL_SOON)?;
+    let disk = Tmpfs::mount(&manager.state_directory(), FULL_SOON)?;
     manager.start().await?;
     assert_not_handed_over(&mut manager, disk, "No space left").await?;
     assert_handed_over(&mut manager).await
@@ -41,10 +41,10 @@ async fn a_full_disk_costs_one_hand_over() -> Result<()> {
 
 /// A directory that became read-only costs the hand-over in the same way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_only_state_folder_costs_one_hand_over() -> Result<()> {
+async fn a_read_only_state_directory_costs_one_hand_over() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
-    let disk = Tmpfs::mount(&manager.state_folder(), FULL_SOON)?;
+    let disk = Tmpfs::mount(&manager.state_directory(), FULL_SOON)?;
     manager.start().await?;
     disk.make_read_only()?;
     assert_not_handed_over(&mut manager, disk, "Read-only file system").await?;
@@ -53,7 +53,7 @@ async fn a_read_only_state_folder_costs_one_hand_over() -> Result<()> {
 
 /// A socket in a directory that cannot be written is an error that names both.
 #[tokio::test]
-async fn a_read_only_runtime_folder_is_named() -> Result<()> {
+async fn a_read_only_runtime_directory_is_named() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     let disk = Tmpfs::mount(directory.path(), FULL_SOON)?;
@@ -79,7 +79,7 @@ async fn assert_not_handed_over(
     let stderr = manager.stderr()?;
     assert!(stderr.contains(NOTHING_LEFT) && stderr.contains(reason), "{stderr}");
     assert_eq!(manager.stored()?, [""; 0], "sockets without their file");
-    let left = fs::read_dir(manager.state_folder())?.count();
+    let left = fs::read_dir(manager.state_directory())?.count();
     assert_eq!(left, 0, "half a file was left behind");
     drop(disk);
     manager.start().await?;

@@ -48,7 +48,7 @@ struct Holding {
 
 /// The registrations follow the watchers, and nothing of the watchers stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watchers_come_and_go_without_a_trace() -> Result<()> {
+async fn watchers_leave_nothing_behind() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let agent = Agent::start_with(["--grace-period", "0s", "--history-bytes", HISTORY]).await?;
     let mut client = service(&agent.url()).await?;

@@ -8,7 +8,7 @@ use taskstats_tests::machine_lock::MachineLock;
 
 /// An agent with a watchdog sends its notification repeatedly.
 #[tokio::test]
-async fn the_agent_says_that_it_is_alive_if_it_is_asked_to() -> Result<()> {
+async fn the_agent_sends_watchdog_notifications() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let asked = ["env", "WATCHDOG_USEC=200000"];
     let mut agent = Launch::new()?.listen_privately().wrapped(asked).start().await?;

@@ -111,7 +111,7 @@ fn with_verdict(report: &Value, verdict: &str) -> Result<Vec<String>> {
 
 /// The doctor reports a correct environment.
 #[tokio::test]
-async fn the_doctor_finds_nothing_bad_here() -> Result<()> {
+async fn the_doctor_passes_on_this_machine() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let said = doctor(&[], &["-o", "json"]).await?;
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
@@ -158,7 +158,7 @@ async fn the_doctor_names_what_is_wrong() -> Result<()> {
 /// Root that may not change its user, as in a container, is not unprivileged, and the doctor says
 /// so.
 #[tokio::test]
-async fn the_doctor_says_when_root_stays() -> Result<()> {
+async fn the_doctor_reports_root_that_cannot_be_left() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let said = doctor(ROOT_WITH_ONE, &["-o", "json"]).await?;
     let report: Value = serde_json::from_str(&said.stdout)?;
@@ -184,7 +184,7 @@ async fn the_doctor_needs_no_procfs() -> Result<()> {
 
 /// A live process is not reported as gone because its threads are hidden.
 #[tokio::test]
-async fn hidden_threads_are_told_from_a_group_that_is_gone() -> Result<()> {
+async fn hidden_threads_are_distinguished_from_an_ended_process() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Launch::new()?.listen_privately().wrapped(WITH_HIDDEN_PROCESSES).start().await?;
     let mut client = service(&agent.url()).await?;
@@ -216,7 +216,7 @@ fn launch(environment: &Environment, arguments: &[&str]) -> Result<Launch> {
 
 /// In each environment the agent serves, and every method reports why exits cannot be watched.
 #[tokio::test]
-async fn a_misplaced_agent_serves_and_says_why_not_all() -> Result<()> {
+async fn an_agent_in_a_wrong_namespace_serves_and_reports_it() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for environment in ENVIRONMENTS {
         let agent = start(&environment, &[]).await?;
@@ -265,7 +265,7 @@ const CANNOT: &str = "exits cannot be watched";
 
 /// With `--fail-fast` the agent exits with the reason.
 #[tokio::test]
-async fn a_misplaced_agent_ends_if_it_is_told_to_fail_fast() -> Result<()> {
+async fn an_agent_in_a_wrong_namespace_ends_with_fail_fast() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for environment in ENVIRONMENTS {
         let launch = launch(&environment, &["--fail-fast"])?;
@@ -280,7 +280,7 @@ async fn a_misplaced_agent_ends_if_it_is_told_to_fail_fast() -> Result<()> {
 
 /// `--always-watch` does not end the agent where it cannot listen.
 #[tokio::test]
-async fn what_to_always_watch_waits_for_a_better_place() -> Result<()> {
+async fn always_watch_does_not_end_the_agent() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = start(&ENVIRONMENTS[2], &["--always-watch", "all"]).await?;
     get_pid(&mut service(&agent.url()).await?, 1).await?;

@@ -88,7 +88,7 @@ async fn shake_hands(handshake: &Handshake, url: &str, duration: Duration) -> Re
         clients.spawn(async move {
             let mut count = 0;
             while Instant::now() < end {
-                handshake.let_in(&url).await.context("shake hands")?;
+                handshake.first_byte(&url).await.context("shake hands")?;
                 count += 1;
             }
             anyhow::Ok(count)

@@ -62,7 +62,7 @@ fn main() -> Result<ExitCode> {
     }
     match arguments.what {
         What::Exit { code } => return Ok(ExitCode::from(code)),
-        What::Idle => wait_to_be_told()?,
+        What::Idle => wait_for_end_of_input()?,
         What::Threads { count } => threads(count)?,
         What::Outlive { count } => outlive(count)?,
         What::Io { bytes, path } => write_and_read(bytes, &path)?,
@@ -79,7 +79,7 @@ fn pin(cpu: usize) -> Result<()> {
     sched_setaffinity(Pid::this(), &cpus).with_context(|| format!("run on CPU {cpu}"))
 }
 
-fn wait_to_be_told() -> Result<()> {
+fn wait_for_end_of_input() -> Result<()> {
     let mut stdout = io::stdout();
     writeln!(stdout, "ready")?;
     stdout.flush()?;
@@ -99,7 +99,7 @@ fn threads(count: usize) -> Result<()> {
         }));
     }
     all_run.wait();
-    wait_to_be_told()?;
+    wait_for_end_of_input()?;
     all_may_end.wait();
     handles.into_iter().try_for_each(join)
 }
@@ -108,7 +108,7 @@ fn outlive(count: u32) -> Result<()> {
     for _ in 0..count {
         join(thread::spawn(|| thread::sleep(NAP)))?;
     }
-    wait_to_be_told()
+    wait_for_end_of_input()
 }
 
 fn write_and_read(bytes: usize, path: &Path) -> Result<()> {

@@ -74,8 +74,8 @@ impl Raw {
     /// # Errors
     ///
     /// No server listens at the address.
-    pub async fn greeted(url: &str) -> Result<Self> {
-        Self::greeted_with(url, &[]).await
+    pub async fn connected_with_preface(url: &str) -> Result<Self> {
+        Self::connected_with_settings(url, &[]).await
     }
 
     /// Connects, and sends the preface and these settings.
@@ -83,8 +83,8 @@ impl Raw {
     /// # Errors
     ///
     /// No server listens at the address.
-    pub async fn greeted_with(url: &str, settings: &[u8]) -> Result<Self> {
-        Self::connect(url).await?.greet(settings).await
+    pub async fn connected_with_settings(url: &str, settings: &[u8]) -> Result<Self> {
+        Self::connect(url).await?.send_preface(settings).await
     }
 
     /// Connects from an address of this machine, and sends the preface and empty settings.
@@ -92,8 +92,8 @@ impl Raw {
     /// # Errors
     ///
     /// As in [`Raw::connect_from`].
-    pub async fn greeted_from(url: &str, source: Ipv4Addr) -> Result<Self> {
-        Self::connect_from(url, source).await?.greet(&[]).await
+    pub async fn connected_from_with_preface(url: &str, source: Ipv4Addr) -> Result<Self> {
+        Self::connect_from(url, source).await?.send_preface(&[]).await
     }
 
     /// Sends the preface and these settings.
@@ -101,7 +101,7 @@ impl Raw {
     /// # Errors
     ///
     /// The agent has ended the connection.
-    pub async fn greet(mut self, settings: &[u8]) -> Result<Self> {
+    pub async fn send_preface(mut self, settings: &[u8]) -> Result<Self> {
         let mut bytes = BytesMut::from(PREFACE);
         Frame::new(Kind::Settings, 0, settings).put(&mut bytes);
         Frame::new(Kind::Settings, 0, &[]).with(Flags::END_STREAM).put(&mut bytes);
@@ -216,7 +216,7 @@ impl Raw {
     }
 
     /// Closes the sending direction, and spawns a task that reads what the agent still sends.
-    pub async fn hang_up(self) {
+    pub async fn shut_down(self) {
         let Self { mut reader, mut writer } = self;
         // The agent may have ended it already.
         let _said = writer.shutdown().await;

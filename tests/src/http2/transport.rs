@@ -47,8 +47,8 @@ impl Transport {
     /// # Errors
     ///
     /// As in [`Transport::connect`].
-    pub async fn greeted(&self) -> Result<Raw> {
-        self.greeted_with(&[]).await
+    pub async fn connected_with_preface(&self) -> Result<Raw> {
+        self.connected_with_settings(&[]).await
     }
 
     /// Connects, and sends the preface and these settings.
@@ -56,7 +56,7 @@ impl Transport {
     /// # Errors
     ///
     /// As in [`Transport::connect`].
-    pub async fn greeted_with(&self, settings: &[u8]) -> Result<Raw> {
-        self.connect().await?.greet(settings).await
+    pub async fn connected_with_settings(&self, settings: &[u8]) -> Result<Raw> {
+        self.connect().await?.send_preface(settings).await
     }
 }

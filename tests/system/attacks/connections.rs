@@ -53,7 +53,7 @@ fn beginnings() -> Vec<Vec<u8>> {
 
 /// Silence at any point of the handshake costs a connection's memory, and no time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_handshakes_hold_up_nobody() -> Result<()> {
+async fn slow_handshakes_delay_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let beginnings = beginnings();
     let each = u64::try_from(LOITERERS * beginnings.len())?;
@@ -78,7 +78,7 @@ async fn loiter(siege: &mut Siege) -> Result<Aftermath> {
 
 /// A handshake of one byte at a time is read, and is no reason to wait for anyone else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handshake_byte_by_byte_holds_up_nobody() -> Result<()> {
+async fn a_handshake_byte_by_byte_delays_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let each = u64::try_from(LOITERERS)?;
     let allowed_kib = each * (CONNECTION_KIB + SECURE_CONNECTION_KIB) + REST_KIB;
@@ -145,7 +145,7 @@ async fn crowd_out(siege: &mut Siege, count: usize, closed: &mut u64) -> Result<
 
 /// An agent with a high enough limit serves ten thousand connections, each for the memory of one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_connections_hold_up_nobody() -> Result<()> {
+async fn ten_thousand_connections_delay_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let allowed_kib = u64::try_from(CROWD)? * CONNECTION_KIB + REST_KIB;
     keep_all(Port::Plain, ROUNDS, "10,000 connections, all kept", allowed_kib).await
@@ -153,7 +153,7 @@ async fn ten_thousand_connections_hold_up_nobody() -> Result<()> {
 
 /// The same holds with TLS.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_secure_connections_hold_up_nobody() -> Result<()> {
+async fn ten_thousand_tls_connections_delay_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let allowed_kib = u64::try_from(CROWD)? * SECURE_CONNECTION_KIB + REST_KIB;
     // Ten thousand handshakes need more time than everything else: the other attacks have several

@@ -70,7 +70,7 @@ async fn flood(siege: &mut Siege, flood: &[u8]) -> Result<(usize, Aftermath)> {
     let mut ended = 0;
     for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            let mut raw = transport.greeted().await?;
+            let mut raw = transport.connected_with_preface().await?;
             ended += usize::from(raw.exchange(flood).await? == Outcome::Ended);
         }
     }
@@ -139,7 +139,7 @@ async fn assert_ended_by(name: &str, bytes: &[u8]) -> Result<()> {
     let once = async |siege: &mut Siege| {
         for transport in siege.transports.clone() {
             for _ in 0..CONNECTIONS {
-                transport.greeted().await?.end_by(bytes).await?;
+                transport.connected_with_preface().await?.end_by(bytes).await?;
             }
         }
         siege.hold().await?;
@@ -189,7 +189,7 @@ fn oversize(length: usize, calls: u32) -> BytesMut {
 
 /// A list of headers that is not sent to its end uses a bounded amount of memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_of_long_headers_is_all_that_is_held() -> Result<()> {
+async fn incomplete_headers_use_bounded_memory() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let connections = u64::try_from(2 * CONNECTIONS)?;
     assert_bounded("half of long headers", half_headers, connections * HALF_HEADERS_KIB).await
@@ -201,7 +201,7 @@ async fn half_headers(siege: &mut Siege) -> Result<Aftermath> {
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            let mut raw = transport.greeted().await?;
+            let mut raw = transport.connected_with_preface().await?;
             raw.write(most).await?;
             peers.push(raw);
         }
@@ -229,14 +229,14 @@ async fn pings_settings_and_empty_frames_are_only_read() -> Result<()> {
 /// Responses that a peer does not read are not queued without bound, whether its windows or its
 /// socket are full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_takes_are_not_piled_up() -> Result<()> {
+async fn unread_responses_are_not_queued_without_bound() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let calls = u64::try_from(2 * CONNECTIONS)? * u64::from(UNREAD_CALLS);
-    assert_bounded("no window", refuse_answers, calls * UNREAD_CALL_KIB).await?;
+    assert_bounded("no window", refuse_responses, calls * UNREAD_CALL_KIB).await?;
     assert_bounded("no reading", read_nothing, ALLOWED_KIB).await
 }
 
-async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
+async fn refuse_responses(siege: &mut Siege) -> Result<Aftermath> {
     let mut bytes = BytesMut::new();
     for index in 0..UNREAD_CALLS {
         begun(&mut bytes, stream(index), "/taskstats.v1.TaskstatsService/GetNode");
@@ -246,7 +246,7 @@ async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            let mut raw = transport.greeted_with(NO_WINDOW).await?;
+            let mut raw = transport.connected_with_settings(NO_WINDOW).await?;
             raw.exchange(&bytes).await?;
             peers.push(raw);
         }
@@ -258,12 +258,12 @@ async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
 /// Large responses are not queued either: unread ones count among the calls, over all connections
 /// of a caller.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_answers_that_nobody_takes_are_not_piled_up() -> Result<()> {
+async fn unread_large_responses_are_not_queued_without_bound() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    assert_bounded("large answers", refuse_large_answers, ALLOWED_LARGE_KIB).await
+    assert_bounded("large answers", refuse_large_responses, ALLOWED_LARGE_KIB).await
 }
 
-async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
+async fn refuse_large_responses(siege: &mut Siege) -> Result<Aftermath> {
     let request =
         BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new(), ..Default::default() }
             .encode_to_vec();
@@ -279,7 +279,7 @@ async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
         for _ in 0..LARGE_CONNECTIONS {
-            let mut raw = transport.greeted_with(NO_WINDOW).await?;
+            let mut raw = transport.connected_with_settings(NO_WINDOW).await?;
             // All requests together are larger than the initial window of the connection.
             raw.read_until(Kind::WindowUpdate).await?;
             assert_eq!(raw.exchange(&bytes).await?, Outcome::Read);
@@ -296,7 +296,7 @@ async fn read_nothing(siege: &mut Siege) -> Result<Aftermath> {
     let pings = repeated(&Frame::new(Kind::Ping, 0, b"12345678"), UNREAD_FRAMES / 1000);
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
-        let mut raw = transport.greeted().await?;
+        let mut raw = transport.connected_with_preface().await?;
         let write = async {
             for _ in 0..1000 {
                 raw.write(&pings).await?;

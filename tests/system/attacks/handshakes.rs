@@ -66,7 +66,7 @@ async fn flood(address: SocketAddr) -> Result<()> {
 
 /// Waits until so many connections were closed that a client which waited before them would be
 /// among those, if the agent always closed the oldest one.
-async fn all_places_change_hands(local: &Channel) -> Result<()> {
+async fn wait_for_displaced_connections(local: &Channel) -> Result<()> {
     let before = node(local).await?.tls.context("no word on TLS")?.failed_handshakes;
     let after = before + AT_ONCE + u64::try_from(HELD)?;
     until_tls(local, |tls| tls.failed_handshakes >= after).await?;
@@ -82,7 +82,7 @@ async fn open(address: SocketAddr) -> Result<TcpStream> {
 /// A peer that opens connections without end only displaces its own: clients of other addresses,
 /// also slow ones, complete their handshakes and are served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_handshakes_keeps_out_nobody_else() -> Result<()> {
+async fn a_flood_of_handshakes_does_not_keep_out_other_addresses() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let fixture = TlsFixture::new()?;
     let flags = [fixture.mutual_flags(), PATIENCE.map(str::to_owned).to_vec()].concat();
@@ -95,15 +95,15 @@ async fn a_flood_of_handshakes_keeps_out_nobody_else() -> Result<()> {
     until_tls(&local, |tls| tls.failed_handshakes > 0).await?;
     for _ in 0..CLIENTS {
         let slow = honest.reach(&url).await?;
-        all_places_change_hands(&local).await?;
-        honest.let_in_over(slow).await?;
+        wait_for_displaced_connections(&local).await?;
+        honest.first_byte_over(slow).await?;
         let channel = connect_securely(&url, ca, client, NAME).await?;
         get_pid(&mut Client::new(channel), std::process::id()).await?;
     }
     flood.stop().await?;
     let tls = until_tls(&local, |_| true).await?;
     assert_eq!(tls.handshakes, 2 * u64::try_from(CLIENTS)?, "{tls:?}");
-    process::lets_go(agent.pid()?, before + 1).await?;
+    process::closes_descriptors(agent.pid()?, before + 1).await?;
     let log = agent.stderr()?;
     assert!(log.contains("its address had the most of them"), "{log}");
     assert!(!log.contains("panicked"), "{log}");

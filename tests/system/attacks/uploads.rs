@@ -34,7 +34,7 @@ const REST_KIB: u64 = 8 * 1024;
 
 /// Incomplete requests use memory for the bytes that were sent, and for nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_stop_midway_hold_up_nobody() -> Result<()> {
+async fn incomplete_requests_delay_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let allowed_kib = 2 * SHARE * CALL_KIB + REST_KIB;
     assert_bounded("half requests", stop_midway, allowed_kib).await
@@ -51,7 +51,7 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
         // One attacker at a time: two of them together could use all calls.
         peers.clear();
         for _ in 0..CONNECTIONS {
-            let mut raw = transport.greeted().await?;
+            let mut raw = transport.connected_with_preface().await?;
             for call in 0..CALLS {
                 let stream = 2 * call + 1;
                 let mut bytes = BytesMut::new();

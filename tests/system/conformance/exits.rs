@@ -32,7 +32,7 @@ pub(super) async fn a_process_of_one_task_ends_without_a_group_record<H: Host>()
     Ok(())
 }
 
-pub(super) async fn the_last_of_several_tasks_brings_the_group_record<H: Host>() -> Result<()> {
+pub(super) async fn the_last_of_several_tasks_has_the_group_record<H: Host>() -> Result<()> {
     let host = H::open()?;
     let mut listener = listen(&host)?;
     let process = host.start(THREADS).await?;
@@ -98,7 +98,7 @@ pub(super) async fn every_message_says_its_version<H: Host>() -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn exits_take_the_next_number_of_their_cpu<H: Host>() -> Result<()> {
+pub(super) async fn exits_get_the_next_number_of_their_cpu<H: Host>() -> Result<()> {
     let host = H::open()?;
     let mut listener = listen(&host)?;
     for _ in 0..ATTEMPTS {
@@ -114,7 +114,7 @@ pub(super) async fn exits_take_the_next_number_of_their_cpu<H: Host>() -> Result
     bail!("numbers never followed each other")
 }
 
-pub(super) async fn no_number_is_taken_while_nobody_listens<H: Host>() -> Result<()> {
+pub(super) async fn no_number_is_used_without_a_listener<H: Host>() -> Result<()> {
     let host = H::open()?;
     for _ in 0..ATTEMPTS {
         let mut listener = listen(&host)?;
@@ -134,7 +134,7 @@ pub(super) async fn no_number_is_taken_while_nobody_listens<H: Host>() -> Result
     bail!("numbers were always taken, although nobody listened")
 }
 
-pub(super) async fn every_listener_hears_every_exit<H: Host>() -> Result<()> {
+pub(super) async fn every_listener_receives_every_exit<H: Host>() -> Result<()> {
     let host = H::open()?;
     let (mut first, mut second) = (listen(&host)?, listen(&host)?);
     let tgid = host.churn(THREADS).await?;

@@ -46,7 +46,7 @@ pub(super) trait Host: Sized {
 
     /// Returns true if a socket with the address of a dead listener receives an exit after another
     /// exit has happened.
-    async fn heir_hears_after_an_exit(&self) -> Result<bool>;
+    async fn heir_receives_after_an_exit(&self) -> Result<bool>;
 }
 
 /// The kernel that runs this machine.
@@ -96,7 +96,7 @@ impl Host for Linux {
         Workload::waiting(&["--cpu", &self.cpu.to_string(), "outlive", &threads.to_string()]).await
     }
 
-    async fn heir_hears_after_an_exit(&self) -> Result<bool> {
+    async fn heir_receives_after_an_exit(&self) -> Result<bool> {
         // The first socket of a process gets an address that other tests may want, too.
         let _first = Socket::open()?;
         let mut dead = Socket::open()?;
@@ -104,10 +104,10 @@ impl Host for Linux {
         let port = dead.port_id()?;
         drop(dead);
         self.churn(1).await?;
-        let mut heir = Socket::open_at(port)?;
+        let mut successor = Socket::open_at(port)?;
         self.churn(1).await?;
         // An overflow also shows that something was sent.
-        Ok(!matches!(heir.try_receive(), Ok(None)))
+        Ok(!matches!(successor.try_receive(), Ok(None)))
     }
 }
 
@@ -181,12 +181,12 @@ impl Host for Sim {
         Ok(tgid)
     }
 
-    async fn heir_hears_after_an_exit(&self) -> Result<bool> {
+    async fn heir_receives_after_an_exit(&self) -> Result<bool> {
         self.kernel.leave_dead_listener(self.cpu())?;
         self.churn(1).await?;
-        let mut heir = self.kernel.listen_on_reused_port(self.cpu());
+        let mut successor = self.kernel.listen_on_reused_port(self.cpu());
         self.churn(1).await?;
-        Ok(take(&mut *heir)?.any())
+        Ok(take(&mut *successor)?.any())
     }
 }
 

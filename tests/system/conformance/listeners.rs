@@ -17,7 +17,7 @@ pub(super) async fn an_impossible_cpu_is_refused<H: Host>() -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn who_has_closed_hears_nothing<H: Host>() -> Result<()> {
+pub(super) async fn a_closed_listener_receives_nothing<H: Host>() -> Result<()> {
     let host = H::open()?;
     let (mut closing, mut staying) = (listen(&host)?, listen(&host)?);
     let before = host.churn(1).await?;
@@ -33,7 +33,7 @@ pub(super) async fn who_has_closed_hears_nothing<H: Host>() -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn who_was_dropped_hears_nothing<H: Host>() -> Result<()> {
+pub(super) async fn a_dropped_listener_receives_nothing<H: Host>() -> Result<()> {
     let host = H::open()?;
     let staying = listen(&host)?;
     drop(listen(&host)?);
@@ -45,8 +45,8 @@ pub(super) async fn who_was_dropped_hears_nothing<H: Host>() -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_dead_listener_is_forgotten_at_the_next_exit<H: Host>() -> Result<()> {
+pub(super) async fn a_dead_listener_is_removed_at_the_next_exit<H: Host>() -> Result<()> {
     let host = H::open()?;
-    assert!(!host.heir_hears_after_an_exit().await?);
+    assert!(!host.heir_receives_after_an_exit().await?);
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(super) async fn a_live_task_is_found<H: Host>() -> Result<()> {
     host.end(process).await
 }
 
-pub(super) async fn nobody_has_an_unknown_id<H: Host>() -> Result<()> {
+pub(super) async fn no_task_has_an_unknown_id<H: Host>() -> Result<()> {
     let host = H::open()?;
     for id in [0, u32::MAX, 4_194_305] {
         assert_nobody(&host, id);
@@ -33,7 +33,7 @@ pub(super) async fn nobody_has_an_unknown_id<H: Host>() -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn who_has_ended_is_not_found<H: Host>() -> Result<()> {
+pub(super) async fn an_ended_task_is_not_found<H: Host>() -> Result<()> {
     let host = H::open()?;
     let process = host.start(THREADS).await?;
     let pid = H::pid_of(&process);
@@ -70,7 +70,7 @@ pub(super) async fn the_threads_of_a_group_are_listed<H: Host>() -> Result<()> {
     host.end(process).await
 }
 
-pub(super) async fn an_unknown_id_spoils_no_other<H: Host>() -> Result<()> {
+pub(super) async fn an_unknown_id_does_not_affect_others<H: Host>() -> Result<()> {
     let host = H::open()?;
     let process = host.start(0).await?;
     let pid = H::pid_of(&process);

@@ -23,7 +23,7 @@ const NO_SUCH_CPU: &str = "99999";
 
 /// Exits before the first watcher of a run are recorded for it.
 #[tokio::test]
-async fn always_watched_exits_are_there_for_the_first_watcher() -> Result<()> {
+async fn always_watched_exits_are_replayed_for_the_first_watcher() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(ALWAYS).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
@@ -52,7 +52,7 @@ async fn a_bad_list_of_cpus_to_always_watch_is_refused() -> Result<()> {
 /// A stream resumed from before a time without listening gets a loss without a count; one resumed
 /// from after it does not.
 #[tokio::test]
-async fn a_time_without_listening_is_told() -> Result<()> {
+async fn a_time_without_listening_is_a_loss_without_count() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(NO_GRACE).await?;
     let channel = connect(&agent.url()).await?;
@@ -62,7 +62,7 @@ async fn a_time_without_listening_is_told() -> Result<()> {
     let (instance_id, sequence) =
         (watch.started().instance_id.clone(), watch.sequence_check()?.position());
     drop(watch);
-    within("the agent to stop listening", nobody_is_watched(&channel)).await??;
+    within("the agent to stop listening", no_cpu_is_watched(&channel)).await??;
     let unseen = Workload::run(&["exit", "0"]).await?;
 
     let mut watch = resume(&channel, Cursor { instance_id, sequence }).await?;
@@ -88,7 +88,7 @@ async fn resume(channel: &Channel, after: Cursor) -> Result<Watch> {
 }
 
 /// Waits until the agent watches no CPU; each call gives the agent time to run.
-async fn nobody_is_watched(channel: &Channel) -> Result<()> {
+async fn no_cpu_is_watched(channel: &Channel) -> Result<()> {
     let mut client = Client::new(channel.clone());
     loop {
         let node = client.get_node(GetNodeRequest {}).await?.into_inner();

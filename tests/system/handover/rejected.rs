@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::service_manager::ServiceManager;
 
-use super::{NO_ARGUMENTS, assert_restart_is_told, stored_names, watch_one_exit};
+use super::{NO_ARGUMENTS, assert_restart_is_reported, stored_names, watch_one_exit};
 
 /// Another user than the one that runs the tests.
 const FOREIGN_USER: u32 = 1;
@@ -45,7 +45,7 @@ async fn a_truncated_file_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_file_of_somebody_else_is_refused() -> Result<()> {
+async fn a_file_of_another_user_is_refused() -> Result<()> {
     refused("belongs to user 1", |manager| {
         Ok(chown(manager.handover_file(), Some(FOREIGN_USER), Some(FOREIGN_USER))?)
     })
@@ -84,22 +84,22 @@ async fn a_manager_that_stores_nothing_costs_the_history() -> Result<()> {
     assert!(manager.handover_file().exists(), "the agent cannot know that nothing is stored");
     manager.start().await?;
     assert_says(&manager, OTHER_CPUS)?;
-    assert_restart_is_told(&manager, &cursor).await
+    assert_restart_is_reported(&manager, &cursor).await
 }
 
 /// An agent without a state directory closes the sockets that the manager stored for it.
 #[tokio::test]
-async fn sockets_without_a_state_folder_are_let_go() -> Result<()> {
+async fn sockets_without_a_state_directory_are_closed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
     manager.start().await?;
     let cursor = watch_one_exit(&manager).await?;
     assert!(manager.stop().await?.success());
     assert_eq!(manager.stored()?, stored_names()?);
-    manager.withdraw_state_folder();
+    manager.disable_hand_over();
     manager.start().await?;
     assert_eq!(manager.stored()?, [""; 0], "sockets that nobody will take");
-    assert_restart_is_told(&manager, &cursor).await
+    assert_restart_is_reported(&manager, &cursor).await
 }
 
 /// Damages the hand-over of a run. The next run logs `why` it rejects it, removes it, reports the
@@ -116,7 +116,7 @@ async fn refused(why: &str, spoil: impl FnOnce(&mut ServiceManager) -> Result<()
     assert_says(&manager, why)?;
     assert_eq!(manager.stored()?, [""; 0], "sockets that nobody will take");
     assert!(!manager.handover_file().exists(), "a file that nobody will take");
-    assert_restart_is_told(&manager, &cursor).await?;
+    assert_restart_is_reported(&manager, &cursor).await?;
     assert!(manager.stop().await?.success());
     manager.start().await?;
     assert!(!manager.stderr()?.contains(REFUSED), "{}", manager.stderr()?);

@@ -54,7 +54,7 @@ struct Traffic {
 /// During a thousand swaps no call on an open connection fails, every stream continues and is
 /// complete, and each new connection sees a certificate of its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
+async fn a_thousand_certificate_swaps_fail_no_call() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let secret = Secret::new()?;
     let agent = Agent::start_with(secret.flags()).await?;
@@ -81,7 +81,7 @@ async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
     assert_eq!((tls.reloads, tls.failed_reloads), (SWAPS, 0), "{tls:?}");
     assert_eq!(tls.failed_handshakes, 0, "{tls:?}");
     drop(followers);
-    process::lets_go(agent.pid()?, descriptors + SLOW_CALL_THREADS).await
+    process::closes_descriptors(agent.pid()?, descriptors + SLOW_CALL_THREADS).await
 }
 
 impl Door {
@@ -170,7 +170,7 @@ async fn keep_coming(
     let mut count = 0;
     while !*end.borrow() {
         let oldest = edition.in_use();
-        let stream = handshake.let_in(&url).await?;
+        let stream = handshake.first_byte(&url).await?;
         let newest = edition.newest();
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let number = edition.number(shown.context("an agent without certificate")?)?;

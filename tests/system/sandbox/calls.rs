@@ -44,7 +44,7 @@ async fn try_all(arguments: &[&str]) -> Result<BTreeMap<String, String>> {
     let lines = said.stdout.lines().filter_map(|line| line.split_once(": "));
     let mut outcomes: BTreeMap<_, _> =
         lines.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).collect();
-    remove_folder(&said.stdout)?;
+    remove_directory(&said.stdout)?;
     outcomes.remove("folder");
     outcomes.insert("landlock".to_owned(), said.stderr);
     Ok(outcomes)
@@ -66,7 +66,7 @@ async fn each_attempt_succeeds_outside_of_the_sandbox() -> Result<()> {
 /// Operations that serving needs are allowed. Those that would gain privileges, reach the network
 /// or start programs are not.
 #[tokio::test]
-async fn what_serving_does_not_take_is_refused() -> Result<()> {
+async fn operations_that_serving_does_not_need_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let outcomes = try_all(&[]).await?;
     for name in ALLOWED {
@@ -93,12 +93,12 @@ async fn a_panic_has_a_backtrace() -> Result<()> {
     let output = GuardedChild::run(command.env("RUST_BACKTRACE", "1")).await?;
     let stderr = String::from_utf8(output.stderr)?;
     assert!(stderr.contains("confined::panic_and_go_on"), "{stderr}");
-    remove_folder(&String::from_utf8(output.stdout)?)
+    remove_directory(&String::from_utf8(output.stdout)?)
 }
 
 /// An abort ends the process by SIGABRT, not by the consequence of a refused signal.
 #[tokio::test]
-async fn an_abort_is_an_abort() -> Result<()> {
+async fn an_abort_ends_by_sigabrt() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut command = Command::new(binaries::confined()?);
     let output = GuardedChild::run(command.arg("abort").env("TMPDIR", directory.path())).await?;
@@ -107,7 +107,7 @@ async fn an_abort_is_an_abort() -> Result<()> {
 }
 
 /// Removes the directory of the attempts.
-fn remove_folder(stdout: &str) -> Result<()> {
+fn remove_directory(stdout: &str) -> Result<()> {
     let directory = stdout.lines().find_map(|line| line.strip_prefix("folder: "));
     Ok(std::fs::remove_dir_all(directory.context("no folder")?)?)
 }

@@ -18,7 +18,7 @@ const ROOT: (u32, u32) = (0, 0);
 
 /// The socket keeps the owner that started the agent, so that operators keep their access.
 #[tokio::test]
-async fn the_socket_stays_with_root() -> Result<()> {
+async fn the_socket_keeps_its_owner() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--user", NOBODY]).await?;
     let metadata = fs::metadata(agent.socket())?;
@@ -29,7 +29,7 @@ async fn the_socket_stays_with_root() -> Result<()> {
 
 /// In a directory of root's the socket's file outlives the agent, and the next agent replaces it.
 #[tokio::test]
-async fn a_socket_in_a_folder_of_root_is_replaced_by_the_next_agent() -> Result<()> {
+async fn a_socket_in_a_directory_of_root_is_replaced_by_the_next_agent() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), Permissions::from_mode(OWNERS))?;
@@ -47,7 +47,7 @@ async fn a_socket_in_a_folder_of_root_is_replaced_by_the_next_agent() -> Result<
 
 /// A state directory of root becomes the user's, with the agent's files in it.
 #[tokio::test]
-async fn a_state_folder_is_given_to_the_user() -> Result<()> {
+async fn a_state_directory_is_given_to_the_user() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     let (state, left) = (directory.path().join("state"), directory.path().join("state/handover"));
@@ -66,7 +66,7 @@ async fn a_state_folder_is_given_to_the_user() -> Result<()> {
 
 /// A directory with files of other programs does not change its owner.
 #[tokio::test]
-async fn a_folder_of_others_is_not_given_away() -> Result<()> {
+async fn a_directory_with_other_files_keeps_its_owner() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), Permissions::from_mode(OWNERS))?;
@@ -83,7 +83,7 @@ async fn a_folder_of_others_is_not_given_away() -> Result<()> {
 
 /// The message about a path that is no directory has advice.
 #[tokio::test]
-async fn a_state_folder_that_is_none_is_told() -> Result<()> {
+async fn a_state_directory_that_is_none_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     let missing = directory.path().join("missing");

@@ -35,7 +35,7 @@ async fn the_user_is_chosen() -> Result<()> {
 
 /// A user that does not exist, is none, or would not be left is an error of usage.
 #[tokio::test]
-async fn a_user_that_cannot_be_is_refused() -> Result<()> {
+async fn a_user_that_cannot_be_changed_to_is_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (arguments, named) in [
         (vec!["--user", "no-such-user"], "no-such-user"),
@@ -51,7 +51,7 @@ async fn a_user_that_cannot_be_is_refused() -> Result<()> {
 
 /// Another user with the capability gives up the ways to pass it on, and serves.
 #[tokio::test]
-async fn another_user_stays_who_it_is() -> Result<()> {
+async fn another_user_is_kept() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Launch::new()?.listen_privately().wrapped(AMBIENT).start().await?;
     use_all(&agent).await?;
@@ -70,7 +70,7 @@ async fn another_user_stays_who_it_is() -> Result<()> {
 
 /// An agent that may not change to the requested user does not start as another one.
 #[tokio::test]
-async fn a_user_that_cannot_be_had_is_an_error() -> Result<()> {
+async fn a_user_that_cannot_be_changed_to_is_an_error() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.listen_privately().wrapped(AMBIENT).arguments(["--user", "4242"]);
     let ending = launch.run().await?;
