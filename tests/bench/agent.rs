@@ -75,7 +75,7 @@ impl Agent {
         let mut notice = [0; NOTICE_BYTES];
         let length = notices.recv(&mut notice).with_context(|| {
             let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
-            format!("the agent did not become ready; it said:\n{log}")
+            format!("the agent did not become ready; its log:\n{log}")
         })?;
         let text = String::from_utf8_lossy(&notice[..length]);
         ensure!(text.lines().any(|line| line == "READY=1"), "the agent said {text:?}");
@@ -86,8 +86,8 @@ impl Agent {
 impl Drop for Agent {
     /// Sends SIGTERM to the agent, and waits until it has ended.
     fn drop(&mut self) {
-        let told = self.pid().and_then(|pid| Ok(kill(pid, Signal::SIGTERM)?));
-        end_within(&mut self.child, if told.is_ok() { PATIENCE } else { Duration::ZERO });
+        let reported = self.pid().and_then(|pid| Ok(kill(pid, Signal::SIGTERM)?));
+        end_within(&mut self.child, if reported.is_ok() { PATIENCE } else { Duration::ZERO });
     }
 }
 

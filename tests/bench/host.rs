@@ -43,7 +43,7 @@ impl Host {
         let mut arguments = vec!["host".to_owned(), binary.display().to_string()];
         arguments.extend(settings.iter().map(|&setting| setting.to_owned()));
         let process = Worker::start(&arguments)?;
-        let serving = process.answer(Duration::ZERO)?;
+        let serving = process.response(Duration::ZERO)?;
         Ok(Self { _process: process, serving })
     }
 

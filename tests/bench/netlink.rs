@@ -93,9 +93,9 @@ impl ExitSocket {
 
     fn await_acknowledgement(&self) -> Result<()> {
         loop {
-            let mut answer = [0; ANSWER_BYTES];
-            let length = recv(self.descriptor(), &mut answer, MsgFlags::empty())?;
-            let message = Message::parse(&answer[..length]).context("a malformed answer")?;
+            let mut response = [0; ANSWER_BYTES];
+            let length = recv(self.descriptor(), &mut response, MsgFlags::empty())?;
+            let message = Message::parse(&response[..length]).context("a malformed reply")?;
             if message.kind == NLMSG_ERROR {
                 return message.acknowledged().context("register for exits");
             }
@@ -112,7 +112,7 @@ impl<'a> Message<'a> {
     /// Distinguishes an acknowledgement from an error: both have the same type, and differ in the
     /// errno.
     fn acknowledged(self) -> Result<()> {
-        let code = self.payload.first_chunk().context("a malformed answer")?;
+        let code = self.payload.first_chunk().context("a malformed reply")?;
         match i32::from_ne_bytes(*code) {
             0 => Ok(()),
             errno => Err(Errno::from_raw(-errno).into()),
@@ -145,9 +145,9 @@ fn resolve(fd: &OwnedFd) -> Result<u16> {
     send(fd, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_NAME, FAMILY_NAME)?;
     let mut family = None;
     loop {
-        let mut answer = [0; ANSWER_BYTES];
-        let length = recv(fd.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-        let message = Message::parse(&answer[..length]).context("a malformed answer")?;
+        let mut response = [0; ANSWER_BYTES];
+        let length = recv(fd.as_raw_fd(), &mut response, MsgFlags::empty())?;
+        let message = Message::parse(&response[..length]).context("a malformed reply")?;
         if message.kind == NLMSG_ERROR {
             message.acknowledged().context("find the taskstats family")?;
             return family.context("the kernel did not name the taskstats family");

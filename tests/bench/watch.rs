@@ -75,7 +75,7 @@ async fn watch(args: &WatchArgs) -> Result<Infallible> {
     control::count_until_told(tally, || Ok(()))?;
     match watchers.join_next().await {
         Some(ended) => ended?,
-        None => bail!("nobody to watch"),
+        None => bail!("no agent to watch"),
     }
 }
 
@@ -108,8 +108,8 @@ pub(crate) async fn subscribe(
     request: WatchExitsRequest,
 ) -> Result<Streaming<Bytes>> {
     let path = PathAndQuery::from_static(WATCH_EXITS);
-    let answer = client.server_streaming(Request::new(request), path, RawCodec).await;
-    let mut stream = answer.context("watch exits")?.into_inner();
+    let response = client.server_streaming(Request::new(request), path, RawCodec).await;
+    let mut stream = response.context("watch exits")?.into_inner();
     let first = stream.message().await?.context("an empty stream")?;
     let (kind, _) = field(&mut first.as_ref())?;
     ensure!(kind == STARTED, "the first message has field {kind}");
@@ -172,7 +172,7 @@ fn field<'a>(message: &mut &'a [u8]) -> Result<(u32, &'a [u8])> {
 
 fn lost_in(frame: Bytes) -> Result<u64> {
     match WatchExitsResponse::decode(frame)?.kind {
-        Some(Kind::Lost(lost)) => lost.count.context("a loss that nobody could count"),
+        Some(Kind::Lost(lost)) => lost.count.context("a loss without a count"),
         other => bail!("not a loss: {other:?}"),
     }
 }

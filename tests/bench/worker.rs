@@ -58,17 +58,17 @@ impl Worker {
     /// need `longest` for that.
     pub(crate) fn finish<T: DeserializeOwned>(mut self, longest: Duration) -> Result<T> {
         drop(self.input.take());
-        self.answer(longest)
+        self.response(longest)
     }
 
     /// Returns the next report of the process.
-    pub(crate) fn answer<T: DeserializeOwned>(&self, longest: Duration) -> Result<T> {
+    pub(crate) fn response<T: DeserializeOwned>(&self, longest: Duration) -> Result<T> {
         let line = self.line(longest)?;
         serde_json::from_str(&line).with_context(|| format!("understand {line:?}"))
     }
 
     fn line(&self, longest: Duration) -> Result<String> {
-        self.lines.recv_timeout(longest + PATIENCE).context("a process did not answer")
+        self.lines.recv_timeout(longest + PATIENCE).context("a process did not reply")
     }
 }
 

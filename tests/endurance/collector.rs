@@ -99,22 +99,22 @@ async fn come_back(
     follower: Follower,
     runs: &mut Vec<StitchedStream>,
 ) -> Result<Follower> {
-    let left = follower.leave();
+    let detached = follower.leave();
     let reopened = within("the agent to be back", async {
         loop {
-            match reopen(url, &left).await {
+            match reopen(url, &detached).await {
                 Err(error) if is_passing(&error) => tokio::task::yield_now().await,
                 outcome => return outcome,
             }
         }
     });
-    let (follower, earlier) = reopened.await??.follow(left);
+    let (follower, earlier) = reopened.await??.follow(detached);
     runs.extend(earlier);
     Ok(follower)
 }
 
-async fn reopen(url: &str, left: &Detached) -> Result<Reopened> {
-    left.reopen(&connect(url).await?).await
+async fn reopen(url: &str, detached: &Detached) -> Result<Reopened> {
+    detached.reopen(&connect(url).await?).await
 }
 
 /// Returns true if an error is that of a broken connection, rather than a response of the agent.
@@ -167,9 +167,11 @@ impl Account {
             let mut lost = lost_on(run, cpu);
             let mut between_runs = true;
             for exit in run.exits().iter().filter(|exit| exit.cpu == cpu) {
-                let told = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid };
-                let ahead = sent.iter().skip(next).position(|sent| *sent == told);
-                let ahead = ahead.with_context(|| format!("{told:?} was told, but not sent so"))?;
+                let reported = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid };
+                let ahead = sent.iter().skip(next).position(|sent| *sent == reported);
+                let ahead = ahead.with_context(|| {
+                    format!("{reported:?} was reported, but not sent in this order")
+                })?;
                 let missing = u64::try_from(ahead)?;
                 if between_runs {
                     // Before the first run the collector did not watch.
@@ -177,7 +179,7 @@ impl Account {
                 } else {
                     lost = lost.checked_sub(missing).with_context(|| {
                         format!(
-                            "run {number}: {missing} exits of CPU {cpu} before {told:?} are missing"
+                            "run {number}: {missing} exits of CPU {cpu} before {reported:?} are missing"
                         )
                     })?;
                     compared.counted += missing;
@@ -196,18 +198,18 @@ impl Account {
 fn ensure_whole(run: &StitchedStream, restarted: bool) -> Result<()> {
     let mut gaps = run.gaps().iter().peekable();
     if restarted {
-        let first = gaps.next().context("a restart was not told")?;
+        let first = gaps.next().context("a restart was not reported")?;
         ensure!(first.stage == LostStage::AgentRestart && first.after == 0, "{first:?}");
-        ensure!(first.count.is_none(), "nobody can know that: {first:?}");
+        ensure!(first.count.is_none(), "the loss of a restart has a count: {first:?}");
     }
     let mut lost = 0;
     for gap in gaps {
         ensure!(gap.stage == LostStage::KernelSocket, "not of the kernel: {gap:?}");
         lost += gap.count.context("a loss of unknown size")?;
     }
-    let told = u64::try_from(run.exits().len())? + lost;
+    let reported = u64::try_from(run.exits().len())? + lost;
     let passed = run.position() - run.beginning();
-    ensure!(told == passed, "{told} exits were told of {passed}");
+    ensure!(reported == passed, "{reported} of {passed} exits were reported");
     Ok(())
 }
 

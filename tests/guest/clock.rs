@@ -41,18 +41,19 @@ impl Happened {
 
     /// Checks that the agent's timestamp of the event is in the past, and as old as the event,
     /// whatever the clock was meanwhile.
-    pub(crate) fn ensure_told(self, told: Option<&Timestamp>) -> Result<()> {
-        let told = since_1970(told.context("no time is told")?)?;
+    pub(crate) fn ensure_told(self, reported: Option<&Timestamp>) -> Result<()> {
+        let reported = since_1970(reported.context("no timestamp")?)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let ago =
-            now.checked_sub(told).with_context(|| format!("{told:?} is to come at {now:?}"))?;
+        let ago = now
+            .checked_sub(reported)
+            .with_context(|| format!("{reported:?} is later than {now:?}"))?;
         let wobble = ago.abs_diff(self.0.elapsed());
-        ensure!(wobble < WOBBLE, "told {ago:?} ago, was {:?} ago", self.0.elapsed());
+        ensure!(wobble < WOBBLE, "reported {ago:?} ago, was {:?} ago", self.0.elapsed());
         Ok(())
     }
 }
 
 /// A time of the contract.
-pub(crate) fn since_1970(told: &Timestamp) -> Result<Duration> {
-    Ok(SystemTime::try_from(*told)?.duration_since(UNIX_EPOCH)?)
+pub(crate) fn since_1970(reported: &Timestamp) -> Result<Duration> {
+    Ok(SystemTime::try_from(*reported)?.duration_since(UNIX_EPOCH)?)
 }

@@ -71,18 +71,18 @@ impl Covered {
         for (tasks, expected) in [(&mut self.before, before), (&mut self.after, On)] {
             let live = of_task(channel, tasks).await?.delay_accounting();
             ensure!(live == expected, "a live task's delays are {live:?}, not {expected:?}");
-            let told = end_one(tasks, watch).await?;
-            ensure!(told == expected, "an exit's delays are {told:?}, not {expected:?}");
+            let reported = end_one(tasks, watch).await?;
+            ensure!(reported == expected, "an exit's delays are {reported:?}, not {expected:?}");
         }
         Ok(())
     }
 
     /// Returns the time since which accounting is reported to be on.
-    pub(crate) fn ensure_since(&self, told: Option<&Timestamp>) -> Result<()> {
+    pub(crate) fn ensure_since(&self, reported: Option<&Timestamp>) -> Result<()> {
         match self.on_at {
-            Some(on_at) => on_at.ensure_told(told),
+            Some(on_at) => on_at.ensure_told(reported),
             // Since the boot, which was some seconds ago.
-            None => Happened::at_boot()?.ensure_told(told),
+            None => Happened::at_boot()?.ensure_told(reported),
         }
     }
 }
@@ -109,15 +109,15 @@ async fn tasks() -> Result<Vec<Workload>> {
 async fn end_one(tasks: &mut Vec<Workload>, watch: &mut Watch) -> Result<DelayAccounting> {
     let ended = tasks.pop().context("no task is left")?.end().await?;
     let event = watch.exit_of(ended.pid).await?;
-    Ok(event.task.context("no account")?.delay_accounting())
+    Ok(event.task.context("no statistics")?.delay_accounting())
 }
 
 /// Returns the statistics of the last one.
 async fn of_task(channel: &Channel, tasks: &[Workload]) -> Result<TaskStats> {
     let pid = tasks.last().context("no task is left")?.pid();
-    let answer =
+    let response =
         Client::new(channel.clone()).get_pid(GetPidRequest { pid, ..Default::default() }).await?;
-    answer.into_inner().stats.context("no account")
+    response.into_inner().stats.context("no statistics")
 }
 
 /// Waits until tasks are certainly older than the current time.

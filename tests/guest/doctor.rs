@@ -33,7 +33,7 @@ pub(crate) async fn consult(release: &str, version: u32) -> Result<()> {
         let check = check.with_context(|| format!("no check of {name}: {report}"))?;
         ensure!(check["verdict"] == "good", "{check}");
     }
-    let kernel = checks[0]["finding"].as_str().context("no word on the kernel")?;
+    let kernel = checks[0]["finding"].as_str().context("no finding on the kernel")?;
     let is_right = kernel.contains(release) && kernel.ends_with(&format!("version {version}"));
     ensure!(is_right, "the kernel is {release} with v{version}: {kernel}");
     Ok(())

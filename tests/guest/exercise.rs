@@ -33,7 +33,7 @@ pub(crate) async fn exercise(directory: &Path) -> Result<Report> {
     reference.take()?;
     let mut comparison = Comparison::default();
     exits::make_some(directory).await?;
-    let live = live::compare(&channel, &mut comparison).await.context("live accounts")?;
+    let live = live::compare(&channel, &mut comparison).await.context("running tasks")?;
     let tally = exits::compare(&mut reference, &mut watch, &mut comparison).await;
     let Tally { exits, groups, has_waited } = tally.context("exits")?;
     ensure!(watch.sequence_check()?.lost_total() == 0, "exits were lost: {:?}", watch.losses());
@@ -73,7 +73,7 @@ async fn node(channel: &Channel) -> Result<GetNodeResponse> {
     ensure!(node.online_cpus == cpus::online_list()?, "{}", node.online_cpus);
     let version = Query::open()?.pid(std::process::id())?.version()?;
     ensure!(node.taskstats_version == version, "{}", node.taskstats_version);
-    let exits = node.exits.as_ref().context("no word on exits")?;
+    let exits = node.exits.as_ref().context("no exits status")?;
     ensure!(exits.watchable, "exits cannot be watched: {exits:?}");
     Ok(node)
 }

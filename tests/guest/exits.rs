@@ -81,7 +81,7 @@ async fn same_message(exit: &SeenExit, watch: &mut Watch) -> Result<ExitEvent> {
 }
 
 fn compare_one(exit: &SeenExit, event: &ExitEvent, comparison: &mut Comparison) -> Result<()> {
-    let task = event.task.as_ref().context("an exit without account")?;
+    let task = event.task.as_ref().context("an exit without statistics")?;
     comparison.exit(&exit.task, task)?;
     ensure!(event.process.is_some() == exit.group.is_some(), "another group record");
     if let (Some(process), Some((tgid, record))) = (&event.process, &exit.group) {

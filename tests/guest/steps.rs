@@ -132,9 +132,9 @@ impl Stage {
         set_by(seconds)?;
         process::continue_process(self.agent.pid()?)?;
         marks(&mut self.everything).await?;
-        let told = &self.everything.losses()[known..];
-        ensure!(!told.is_empty(), "nothing was lost");
-        for lost in told {
+        let reported = &self.everything.losses()[known..];
+        ensure!(!reported.is_empty(), "nothing was lost");
+        for lost in reported {
             let (first, last) = (lost.first_at.as_ref(), lost.last_at.as_ref());
             let first = since_1970(first.context("a loss without begin")?)?;
             let last = since_1970(last.context("a loss without end")?)?;
@@ -152,9 +152,9 @@ impl Stage {
         while back.sequence_check()?.position() < end {
             back.next().await?.context("the resumed stream ended")?;
         }
-        let mut told = back.seen().iter();
+        let mut reported = back.seen().iter();
         for event in self.everything.seen().iter().filter(|event| event.sequence > after) {
-            ensure!(told.next() == Some(event), "told otherwise: {event:?}");
+            ensure!(reported.next() == Some(event), "not received before: {event:?}");
         }
         Ok(())
     }
@@ -186,9 +186,9 @@ impl Stage {
         let ranges = cpus::online()?.into_iter().zip(self.begin.into_iter().zip(end));
         let ranges: Vec<_> =
             ranges.map(|(cpu, (begin, end))| ExitRange { cpu, begin, end }).collect();
-        let told = reported(&self.everything, &ranges)?;
+        let reported = reported(&self.everything, &ranges)?;
         let sent = sent(&self.reference.take()?, &ranges)?;
-        ensure!(told.total() == sent, "{sent} exits were sent, and told of: {told:?}");
+        ensure!(reported.total() == sent, "{sent} exits were sent, reported: {reported:?}");
         let stuck = unread(&self.agent.url()).await?;
         self.agent.signal(Signal::SIGTERM)?;
         self.agent.draining().await?;
@@ -200,7 +200,7 @@ impl Stage {
         self.everything.end().await?;
         self.everything.sequence_check()?.ensure_counts_complete()?;
         ensure!(!self.agent.stderr()?.contains("panicked"), "{}", self.agent.stderr()?);
-        Ok(Tried { steps: STEPS.len(), sent, lost: told.lost })
+        Ok(Tried { steps: STEPS.len(), sent, lost: reported.lost })
     }
 }
 

@@ -254,7 +254,7 @@ impl Agent {
     /// The socket has been removed.
     pub fn allow_all_users(&self) -> Result<()> {
         let socket = self.socket();
-        let directory = socket.parent().context("a socket without folder")?;
+        let directory = socket.parent().context("a socket without a directory")?;
         fs::set_permissions(directory, Permissions::from_mode(ANYONE_MAY_LOOK))?;
         Ok(fs::set_permissions(&socket, Permissions::from_mode(ANYONE_MAY_CONNECT))?)
     }

@@ -89,7 +89,7 @@ pub fn directory() -> Result<PathBuf> {
     }
     let executable = env::current_exe()?;
     let directory = executable.parent().and_then(Path::parent);
-    Ok(directory.context("test executable outside a target folder")?.to_owned())
+    Ok(directory.context("test executable outside a target directory")?.to_owned())
 }
 
 fn built(name: &str) -> Result<PathBuf> {
@@ -107,11 +107,11 @@ fn build() -> Result<()> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or(OsString::from("cargo")));
     command.current_dir(WORKSPACE);
     command.args(["build", "--quiet", "-p", "taskstatsd", "-p", "taskstats-client", "--bins"]);
-    command.arg("--target-dir").arg(directory.parent().context("no target folder")?);
+    command.arg("--target-dir").arg(directory.parent().context("no target directory")?);
     match directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") => {}
         Some("release") => drop(command.arg("--release")),
-        profile => bail!("unknown profile folder {profile:?}"),
+        profile => bail!("unknown profile directory {profile:?}"),
     }
     let output = command.output().context("run cargo")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -65,9 +65,9 @@ impl Question {
         let mut client = Client::new(channel.clone());
         match self {
             Self::Account => {
-                let answer =
+                let response =
                     client.get_pid(GetPidRequest { pid, ..Default::default() }).await?.into_inner();
-                ensure!(answer.stats.is_some(), "an answer of nothing");
+                ensure!(response.stats.is_some(), "a response without statistics");
             }
             Self::Batch => {
                 let request =
@@ -123,7 +123,7 @@ impl Caller {
     pub async fn served(&mut self, calls: u64) -> Result<()> {
         let wanted = self.answered() + calls;
         let served = self.answered.wait_for(|answered| *answered >= wanted);
-        within("answers", served).await?.context("a well-behaved call failed")?;
+        within("responses", served).await?.context("a well-behaved call failed")?;
         Ok(())
     }
 
@@ -139,8 +139,8 @@ impl Caller {
         let of_hundred = |part: usize| took.get(took.len() * part / 100).copied();
         Ok(Served {
             answered: u64::try_from(took.len())?,
-            median: of_hundred(50).context("no answer")?,
-            most: of_hundred(99).context("no answer")?,
+            median: of_hundred(50).context("no response")?,
+            most: of_hundred(99).context("no response")?,
         })
     }
 }
@@ -154,7 +154,7 @@ async fn call(
     let mut took = Vec::new();
     while !enough.load(Ordering::Relaxed) {
         let asked = Instant::now();
-        within("an answer", question.ask(&channel)).await??;
+        within("a response", question.ask(&channel)).await??;
         took.push(asked.elapsed());
         count.send_modify(|count| *count += 1);
     }

@@ -64,7 +64,7 @@ impl Follower {
         let begin = match wanted {
             Some(wanted) if wanted.instance_id == instance_id => wanted,
             Some(_) => Cursor { instance_id, sequence: 0 },
-            None => started.cursor.clone().context("a stream that begins nowhere")?,
+            None => started.cursor.clone().context("a stream without a first cursor")?,
         };
         let stitched = StitchedStream::begin(begin);
         Ok(Self { selection, stream, started, stitched, end: None })
@@ -220,9 +220,9 @@ impl Reopened {
     /// Continues to follow; also returns what was received from the run before, if this is another
     /// one.
     #[must_use]
-    pub fn follow(self, left: Detached) -> (Follower, Option<StitchedStream>) {
+    pub fn follow(self, detached: Detached) -> (Follower, Option<StitchedStream>) {
         let Self { started, stream } = self;
-        let Detached { selection, mut stitched } = left;
+        let Detached { selection, mut stitched } = detached;
         let instance_id = started.instance_id.clone();
         let earlier = (stitched.instance() != instance_id).then(|| {
             let begin = StitchedStream::begin(Cursor { instance_id, sequence: 0 });
@@ -242,7 +242,7 @@ async fn open(
     let codec: ProstCodec<WatchExitsRequest, Response> = ProstCodec::default();
     let path = PathAndQuery::from_static(WATCH_EXITS);
     let call = grpc.server_streaming(Request::new(request), path, codec);
-    let mut stream = within("an answer to WatchExits", call).await??.into_inner();
+    let mut stream = within("a response to WatchExits", call).await??.into_inner();
     let first = within("the first message", stream.message()).await??;
     match first.and_then(|response| response.kind) {
         Some(Kind::Started(started)) => Ok((started, stream)),

@@ -48,8 +48,8 @@ pub fn sent(exits: &[SeenExit], ranges: &[ExitRange]) -> Result<u64> {
         }
         let of = |tgid: Option<u32>, pid: u32| tgid.is_none_or(|tgid| tgid == pid);
         let place = |end: u32| ids.iter().position(|(tgid, pid)| *pid == end && of(*tgid, end));
-        let begin = place(range.begin).context("the witness missed a beginning")?;
-        let end = place(range.end).context("the witness missed an end")?;
+        let begin = place(range.begin).context("the reference listener missed the first exit")?;
+        let end = place(range.end).context("the reference listener missed the last exit")?;
         count += u64::try_from(end.checked_sub(begin).context("a span ends before it begins")?)?;
     }
     Ok(count)
@@ -102,7 +102,7 @@ impl Numbered {
 /// A loss of one CPU is compared with that CPU's range. One of several CPUs must not lie where some
 /// of the ranges have begun or ended and others have not.
 fn is_inside(lost: &Lost, ranges: &[Numbered]) -> Result<bool> {
-    let last = lost.cursor.as_ref().context("a loss without its place")?.sequence;
+    let last = lost.cursor.as_ref().context("a loss without a cursor")?.sequence;
     let concerned = ranges.iter().filter(|range| lost.cpu.is_none_or(|cpu| cpu == range.cpu));
     let inside: Vec<_> = concerned.map(|range| range.contains(last)).collect();
     match (inside.iter().any(|inside| *inside), inside.iter().all(|inside| *inside)) {

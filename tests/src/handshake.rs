@@ -119,7 +119,7 @@ impl Handshake {
     /// As [`Handshake::first_byte`].
     pub async fn first_byte_over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
         let mut stream = self.over(stream).await?;
-        within("a word from the agent", stream.read_u8()).await??;
+        within("the agent's first byte", stream.read_u8()).await??;
         Ok(stream)
     }
 }

@@ -27,8 +27,8 @@ pub struct Health {
 /// The agent does not know the service.
 pub async fn health_of(channel: &Channel, service: &str) -> Result<ServingStatus> {
     let request = HealthCheckRequest { service: service.to_owned() };
-    let answer = HealthClient::new(channel.clone()).check(request).await?;
-    Ok(answer.into_inner().status())
+    let response = HealthClient::new(channel.clone()).check(request).await?;
+    Ok(response.into_inner().status())
 }
 
 impl Health {
@@ -39,8 +39,8 @@ impl Health {
     /// The agent does not let itself be watched.
     pub async fn watch(channel: &Channel) -> Result<Self> {
         let request = HealthCheckRequest { service: SERVICE.to_owned() };
-        let answer = HealthClient::new(channel.clone()).watch(request).await?;
-        Ok(Self { stream: answer.into_inner() })
+        let response = HealthClient::new(channel.clone()).watch(request).await?;
+        Ok(Self { stream: response.into_inner() })
     }
 
     /// Waits until the health is this.
@@ -51,8 +51,9 @@ impl Health {
     pub async fn becomes(&mut self, wanted: ServingStatus) -> Result<()> {
         within("another health", async {
             loop {
-                let told = self.stream.message().await?.context("the watch of the health ended")?;
-                if told.status() == wanted {
+                let reported =
+                    self.stream.message().await?.context("the watch of the health ended")?;
+                if reported.status() == wanted {
                     return Ok(());
                 }
             }

@@ -98,7 +98,7 @@ impl Peer {
     pub async fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         let read = within("a line of output", self.stdout.read_line(&mut line)).await??;
-        ensure!(read > 0, "the program said no more: {:?}", self.child.wait().await?);
+        ensure!(read > 0, "the program has closed its output: {:?}", self.child.wait().await?);
         Ok(line)
     }
 

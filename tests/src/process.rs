@@ -170,8 +170,8 @@ pub fn descriptor_limit(pid: u32) -> Result<usize> {
 /// The process has ended, or is another user's.
 pub async fn set_descriptor_limit(pid: u32, limit: usize) -> Result<()> {
     let (pid, limit) = (format!("--pid={pid}"), format!("--nofile={limit}:"));
-    let said = Peer::run("prlimit".as_ref(), [pid, limit]).await?;
-    ensure!(said.code == Some(0), "{said:?}");
+    let output = Peer::run("prlimit".as_ref(), [pid, limit]).await?;
+    ensure!(output.code == Some(0), "{output:?}");
     Ok(())
 }
 

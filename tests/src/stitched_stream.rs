@@ -147,24 +147,27 @@ impl StitchedStream {
     /// The streams differ, or the reference does not reach as far as this one.
     pub fn reconcile(&self, selection: &Selection, reference: &Self) -> Result<usize> {
         ensure!(reference.instance == self.instance, "two runs of the agent");
-        ensure!(reference.begin <= self.begin, "the witness came late");
-        ensure!(reference.position >= self.position, "the witness is behind");
+        ensure!(reference.begin <= self.begin, "the reference begins later");
+        ensure!(reference.position >= self.position, "the reference ends earlier");
         let overtaken = reference.gaps.iter().find(|gap| gap.stage != LostStage::KernelSocket);
-        ensure!(overtaken.is_none(), "the witness itself was overtaken: {overtaken:?}");
+        ensure!(overtaken.is_none(), "the reference has a gap of the history: {overtaken:?}");
         let mut from = self.begin;
         let mut exits = self.exits.iter().peekable();
         let mut uncounted = 0;
         for gap in self.gaps.iter().copied().chain([self.end_of_trail()]) {
             let expected = reference.exits_of(selection, from, gap.after);
             for expected in expected {
-                let told = exits.next();
-                ensure!(told == Some(expected), "{selection}: told {told:?}, was {expected:?}");
+                let reported = exits.next();
+                ensure!(
+                    reported == Some(expected),
+                    "{selection}: received {reported:?}, expected {expected:?}"
+                );
             }
             let inside = exits.peek().is_some_and(|exit| exit.sequence <= gap.upto);
             ensure!(!inside, "{selection}: an exit inside {gap:?}");
             let lost = reference.count(selection, gap.after, gap.upto)?;
             let exact = gap.count.is_none_or(|count| count == lost);
-            ensure!(exact, "{selection}: {lost} exits were lost, and {gap:?} was told");
+            ensure!(exact, "{selection}: {lost} exits were lost, and {gap:?} was reported");
             uncounted += usize::from(gap.count.is_none());
             from = gap.upto;
         }
@@ -180,7 +183,7 @@ impl StitchedStream {
         let exits = self.exits_of(selection, after, upto).count();
         let mut count = u64::try_from(exits)?;
         for gap in self.gaps.iter().filter(|gap| gap.after < upto && gap.upto > after) {
-            let cpu = gap.cpu.context("a witness with a loss of no CPU")?;
+            let cpu = gap.cpu.context("a reference with a loss without a CPU")?;
             if selection.takes_cpu(cpu) {
                 count += gap.upto.min(upto) - gap.after.max(after);
             }
@@ -198,9 +201,9 @@ impl StitchedStream {
         for gap in &self.gaps {
             lost += gap.count.context("a loss of unknown size")?;
         }
-        let told = u64::try_from(self.exits.len())? + lost;
+        let reported = u64::try_from(self.exits.len())? + lost;
         let passed = self.position - self.begin;
-        ensure!(told == passed, "{told} exits were told of {passed}");
+        ensure!(reported == passed, "{reported} of {passed} exits were reported");
         Ok(())
     }
 
@@ -223,10 +226,10 @@ impl StitchedStream {
     }
 
     fn apply_events(&mut self, events: &Events) -> Result<()> {
-        ensure!(!events.events.is_empty(), "a batch of nothing");
+        ensure!(!events.events.is_empty(), "a batch without events");
         for event in &events.events {
             let (position, sequence) = (self.position, event.sequence);
-            ensure!(sequence > position, "exit {sequence} came after place {position}");
+            ensure!(sequence > position, "exit {sequence} came after {position}");
             self.position = sequence;
             self.exits.push(ObservedExit::try_from(event)?);
         }
@@ -237,8 +240,8 @@ impl StitchedStream {
         let stage = lost.stage();
         let total = self.totals.entry(stage).or_default();
         *total += lost.count.unwrap_or_default();
-        ensure!(*total == lost.total, "losses sum up to {total}, the stream says {}", lost.total);
-        ensure!(lost.count != Some(0), "a loss of nothing");
+        ensure!(*total == lost.total, "the losses add up to {total}, not to {}", lost.total);
+        ensure!(lost.count != Some(0), "a loss of 0 exits");
         let after = self.position;
         self.advance(lost.cursor.as_ref())?;
         let (upto, cpu, count) = (self.position, lost.cpu, lost.count);
@@ -254,11 +257,11 @@ impl StitchedStream {
     }
 
     fn advance(&mut self, cursor: Option<&Cursor>) -> Result<()> {
-        let cursor = cursor.context("a message without its place")?;
+        let cursor = cursor.context("a message without a cursor")?;
         ensure!(cursor.instance_id == self.instance, "a cursor of another run");
-        let (said, known) = (cursor.sequence, self.position);
-        ensure!(said >= known, "the cursor says {said} after {known}");
-        self.position = said;
+        let (output, known) = (cursor.sequence, self.position);
+        ensure!(output >= known, "the cursor {output} after {known}");
+        self.position = output;
         Ok(())
     }
 }
@@ -268,7 +271,7 @@ impl TryFrom<&Event> for ObservedExit {
 
     fn try_from(event: &Event) -> Result<Self> {
         let identity = event.task.as_ref().and_then(|task| task.identity.as_ref());
-        let identity = identity.context("an exit of nobody")?;
+        let identity = identity.context("an exit without identity")?;
         Ok(Self {
             sequence: event.sequence,
             cpu: event.cpu,

@@ -131,7 +131,7 @@ pub fn admit_all_flags() -> Vec<String> {
 /// The call fails.
 pub async fn node(channel: &Channel) -> Result<GetNodeResponse> {
     let mut client = Client::new(channel.clone());
-    Ok(within("an answer", client.get_node(GetNodeRequest {})).await??.into_inner())
+    Ok(within("a response", client.get_node(GetNodeRequest {})).await??.into_inner())
 }
 
 /// Calls `GetNode` until its response is as wanted.
@@ -161,5 +161,5 @@ pub async fn until_node(
 /// As [`until_node`].
 pub async fn until_tls(channel: &Channel, wanted: impl Fn(&Tls) -> bool) -> Result<Tls> {
     let node = until_node(channel, |node| node.tls.as_ref().is_some_and(&wanted)).await?;
-    node.tls.context("no word on TLS")
+    node.tls.context("no TLS status")
 }

@@ -50,7 +50,7 @@ impl Watch {
             && matches!(request.scope(), Scope::Unspecified | Scope::AllTasks);
         let resume_after = request.resume_after.clone();
         let mut client = Client::new(channel.clone());
-        let call = within("an answer to WatchExits", client.watch_exits(request)).await?;
+        let call = within("a response to WatchExits", client.watch_exits(request)).await?;
         let mut stream = call?.into_inner();
         let first = within("the first message", stream.message()).await??;
         let started = match first.and_then(|response| response.kind) {

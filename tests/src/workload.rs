@@ -61,7 +61,7 @@ impl Workload {
         let mut workload = Self::start(arguments)?;
         let mut line = String::new();
         within("a workload to be ready", workload.stdout.read_line(&mut line)).await??;
-        ensure!(line.trim_end() == READY, "the workload said {line:?}");
+        ensure!(line.trim_end() == READY, "the workload printed {line:?}");
         Ok(workload)
     }
 

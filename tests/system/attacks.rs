@@ -125,7 +125,7 @@ impl Siege {
         process::becomes_idle(agent.pid()?).await?;
         let before = Vitals::begin(agent.pid()?)?;
         let transports = [Transport::Plain(agent.url()), transport];
-        let served_before = served_before.context("nobody called")?;
+        let served_before = served_before.context("no client calls")?;
         let ticks = before.ticks;
         Ok(Self { agent, transports, bystander, caller: None, before, served_before, ticks })
     }
@@ -146,7 +146,7 @@ impl Siege {
 
     /// Waits for so many responses to the client.
     async fn served(&mut self, calls: u64) -> Result<()> {
-        self.caller.as_mut().context("nobody calls")?.served(calls).await
+        self.caller.as_mut().context("no client calls")?.served(calls).await
     }
 
     /// Waits for responses to the client while the attackers keep their connections.
@@ -164,7 +164,7 @@ impl Siege {
     /// Checks that every call succeeded, that the agent is idle although `attackers` are still
     /// connected, and that it releases their descriptors when they disconnect.
     async fn end<T>(&mut self, attackers: T) -> Result<Aftermath> {
-        let served = self.caller.take().context("nobody calls")?.stop().await?;
+        let served = self.caller.take().context("no client calls")?.stop().await?;
         let pid = self.agent.pid()?;
         process::becomes_idle(pid).await?;
         drop(attackers);

@@ -139,7 +139,7 @@ async fn a_capture_with_a_blocked_output_ends() -> Result<()> {
         let pid = Pid::from_raw(capture.id().context("it has ended")?.try_into()?);
         // Different signals, because the kernel may merge two of one kind.
         signals.iter().try_for_each(|signal| kill(pid, *signal))?;
-        let said = within("the last word", lines.next_line()).await??;
+        let said = within("the last line", lines.next_line()).await??;
         let code = within("the end", capture.wait()).await??.code();
         assert_eq!(code, Some(REFUSED), "{said:?}");
         assert!(said.as_ref().is_some_and(|said| said.contains("incomplete")), "{said:?}");

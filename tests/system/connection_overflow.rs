@@ -115,12 +115,12 @@ async fn many_overflow_connections_are_closed() -> Result<()> {
     }
     until_counted(&mut client, Limit::Connections, CROWD).await?;
     assert!(process::descriptors(agent.pid()?)? <= descriptors + TOLD, "more were kept");
-    let mut told = 0;
+    let mut reported = 0;
     for raw in crowd {
-        told += usize::from(raw.to_end().await?.contains(&(Kind::Settings as u8)));
+        reported += usize::from(raw.to_end().await?.contains(&(Kind::Settings as u8)));
     }
     // The number that gets a response, and one more for each that ended meanwhile.
-    assert!(told >= TOLD, "{told} were told");
+    assert!(reported >= TOLD, "{reported} got a response");
     process::closes_descriptors(agent.pid()?, descriptors).await?;
     get_pid(&mut client, 1).await?;
     Ok(())
@@ -132,13 +132,13 @@ async fn a_full_agent_reports_its_health() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let allow = ["--allow", "uid:0=query,node", "--allow", "uid:65001=query"];
     let (agent, mut client) = full(&allow).await?;
-    let said = taskstatsctl(&agent.url(), &["health"]).await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let said = taskstatsctl(&agent.url(), &["health", "--service", "no.such.Service"]).await?;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let output = taskstatsctl(&agent.url(), &["health"]).await?;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = taskstatsctl(&agent.url(), &["health", "--service", "no.such.Service"]).await?;
+    assert_eq!(output.code, Some(1), "{output:?}");
     let url = agent.url();
-    let said = OTHER.run(&binaries::taskstatsctl()?, &["--target", &url, "health"]).await?;
-    assert!(said.stderr.contains("role node"), "{said:?}");
+    let output = OTHER.run(&binaries::taskstatsctl()?, &["--target", &url, "health"]).await?;
+    assert!(output.stderr.contains("role node"), "{output:?}");
     until_counted(&mut client, Limit::Connections, 3).await
 }
 
@@ -153,7 +153,7 @@ async fn grpcurl_is_told_when_to_come_back() -> Result<()> {
     let url = agent.listening_on("tcp://")?;
     let address = url.strip_prefix("tcp://").context("no tcp address")?;
     let directory = format!("{WORKSPACE}/proto");
-    let said = Peer::run(
+    let output = Peer::run(
         &tools::grpcurl()?,
         [
             "-plaintext",
@@ -168,9 +168,9 @@ async fn grpcurl_is_told_when_to_come_back() -> Result<()> {
     )
     .await?;
     let code = STATUS_OFFSET + i32::from(Code::ResourceExhausted);
-    assert_eq!(said.code, Some(code), "{said:?}");
-    assert!(said.stderr.contains("--max-connections"), "{said:?}");
-    assert!(said.stderr.contains("google.rpc.RetryInfo"), "{said:?}");
+    assert_eq!(output.code, Some(code), "{output:?}");
+    assert!(output.stderr.contains("--max-connections"), "{output:?}");
+    assert!(output.stderr.contains("google.rpc.RetryInfo"), "{output:?}");
     get_pid(&mut first, 1).await?;
     Ok(())
 }

@@ -37,7 +37,7 @@ async fn a_record_says_whether_its_delays_are_complete() -> Result<()> {
     switch.set(true)?;
     let on = node(&mut client).await?;
     assert_eq!(on.delay_accounting(), On);
-    let since = on.delay_accounting_since.context("on, and nobody knows since when")?.seconds;
+    let since = on.delay_accounting_since.context("on without a time")?.seconds;
     assert_eq!(task_and_group(&mut client, early.pid()).await?, (Partial, Partial));
     grows_old(&mut client, early.pid()).await?;
     let late = Workload::waiting(&["threads", "1"]).await?;
@@ -76,7 +76,7 @@ async fn delays_from_before_it_was_turned_off_are_partial() -> Result<()> {
 async fn a_flag_turns_delay_accounting_on() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
     drop(Agent::start().await?);
-    assert!(!switch.is_on()?, "turned on without being told to");
+    assert!(!switch.is_on()?, "turned on without the flag");
     let mut agent = Agent::start_with(["--enable-delay-accounting"]).await?;
     assert!(switch.is_on()?);
     let mut client = service(&agent.url()).await?;
@@ -85,7 +85,7 @@ async fn a_flag_turns_delay_accounting_on() -> Result<()> {
     assert!(node.delay_accounting_since.is_some());
     assert!(agent.stderr()?.contains("stays on after the agent has ended"), "{}", agent.stderr()?);
     assert!(agent.stop().await?.success());
-    assert!(switch.is_on()?, "the agent said that it stays on");
+    assert!(switch.is_on()?, "the agent logged that it stays on");
     Ok(())
 }
 
@@ -100,7 +100,7 @@ async fn an_agent_that_may_not_turn_delay_accounting_on_logs_it() -> Result<()> 
     assert!(!switch.is_on()?);
     let stderr = agent.stderr()?;
     let line = stderr.lines().find(|line| line.contains("--enable-delay-accounting"));
-    let line = line.with_context(|| format!("not a word in {stderr}"))?;
+    let line = line.with_context(|| format!("no such line in {stderr}"))?;
     assert!(line.contains("WARN") && line.contains("Permission denied"), "{line}");
     assert!(line.contains("sysctl.d"), "{line}");
     Ok(())
@@ -116,7 +116,7 @@ async fn task_and_group(
 ) -> Result<(DelayAccounting, DelayAccounting)> {
     let task = get_pid(client, pid).await?.delay_accounting();
     let request = GetTgidRequest { tgid: pid, include_threads: false, ..Default::default() };
-    let group = client.get_tgid(request).await?.into_inner().stats.context("no account")?;
+    let group = client.get_tgid(request).await?.into_inner().stats.context("no statistics")?;
     Ok((task, group.delay_accounting()))
 }
 

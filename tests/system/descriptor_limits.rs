@@ -131,17 +131,17 @@ async fn the_descriptor_limit_is_raised() -> Result<()> {
 async fn the_doctor_counts_descriptors() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let program = binaries::taskstatsd()?.display().to_string();
-    for (wrapper, sign, said) in [
+    for (wrapper, sign, output) in [
         (FEW_AT_FIRST, '✓', "4096 files may be open"),
         (FEW, '!', "1024 for connections (--max-connections)"),
     ] {
         let [prlimit, limit] = wrapper;
-        let answer = Peer::run(prlimit.as_ref(), [limit, &program, "doctor"]).await?;
-        let line = answer.stdout.lines().find(|line| line.contains("descriptors"));
-        let line = line.with_context(|| format!("no line on descriptors in {answer:?}"))?;
-        assert!(line.starts_with(sign) && line.contains(said), "{line}");
-        let has_fix = answer.stdout.contains("LimitNOFILE=");
-        assert_eq!(has_fix, sign == '!', "{}", answer.stdout);
+        let response = Peer::run(prlimit.as_ref(), [limit, &program, "doctor"]).await?;
+        let line = response.stdout.lines().find(|line| line.contains("descriptors"));
+        let line = line.with_context(|| format!("no line on descriptors in {response:?}"))?;
+        assert!(line.starts_with(sign) && line.contains(output), "{line}");
+        let has_fix = response.stdout.contains("LimitNOFILE=");
+        assert_eq!(has_fix, sign == '!', "{}", response.stdout);
     }
     Ok(())
 }

@@ -27,10 +27,10 @@ pub(crate) fn leave(followers: Vec<Follower>) -> Vec<Detached> {
     followers.into_iter().map(Follower::leave).collect()
 }
 
-pub(crate) async fn resume(url: &str, left: Vec<Detached>) -> Result<Vec<Follower>> {
+pub(crate) async fn resume(url: &str, detached: Vec<Detached>) -> Result<Vec<Follower>> {
     let mut followers = Vec::new();
-    for left in left {
-        followers.push(left.resume(&connect(url).await?).await?);
+    for detached in detached {
+        followers.push(detached.resume(&connect(url).await?).await?);
     }
     Ok(followers)
 }
@@ -102,7 +102,7 @@ pub(crate) async fn catch_up(reference: &mut Follower, followers: &mut [Follower
         last = last.max(follower.stitched().position());
     }
     while reference.stitched().position() < last {
-        ensure!(reference.next().await?, "the witness' stream ended");
+        ensure!(reference.next().await?, "the reference stream ended");
     }
     Ok(())
 }

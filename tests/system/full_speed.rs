@@ -79,11 +79,11 @@ async fn assert_counted(agent: &Agent, watches: [&Watch; 3]) -> Result<()> {
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
     let counters = node.counters.context("no counters")?;
     let history = counters.lost.iter().find(|lost| lost.stage() == LostStage::History);
-    let mut told = 0;
+    let mut reported = 0;
     for watch in watches {
-        told += watch.sequence_check()?.lost(LostStage::History);
+        reported += watch.sequence_check()?.lost(LostStage::History);
     }
-    assert_eq!(history.map(|lost| lost.count), Some(told), "{counters:?}");
+    assert_eq!(history.map(|lost| lost.count), Some(reported), "{counters:?}");
     assert_eq!(usize::try_from(counters.watchers)?, watches.len());
     Ok(())
 }

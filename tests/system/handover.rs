@@ -83,9 +83,9 @@ async fn a_connection_waits_for_the_agent() -> Result<()> {
     for _ in 0..2 {
         let mut client = Client::new(connect(&manager.url()).await?);
         let call = client.get_pid(GetPidRequest { pid: std::process::id(), ..Default::default() });
-        let (answer, started) = tokio::join!(within("an answer", call), manager.start());
+        let (response, started) = tokio::join!(within("a response", call), manager.start());
         started?;
-        assert!(answer??.into_inner().stats.is_some());
+        assert!(response??.into_inner().stats.is_some());
         assert!(manager.stop().await?.success());
     }
     Ok(())
@@ -114,10 +114,13 @@ async fn drops_between_two_runs_are_counted_exactly() -> Result<()> {
     let end = quiet_marks(&manager, &mut watch, before).await?;
     let ranges = cpus::online()?.into_iter().zip(begin.into_iter().zip(end));
     let ranges: Vec<_> = ranges.map(|(cpu, (begin, end))| ExitRange { cpu, begin, end }).collect();
-    let told = reported(&watch, &ranges)?;
-    assert_eq!(told.total(), sent(&reference.take()?, &ranges)?, "{told:?}");
+    let reported = reported(&watch, &ranges)?;
+    assert_eq!(reported.total(), sent(&reference.take()?, &ranges)?, "{reported:?}");
     let sequence_check = watch.sequence_check()?;
-    assert!(told.lost > 0 && sequence_check.lost(LostStage::KernelSocket) > before, "{told:?}");
+    assert!(
+        reported.lost > 0 && sequence_check.lost(LostStage::KernelSocket) > before,
+        "{reported:?}"
+    );
     assert_eq!(sequence_check.lost_total(), sequence_check.lost(LostStage::KernelSocket));
     sequence_check.ensure_counts_complete()
 }
@@ -130,7 +133,7 @@ async fn without_a_manager_the_restart_is_reported() -> Result<()> {
     manager.start().await?;
     let cursor = watch_one_exit(&manager).await?;
     assert!(manager.stop().await?.success());
-    assert!(!manager.handover_file().exists(), "a file that nobody can use");
+    assert!(!manager.handover_file().exists(), "an unusable file");
     manager.start().await?;
     assert_restart_is_reported(&manager, &cursor).await
 }
@@ -166,7 +169,7 @@ async fn assert_restart_is_reported(manager: &ServiceManager, cursor: &Cursor) -
     let mut watch = resume(manager, cursor).await?;
     assert_ne!(watch.started().instance_id, cursor.instance_id);
     let Some(Kind::Lost(lost)) = watch.next().await? else {
-        anyhow::bail!("the restart was not told");
+        anyhow::bail!("the restart was not reported");
     };
     assert_eq!((lost.stage(), lost.count), (LostStage::AgentRestart, None), "{lost:?}");
     let ended = Workload::run(&["exit", "0"]).await?;

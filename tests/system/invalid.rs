@@ -167,7 +167,7 @@ async fn a_watcher_beyond_the_limit_gets_a_retry_delay() -> Result<()> {
     let refusal = refusal_in(Watch::everything(&channel).await)?;
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");
     drop(watch);
-    within("a free place", async { while Watch::everything(&channel).await.is_err() {} }).await
+    within("a free watcher", async { while Watch::everything(&channel).await.is_err() {} }).await
 }
 
 /// A refused request leaves nothing behind: the agent still serves, and has no watcher.
@@ -188,7 +188,7 @@ fn assert_violation(refusal: &DetailedStatus, field: &str, offending: &str) {
     let named: Vec<_> = refusal.violations.iter().map(|(field, _)| field.as_str()).collect();
     assert_eq!(named, [field], "{refusal:?}");
     let mut described = refusal.violations.iter().map(|(_, description)| description);
-    assert!(described.all(|said| said.contains(offending)), "{refusal:?}: no {offending}");
+    assert!(described.all(|output| output.contains(offending)), "{refusal:?}: no {offending}");
     assert_sentence(&refusal.message);
 }
 

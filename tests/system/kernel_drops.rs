@@ -29,9 +29,9 @@ async fn drops_of_the_kernel_are_counted_exactly() -> Result<()> {
         assert!(churn.status.success(), "{churn:?}");
         let end = watch.settled_mark(cpu).await?;
         let range = [ExitRange { cpu, begin, end }];
-        let told = reported(&watch, &range)?;
-        assert!(told.lost > 0, "nothing was dropped: {told:?}");
-        assert_eq!(told.total(), sent(&reference.take()?, &range)?, "{told:?}");
+        let reported = reported(&watch, &range)?;
+        assert!(reported.lost > 0, "nothing was dropped: {reported:?}");
+        assert_eq!(reported.total(), sent(&reference.take()?, &range)?, "{reported:?}");
         assert_eq!(watch.sequence_check()?.lost(LostStage::History), 0);
         assert!(watch.losses().iter().all(|lost| lost.cpu.is_some()), "a drop without its CPU");
     }

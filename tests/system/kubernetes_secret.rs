@@ -43,9 +43,9 @@ async fn rendered(components: &[&str]) -> Result<String> {
     );
     fs::write(directory.path().join("kustomization.yaml"), kustomization)?;
     let path = directory.path().display().to_string();
-    let said = Peer::run(&tools::kubectl()?, ["kustomize", &path]).await?;
-    ensure!(said.code == Some(0), "{said:?}");
-    Ok(said.stdout)
+    let output = Peer::run(&tools::kubectl()?, ["kustomize", &path]).await?;
+    ensure!(output.code == Some(0), "{output:?}");
+    Ok(output.stdout)
 }
 
 /// The value of a key that stands once.
@@ -90,8 +90,8 @@ async fn probes_distinguish_an_agent_that_cannot_watch_from_a_dead_one() -> Resu
         for (name, passes) in
             [("startupProbe", true), ("livenessProbe", true), ("readinessProbe", watches)]
         {
-            let said = taskstatsctl(&agent.url(), &probe(&manifest, name)?).await?;
-            assert_eq!(said.code == Some(0), passes, "{name}: {said:?}");
+            let output = taskstatsctl(&agent.url(), &probe(&manifest, name)?).await?;
+            assert_eq!(output.code == Some(0), passes, "{name}: {output:?}");
         }
     }
     Ok(())

@@ -52,8 +52,8 @@ async fn one_user_leaves_a_share_for_others() -> Result<()> {
     let url = agent.url();
     let watch = ["--target", &url, "watch", "--number", "1", "--last", "1"];
     Workload::run(&["exit", "0"]).await?;
-    let said = OTHER.run(&binaries::taskstatsctl()?, &watch).await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = OTHER.run(&binaries::taskstatsctl()?, &watch).await?;
+    assert_eq!(output.code, Some(0), "{output:?}");
     Ok(())
 }
 
@@ -99,8 +99,8 @@ async fn calls_in_flight_have_a_limit() -> Result<()> {
         }
     };
     assert_busy(&within("a refusal", refused_one).await?, "--max-calls");
-    let said = crate::command::taskstatsctl(&agent.url(), &["health"]).await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = crate::command::taskstatsctl(&agent.url(), &["health"]).await?;
+    assert_eq!(output.code, Some(0), "{output:?}");
     half.abort();
     until_it_works(&mut client).await?;
     assert!(count(&mut client, Limit::Calls).await? >= 1);
@@ -127,10 +127,10 @@ async fn calls_have_a_rate() -> Result<()> {
     let refusal = within("a refusal", too_often).await?;
     assert_busy(&refusal, "--max-call-rate");
     assert!(refusal.message.contains("uid 0"), "{refusal:?}");
-    let said = OTHER
+    let output = OTHER
         .run(&binaries::taskstatsctl()?, &["--target", &agent.url(), "get", "pid", "1"])
         .await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(output.code, Some(0), "{output:?}");
     // A new connection does not make another caller.
     let mut again = service(&agent.url()).await?;
     let exhausted = async {
@@ -145,7 +145,7 @@ async fn calls_have_a_rate() -> Result<()> {
             }
         }
     };
-    assert!(within("an answer of the node", counted).await? >= 2);
+    assert!(within("a response to GetNode", counted).await? >= 2);
     Ok(())
 }
 
@@ -241,8 +241,8 @@ async fn names_have_a_size_limit() -> Result<()> {
         let mut client = ServerReflectionClient::new(channel.clone());
         let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?;
         // There is no such symbol. A longer one ends the stream without a message.
-        let answer = answers.get_mut().message().await;
-        assert_eq!(answer.is_err_and(|status| status.code() == Code::NotFound), is_answered);
+        let response = answers.get_mut().message().await;
+        assert_eq!(response.is_err_and(|status| status.code() == Code::NotFound), is_answered);
     }
     Ok(())
 }
@@ -349,10 +349,13 @@ async fn the_command_line_reports_a_limit() -> Result<()> {
     let agent = Agent::start_with(["--max-watchers", "1"]).await?;
     let channel = connect(&agent.url()).await?;
     let _watch = Watch::everything(&channel).await?;
-    let said = crate::command::taskstatsctl(&agent.url(), &["watch"]).await?;
-    assert_eq!(said.code, Some(4), "{said:?}");
-    assert!(said.stderr.contains("--max-watchers") && said.stderr.contains("10s"), "{said:?}");
-    let said = crate::command::taskstatsctl(&agent.url(), &["node"]).await?;
-    assert!(said.stdout.contains("too many watchers"), "{said:?}");
+    let output = crate::command::taskstatsctl(&agent.url(), &["watch"]).await?;
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(
+        output.stderr.contains("--max-watchers") && output.stderr.contains("10s"),
+        "{output:?}"
+    );
+    let output = crate::command::taskstatsctl(&agent.url(), &["node"]).await?;
+    assert!(output.stdout.contains("too many watchers"), "{output:?}");
     Ok(())
 }

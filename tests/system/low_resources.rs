@@ -110,10 +110,10 @@ async fn an_agent_on_one_cpu_accounts_for_every_exit() -> Result<()> {
     let ranges = cpus.iter().zip(begin.into_iter().zip(end));
     let ranges: Vec<_> =
         ranges.map(|(cpu, (begin, end))| ExitRange { cpu: *cpu, begin, end }).collect();
-    let told = reported(&watch, &ranges)?;
-    println!("on one CPU: {told:?}");
-    assert_eq!(told.total(), sent(&reference.take()?, &ranges)?, "{told:?}");
-    assert!(told.received > 0, "{told:?}");
+    let reported = reported(&watch, &ranges)?;
+    println!("on one CPU: {reported:?}");
+    assert_eq!(reported.total(), sent(&reference.take()?, &ranges)?, "{reported:?}");
+    assert!(reported.received > 0, "{reported:?}");
     watch.sequence_check()?.ensure_counts_complete()
 }
 

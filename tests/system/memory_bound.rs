@@ -160,7 +160,7 @@ async fn the_logged_memory_bound_is_enough() -> Result<()> {
     assert_eq!(group.kills()?, 0);
     // The rest is not used: streams of other connections, and kernel memory of TCP that a control
     // group does not count.
-    assert!(vitals.peak_kib * 1024 > ceiling / 8, "the ceiling is far from the truth");
+    assert!(vitals.peak_kib * 1024 > ceiling / 8, "the bound is far above what is used");
 
     drop(peers);
     // The memory is free for other callers. The allocator keeps some of it.
@@ -169,9 +169,9 @@ async fn the_logged_memory_bound_is_enough() -> Result<()> {
         anyhow::Ok(())
     })
     .await??;
-    let left = Vitals::of(agent.pid()?)?.resident_kib;
-    println!("left: {left} KiB");
-    assert!(left * 1024 < ceiling / 2, "{left} KiB are kept");
+    let detached = Vitals::of(agent.pid()?)?.resident_kib;
+    println!("left: {detached} KiB");
+    assert!(detached * 1024 < ceiling / 2, "{detached} KiB are kept");
     caller.stop().await?;
     assert!(agent.stop().await?.success());
     Ok(())
@@ -217,11 +217,11 @@ async fn a_response_of_many_threads_counts_more() -> Result<()> {
         let mut client = service(&agent.url()).await?;
         let request =
             GetTgidRequest { tgid: workload.pid(), include_threads: true, ..Default::default() };
-        let answer = client.get_tgid(request).await;
+        let response = client.get_tgid(request).await;
         if is_enough {
-            assert!(answer?.into_inner().threads.len() > 1024);
+            assert!(response?.into_inner().threads.len() > 1024);
         } else {
-            let refusal = refused(answer)?;
+            let refusal = refused(response)?;
             // A retry would not help.
             assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
             assert!(refusal.message.contains("1024"), "{refusal:?}");

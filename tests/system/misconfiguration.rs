@@ -30,9 +30,9 @@ async fn doctor(flags: &[&str]) -> Result<ProgramOutput> {
 }
 
 /// The doctor's line on one thing.
-fn line<'a>(said: &'a ProgramOutput, name: &str) -> Result<&'a str> {
-    let mut lines = said.stdout.lines();
-    lines.find(|line| line.contains(name)).with_context(|| format!("no {name} in {said:?}"))
+fn line<'a>(output: &'a ProgramOutput, name: &str) -> Result<&'a str> {
+    let mut lines = output.stdout.lines();
+    lines.find(|line| line.contains(name)).with_context(|| format!("no {name} in {output:?}"))
 }
 
 /// A failed start is logged in the configured format, also at a level that leaves out nearly all
@@ -51,9 +51,9 @@ async fn a_failed_start_is_a_json_line() -> Result<()> {
         let lines: Result<Vec<Value>, _> =
             ending.stderr.lines().map(serde_json::from_str).collect();
         let lines = lines.with_context(|| ending.stderr.clone())?;
-        let last = lines.last().context("nothing was said")?;
+        let last = lines.last().context("no message")?;
         assert_eq!(last["level"], "ERROR", "{last}");
-        assert!(last["message"].as_str().is_some_and(|said| said.contains(what)), "{last}");
+        assert!(last["message"].as_str().is_some_and(|output| output.contains(what)), "{last}");
     }
     Ok(())
 }
@@ -65,14 +65,14 @@ async fn each_rule_that_matches_no_client_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let flags = ["--allow", "uid:0=watch", "--allow", "alice=node"];
     let agent = Agent::start_with(flags).await?;
-    let (said, examined) = (agent.stderr()?, doctor(&flags).await?);
+    let (output, examined) = (agent.stderr()?, doctor(&flags).await?);
     let examined = line(&examined, "settings")?;
     for words in ["--allow alice=… is about nobody", "a user of this node is uid:N", "role node"]
     {
-        assert_eq!(said.matches(words).count(), 1, "{words}: {said}");
+        assert_eq!(output.matches(words).count(), 1, "{words}: {output}");
         assert!(examined.starts_with('!') && examined.contains(words), "{words}: {examined}");
     }
-    assert!(!said.contains(NOBODY), "{said}");
+    assert!(!output.contains(NOBODY), "{output}");
     Ok(())
 }
 
@@ -83,8 +83,8 @@ async fn rules_that_admit_no_client_are_reported() -> Result<()> {
     for flags in LOCKED_OUT {
         let agent = Agent::start_with(flags).await?;
         assert!(agent.stderr()?.contains(NOBODY), "{flags:?}: {}", agent.stderr()?);
-        let said = doctor(flags).await?;
-        let line = line(&said, "settings")?;
+        let output = doctor(flags).await?;
+        let line = line(&output, "settings")?;
         assert!(line.starts_with('!') && line.contains(NOBODY), "{line}");
     }
     let tcp = ["--insecure", "--listen", "tcp://127.0.0.1:0", "--allow", "uid:0=query"];
@@ -126,10 +126,10 @@ async fn the_doctor_predicts_a_key_that_cannot_be_reloaded() -> Result<()> {
     let flags = [&["--user", "4242:4343", "--listen", "tcp://127.0.0.1:0"][..], &tls].concat();
     for (mode, is_told) in [(0o600, true), (0o644, false)] {
         fs::set_permissions(fixture.files.path("agent.key"), Permissions::from_mode(mode))?;
-        let said = doctor(&flags).await?;
-        let told = line(&said, "sandbox")?;
-        assert_eq!(told.contains("never takes up a new one"), is_told, "{mode:o}: {told}");
-        assert_eq!(said.stdout.contains("chgrp GROUP FILE"), is_told, "{}", said.stdout);
+        let output = doctor(&flags).await?;
+        let reported = line(&output, "sandbox")?;
+        assert_eq!(reported.contains("never takes up a new one"), is_told, "{mode:o}: {reported}");
+        assert_eq!(output.stdout.contains("chgrp GROUP FILE"), is_told, "{}", output.stdout);
     }
     Ok(())
 }
@@ -148,11 +148,11 @@ async fn a_directory_that_cannot_be_watched_is_reported() -> Result<()> {
     let as_user = [&["--user", "4242:4343"][..], &flags].concat();
     for (mode, is_told) in [(0o711, true), (0o755, false)] {
         fs::set_permissions(fixture.files.directory(), Permissions::from_mode(mode))?;
-        let said = doctor(&as_user).await?;
-        let told = line(&said, "sandbox")?;
-        assert_eq!(told.contains("cannot read the folder"), is_told, "{mode:o}: {told}");
-        assert_eq!(told.starts_with('!'), is_told, "{mode:o}: {told}");
-        assert_eq!(said.stdout.contains("chmod a+rx FOLDER"), is_told, "{}", said.stdout);
+        let output = doctor(&as_user).await?;
+        let reported = line(&output, "sandbox")?;
+        assert_eq!(reported.contains("cannot read the folder"), is_told, "{mode:o}: {reported}");
+        assert_eq!(reported.starts_with('!'), is_told, "{mode:o}: {reported}");
+        assert_eq!(output.stdout.contains("chmod a+rx FOLDER"), is_told, "{}", output.stdout);
         let log = Agent::start_with(&as_user).await?.stderr()?;
         assert_eq!(log.contains("so it cannot be watched"), is_told, "{mode:o}: {log}");
     }
@@ -160,9 +160,9 @@ async fn a_directory_that_cannot_be_watched_is_reported() -> Result<()> {
     let (wrapper, words) = AS_NOBODY.split_first().context("no wrapper")?;
     let program = binaries::taskstatsd()?.display().to_string();
     let words = [words, &[&program], &flags, &["doctor"]].concat();
-    let said = Peer::run(wrapper.as_ref(), words).await?;
-    let told = line(&said, "sandbox")?;
-    assert!(told.starts_with('✗') && told.contains("does not start"), "{told}");
+    let output = Peer::run(wrapper.as_ref(), words).await?;
+    let reported = line(&output, "sandbox")?;
+    assert!(reported.starts_with('✗') && reported.contains("does not start"), "{reported}");
     let launch = Launch::new()?.arguments(&flags).wrapped(AS_NOBODY).owned_by(NOBODY_USER)?;
     let ending = launch.run().await?;
     assert_eq!(ending.status.code(), Some(1), "{}", ending.stderr);
@@ -186,11 +186,14 @@ async fn the_doctor_does_not_fail_for_the_drop_in() -> Result<()> {
     ensure!(words.iter().any(|it| it.starts_with("TASKSTATSD_TLS_CERT=/")), "{unit}");
     words.push("TASKSTATSD_ALLOW=collector.example=query".to_owned());
     words.extend([binaries::taskstatsd()?.display().to_string(), "doctor".to_owned()]);
-    let said = Peer::run("env".as_ref(), &words).await?;
-    assert!(line(&said, "certificates")?.starts_with('✓'), "{said:?}");
-    let told = line(&said, "settings")?;
-    assert!(told.starts_with('!') && told.contains("unless a service manager"), "{told}");
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = Peer::run("env".as_ref(), &words).await?;
+    assert!(line(&output, "certificates")?.starts_with('✓'), "{output:?}");
+    let reported = line(&output, "settings")?;
+    assert!(
+        reported.starts_with('!') && reported.contains("unless a service manager"),
+        "{reported}"
+    );
+    assert_eq!(output.code, Some(0), "{output:?}");
     Ok(())
 }
 
@@ -198,10 +201,10 @@ async fn the_doctor_does_not_fail_for_the_drop_in() -> Result<()> {
 #[tokio::test]
 async fn sizes_are_logged_in_binary_units() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    for (given, told) in [("16M", "15.3 MiB"), ("16MB", "15.3 MiB"), ("16Mi", "16.0 MiB")] {
+    for (given, reported) in [("16M", "15.3 MiB"), ("16MB", "15.3 MiB"), ("16Mi", "16.0 MiB")] {
         let agent = Agent::start_with(["--history-bytes", given]).await?;
         let log = agent.stderr()?;
-        assert!(log.contains(&format!("history={told}")), "{given}: {log}");
+        assert!(log.contains(&format!("history={reported}")), "{given}: {log}");
     }
     Ok(())
 }
@@ -209,8 +212,8 @@ async fn sizes_are_logged_in_binary_units() -> Result<()> {
 /// Creates certificates with openssl.
 async fn openssl(fixture: &TlsFixture, script: &str) -> Result<()> {
     let script = format!("cd {} && {script}", fixture.files.directory().display());
-    let said = Peer::run("bash".as_ref(), ["-euc", &script]).await?;
-    ensure!(said.code == Some(0), "{said:?}");
+    let output = Peer::run("bash".as_ref(), ["-euc", &script]).await?;
+    ensure!(output.code == Some(0), "{output:?}");
     Ok(())
 }
 
@@ -233,8 +236,8 @@ async fn the_readme_s_certificates_work() -> Result<()> {
     assert!(!log.contains("it has no") && !log.contains("it is"), "{log}");
     let client = ["--cert", &path("collector.crt"), "--key", &path("collector.key")];
     let named = ["--server-name", "node7", "--ca", &ca];
-    let said = fixture.taskstatsctl(&agent, &[&named[..], &client, &["node"]].concat()).await?;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    let output = fixture.taskstatsctl(&agent, &[&named[..], &client, &["node"]].concat()).await?;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     Ok(())
 }
 
@@ -274,8 +277,8 @@ async fn default_certificates_of_openssl_are_explained() -> Result<()> {
     let agent = Agent::start_with(fixture.flags()).await?;
     let (certificate, key) = (fixture.files.argument("old.crt"), fixture.files.argument("old.key"));
     let flags = ["--ca", &fixture.ca(), "--cert", &certificate, "--key", &key, "node"];
-    let said = fixture.taskstatsctl(&agent, &flags).await?;
-    assert!(said.stderr.contains("-copy_extensions copyall"), "{}", said.stderr);
+    let output = fixture.taskstatsctl(&agent, &flags).await?;
+    assert!(output.stderr.contains("-copy_extensions copyall"), "{}", output.stderr);
 
     fixture.files.write_pair("agent", &pair("old")?)?;
     let ending = Launch::new()?.arguments(fixture.mutual_flags()).run().await?;
@@ -285,7 +288,7 @@ async fn default_certificates_of_openssl_are_explained() -> Result<()> {
     fixture.files.write_pair("agent", &pair("own")?)?;
     let agent = Agent::start_with(fixture.flags()).await?;
     assert!(agent.stderr()?.contains("it is a CA's own certificate"), "{}", agent.stderr()?);
-    let said = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
-    assert!(said.stderr.contains("CA:FALSE"), "{}", said.stderr);
+    let output = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
+    assert!(output.stderr.contains("CA:FALSE"), "{}", output.stderr);
     Ok(())
 }

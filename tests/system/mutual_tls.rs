@@ -28,15 +28,15 @@ async fn a_client_of_the_ca_is_served() -> Result<()> {
     let (ca, certificate, key) =
         (fixture.ca(), fixture.files.argument("client.crt"), fixture.files.argument("client.key"));
     let flags = ["--ca", &ca, "--cert", &certificate, "--key", &key, "node"];
-    let said = fixture.taskstatsctl(&agent, &flags).await?;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    assert!(said.stdout.contains("CN=the CA"), "{}", said.stdout);
+    let output = fixture.taskstatsctl(&agent, &flags).await?;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert!(output.stdout.contains("CN=the CA"), "{}", output.stdout);
     let address = fixture.address(&agent)?;
     let method = "taskstats.v1.TaskstatsService/GetNode";
     let flags = ["-cacert", &ca, "-cert", &certificate, "-key", &key, &address, method];
-    let said = Peer::run(&tools::grpcurl()?, flags).await?;
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    assert!(said.stdout.contains("CERTIFICATE_USE_SERVER"), "{}", said.stdout);
+    let output = Peer::run(&tools::grpcurl()?, flags).await?;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(output.stdout.contains("CERTIFICATE_USE_SERVER"), "{}", output.stdout);
     Ok(())
 }
 
@@ -86,15 +86,15 @@ async fn a_rejected_client_learns_why() -> Result<()> {
     let other = Authority::new("another CA")?.sign(&Wanted::for_client("stranger"))?;
     fixture.files.write_pair("stranger", &other)?;
     let agent = Agent::start_with(fixture.mutual_flags()).await?;
-    let said = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
-    assert_eq!(said.code, Some(NOT_LET), "{said:?}");
-    assert!(said.stderr.contains("show one with --cert and --key"), "{}", said.stderr);
+    let output = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
+    assert_eq!(output.code, Some(NOT_LET), "{output:?}");
+    assert!(output.stderr.contains("show one with --cert and --key"), "{}", output.stderr);
     let (certificate, key) =
         (fixture.files.argument("stranger.crt"), fixture.files.argument("stranger.key"));
     let flags = ["--ca", &fixture.ca(), "--cert", &certificate, "--key", &key, "node"];
-    let said = fixture.taskstatsctl(&agent, &flags).await?;
-    assert_eq!(said.code, Some(NOT_LET), "{said:?}");
-    assert!(said.stderr.contains("the agent refuses the certificate"), "{}", said.stderr);
+    let output = fixture.taskstatsctl(&agent, &flags).await?;
+    assert_eq!(output.code, Some(NOT_LET), "{output:?}");
+    assert!(output.stderr.contains("the agent refuses the certificate"), "{}", output.stderr);
     Ok(())
 }
 

@@ -62,14 +62,14 @@ async fn users_may_do_what_their_rules_allow() -> Result<()> {
         (65004, 65001, &[]),
     ] {
         for (role, command) in COMMANDS {
-            let said = run(User { uid, gid }, &agent, command).await?;
+            let output = run(User { uid, gid }, &agent, command).await?;
             if roles.contains(&role) {
-                assert_eq!(said.code, Some(0), "{uid}:{gid} {command:?}: {said:?}");
+                assert_eq!(output.code, Some(0), "{uid}:{gid} {command:?}: {output:?}");
                 continue;
             }
-            assert_eq!(said.code, Some(NOT_LET), "{uid}:{gid} {command:?}: {said:?}");
+            assert_eq!(output.code, Some(NOT_LET), "{uid}:{gid} {command:?}: {output:?}");
             for part in [format!("uid {uid}"), format!("role {role}")] {
-                assert!(said.stderr.contains(&part), "{uid}:{gid} {command:?}: {said:?}");
+                assert!(output.stderr.contains(&part), "{uid}:{gid} {command:?}: {output:?}");
             }
         }
     }
@@ -154,7 +154,7 @@ async fn denied_calls_are_counted_and_have_a_rate() -> Result<()> {
             }
         }
     };
-    assert_eq!(within("an answer of the node", counted).await?, Some(denied));
+    assert_eq!(within("a response to GetNode", counted).await?, Some(denied));
     assert_eq!(agent.stderr()?.matches("denied: ").count(), 1, "one line in ten seconds");
     Ok(())
 }

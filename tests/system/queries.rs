@@ -82,7 +82,7 @@ async fn a_process_has_what_the_kernel_sums_and_nothing_else() -> Result<()> {
     let response = client.get_tgid(request).await?.into_inner();
     let after = kernel.tgid(workload.pid())?;
     assert_eq!(response.threads, []);
-    let stats = response.stats.context("a process without account")?;
+    let stats = response.stats.context("a process without statistics")?;
     let id = (workload.pid(), before.version()?);
     Comparison::default().group(id, &before, &stats, &after)
 }
@@ -181,7 +181,7 @@ async fn the_node_describes_itself() -> Result<()> {
     assert_eq!(node.possible_cpus, cpus::possible_list()?);
     assert_eq!(node.online_cpus, cpus::online_list()?);
     assert_eq!(node.delay_accounting(), delay_accounting()?);
-    assert!(node.exits.context("no word on exits")?.watchable);
+    assert!(node.exits.context("no exits status")?.watchable);
     assert_eq!(node.history.context("no history")?.capacity_bytes, 1024 * 1024);
     Ok(())
 }

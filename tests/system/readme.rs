@@ -13,9 +13,9 @@ async fn the_documented_help_is_that_of_the_programs() -> Result<()> {
     let programs: [(&str, PathBuf); 2] =
         [("taskstatsd", binaries::taskstatsd()?), ("taskstatsctl", binaries::taskstatsctl()?)];
     for (name, program) in programs {
-        let said = Peer::run(&program, ["--help"]).await?;
-        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{name}");
-        assert_eq!(shown(&readme, name)?, said.stdout, "the README's help of {name} is old");
+        let output = Peer::run(&program, ["--help"]).await?;
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{name}");
+        assert_eq!(shown(&readme, name)?, output.stdout, "the README's help of {name} is old");
     }
     Ok(())
 }

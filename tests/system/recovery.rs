@@ -42,7 +42,7 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     assert_eq!(health_of(&channel, AGENT).await?, ServingStatus::Serving);
     get_pid(&mut client, std::process::id()).await?;
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
-    let exits = node.exits.context("no word on exits")?;
+    let exits = node.exits.context("no exits status")?;
     assert!(!exits.watchable && exits.reason.contains("open files"), "{exits:?}");
     assert!(exits.fix.contains("LimitNOFILE"), "{exits:?}");
 
@@ -53,10 +53,10 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     let ended = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(ended.pid).await?;
 
-    for told in ["exits cannot be watched", "exits can be watched again"] {
+    for reported in ["exits cannot be watched", "exits can be watched again"] {
         let stderr = agent.stderr()?;
-        let lines = stderr.lines().filter(|line| line.contains(told)).count();
-        assert_eq!(lines, 1, "{told}: {stderr}");
+        let lines = stderr.lines().filter(|line| line.contains(reported)).count();
+        assert_eq!(lines, 1, "{reported}: {stderr}");
     }
     Ok(())
 }

@@ -59,10 +59,10 @@ async fn resuming_misses_and_repeats_nothing() -> Result<()> {
         let mut churns = followers::churn(SOME).await?;
         followers::catch_up(&mut reference, &mut followers).await?;
 
-        let mut left = followers::leave(followers);
-        left.iter_mut().try_for_each(|left| place.take(&mut left.stitched))?;
+        let mut detached = followers::leave(followers);
+        detached.iter_mut().try_for_each(|detached| place.take(&mut detached.stitched))?;
         let reference_detached = reference.leave();
-        within("the watchers to be gone", async {
+        within("the watchers to disconnect", async {
             while followers::counters(&agent.url()).await?.watchers > 0 {}
             anyhow::Ok(())
         })
@@ -70,7 +70,7 @@ async fn resuming_misses_and_repeats_nothing() -> Result<()> {
         assert_eq!(followers::counters(&agent.url()).await?.watched_cpus, cpus::possible_list()?);
         churns.extend(followers::churn(SOME).await?);
 
-        let mut followers = followers::resume(&agent.url(), left).await?;
+        let mut followers = followers::resume(&agent.url(), detached).await?;
         let mut reference = reference_detached.resume(&channel).await?;
         churns.extend(followers::churn(SOME).await?);
         followers::catch_up(&mut reference, &mut followers).await?;
@@ -92,13 +92,13 @@ async fn resuming_misses_and_repeats_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resuming_too_late_is_an_exact_loss() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    let (reference, followers, left) = resume_too_late(StopPoint::Told).await?;
+    let (reference, followers, detached) = resume_too_late(StopPoint::Told).await?;
     assert_eq!(
         followers::reconcile(reference.stitched(), &followers)?,
         0,
         "a loss without its count"
     );
-    ensure_lost_at_once(&followers, &left)
+    ensure_lost_at_once(&followers, &detached)
 }
 
 /// From a position that was no cursor of the agent, the loss may have no count for a part of the
@@ -106,10 +106,10 @@ async fn resuming_too_late_is_an_exact_loss() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loss_after_a_position_within_a_batch_is_exact_or_without_count() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    let (reference, followers, left) = resume_too_late(StopPoint::MidBatch).await?;
+    let (reference, followers, detached) = resume_too_late(StopPoint::MidBatch).await?;
     followers::reconcile(reference.stitched(), &followers)?;
-    ensure_lost_at_once(&followers, &left)?;
-    let everything = followers.first().context("nobody follows everything")?;
+    ensure_lost_at_once(&followers, &detached)?;
+    let everything = followers.first().context("no follower of all exits")?;
     assert_eq!(everything.selection(), &Selection::EVERYTHING);
     everything.stitched().ensure_complete()
 }
@@ -124,22 +124,22 @@ async fn resume_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>, V
     followers::churn(SOME).await?;
     followers::catch_up(&mut reference, &mut followers).await?;
 
-    let mut left = followers::leave(followers);
-    left.iter_mut().try_for_each(|left| place.take(&mut left.stitched))?;
+    let mut detached = followers::leave(followers);
+    detached.iter_mut().try_for_each(|detached| place.take(&mut detached.stitched))?;
     followers::churn_watched(&mut reference, TOO_MANY).await?;
 
-    let mut followers = followers::resume(&agent.url(), left.clone()).await?;
+    let mut followers = followers::resume(&agent.url(), detached.clone()).await?;
     followers::catch_up(&mut reference, &mut followers).await?;
-    Ok((reference, followers, left))
+    Ok((reference, followers, detached))
 }
 
 /// The only loss of each is the one before all exits that it received after it resumed.
-fn ensure_lost_at_once(followers: &[Follower], left: &[Detached]) -> Result<()> {
-    for (follower, left) in followers.iter().zip(left) {
+fn ensure_lost_at_once(followers: &[Follower], detached: &[Detached]) -> Result<()> {
+    for (follower, detached) in followers.iter().zip(detached) {
         let [gap] = follower.stitched().gaps() else {
-            bail!("{}: {:?}", left.selection, follower.stitched().gaps());
+            bail!("{}: {:?}", detached.selection, follower.stitched().gaps());
         };
-        assert_eq!((gap.after, gap.stage), (left.stitched.position(), LostStage::History));
+        assert_eq!((gap.after, gap.stage), (detached.stitched.position(), LostStage::History));
         assert!(gap.upto > gap.after && gap.cpu.is_none(), "{gap:?}");
     }
     Ok(())

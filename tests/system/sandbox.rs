@@ -50,9 +50,9 @@ fn assert_all(statuses: &[Status], field: &str, expected: &str) {
 }
 
 /// The agent's own report.
-async fn told(agent: &Agent) -> Result<Sandbox> {
+async fn reported(agent: &Agent) -> Result<Sandbox> {
     let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?;
-    node.into_inner().sandbox.context("nothing is told of the sandbox")
+    node.into_inner().sandbox.context("no sandbox status")
 }
 
 /// Uses the agent so that all its threads run: the event loop, the reader, and those of slow calls.
@@ -67,8 +67,8 @@ async fn use_all(agent: &Agent) -> Result<()> {
         include_threads: true,
         ..Default::default()
     };
-    let answer = client.get_tgid(request).await?.into_inner();
-    assert!(!answer.threads.is_empty(), "the threads of others' processes are not seen");
+    let response = client.get_tgid(request).await?.into_inner();
+    assert!(!response.threads.is_empty(), "the threads of others' processes are not seen");
     Ok(())
 }
 
@@ -96,12 +96,12 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
     }
     // The kernel gives the procfs files of an undumpable process to root.
     assert_eq!(fs::metadata(format!("/proc/{}/environ", agent.pid()?))?.uid(), 0, "dumpable");
-    let told = told(&agent).await?;
-    assert_eq!((told.uid, told.gid), (65534, 65534));
-    assert_eq!(told.capabilities, ["net_admin"]);
-    assert!(told.no_new_privs && told.seccomp, "{told:?}");
-    let said = agent.stderr()?;
-    assert!(said.contains("rights: user 65534:65534, capabilities net_admin"), "{said}");
+    let reported = reported(&agent).await?;
+    assert_eq!((reported.uid, reported.gid), (65534, 65534));
+    assert_eq!(reported.capabilities, ["net_admin"]);
+    assert!(reported.no_new_privs && reported.seccomp, "{reported:?}");
+    let output = agent.stderr()?;
+    assert!(output.contains("rights: user 65534:65534, capabilities net_admin"), "{output}");
     Ok(())
 }
 
@@ -110,9 +110,9 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
 async fn landlock_is_enforced_or_reported_as_missing() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
-    let told = told(&agent).await?;
-    let missing = told.gaps.iter().any(|gap| gap.contains("landlock"));
-    assert_eq!(told.landlock_version < 7, missing, "{told:?}");
+    let reported = reported(&agent).await?;
+    let missing = reported.gaps.iter().any(|gap| gap.contains("landlock"));
+    assert_eq!(reported.landlock_version < 7, missing, "{reported:?}");
     assert_eq!(agent.stderr()?.contains("landlock version 7"), !missing, "{}", agent.stderr()?);
     Ok(())
 }
@@ -128,7 +128,7 @@ async fn without_the_sandbox_no_privilege_is_dropped() -> Result<()> {
         assert_all(&statuses, field, &own[0][field]);
     }
     assert!(agent.stderr()?.contains("WARN"), "{}", agent.stderr()?);
-    let told = told(&agent).await?;
-    assert!(told.gaps.iter().any(|gap| gap.contains("--no-sandbox")), "{told:?}");
+    let reported = reported(&agent).await?;
+    assert!(reported.gaps.iter().any(|gap| gap.contains("--no-sandbox")), "{reported:?}");
     Ok(())
 }

@@ -86,7 +86,7 @@ async fn a_real_kernel_is_not_labelled() -> Result<()> {
 /// A simulation that is not possible is a usage error that names the possible values.
 #[tokio::test]
 async fn an_impossible_simulation_is_refused() -> Result<()> {
-    for (kernel, said) in [
+    for (kernel, output) in [
         ("hurd", "`hurd` is no kernel"),
         ("sim:cpus=0", "cpus=0 is out of range; use 1 to 1024"),
         ("sim:cups=4", "`cups` is no key"),
@@ -94,7 +94,7 @@ async fn an_impossible_simulation_is_refused() -> Result<()> {
         let ending =
             Launch::new()?.listen_privately().arguments(["--kernel", kernel]).run().await?;
         assert_eq!(ending.status.code(), Some(USAGE), "{}", ending.stderr);
-        assert!(ending.stderr.contains(said), "{}", ending.stderr);
+        assert!(ending.stderr.contains(output), "{}", ending.stderr);
     }
     let directory = tempfile::tempdir()?;
     let state = directory.path().to_string_lossy().into_owned();

@@ -73,7 +73,7 @@ async fn watchers_of_every_kind_account_for_every_exit() -> Result<()> {
     let (held, counters) =
         (process::resident_kib(agent.pid()?)?, followers::counters(&agent.url()).await?);
     println!("{rounds} rounds, {overtaken} gaps, {warm} KiB, then {held} KiB, {counters:?}");
-    assert!(overtaken > 0, "nobody was ever overtaken");
+    assert!(overtaken > 0, "no watcher was overtaken");
     assert!(held <= warm + SLACK_KIB, "{warm} KiB became {held} KiB");
     let tolerated = counters.received / EXITS_PER_GAP;
     assert!(counters.unexplained_gaps <= tolerated, "{counters:?}");
@@ -175,11 +175,11 @@ async fn connect_and_disconnect(
                 more = follower.next() => ensure!(more?, "a restless stream ended"),
             }
         }
-        let mut left = follower.leave();
-        let last = left.stitched.exits().len().saturating_sub(1 + random.below(STAY));
-        if let Some(exit) = left.stitched.exits().get(last).copied() {
-            left.stitched.cut(exit.sequence);
+        let mut detached = follower.leave();
+        let last = detached.stitched.exits().len().saturating_sub(1 + random.below(STAY));
+        if let Some(exit) = detached.stitched.exits().get(last).copied() {
+            detached.stitched.cut(exit.sequence);
         }
-        follower = left.resume(&channel).await?;
+        follower = detached.resume(&channel).await?;
     }
 }

@@ -52,8 +52,8 @@ async fn stop_agent(receive_buffer: &str) -> Result<Reported> {
     let end = watch.settled_mark(cpu).await?;
 
     let range = [ExitRange { cpu, begin, end }];
-    let told = reported(&watch, &range)?;
-    assert_eq!(told.total(), sent(&reference.take()?, &range)?, "{told:?}");
+    let reported = reported(&watch, &range)?;
+    assert_eq!(reported.total(), sent(&reference.take()?, &range)?, "{reported:?}");
     assert_eq!(watch.sequence_check()?.lost(LostStage::History), 0);
     assert!(watch.losses().iter().all(|lost| lost.cpu == Some(cpu)), "{:?}", watch.losses());
 
@@ -64,5 +64,5 @@ async fn stop_agent(receive_buffer: &str) -> Result<Reported> {
         other.exit_of(pid).await?;
     }
     assert_eq!((watch.losses().len(), other.losses().len()), (losses, 0));
-    Ok(told)
+    Ok(reported)
 }

@@ -16,7 +16,7 @@ pub(crate) const NO_SUCH_TASK: u32 = 4_194_305;
 
 pub(crate) async fn get_pid(client: &mut Client, pid: u32) -> Result<TaskStats> {
     let response = client.get_pid(GetPidRequest { pid, ..Default::default() }).await?.into_inner();
-    response.stats.context("a task without account")
+    response.stats.context("a task without statistics")
 }
 
 pub(crate) async fn get_threads(client: &mut Client, tgid: u32) -> Result<Vec<TaskStats>> {
@@ -27,7 +27,7 @@ pub(crate) async fn get_threads(client: &mut Client, tgid: u32) -> Result<Vec<Ta
 /// The refusal of a call that must not succeed.
 pub(crate) fn refused<T>(outcome: Result<Response<T>, Status>) -> Result<DetailedStatus> {
     match outcome {
-        Ok(_) => bail!("the agent did as it was asked"),
+        Ok(_) => bail!("the call succeeded"),
         Err(status) => Ok(DetailedStatus::from(&status)),
     }
 }
@@ -35,7 +35,7 @@ pub(crate) fn refused<T>(outcome: Result<Response<T>, Status>) -> Result<Detaile
 /// The refusal inside the error of a harness function.
 pub(crate) fn refusal_in<T>(outcome: Result<T>) -> Result<DetailedStatus> {
     match outcome {
-        Ok(_) => bail!("the agent did as it was asked"),
+        Ok(_) => bail!("the call succeeded"),
         Err(error) => {
             Ok(DetailedStatus::from(error.downcast_ref::<Status>().context("no status")?))
         }
@@ -51,11 +51,11 @@ pub(crate) fn of_scope(scope: Scope) -> WatchExitsRequest {
 }
 
 pub(crate) fn task(event: &ExitEvent) -> Result<&TaskStats> {
-    event.task.as_ref().context("an exit without account")
+    event.task.as_ref().context("an exit without statistics")
 }
 
 pub(crate) fn identity(stats: &TaskStats) -> Result<&Identity> {
-    stats.identity.as_ref().context("an account of nobody")
+    stats.identity.as_ref().context("statistics without identity")
 }
 
 pub(crate) fn exit_status(event: &ExitEvent) -> Result<&ExitStatus> {

@@ -49,8 +49,8 @@ async fn contradictory_flags_are_refused() -> Result<()> {
     ] {
         let ending = Launch::new()?.arguments(listen).arguments(&flags).run().await?;
         assert_eq!(ending.status.code(), Some(USAGE), "{flags:?}: {}", ending.stderr);
-        let said = named.iter().all(|name| ending.stderr.contains(name));
-        assert!(said, "{flags:?}: {}", ending.stderr);
+        let output = named.iter().all(|name| ending.stderr.contains(name));
+        assert!(output, "{flags:?}: {}", ending.stderr);
     }
     Ok(())
 }
@@ -86,7 +86,7 @@ async fn files_that_are_no_certificates_are_refused() -> Result<()> {
     };
     fixture.files.write("empty", "")?;
     fixture.files.write("torn", "-----BEGIN CERTIFICATE-----\nAAAA\n")?;
-    for (flags, said) in [
+    for (flags, output) in [
         (flags("agent.crt", "client.key", "ca.crt"), "make no pair"),
         (flags("missing.crt", "agent.key", "ca.crt"), "No such file"),
         (flags("agent.crt", "agent.crt", "ca.crt"), "has no PRIVATE KEY"),
@@ -96,7 +96,7 @@ async fn files_that_are_no_certificates_are_refused() -> Result<()> {
     ] {
         let ending = Launch::new()?.arguments(&flags).run().await?;
         assert_eq!(ending.status.code(), Some(1), "{flags:?}: {}", ending.stderr);
-        assert!(ending.stderr.contains(said), "{said} is not in {}", ending.stderr);
+        assert!(ending.stderr.contains(output), "{output} is not in {}", ending.stderr);
         assert!(!ending.stderr.contains("panicked"), "{}", ending.stderr);
     }
     Ok(())
@@ -108,13 +108,13 @@ async fn a_client_that_trusts_the_ca_is_served() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(fixture.flags()).await?;
-    let said = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    assert!(said.stdout.contains("CN=localhost"), "{}", said.stdout);
+    let output = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert!(output.stdout.contains("CN=localhost"), "{}", output.stdout);
     let address = fixture.address(&agent)?;
     let arguments = ["-cacert", &fixture.ca(), &address, "list"];
-    let said = Peer::run(&tools::grpcurl()?, arguments).await?;
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let output = Peer::run(&tools::grpcurl()?, arguments).await?;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     get_pid(&mut service(&agent.url()).await?, std::process::id()).await?;
     Ok(())
 }
@@ -127,7 +127,7 @@ async fn a_client_rejects_an_agent_that_it_cannot_verify() -> Result<()> {
     fixture.files.write("other.crt", Authority::new("another CA")?.pem())?;
     let (ca, other) = (fixture.ca(), fixture.files.argument("other.crt"));
     let named = |name: &str| Wanted::for_agent().named(&[name]);
-    for (wanted, flags, said) in [
+    for (wanted, flags, output) in [
         (Wanted::for_agent(), vec!["--ca", &other], "of no CA in --ca"),
         (named("node7.example"), vec!["--ca", &ca], "--server-name"),
         (Wanted::for_agent().expired(), vec!["--ca", &ca], "to be renewed"),
@@ -136,15 +136,15 @@ async fn a_client_rejects_an_agent_that_it_cannot_verify() -> Result<()> {
     ] {
         fixture.files.write_pair("agent", &fixture.authority.sign(&wanted)?)?;
         let agent = Agent::start_with(fixture.flags()).await?;
-        let answer = fixture.taskstatsctl(&agent, &[&flags[..], &["node"]].concat()).await?;
-        assert_eq!(answer.code, Some(1), "{said}: {answer:?}");
-        assert!(answer.stderr.contains(said), "{said} is not in {}", answer.stderr);
+        let response = fixture.taskstatsctl(&agent, &[&flags[..], &["node"]].concat()).await?;
+        assert_eq!(response.code, Some(1), "{output}: {response:?}");
+        assert!(response.stderr.contains(output), "{output} is not in {}", response.stderr);
     }
     fixture.files.write_pair("agent", &fixture.authority.sign(&named("node7.example"))?)?;
     let agent = Agent::start_with(fixture.flags()).await?;
     let flags = ["--ca", &ca, "--server-name", "node7.example", "health"];
-    let answer = fixture.taskstatsctl(&agent, &flags).await?;
-    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let response = fixture.taskstatsctl(&agent, &flags).await?;
+    assert_eq!(response.code, Some(0), "{response:?}");
     Ok(())
 }
 
@@ -156,16 +156,16 @@ async fn the_client_ignores_no_flag() -> Result<()> {
     let agent = Agent::start_with(fixture.flags()).await?;
     let (ca, key) = (fixture.ca(), fixture.files.argument("agent.key"));
     let plain = agent.url();
-    for (flags, said) in [
+    for (flags, output) in [
         (vec!["node"], "with --ca or TASKSTATS_CA"),
         (vec!["--ca", "/nowhere", "node"], "reading --ca /nowhere failed"),
         (vec!["--ca", &key, "node"], "no PEM of certificates"),
         (vec!["--ca", &ca, "--key", &key, "node"], "--cert"),
         (vec!["--ca", &ca, "--target", &plain, "node"], "no effect"),
     ] {
-        let answer = fixture.taskstatsctl(&agent, &flags).await?;
-        assert_eq!(answer.code, Some(USAGE), "{flags:?}: {answer:?}");
-        assert!(answer.stderr.contains(said), "{said} is not in {}", answer.stderr);
+        let response = fixture.taskstatsctl(&agent, &flags).await?;
+        assert_eq!(response.code, Some(USAGE), "{flags:?}: {response:?}");
+        assert!(response.stderr.contains(output), "{output} is not in {}", response.stderr);
     }
     Ok(())
 }
@@ -218,9 +218,9 @@ async fn a_plaintext_client_is_rejected_with_advice() -> Result<()> {
     let agent = Agent::start_with(fixture.flags()).await?;
     let url = agent.listening_on("tcp://")?;
     let arguments = ["--target", &url, "node"];
-    let answer = Peer::run(&binaries::taskstatsctl()?, arguments).await?;
-    assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert!(answer.stderr.contains("tls://"), "{}", answer.stderr);
+    let response = Peer::run(&binaries::taskstatsctl()?, arguments).await?;
+    assert_eq!(response.code, Some(1), "{response:?}");
+    assert!(response.stderr.contains("tls://"), "{}", response.stderr);
     fixture.failed_handshakes(&agent, 1).await?;
     assert!(agent.stderr()?.contains("other TLS or none"), "{}", agent.stderr()?);
     Ok(())
@@ -232,9 +232,9 @@ async fn a_plaintext_port_is_recognized() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
-    let answer = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
-    assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert!(answer.stderr.contains("speaks no TLS"), "{}", answer.stderr);
+    let response = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
+    assert_eq!(response.code, Some(1), "{response:?}");
+    assert!(response.stderr.contains("speaks no TLS"), "{}", response.stderr);
     Ok(())
 }
 
@@ -285,7 +285,7 @@ async fn the_doctor_checks_certificates() -> Result<()> {
     let fixture = TlsFixture::new()?;
     let wanted = Wanted::for_agent().expired();
     fixture.files.write_pair("expired", &fixture.authority.sign(&wanted)?)?;
-    for (certificate, key, sign, said) in [
+    for (certificate, key, sign, output) in [
         ("agent.crt", "agent.key", '✓', "expires at"),
         ("expired.crt", "expired.key", '✗', "expired at"),
         ("agent.crt", "expired.key", '✗', "make no pair"),
@@ -294,10 +294,10 @@ async fn the_doctor_checks_certificates() -> Result<()> {
         let (certificate, key) = (fixture.files.argument(certificate), fixture.files.argument(key));
         let tcp = ["--listen", "tcp://127.0.0.1:0", "doctor"];
         let arguments = [&tcp[..], &["--tls-cert", &certificate, "--tls-key", &key]].concat();
-        let answer = Peer::run(&binaries::taskstatsd()?, arguments).await?;
-        let line = answer.stdout.lines().find(|line| line.contains("certificates"));
-        let line = line.with_context(|| format!("no line on certificates in {answer:?}"))?;
-        assert!(line.starts_with(sign) && line.contains(said), "{line}");
+        let response = Peer::run(&binaries::taskstatsd()?, arguments).await?;
+        let line = response.stdout.lines().find(|line| line.contains("certificates"));
+        let line = line.with_context(|| format!("no line on certificates in {response:?}"))?;
+        assert!(line.starts_with(sign) && line.contains(output), "{line}");
     }
     Ok(())
 }

@@ -48,8 +48,8 @@ async fn a_known_bad_kernel_is_not_queried() -> Result<()> {
         assert!(refusal.message.contains("--ignore-known-bad-kernel"), "{refusal:?}");
     }
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
-    assert_eq!(node.taskstats_version, 0, "it was asked");
-    let exits = node.exits.context("no word on exits")?;
+    assert_eq!(node.taskstats_version, 0, "the kernel was queried");
+    let exits = node.exits.context("no exits status")?;
     assert!(!exits.watchable && exits.reason.contains(BAD), "{exits:?}");
     assert!(exits.fix.contains("--ignore-known-bad-kernel"), "{exits:?}");
     drop((client, channel));
@@ -85,16 +85,16 @@ async fn a_kernel_whose_taskstats_return_is_served_again() -> Result<()> {
     }
     health.becomes(ServingStatus::NotServing).await?;
     let exits = client.get_node(GetNodeRequest {}).await?.into_inner().exits;
-    let exits = exits.context("no word on exits")?;
+    let exits = exits.context("no exits status")?;
     assert!(!exits.watchable && exits.fix.contains("CONFIG_TASKSTATS"), "{exits:?}");
 
     health.becomes(ServingStatus::Serving).await?;
     let stderr = agent.stderr()?;
-    for (level, told) in
+    for (level, reported) in
         [("WARN", "exits cannot be watched"), ("INFO", "exits can be watched again")]
     {
-        let lines: Vec<_> = stderr.lines().filter(|line| line.contains(told)).collect();
-        assert!(lines.len() == 1 && lines[0].contains(level), "{told}: {stderr}");
+        let lines: Vec<_> = stderr.lines().filter(|line| line.contains(reported)).collect();
+        assert!(lines.len() == 1 && lines[0].contains(level), "{reported}: {stderr}");
     }
     get_pid(&mut client, 1).await?;
     Ok(())

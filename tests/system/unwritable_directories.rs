@@ -79,8 +79,8 @@ async fn assert_not_handed_over(
     let stderr = manager.stderr()?;
     assert!(stderr.contains(NOTHING_LEFT) && stderr.contains(reason), "{stderr}");
     assert_eq!(manager.stored()?, [""; 0], "sockets without their file");
-    let left = fs::read_dir(manager.state_directory())?.count();
-    assert_eq!(left, 0, "half a file was left behind");
+    let detached = fs::read_dir(manager.state_directory())?.count();
+    assert_eq!(detached, 0, "half a file was left behind");
     drop(disk);
     manager.start().await?;
     let mut back = resume(manager, stitched.cursor()).await?;
@@ -89,7 +89,7 @@ async fn assert_not_handed_over(
     while !back.stitched().exits().iter().any(|exit| exit.pid == ended.pid) {
         assert!(back.next().await?, "the stream ended");
     }
-    let gap = back.stitched().gaps().first().context("the restart was not told")?;
+    let gap = back.stitched().gaps().first().context("the restart was not reported")?;
     assert_eq!((gap.stage, gap.count), (LostStage::AgentRestart, None));
     Ok(())
 }

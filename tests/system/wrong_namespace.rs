@@ -113,15 +113,15 @@ fn with_verdict(report: &Value, verdict: &str) -> Result<Vec<String>> {
 #[tokio::test]
 async fn the_doctor_passes_on_this_machine() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let said = doctor(&[], &["-o", "json"]).await?;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    let report: Value = serde_json::from_str(&said.stdout)?;
+    let output = doctor(&[], &["-o", "json"]).await?;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    let report: Value = serde_json::from_str(&output.stdout)?;
     assert_eq!(report["healthy"], true);
     assert_eq!(with_verdict(&report, "bad")?, [""; 0]);
-    let said = doctor(&[], &[]).await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.lines().any(|line| line.starts_with("✓ self-test")), "{}", said.stdout);
-    assert!(!said.stdout.contains('✗'), "{}", said.stdout);
+    let output = doctor(&[], &[]).await?;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.lines().any(|line| line.starts_with("✓ self-test")), "{}", output.stdout);
+    assert!(!output.stdout.contains('✗'), "{}", output.stdout);
     Ok(())
 }
 
@@ -130,27 +130,27 @@ async fn the_doctor_passes_on_this_machine() -> Result<()> {
 async fn the_doctor_names_what_is_wrong() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for environment in ENVIRONMENTS {
-        let said = doctor(environment.wrapper, &["-o", "json"]).await?;
-        let context = format!("{:?}: {said:?}", environment.wrapper);
-        assert_eq!((said.code, said.stderr.as_str()), (Some(FAILED), ""), "{context}");
-        let report: Value = serde_json::from_str(&said.stdout)?;
+        let output = doctor(environment.wrapper, &["-o", "json"]).await?;
+        let context = format!("{:?}: {output:?}", environment.wrapper);
+        assert_eq!((output.code, output.stderr.as_str()), (Some(FAILED), ""), "{context}");
+        let report: Value = serde_json::from_str(&output.stdout)?;
         assert_eq!(report["healthy"], false, "{context}");
         let bad = with_verdict(&report, "bad")?;
         assert!(environment.bad.iter().all(|name| bad.iter().any(|bad| bad == name)), "{context}");
         for check in report["checks"].as_array().context("no checks")? {
             if check["verdict"] == "bad" {
-                let told = |environment| {
+                let reported = |environment| {
                     check["fix"][environment].as_str().is_some_and(|it| !it.is_empty())
                 };
-                assert!(["linux", "systemd", "kubernetes"].into_iter().all(told), "{check}");
+                assert!(["linux", "systemd", "kubernetes"].into_iter().all(reported), "{check}");
             }
         }
-        let said = doctor(environment.wrapper, &[]).await?;
-        assert_eq!(said.code, Some(FAILED), "{context}");
+        let output = doctor(environment.wrapper, &[]).await?;
+        assert_eq!(output.code, Some(FAILED), "{context}");
         for name in environment.bad {
-            assert!(said.stdout.contains(&format!("✗ {name}")), "{context}");
+            assert!(output.stdout.contains(&format!("✗ {name}")), "{context}");
         }
-        assert!(said.stdout.contains("    Kubernetes: "), "{context}");
+        assert!(output.stdout.contains("    Kubernetes: "), "{context}");
     }
     Ok(())
 }
@@ -160,12 +160,13 @@ async fn the_doctor_names_what_is_wrong() -> Result<()> {
 #[tokio::test]
 async fn the_doctor_reports_root_that_cannot_be_left() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let said = doctor(ROOT_WITH_ONE, &["-o", "json"]).await?;
-    let report: Value = serde_json::from_str(&said.stdout)?;
+    let output = doctor(ROOT_WITH_ONE, &["-o", "json"]).await?;
+    let report: Value = serde_json::from_str(&output.stdout)?;
     let warned = with_verdict(&report, "warning")?;
-    assert!(warned.iter().any(|name| name == "sandbox"), "{said:?}");
-    let named = ["user 0:0", "CAP_SETGID and CAP_SETUID"].iter().all(|it| said.stdout.contains(it));
-    assert!(named, "{said:?}");
+    assert!(warned.iter().any(|name| name == "sandbox"), "{output:?}");
+    let named =
+        ["user 0:0", "CAP_SETGID and CAP_SETUID"].iter().all(|it| output.stdout.contains(it));
+    assert!(named, "{output:?}");
     Ok(())
 }
 
@@ -173,12 +174,12 @@ async fn the_doctor_reports_root_that_cannot_be_left() -> Result<()> {
 #[tokio::test]
 async fn the_doctor_needs_no_procfs() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let said = doctor(WITHOUT_PROC, &[]).await?;
-    assert_eq!(said.code, Some(FAILED), "{said:?}");
-    assert!(said.stdout.contains("✗ procfs and sysfs"), "{said:?}");
-    assert!(said.stdout.contains("✓ CAP_NET_ADMIN"), "{said:?}");
-    assert!(said.stdout.contains("✓ receive buffers"), "{said:?}");
-    assert!(!said.stderr.contains("panicked"), "{said:?}");
+    let output = doctor(WITHOUT_PROC, &[]).await?;
+    assert_eq!(output.code, Some(FAILED), "{output:?}");
+    assert!(output.stdout.contains("✗ procfs and sysfs"), "{output:?}");
+    assert!(output.stdout.contains("✓ CAP_NET_ADMIN"), "{output:?}");
+    assert!(output.stdout.contains("✓ receive buffers"), "{output:?}");
+    assert!(!output.stderr.contains("panicked"), "{output:?}");
     Ok(())
 }
 
@@ -252,11 +253,11 @@ async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
     }
 
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
-    let exits = node.exits.context("no word on exits")?;
+    let exits = node.exits.context("no exits status")?;
     ensure!(!exits.watchable && !exits.reason.is_empty(), "{exits:?}");
     ensure!(exits.fix.contains(environment.fix), "{exits:?}");
     let lines = agent.stderr()?.lines().filter(|line| line.contains(CANNOT)).count();
-    ensure!(lines == 1, "told {lines} times: {}", agent.stderr()?);
+    ensure!(lines == 1, "logged {lines} times: {}", agent.stderr()?);
     Ok(())
 }
 
@@ -271,8 +272,11 @@ async fn an_agent_in_a_wrong_namespace_ends_with_fail_fast() -> Result<()> {
         let launch = launch(&environment, &["--fail-fast"])?;
         let ending = launch.run().await?;
         assert_eq!(ending.status.code(), Some(FAILED), "{:?}: {ending:?}", environment.wrapper);
-        let told = ending.stderr.lines().last().context("nothing said")?;
-        assert!(told.contains("--fail-fast") && told.contains(environment.fix), "{told}");
+        let reported = ending.stderr.lines().last().context("no message")?;
+        assert!(
+            reported.contains("--fail-fast") && reported.contains(environment.fix),
+            "{reported}"
+        );
         assert!(!launch.socket().exists(), "the socket was left behind");
     }
     Ok(())

@@ -57,7 +57,7 @@ fn cpu_of(cpus: u32, recorded: &[Exit]) -> Result<Duration> {
     let everything = Selection::new(all.clone(), Scope::AllTasks, &all);
     let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
     let watcher = runtime.block_on(exits.watch(everything, WatchOptions::default()))?;
-    let cpu = report.recv_timeout(PATIENCE).context("the reader did not take all exits")?;
+    let cpu = report.recv_timeout(PATIENCE).context("the reader did not receive all exits")?;
     drop(watcher);
     exits.stop();
     Ok(cpu)

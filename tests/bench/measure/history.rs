@@ -72,7 +72,7 @@ fn fill(bench: &Bench, address: &str) -> Result<History> {
 fn history(address: &str) -> Result<History> {
     runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
-        let answer = TaskstatsServiceClient::new(channel).get_node(GetNodeRequest {}).await;
-        answer.context("ask for the node")?.into_inner().history.context("a node without history")
+        let response = TaskstatsServiceClient::new(channel).get_node(GetNodeRequest {}).await;
+        response.context("call GetNode")?.into_inner().history.context("a node without history")
     })
 }

@@ -51,7 +51,7 @@ pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()
         let (made, count) = (observed.made.exits, observed.count);
         report.record(NAME, variant.figure("lost"), "exits", float(count.lost_of(made)));
         if let Observer::Agent { .. } = observer {
-            report.record(NAME, variant.figure("not told of"), "exits", float(count.untold(made)));
+            report.record(NAME, variant.figure("not reported"), "exits", float(count.untold(made)));
         }
     }
     Ok(())

@@ -51,7 +51,7 @@ const ATTEMPTS: &[Attempt] = &[
     ("listen on a port", |_| TcpListener::bind("127.0.0.1:0").map(drop)),
     ("set an option of IP", |_| Ok(set_ip_ttl(UnixStream::pair()?.0, 1)?)),
     ("read another file", |_| File::open(READABLE).map(drop)),
-    ("list another folder", |_| fs::read_dir("/").map(drop)),
+    ("list another directory", |_| fs::read_dir("/").map(drop)),
     ("make a socket", |directory| UnixListener::bind(directory.join("socket")).map(drop)),
     ("make a link", |directory| std::os::unix::fs::symlink("/", directory.join("link"))),
     ("write a setting", |_| File::options().write(true).open("/proc/self/comm").map(drop)),
@@ -97,7 +97,7 @@ fn main() -> Result<()> {
         }
     }
     // The sandbox forbids to remove it; the parent does.
-    println!("folder: {}", directory.keep().display());
+    println!("directory: {}", directory.keep().display());
     Ok(())
 }
 

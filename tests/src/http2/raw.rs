@@ -164,10 +164,10 @@ impl Raw {
             writer.flush().await
         };
         let exchanged = async {
-            let (_written, outcome) = tokio::join!(write, answer(reader));
+            let (_written, outcome) = tokio::join!(write, response(reader));
             outcome
         };
-        within("an answer or an end", exchanged).await
+        within("a reply or the end of the connection", exchanged).await
     }
 
     /// Writes bytes, and reads until the agent closes the connection because of them.
@@ -244,7 +244,7 @@ async fn read_frame(reader: &mut Reader) -> Result<(u8, Vec<u8>)> {
     Ok((type_of, payload))
 }
 
-async fn answer(reader: &mut Reader) -> Outcome {
+async fn response(reader: &mut Reader) -> Outcome {
     loop {
         match read_frame(reader).await {
             Ok((type_of, payload)) if type_of == Kind::Ping as u8 && payload == QUESTION => {

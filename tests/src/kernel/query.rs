@@ -54,12 +54,12 @@ impl Query {
 
     fn ask(&mut self, attribute: u16, id: u32, aggregate: u16) -> Result<Record> {
         self.socket.request(attribute, &id.to_ne_bytes(), false)?;
-        let answer = Message::decode(self.socket.receive()?)?;
-        if let Some(errno) = answer.errno()? {
-            bail!("the kernel has no account of {id}: {}", Errno::from_raw(errno));
+        let response = Message::decode(self.socket.receive()?)?;
+        if let Some(errno) = response.errno()? {
+            bail!("the kernel has no statistics of {id}: {}", Errno::from_raw(errno));
         }
-        let nest = find(&answer.attributes()?, aggregate).context("answer without account")?;
-        let stats = find(&nest.nested()?, STATS).context("account without record")?;
+        let nest = find(&response.attributes()?, aggregate).context("reply without statistics")?;
+        let stats = find(&nest.nested()?, STATS).context("statistics without a record")?;
         Ok(Record::new(stats.value))
     }
 }

@@ -113,8 +113,8 @@ impl SeenExit {
     fn decode(cpu: u32, datagram: &[u8]) -> Result<Self> {
         let message = Message::decode(datagram)?;
         let attributes = message.attributes()?;
-        let nest = find(&attributes, AGGREGATE_PID).context("exit without account")?;
-        let stats = find(&nest.nested()?, STATS).context("account without record")?;
+        let nest = find(&attributes, AGGREGATE_PID).context("exit without statistics")?;
+        let stats = find(&nest.nested()?, STATS).context("statistics without a record")?;
         Ok(Self {
             cpu,
             kernel_sequence: message.sequence,

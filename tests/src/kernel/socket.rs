@@ -151,11 +151,11 @@ impl Socket {
             value: b"TASKSTATS\0",
             acknowledge: false,
         })?;
-        let answer = Message::decode(self.receive()?)?;
-        if let Some(errno) = answer.errno()? {
+        let response = Message::decode(self.receive()?)?;
+        if let Some(errno) = response.errno()? {
             bail!("the kernel has no taskstats: {}", Errno::from_raw(errno));
         }
-        let id = find(&answer.attributes()?, FAMILY_ID).context("family without id")?;
+        let id = find(&response.attributes()?, FAMILY_ID).context("family without id")?;
         read_u16(id.value, 0)
     }
 

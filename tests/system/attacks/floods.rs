@@ -260,7 +260,7 @@ async fn refuse_responses(siege: &mut Siege) -> Result<Aftermath> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unread_large_responses_are_not_queued_without_bound() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    assert_bounded("large answers", refuse_large_responses, ALLOWED_LARGE_KIB).await
+    assert_bounded("large responses", refuse_large_responses, ALLOWED_LARGE_KIB).await
 }
 
 async fn refuse_large_responses(siege: &mut Siege) -> Result<Aftermath> {
@@ -288,7 +288,7 @@ async fn refuse_large_responses(siege: &mut Siege) -> Result<Aftermath> {
     }
     siege.hold().await?;
     let aftermath = siege.end(peers).await?;
-    assert!(siege.refused(Limit::Calls).await? > 0, "no large answer was refused");
+    assert!(siege.refused(Limit::Calls).await? > 0, "no large response was refused");
     Ok(aftermath)
 }
 

@@ -67,7 +67,7 @@ async fn flood(address: SocketAddr) -> Result<()> {
 /// Waits until so many connections were closed that a client which waited before them would be
 /// among those, if the agent always closed the oldest one.
 async fn wait_for_displaced_connections(local: &Channel) -> Result<()> {
-    let before = node(local).await?.tls.context("no word on TLS")?.failed_handshakes;
+    let before = node(local).await?.tls.context("no TLS status")?.failed_handshakes;
     let after = before + AT_ONCE + u64::try_from(HELD)?;
     until_tls(local, |tls| tls.failed_handshakes >= after).await?;
     Ok(())

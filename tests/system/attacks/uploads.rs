@@ -101,7 +101,7 @@ async fn answer(agent: &Agent, encoding: Option<&str>, message: &'static str) ->
     }
     within("a channel that is ready", poll_fn(|context| channel.poll_ready(context))).await??;
     let call = channel.call(request.body(Body::new(message.to_owned()))?);
-    let response = within("an answer", call).await??;
+    let response = within("a response", call).await??;
     let status = Status::from_header_map(response.headers()).context("no status")?;
     Ok(status.code())
 }

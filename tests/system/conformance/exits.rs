@@ -40,7 +40,7 @@ pub(super) async fn the_last_of_several_tasks_has_the_group_record<H: Host>() ->
     host.end(process).await?;
     let heard = take(&mut *listener)?;
     let exits = heard.of(tgid);
-    let (last, others) = exits.split_last().context("nothing was told")?;
+    let (last, others) = exits.split_last().context("no exit was reported")?;
     assert_eq!(others.len(), THREADS);
     for exit in others {
         assert_eq!((exit.process.as_ref(), exit.last_in_process()), (None, Some(false)));
@@ -69,7 +69,7 @@ pub(super) async fn the_group_record_counts_the_dead<H: Host>() -> Result<()> {
     let tgid = host.churn(THREADS).await?;
     let heard = take(&mut *listener)?;
     let exits = heard.of(tgid);
-    let last = exits.last().context("nothing was told")?;
+    let last = exits.last().context("no exit was reported")?;
     let group = last.process.as_ref().context("no group record")?;
     // A thread that was never switched from has run for no time, as the kernel counts.
     let run = |exit: &Exit| exit.task.cpu.run_virtual_ns.unwrap_or(0);
@@ -125,13 +125,13 @@ pub(super) async fn no_number_is_used_without_a_listener<H: Host>() -> Result<()
         listener.open(host.cpu())?;
         host.churn(0).await?;
         let after = take(&mut *listener)?;
-        let last = before.exits.last().context("nothing was told")?.kernel_sequence;
-        let next = after.exits.first().context("nothing was told")?.kernel_sequence;
+        let last = before.exits.last().context("no exit was reported")?.kernel_sequence;
+        let next = after.exits.first().context("no exit was reported")?.kernel_sequence;
         if next == last.wrapping_add(1) {
             return Ok(());
         }
     }
-    bail!("numbers were always taken, although nobody listened")
+    bail!("numbers were used without a listener in each run")
 }
 
 pub(super) async fn every_listener_receives_every_exit<H: Host>() -> Result<()> {
@@ -155,10 +155,10 @@ pub(super) async fn a_full_queue_drops_and_counts_exactly<H: Host>() -> Result<(
         host.churn(0).await?;
         let after = take(&mut *listener)?;
         let (received, dropped) = (overflowed.exits.len() as u64, &overflowed.dropped);
-        assert_eq!(dropped.len(), 1, "told once: {dropped:?}");
+        assert_eq!(dropped.len(), 1, "not reported once: {dropped:?}");
         assert!(received > 0 && received + dropped[0] > MANY as u64, "{received} {dropped:?}");
-        let first = overflowed.exits.first().context("nothing was told")?.kernel_sequence;
-        let next = after.exits.first().context("the queue takes nothing")?.kernel_sequence;
+        let first = overflowed.exits.first().context("no exit was reported")?.kernel_sequence;
+        let next = after.exits.first().context("the queue received nothing")?.kernel_sequence;
         if u64::from(next.wrapping_sub(first)) == received + dropped[0] {
             return Ok(());
         }

@@ -118,7 +118,7 @@ pub(super) struct Sim {
 
 impl Sim {
     fn exit(&self, pid: u32) -> Result<()> {
-        ensure!(self.kernel.world().exit(pid, self.cpu(), 0), "nobody has pid {pid}");
+        ensure!(self.kernel.world().exit(pid, self.cpu(), 0), "no process has pid {pid}");
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl Sim {
     }
 
     fn spawn_thread(&self, tgid: u32) -> Result<u32> {
-        self.kernel.world().spawn_thread(tgid).context("the group has gone")
+        self.kernel.world().spawn_thread(tgid).context("the process has ended")
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn a_closed_listener_receives_nothing<H: Host>() -> Result<()> 
     let before = host.churn(1).await?;
     let mut heard = Heard::default();
     closing.close(host.cpu(), &mut heard);
-    assert_eq!(heard.of(before).len(), 2, "what it held was told");
+    assert_eq!(heard.of(before).len(), 2, "its queue was delivered");
     let after = host.churn(1).await?;
     assert!(!take(&mut *closing)?.any());
     assert_eq!(take(&mut *staying)?.of(after).len(), 2);

@@ -50,7 +50,7 @@ pub(super) async fn a_group_is_found_by_any_of_its_tasks<H: Host>() -> Result<()
     let mut counts = Vec::new();
     for pid in threads {
         let group = host.kernel().query(TaskId::Tgid(pid))?;
-        assert_eq!(group.identity.tgid, Some(pid), "the id that was asked for");
+        assert_eq!(group.identity.tgid, Some(pid), "the requested id");
         counts.push(cpu_waits(&group)?);
     }
     assert!(counts.is_sorted() && counts.len() == THREADS + 1, "one group: {counts:?}");

@@ -68,12 +68,12 @@ async fn a_time_without_listening_is_a_loss_without_count() -> Result<()> {
     let mut watch = resume(&channel, Cursor { instance_id, sequence }).await?;
     let seen = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(seen.pid).await?;
-    let [lost] = watch.losses() else { anyhow::bail!("told: {:?}", watch.losses()) };
+    let [lost] = watch.losses() else { anyhow::bail!("reported: {:?}", watch.losses()) };
     assert_eq!((lost.stage(), lost.count), (LostStage::History, None), "{lost:?}");
     let pids = watch.seen().iter().filter_map(taskstats_tests::watch::pid_of);
-    assert!(pids.clone().all(|pid| pid != unseen.pid), "nobody could know of {}", unseen.pid);
+    assert!(pids.clone().all(|pid| pid != unseen.pid), "a loss with a count: {}", unseen.pid);
 
-    let behind = lost.cursor.clone().context("a loss without its place")?;
+    let behind = lost.cursor.clone().context("a loss without a cursor")?;
     let mut again = resume(&channel, behind).await?;
     again.exit_of(seen.pid).await?;
     assert_eq!(again.losses(), []);

@@ -98,7 +98,7 @@ async fn sockets_without_a_state_directory_are_closed() -> Result<()> {
     assert_eq!(manager.stored()?, stored_names()?);
     manager.disable_hand_over();
     manager.start().await?;
-    assert_eq!(manager.stored()?, [""; 0], "sockets that nobody will take");
+    assert_eq!(manager.stored()?, [""; 0], "unused sockets");
     assert_restart_is_reported(&manager, &cursor).await
 }
 
@@ -114,8 +114,8 @@ async fn refused(why: &str, spoil: impl FnOnce(&mut ServiceManager) -> Result<()
     spoil(&mut manager)?;
     manager.start().await?;
     assert_says(&manager, why)?;
-    assert_eq!(manager.stored()?, [""; 0], "sockets that nobody will take");
-    assert!(!manager.handover_file().exists(), "a file that nobody will take");
+    assert_eq!(manager.stored()?, [""; 0], "unused sockets");
+    assert!(!manager.handover_file().exists(), "an unused file");
     assert_restart_is_reported(&manager, &cursor).await?;
     assert!(manager.stop().await?.success());
     manager.start().await?;
@@ -125,8 +125,8 @@ async fn refused(why: &str, spoil: impl FnOnce(&mut ServiceManager) -> Result<()
 
 fn assert_says(manager: &ServiceManager, why: &str) -> Result<()> {
     let stderr = manager.stderr()?;
-    let told = stderr.lines().any(|line| line.contains(REFUSED) && line.contains(why));
-    assert!(told, "{stderr}");
+    let reported = stderr.lines().any(|line| line.contains(REFUSED) && line.contains(why));
+    assert!(reported, "{stderr}");
     Ok(())
 }
 

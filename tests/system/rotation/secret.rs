@@ -93,7 +93,7 @@ impl Edition {
     /// The number of a certificate.
     pub(super) fn number(&self, certificate: &CertificateDer<'_>) -> Result<usize> {
         let place = self.with(|known| known.certificates.iter().rposition(|it| it == certificate));
-        Ok(1 + place.context("a certificate that never was in the folder")?)
+        Ok(1 + place.context("a certificate that was never in the directory")?)
     }
 
     fn add(&self, certificate: CertificateDer<'static>) {

@@ -98,7 +98,7 @@ impl Door {
 
 impl Traffic {
     async fn begin(door: &Door) -> Result<Self> {
-        let (end, told) = watch::channel(false);
+        let (end, reported) = watch::channel(false);
         let mut callers = Vec::new();
         for question in Question::ALL.into_iter().cycle().take(CALLERS) {
             callers.push(Caller::asking(question, door.connect().await?).await?);
@@ -106,15 +106,15 @@ impl Traffic {
         let mut followers = JoinSet::new();
         for selection in STREAMS {
             let follower = Follower::open(&door.connect().await?, selection).await?;
-            followers.spawn(read_on(follower, told.clone()));
+            followers.spawn(read_on(follower, reported.clone()));
         }
         let mut newcomers = JoinSet::new();
         for _ in 0..NEWCOMERS {
             let (handshake, edition) = (door.handshake()?, door.secret.edition());
-            newcomers.spawn(keep_coming(door.url.clone(), handshake, edition, told.clone()));
+            newcomers.spawn(keep_coming(door.url.clone(), handshake, edition, reported.clone()));
         }
         let mut churn = JoinSet::new();
-        churn.spawn(keep_ending(told));
+        churn.spawn(keep_ending(reported));
         Ok(Self { callers, followers, newcomers, churn, end })
     }
 

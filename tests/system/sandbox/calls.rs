@@ -33,7 +33,7 @@ const NOT_CALLED: [&str; 8] = [
     "become root",
 ];
 /// Operations that landlock refuses, where the kernel has it.
-const NOT_OPENED: [&str; 3] = ["read another file", "list another folder", "write a setting"];
+const NOT_OPENED: [&str; 3] = ["read another file", "list another directory", "write a setting"];
 /// Further system calls that are not allowed; their names depend on the C library.
 const NOT_MADE: [&str; 2] = ["make a socket", "make a link"];
 
@@ -108,6 +108,6 @@ async fn an_abort_ends_by_sigabrt() -> Result<()> {
 
 /// Removes the directory of the attempts.
 fn remove_directory(stdout: &str) -> Result<()> {
-    let directory = stdout.lines().find_map(|line| line.strip_prefix("folder: "));
-    Ok(std::fs::remove_dir_all(directory.context("no folder")?)?)
+    let directory = stdout.lines().find_map(|line| line.strip_prefix("directory: "));
+    Ok(std::fs::remove_dir_all(directory.context("no directory")?)?)
 }

@@ -50,11 +50,12 @@ async fn a_socket_in_a_directory_of_root_is_replaced_by_the_next_agent() -> Resu
 async fn a_state_directory_is_given_to_the_user() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
-    let (state, left) = (directory.path().join("state"), directory.path().join("state/handover"));
+    let (state, detached) =
+        (directory.path().join("state"), directory.path().join("state/handover"));
     fs::set_permissions(directory.path(), Permissions::from_mode(OWNERS))?;
     fs::create_dir(&state)?;
     fs::set_permissions(&state, Permissions::from_mode(0o700))?;
-    fs::write(&left, "left by root")?;
+    fs::write(&detached, "left by root")?;
     let path = state.display().to_string();
     let agent = Agent::start_with(["--user", "4242:4343", "--state-dir", &path]).await?;
     let metadata = fs::metadata(&state)?;

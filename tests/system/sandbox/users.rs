@@ -4,7 +4,7 @@ use anyhow::Result;
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::machine_lock::MachineLock;
 
-use super::{NET_ADMIN, NOBODY, NONE, assert_all, statuses, told, use_all};
+use super::{NET_ADMIN, NOBODY, NONE, assert_all, reported, statuses, use_all};
 
 /// Exit code of a usage error.
 const USAGE: i32 = 2;
@@ -63,8 +63,8 @@ async fn another_user_is_kept() -> Result<()> {
     {
         assert_all(&statuses, field, value);
     }
-    let told = told(&agent).await?;
-    assert!(!told.gaps.iter().any(|gap| gap.contains("root")), "{told:?}");
+    let reported = reported(&agent).await?;
+    assert!(!reported.gaps.iter().any(|gap| gap.contains("root")), "{reported:?}");
     Ok(())
 }
 
@@ -90,7 +90,7 @@ async fn root_of_a_container_serves_with_one_capability() -> Result<()> {
     assert_all(&statuses, "Uid", "0 0 0 0");
     assert_all(&statuses, "CapPrm", NET_ADMIN);
     assert_all(&statuses, "Seccomp", "2");
-    let told = told(&agent).await?;
-    assert!(told.gaps.iter().any(|gap| gap.contains("still root")), "{told:?}");
+    let reported = reported(&agent).await?;
+    assert!(reported.gaps.iter().any(|gap| gap.contains("still root")), "{reported:?}");
     Ok(())
 }
