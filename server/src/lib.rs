@@ -14,6 +14,8 @@ pub mod netlink;
 
 pub mod taskstats;
 
+pub mod advice;
+
 #[cfg(feature = "sim")]
 pub mod sim;
 

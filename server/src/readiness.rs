@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::advice::{Cause, HasCause};
 use crate::taskstats::{Kernel, KernelError};
 
 /// The pause before a bad verdict is tried for the first time; each further one is twice as long.
@@ -119,7 +120,7 @@ fn judge(tried: Result<(), KernelError>, untested: &mut bool) -> Option<Verdict>
         Err(error @ KernelError::NotTested { .. }) => {
             *untested = true;
             if !was_untested {
-                tracing::warn!(fix = error.fix(), "{error}");
+                tracing::warn!(fix = fix(&error), "{error}");
             }
             None
         }
@@ -132,10 +133,14 @@ fn log_change(last: &Verdict, verdict: &Verdict) -> bool {
     match (last, verdict) {
         (Ok(()), Ok(())) => return false,
         (Err(last), Err(now)) if has_same_cause(last, now) => return false,
-        (_, Err(error)) => tracing::warn!(fix = error.fix(), "exits cannot be watched: {error}"),
+        (_, Err(error)) => tracing::warn!(fix = fix(error), "exits cannot be watched: {error}"),
         (Err(_), Ok(())) => tracing::info!("exits can be watched again"),
     }
     true
+}
+
+fn fix(error: &KernelError) -> Option<&'static str> {
+    error.cause().map(Cause::advice_here)
 }
 
 /// Whether two errors have one cause, though it may have shown in another place or on another CPU.

@@ -148,9 +148,9 @@ async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
         fs::set_permissions(fixture.files.directory(), Permissions::from_mode(mode))?;
         let said = doctor(&as_user).await?;
         let told = line(&said, "sandbox")?;
-        assert_eq!(told.contains("cannot read the folder"), is_told, "{mode:o}: {told}");
+        assert_eq!(told.contains("cannot read the directory"), is_told, "{mode:o}: {told}");
         assert_eq!(told.starts_with('!'), is_told, "{mode:o}: {told}");
-        assert_eq!(said.stdout.contains("chmod a+rx FOLDER"), is_told, "{}", said.stdout);
+        assert_eq!(said.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", said.stdout);
         let log = Agent::start_with(&as_user).await?.stderr()?;
         assert_eq!(log.contains("so it cannot be watched"), is_told, "{mode:o}: {log}");
     }
@@ -164,7 +164,7 @@ async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
     let launch = Launch::new()?.arguments(&flags).wrapped(AS_NOBODY).owned_by(NOBODY_USER)?;
     let ending = launch.run().await?;
     assert_eq!(ending.status.code(), Some(1), "{}", ending.stderr);
-    assert!(ending.stderr.contains("chmod a+rx FOLDER"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("chmod a+rx DIRECTORY"), "{}", ending.stderr);
     assert!(!ending.stderr.contains("sysctl"), "{}", ending.stderr);
     Ok(())
 }

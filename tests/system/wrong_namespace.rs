@@ -40,7 +40,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["CAP_NET_ADMIN", "self-test"],
         reason: "NOT_PERMITTED",
-        fix: "AmbientCapabilities",
+        fix: "setcap cap_net_admin=ep",
         answers: false,
     },
     Environment {
@@ -48,7 +48,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["CAP_NET_ADMIN", "user namespace", "self-test"],
         reason: "NOT_PERMITTED|WRONG_NAMESPACE",
-        fix: "hostUsers",
+        fix: "unshare -U",
         answers: false,
     },
     Environment {
@@ -56,7 +56,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["pid namespace", "self-test"],
         reason: "WRONG_NAMESPACE",
-        fix: "hostPID: true",
+        fix: "--pid=host",
         answers: true,
     },
     Environment {
@@ -64,7 +64,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["pid namespace", "self-test"],
         reason: "WRONG_NAMESPACE",
-        fix: "hostPID: true",
+        fix: "--pid=host",
         answers: true,
     },
     Environment {
@@ -72,7 +72,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["self-test"],
         reason: "NO_EXITS_ARRIVE|WRONG_NAMESPACE",
-        fix: "hostNetwork: true",
+        fix: "--network=host",
         answers: true,
     },
     Environment {
@@ -80,7 +80,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: Some(NOBODY),
         bad: &["self-test"],
         reason: "NO_EXITS_ARRIVE",
-        fix: "hostNetwork: true",
+        fix: "--network=host",
         answers: true,
     },
 ];
@@ -251,8 +251,12 @@ async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
     let exits = node.exits.context("no word on exits")?;
     ensure!(!exits.watchable && !exits.reason.is_empty(), "{exits:?}");
     ensure!(exits.fix.contains(environment.fix), "{exits:?}");
-    let lines = agent.stderr()?.lines().filter(|line| line.contains(CANNOT)).count();
-    ensure!(lines == 1, "told {lines} times: {}", agent.stderr()?);
+    let log = agent.stderr()?;
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(CANNOT)).collect();
+    ensure!(lines.len() == 1, "logged {} times: {log}", lines.len());
+    // One line has one text for one cause.
+    let advice = lines[0].matches(environment.fix).count();
+    ensure!(advice == 1, "advice is there {advice} times: {}", lines[0]);
     Ok(())
 }
 

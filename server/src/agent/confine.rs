@@ -1,6 +1,7 @@
 //! Giving up the rights that serving does not take.
 
 use super::{Agent, StartError};
+use crate::advice::{Cause, HasCause};
 use crate::config::Sandbox;
 use crate::listen::{ListenAddress, Listener};
 use crate::sandbox::{self, MissingMeasure, Paths};
@@ -43,11 +44,12 @@ impl Agent {
     pub(super) fn log_rights(&self) {
         tracing::info!("rights: {}", self.node.sandbox);
         for gap in &self.node.sandbox.missing {
+            let fix = gap.cause().map(Cause::advice_here);
             match gap {
                 MissingMeasure::NoSandbox | MissingMeasure::Unreadable { .. } => {
-                    tracing::warn!("{gap}");
+                    tracing::warn!(fix, "{gap}");
                 }
-                _ => tracing::info!("{gap}"),
+                _ => tracing::info!(fix, "{gap}"),
             }
         }
     }

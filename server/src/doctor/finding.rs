@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Fix;
+use crate::advice::{Advice, Cause, HasCause};
 use crate::taskstats::KernelError;
 
 /// What one check found.
@@ -16,7 +16,7 @@ pub struct Finding {
     pub finding: String,
     /// What to do about it, where there is something to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<Fix>,
+    pub fix: Option<Advice>,
 }
 
 /// Whether something is right.
@@ -53,19 +53,24 @@ impl Finding {
     pub(super) fn warning(
         name: &'static str,
         finding: impl Into<String>,
-        fix: Option<Fix>,
+        cause: Option<Cause>,
     ) -> Self {
-        Self { name, verdict: Verdict::Warning, finding: finding.into(), fix }
+        Self {
+            name,
+            verdict: Verdict::Warning,
+            finding: finding.into(),
+            fix: cause.map(Cause::advice),
+        }
     }
 
     /// Something is wrong.
-    pub(super) fn bad(name: &'static str, finding: impl Into<String>, fix: Fix) -> Self {
-        Self { name, verdict: Verdict::Bad, finding: finding.into(), fix: Some(fix) }
+    pub(super) fn bad(name: &'static str, finding: impl Into<String>, cause: Cause) -> Self {
+        Self { name, verdict: Verdict::Bad, finding: finding.into(), fix: Some(cause.advice()) }
     }
 
     /// The kernel was asked and refused.
     pub(super) fn refused(name: &'static str, error: &KernelError) -> Self {
-        Self::bad(name, error.to_string(), Fix::of(error))
+        Self::bad(name, error.to_string(), error.cause().unwrap_or(Cause::Unknown))
     }
 
     /// Another check says why this one could not be made.

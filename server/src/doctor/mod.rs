@@ -5,14 +5,12 @@
 
 mod checks;
 mod finding;
-mod fix;
 mod report;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 pub use self::finding::{Finding, Verdict};
-pub use self::fix::Fix;
 pub use self::report::Report;
 
 use crate::config::{Args, DoctorArgs, ReportFormat};

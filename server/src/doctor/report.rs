@@ -65,20 +65,20 @@ fn row(check: &Finding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Fix;
+    use crate::advice::Cause;
 
     #[test]
     fn only_what_is_bad_makes_a_report_unhealthy() {
         let good = Finding::good("a", "b");
         let warning = Finding::warning("c", "d", None);
         assert!(Report::new(vec![good.clone(), warning.clone()]).is_healthy());
-        let bad = Finding::bad("e", "f", Fix::CAPABILITY);
+        let bad = Finding::bad("e", "f", Cause::Capability);
         assert!(!Report::new(vec![good, bad, warning]).is_healthy());
     }
 
     #[test]
     fn a_table_has_a_sign_a_name_and_the_fixes() {
-        let bad = Finding::bad("thing", "it is broken", Fix::PID_NAMESPACE);
+        let bad = Finding::bad("thing", "it is broken", Cause::PidNamespace);
         let table = Report::new(vec![Finding::good("other", "fine"), bad]).table();
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines[0], "✓ other               fine");
@@ -88,13 +88,13 @@ mod tests {
 
     #[test]
     fn json_has_stable_names() {
-        let checks = vec![Finding::good("a", "b"), Finding::bad("c", "d", Fix::CAPABILITY)];
+        let checks = vec![Finding::good("a", "b"), Finding::bad("c", "d", Cause::Capability)];
         let json: serde_json::Value = serde_json::from_str(&Report::new(checks).json()).unwrap();
         assert_eq!(json["healthy"], false);
         assert_eq!(json["agent_version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(json["checks"][0]["verdict"], "good");
         assert_eq!(json["checks"][0].get("fix"), None);
         assert_eq!(json["checks"][1]["name"], "c");
-        assert_eq!(json["checks"][1]["fix"]["kubernetes"], Fix::CAPABILITY.kubernetes);
+        assert_eq!(json["checks"][1]["fix"]["kubernetes"], Cause::Capability.advice().kubernetes);
     }
 }

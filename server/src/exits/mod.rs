@@ -71,6 +71,7 @@ pub use watcher::{Loss, OnLag, Stage, Told, WatchOptions, Watcher};
 
 use self::reader::{Farewell, Inherited, ReaderHandle};
 use self::watcher::Shared;
+use crate::advice::{Cause, HasCause};
 use crate::clocks::since_1970;
 use crate::taskstats::{Cpumask, KeptSocket, Kernel, KernelError};
 
@@ -106,7 +107,7 @@ pub enum StartError {
     #[error(transparent)]
     History(#[from] DamagedHistory),
     /// An earlier run's sockets cannot be taken up.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Sockets(#[from] KernelError),
 }
 
@@ -122,6 +123,15 @@ pub enum WatchError {
     /// The reader has ended.
     #[error("the exit reader has ended")]
     Ended,
+}
+
+impl HasCause for WatchError {
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Kernel(error) => error.cause(),
+            Self::Future(_) | Self::Ended => None,
+        }
+    }
 }
 
 impl Exits {

@@ -47,7 +47,7 @@ impl fmt::Display for Inaccessible {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(formatter, "the file {}", path.display()),
-            Self::Directory(path) => write!(formatter, "the folder {}", path.display()),
+            Self::Directory(path) => write!(formatter, "the directory {}", path.display()),
         }
     }
 }

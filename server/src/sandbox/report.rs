@@ -6,6 +6,7 @@ use std::fs;
 use capctl::{Cap, CapSet};
 
 use super::Inaccessible;
+use crate::advice::{Cause, HasCause};
 
 /// Where the kernel says what a thread may do; all threads of a confined agent are alike.
 const STATUS: &str = "/proc/thread-self/status";
@@ -77,15 +78,14 @@ impl fmt::Display for MissingMeasure {
             ),
             Self::Unreadable { closed: Inaccessible::File(file) } => write!(
                 formatter,
-                "{} cannot be read without root: when it changes, the new one is not taken up; give \
-                 it to the group of --user",
+                "{} cannot be read without root, so the agent does not use it after it changes",
                 file.display()
             ),
             Self::Unreadable { closed: Inaccessible::Directory(folder) } => write!(
                 formatter,
-                "the folder {folder} cannot be read without root, so it cannot be watched: changed \
-                 certificates are not taken up; chmod a+rx {folder}, or g+rx with the group of --user",
-                folder = folder.display()
+                "the directory {} cannot be read without root, so it cannot be watched, and the agent \
+                 does not use certificates that change in it",
+                folder.display()
             ),
             Self::OldLandlock { abi } => {
                 write!(
@@ -100,6 +100,18 @@ impl fmt::Display for MissingMeasure {
             Self::NoSeccomp => {
                 formatter.write_str("system calls are not filtered on this architecture")
             }
+        }
+    }
+}
+
+impl HasCause for MissingMeasure {
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::NoSandbox => Some(Cause::NoSandbox),
+            Self::StillRoot { .. } => Some(Cause::StillRoot),
+            Self::Unreadable { .. } => Some(Cause::UnreadableKeys),
+            Self::OldLandlock { .. } | Self::NoLandlock => Some(Cause::Landlock),
+            Self::Refused { .. } | Self::NoSeccomp => None,
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use capctl::caps::{Cap, CapState};
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::advice::Cause;
+use crate::doctor::{Context, Finding};
 use crate::taskstats::{Kernel, KernelError, TaskId};
 
 const NAME: &str = "CAP_NET_ADMIN";
@@ -12,11 +13,11 @@ pub(super) fn check(context: &Context) -> Finding {
         Ok(state) => state.effective.has(Cap::NET_ADMIN),
         Err(error) => {
             let finding = format!("capget(2) failed: {error}");
-            return Finding::bad(NAME, finding, Fix::UNKNOWN);
+            return Finding::bad(NAME, finding, Cause::Unknown);
         }
     };
     if !held {
-        return Finding::bad(NAME, "not among the effective capabilities", Fix::CAPABILITY);
+        return Finding::bad(NAME, "not among the effective capabilities", Cause::Capability);
     }
     let Ok(kernel) = &context.kernel else { return Finding::good(NAME, "effective") };
     match kernel.query(TaskId::Pid(std::process::id())) {
@@ -24,7 +25,7 @@ pub(super) fn check(context: &Context) -> Finding {
         Err(KernelError::NotPermitted { .. }) => Finding::bad(
             NAME,
             "held in a child user namespace only, which does not count: the kernel says EPERM",
-            Fix::USER_NAMESPACE,
+            Cause::UserNamespace,
         ),
         // Another check has the reason.
         Err(_) => Finding::good(NAME, "effective; the kernel could not be asked whether it counts"),

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::advice::Cause;
+use crate::doctor::{Context, Finding};
 use crate::security::tls::{CertificateInfo, TlsFiles, Validity, inspect};
 
 const NAME: &str = "certificates";
@@ -16,7 +17,7 @@ pub(super) fn check(context: &Context) -> Finding {
     let files = TlsFiles::new(certificate.clone(), key.clone(), tls.client_ca.clone());
     match inspect(&files) {
         Ok(certificates) => judge(&certificates, SystemTime::now()),
-        Err(error) => Finding::bad(NAME, error.to_string(), Fix::CERTIFICATES),
+        Err(error) => Finding::bad(NAME, error.to_string(), Cause::Certificates),
     }
 }
 
@@ -26,13 +27,13 @@ fn judge(certificates: &[CertificateInfo], now: SystemTime) -> Finding {
         certificates.iter().find(|info| wanted(&info.validity(now)))
     };
     if let Some(info) = with(|validity| matches!(validity, Validity::Expired | Validity::NotYet)) {
-        return Finding::bad(NAME, said(info, now), Fix::CERTIFICATES);
+        return Finding::bad(NAME, said(info, now), Cause::Certificates);
     }
     if let Some(info) = with(|validity| matches!(validity, Validity::EndsSoon(_))) {
-        return Finding::warning(NAME, said(info, now), Some(Fix::CERTIFICATES));
+        return Finding::warning(NAME, said(info, now), Some(Cause::Certificates));
     }
     if let Some((info, warning)) = certificates.iter().find_map(|it| Some((it, it.warning?))) {
-        return Finding::warning(NAME, format!("{info}: {warning}"), Some(Fix::CERTIFICATES));
+        return Finding::warning(NAME, format!("{info}: {warning}"), Some(Cause::Certificates));
     }
     let first = certificates.iter().min_by_key(|info| info.not_after);
     Finding::good(NAME, first.map_or_else(String::new, |info| said(info, now)))

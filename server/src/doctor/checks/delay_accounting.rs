@@ -1,6 +1,7 @@
 //! What zero delays mean.
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::advice::Cause;
+use crate::doctor::{Context, Finding};
 use crate::taskstats::{DelayAccounting, Kernel, Since};
 
 const NAME: &str = "delay accounting";
@@ -25,12 +26,12 @@ fn found(accounting: DelayAccounting) -> Finding {
         DelayAccounting::Off => Finding::warning(
             NAME,
             "off: delays of all tasks read as zero, but those for a CPU",
-            Some(Fix::DELAY_ACCOUNTING),
+            Some(Cause::DelayAccounting),
         ),
         DelayAccounting::Unknown => Finding::warning(
             NAME,
             "the kernel does not say: zero delays may mean nothing",
-            Some(Fix::DELAY_ACCOUNTING),
+            Some(Cause::DelayAccounting),
         ),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use crate::advice::Cause;
 use crate::capacity::{self, FdDemand};
-use crate::doctor::{Context, Finding, Fix};
+use crate::doctor::{Context, Finding};
 use crate::listen::MAX_HANDSHAKES;
 use crate::security::MAX_OVERFLOW;
 use crate::taskstats::Kernel;
@@ -18,7 +19,9 @@ pub(super) fn check(context: &Context) -> Finding {
     let limit = capacity::hard_limit();
     match needs(context, kernel.possible_cpus().len()).and_then(|needs| Ok((needs, limit?))) {
         Ok((needs, limit)) => judge(needs, limit),
-        Err(error) => Finding::warning(NAME, format!("not known: {error}"), Some(Fix::FILES)),
+        Err(error) => {
+            Finding::warning(NAME, format!("not known: {error}"), Some(Cause::PseudoFilesystems))
+        }
     }
 }
 
@@ -39,7 +42,7 @@ fn judge(needs: FdDemand, limit: usize) -> Finding {
             let all = needs.all();
             Finding::good(NAME, format!("{limit} files may be open, and up to {all} are needed"))
         }
-        Err(shortage) => Finding::warning(NAME, shortage.to_string(), Some(Fix::DESCRIPTORS)),
+        Err(shortage) => Finding::warning(NAME, shortage.to_string(), Some(Cause::Descriptors)),
     }
 }
 
@@ -55,7 +58,10 @@ mod tests {
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");
         let short = judge(needs, needs.all() - 1);
-        assert_eq!((short.verdict, short.fix), (Verdict::Warning, Some(Fix::DESCRIPTORS)));
+        assert_eq!(
+            (short.verdict, short.fix),
+            (Verdict::Warning, Some(Cause::Descriptors.advice()))
+        );
         assert!(short.finding.contains("1024 for connections"), "{short:?}");
     }
 }

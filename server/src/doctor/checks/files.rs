@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::advice::Cause;
+use crate::doctor::{Context, Finding};
 
 const NAME: &str = "procfs and sysfs";
 /// What the agent cannot start without.
@@ -12,6 +13,6 @@ const NEEDED: [&str; 3] =
 pub(super) fn check(_: &Context) -> Finding {
     match NEEDED.into_iter().find(|path| !Path::new(path).exists()) {
         None => Finding::good(NAME, "mounted"),
-        Some(path) => Finding::bad(NAME, format!("{path} is not there"), Fix::FILES),
+        Some(path) => Finding::bad(NAME, format!("{path} is not there"), Cause::PseudoFilesystems),
     }
 }

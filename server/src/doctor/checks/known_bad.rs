@@ -1,6 +1,7 @@
 //! Whether asking this kernel can bring it down.
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::advice::Cause;
+use crate::doctor::{Context, Finding};
 use crate::taskstats::KnownBad;
 
 const NAME: &str = "known-bad kernels";
@@ -17,5 +18,5 @@ pub(super) fn check(context: &Context) -> Finding {
         let ignored = format!("{finding}; --ignore-known-bad-kernel takes the risk");
         return Finding::warning(NAME, ignored, None);
     }
-    Finding::bad(NAME, finding, Fix::KNOWN_BAD)
+    Finding::bad(NAME, finding, Cause::KnownBadKernel)
 }

@@ -1,6 +1,6 @@
 //! Whether the agent is in the host's namespaces.
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::doctor::{Context, Finding};
 use crate::taskstats::{Namespace, Placement};
 
 pub(super) fn user(_: &Context) -> Finding {
@@ -20,7 +20,7 @@ fn check(name: &'static str, namespace: Namespace, consequence: &str) -> Finding
         Placement::Initial => Finding::good(name, "the host's"),
         Placement::Child => {
             let finding = format!("a child namespace, not the host's: {consequence}");
-            Finding::bad(name, finding, Fix::to_leave(namespace))
+            Finding::bad(name, finding, namespace.into())
         }
         Placement::Hidden => Finding::skipped(
             name,

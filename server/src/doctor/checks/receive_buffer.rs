@@ -2,7 +2,8 @@
 
 use bytesize::ByteSize;
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::advice::Cause;
+use crate::doctor::{Context, Finding};
 use crate::netlink::Socket;
 use crate::taskstats::KernelError;
 
@@ -20,7 +21,7 @@ pub(super) fn check(context: &Context) -> Finding {
             let finding = format!(
                 "{granted} of the {asked} asked for: the kernel drops exits earlier under load"
             );
-            Finding::warning(NAME, finding, Some(Fix::RECEIVE_BUFFER))
+            Finding::warning(NAME, finding, Some(Cause::ReceiveBuffer))
         }
         Err(source) => {
             let error = KernelError::System { operation: "socket(AF_NETLINK)", source };

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::advice::Cause;
 use crate::config::{Sandbox, TlsArgs};
-use crate::doctor::{Context, Finding, Fix};
+use crate::doctor::{Context, Finding};
 use crate::sandbox::{self, DryRun, Inaccessible, User, names};
 
 const NAME: &str = "sandbox";
@@ -13,10 +14,14 @@ const NAME: &str = "sandbox";
 pub(super) fn check(context: &Context) -> Finding {
     // Contradictions are what the check of the settings finds.
     let Ok(Sandbox::On(wanted)) = Sandbox::try_from(context.args.sandbox.clone()) else {
-        return Finding::warning(NAME, "--no-sandbox: no rights are given up", Some(Fix::SANDBOX));
+        return Finding::warning(
+            NAME,
+            "--no-sandbox: no rights are given up",
+            Some(Cause::NoSandbox),
+        );
     };
     match sandbox::dry_run(wanted.as_ref()) {
-        Err(error) => Finding::bad(NAME, error.to_string(), Fix::SETTINGS),
+        Err(error) => Finding::bad(NAME, error.to_string(), Cause::Settings),
         Ok(dry_run) => {
             let files = files(&context.args.tls);
             match sandbox::first_inaccessible(dry_run.user, files) {
@@ -43,12 +48,12 @@ fn to_open(dry_run: &DryRun, closed: &Inaccessible) -> Finding {
     };
     if access(closed.path(), wanted).is_err() {
         let finding = format!("{finding}: an agent with the rights of this doctor does not start");
-        return Finding::bad(NAME, finding, Fix::UNREADABLE_KEYS);
+        return Finding::bad(NAME, finding, Cause::UnreadableKeys);
     }
     let finding = format!(
         "{finding}: started as root, the agent uses what is there, and never takes up a new one"
     );
-    Finding::warning(NAME, finding, Some(Fix::UNREADABLE_KEYS))
+    Finding::warning(NAME, finding, Some(Cause::UnreadableKeys))
 }
 
 /// The first gap is named with what to do; the text before tells what would be in force.
@@ -56,7 +61,7 @@ fn judge(dry_run: &DryRun) -> Finding {
     if !dry_run.lacking.is_empty() {
         let lacking = names(&dry_run.lacking);
         let finding = format!("{dry_run}; root is not left, because that takes {lacking}");
-        return Finding::warning(NAME, finding, Some(Fix::ROOT));
+        return Finding::warning(NAME, finding, Some(Cause::StillRoot));
     }
     if !dry_run.seccomp {
         let finding = format!("{dry_run}; there is no list of system calls for this architecture");
@@ -65,7 +70,7 @@ fn judge(dry_run: &DryRun) -> Finding {
     if dry_run.landlock == 0 {
         let finding =
             format!("{dry_run}; this kernel has no landlock, so files and ports stay open");
-        return Finding::warning(NAME, finding, Some(Fix::LANDLOCK));
+        return Finding::warning(NAME, finding, Some(Cause::Landlock));
     }
     Finding::good(NAME, dry_run.to_string())
 }

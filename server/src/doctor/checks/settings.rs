@@ -4,8 +4,9 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::advice::Cause;
 use crate::config::{Args, Config};
-use crate::doctor::{Context, Finding, Fix};
+use crate::doctor::{Context, Finding};
 use crate::listen::{DEFAULT_DIRECTORY, ListenAddress};
 use crate::taskstats::{Cpumask, Kernel};
 
@@ -17,16 +18,16 @@ const UNSEEN: &str =
 pub(super) fn check(context: &Context) -> Finding {
     let config = match Config::try_from(context.args.clone()) {
         Ok(config) => config,
-        Err(error) => return Finding::bad(NAME, error.to_string(), Fix::SETTINGS),
+        Err(error) => return Finding::bad(NAME, error.to_string(), Cause::Settings),
     };
     if let Some(refusal) = refusal(context, &config) {
-        return Finding::bad(NAME, refusal, Fix::SETTINGS);
+        return Finding::bad(NAME, refusal, Cause::Settings);
     }
     if let Some(doubt) = doubt(&config) {
         return doubt;
     }
     match closed_folder(&context.args) {
-        Some(finding) => Finding::warning(NAME, finding, Some(Fix::SOCKET_DIRECTORY)),
+        Some(finding) => Finding::warning(NAME, finding, Some(Cause::SocketDirectory)),
         None => Finding::good(NAME, "the agent can start with these flags and this environment"),
     }
 }
@@ -36,12 +37,12 @@ pub(super) fn check(context: &Context) -> Finding {
 fn doubt(config: &Config) -> Option<Finding> {
     if let Err(error) = config.check_tls(config.listen.iter()) {
         let finding = format!("{UNSEEN}: {error}");
-        return Some(Finding::warning(NAME, finding, Some(Fix::TLS_LISTENER)));
+        return Some(Finding::warning(NAME, finding, Some(Cause::TlsWithoutListener)));
     }
     let warnings = config.policy.warnings(&config.transports(&config.listen));
     let said: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     let finding = || format!("{UNSEEN}: {}", said.join("; "));
-    (!said.is_empty()).then(|| Finding::warning(NAME, finding(), Some(Fix::SETTINGS)))
+    (!said.is_empty()).then(|| Finding::warning(NAME, finding(), Some(Cause::Settings)))
 }
 
 /// Why the agent would not start, whatever a service manager passes, as it would say itself.

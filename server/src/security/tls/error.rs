@@ -5,6 +5,7 @@ use std::io;
 use rustls_pki_types::pem;
 
 use super::PemFile;
+use crate::advice::{Cause, HasCause};
 
 /// Files that make no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +88,7 @@ pub enum TlsError {
     #[error("setting up TLS failed: {0}")]
     Protocol(rustls::Error),
     /// The files cannot be watched.
-    #[error("watching {what} for changes failed: {source}; {advice}", advice = to_watch(.source))]
+    #[error("watching {what} for changes failed: {source}")]
     Watch {
         /// The folder or the file, or the whole.
         what: String,
@@ -104,19 +105,23 @@ pub enum TlsError {
     Interrupted,
 }
 
-/// What to do so that files can be watched (`inotify_init(2)`, `inotify_add_watch(2)`).
-fn to_watch(error: &io::Error) -> &'static str {
-    match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENOSPC | libc::ENOMEM) => {
-            "raise the sysctls fs.inotify.max_user_instances and fs.inotify.max_user_watches, and the \
-             limit of open files, whichever is used up"
+impl HasCause for TlsError {
+    fn cause(&self) -> Option<Cause> {
+        let Self::Watch { source, .. } = self else { return None };
+        match source.raw_os_error() {
+            Some(libc::EACCES | libc::EPERM) => Some(Cause::UnreadableKeys),
+            _ => self.is_exhaustion().then_some(Cause::Inotify),
         }
-        Some(libc::EACCES | libc::EPERM) => {
-            "let the agent's user read it, and enter it if it is a folder: chmod g+r FILE, chmod a+rx FOLDER"
-        }
-        _ => {
-            "look at the folders of --tls-cert, --tls-key and --client-ca, and of the links on the way to them"
-        }
+    }
+}
+
+impl TlsError {
+    /// Returns whether inotify instances, watches, descriptors or memory are used up
+    /// (`inotify_init(2)`, `inotify_add_watch(2)`).
+    pub(super) fn is_exhaustion(&self) -> bool {
+        const EXHAUSTED: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOSPC, libc::ENOMEM];
+        let Self::Watch { source, .. } = self else { return false };
+        source.raw_os_error().is_some_and(|errno| EXHAUSTED.contains(&errno))
     }
 }
 
@@ -124,20 +129,19 @@ fn to_watch(error: &io::Error) -> &'static str {
 mod tests {
     use super::*;
 
-    /// A folder that cannot be read is not mended by a sysctl.
+    /// A directory that cannot be read is not mended by a sysctl.
     #[test]
     fn sysctls_are_named_only_where_they_are_used_up() {
-        for (errno, is_used_up, is_closed) in [
-            (libc::EMFILE, true, false),
-            (libc::ENOSPC, true, false),
-            (libc::ENOMEM, true, false),
-            (libc::EACCES, false, true),
-            (libc::ENOTDIR, false, false),
+        for (errno, cause) in [
+            (libc::EMFILE, Some(Cause::Inotify)),
+            (libc::ENOSPC, Some(Cause::Inotify)),
+            (libc::ENOMEM, Some(Cause::Inotify)),
+            (libc::EACCES, Some(Cause::UnreadableKeys)),
+            (libc::ENOTDIR, None),
         ] {
             let source = io::Error::from_raw_os_error(errno);
-            let told = TlsError::Watch { what: "/tls".to_owned(), source }.to_string();
-            assert_eq!(told.contains("sysctl"), is_used_up, "{told}");
-            assert_eq!(told.contains("chmod a+rx FOLDER"), is_closed, "{told}");
+            let error = TlsError::Watch { what: "/tls".to_owned(), source };
+            assert_eq!(error.cause(), cause, "{error}");
         }
     }
 }
