@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::Code;
 
 use crate::target::{InvalidTarget, Target};
-use crate::tls::TlsFailure;
+use crate::tls_failure::TlsFailure;
 
 /// Why a call failed.
 ///

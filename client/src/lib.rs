@@ -32,6 +32,7 @@ mod error;
 mod status;
 mod target;
 mod tls;
+mod tls_failure;
 mod watch;
 
 #[cfg(feature = "cli")]
@@ -48,7 +49,7 @@ pub use taskstats_proto::v1::{
     Cursor, DelayAccounting, ExitEvent, ExitEvents, GetNodeResponse, Heartbeat, Lost, LostStage,
     OnLag, Scope, TaskStats, WatchStarted,
 };
-pub use tls::TlsFailure;
+pub use tls_failure::TlsFailure;
 pub use tonic::Code;
 pub use tonic_health::pb::health_check_response::ServingStatus;
 pub use watch::{Event, ExitStream, WatchRequest};

@@ -16,9 +16,9 @@ use std::{fs, io};
 
 use sd_notify::NotifyState;
 
-pub use file::{FileError, SavedSocket, State};
+pub use file::{FileError, HandoverState, SocketRecord};
 
-use crate::exits::Kept;
+use crate::exits::Handoff;
 use crate::inherit::Inherited;
 use crate::notify;
 use crate::taskstats::KeptSocket;
@@ -47,11 +47,11 @@ pub struct StoredSocket {
 
 /// What an earlier run left.
 #[derive(Debug)]
-pub struct Predecessor {
+pub struct PreviousRun {
     /// Its instance id, which the next run goes on with.
     pub instance_id: String,
     /// Its exits.
-    pub kept: Kept,
+    pub exits: Handoff,
 }
 
 /// Why nothing was handed over.
@@ -83,9 +83,9 @@ impl Handover {
     ///
     /// # Errors
     /// Why what is there cannot be used. The sockets are closed then.
-    pub fn take(&self, stored: Vec<StoredSocket>) -> Result<Option<Predecessor>, HandoverError> {
-        let state = State::take(&self.path);
-        forget(stored.iter().map(|socket| socket.cpu));
+    pub fn take(&self, stored: Vec<StoredSocket>) -> Result<Option<PreviousRun>, HandoverError> {
+        let state = HandoverState::take(&self.path);
+        remove_from_store(stored.iter().map(|socket| socket.cpu));
         let Some(state) = state? else {
             return if stored.is_empty() { Ok(None) } else { Err(HandoverError::Sockets) };
         };
@@ -93,30 +93,30 @@ impl Handover {
             return Err(HandoverError::OtherBoot);
         }
         let sockets = match_sockets(stored, &state).ok_or(HandoverError::Sockets)?;
-        let kept = Kept {
+        let exits = Handoff {
             sockets,
             history: state.history.unwrap_or_default(),
             read_at: Duration::from_nanos(state.read_at_ns),
         };
-        Ok(Some(Predecessor { instance_id: state.instance_id, kept }))
+        Ok(Some(PreviousRun { instance_id: state.instance_id, exits }))
     }
 
     /// Writes the file and gives the sockets to the service manager.
     ///
     /// # Errors
     /// When one of both failed. Nothing is left behind then, and the sockets are closed.
-    pub fn leave(&self, instance_id: &str, kept: Kept) -> Result<(), HandoverError> {
-        let Kept { sockets, history, read_at } = kept;
-        let state = State {
+    pub fn leave(&self, instance_id: &str, handoff: Handoff) -> Result<(), HandoverError> {
+        let Handoff { sockets, history, read_at } = handoff;
+        let state = HandoverState {
             boot_id: self.boot_id.clone(),
             instance_id: instance_id.to_owned(),
             read_at_ns: u64::try_from(read_at.as_nanos()).unwrap_or(u64::MAX),
-            sockets: sockets.iter().map(SavedSocket::from).collect(),
+            sockets: sockets.iter().map(SocketRecord::from).collect(),
             history: Some(history),
         };
         state.write(&self.path)?;
         sockets.iter().try_for_each(store).map_err(|error| {
-            forget(sockets.iter().map(|socket| socket.cpu));
+            remove_from_store(sockets.iter().map(|socket| socket.cpu));
             drop(fs::remove_file(&self.path));
             HandoverError::Store(error)
         })
@@ -137,7 +137,7 @@ impl StoredSocket {
     }
 }
 
-impl From<&KeptSocket> for SavedSocket {
+impl From<&KeptSocket> for SocketRecord {
     fn from(kept: &KeptSocket) -> Self {
         Self { cpu: kept.cpu, drops: kept.drops }
     }
@@ -148,11 +148,11 @@ pub fn discard(stored: Vec<StoredSocket>) {
     if !stored.is_empty() {
         tracing::warn!("an earlier run left sockets, and no --state-dir says what for");
     }
-    forget(stored.into_iter().map(|socket| socket.cpu));
+    remove_from_store(stored.into_iter().map(|socket| socket.cpu));
 }
 
 /// Joins each stored socket with what the file says of it; `None` unless each has its own.
-fn match_sockets(stored: Vec<StoredSocket>, state: &State) -> Option<Vec<KeptSocket>> {
+fn match_sockets(stored: Vec<StoredSocket>, state: &HandoverState) -> Option<Vec<KeptSocket>> {
     if stored.len() != state.sockets.len() {
         return None;
     }
@@ -171,7 +171,7 @@ fn store(kept: &KeptSocket) -> io::Result<()> {
 
 /// Takes sockets out of the manager's store. One that stays there is refused at the next start,
 /// because no file speaks of it.
-fn forget(cpus: impl Iterator<Item = u32>) {
+fn remove_from_store(cpus: impl Iterator<Item = u32>) {
     for cpu in cpus {
         let name = format!("{STORED_PREFIX}{cpu}");
         let state = [NotifyState::FdStoreRemove, NotifyState::FdName(&name)];

@@ -4,11 +4,13 @@
 #[cfg(test)]
 mod seeds;
 
-pub mod clocks;
+pub mod clock;
 
 pub mod telemetry;
 
 pub mod worker;
+
+pub(crate) mod backoff;
 
 pub mod netlink;
 

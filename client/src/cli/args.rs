@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::place::parse_place;
-use super::time::parse_duration;
-use super::tls::TlsFlags;
-use crate::{Cursor, OnLag, Scope, Target};
+use super::connection::Connection;
+use super::cursor::parse_cursor;
+use super::render::output::Format;
+use super::render::palette::ColorChoice;
+use super::render::time::parse_duration;
+use crate::{Cursor, OnLag, Scope};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -22,26 +24,12 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "taskstatsctl", version, after_help = EXIT_CODES)]
 pub struct Args {
-    /// The agent.
-    #[arg(
-        long,
-        help = "The agent: unix:///PATH, an absolute path, tls://HOST[:PORT], or tcp://HOST[:PORT] (port 8275; plaintext)",
-        global = true,
-        env = "TASKSTATS_TARGET",
-        default_value = "unix:///run/taskstatsd/taskstatsd.sock"
-    )]
-    pub(super) target: Target,
-
     #[command(flatten)]
-    pub(super) tls: TlsFlags,
-
-    /// How long a call may take, with its unit
-    #[arg(long, global = true, value_parser = parse_duration, default_value = "5s")]
-    pub(super) timeout: Duration,
+    pub(crate) connection: Connection,
 
     /// How to print: for reading, for grep, as pretty JSON, or as one JSON document a line
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
-    pub(super) output: Format,
+    pub(crate) output: Format,
 
     /// When to colour.
     #[arg(
@@ -51,15 +39,15 @@ pub struct Args {
         default_value_t = ColorChoice::Auto,
         help = "When to colour: auto means on a terminal, unless NO_COLOR is set"
     )]
-    pub(super) color: ColorChoice,
+    pub(crate) color: ColorChoice,
 
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Print the accounts of live tasks or processes
     #[command(subcommand)]
     Get(Get),
@@ -86,7 +74,7 @@ pub(super) enum Command {
 
 /// Which accounts to print.
 #[derive(Debug, Subcommand)]
-pub(super) enum Get {
+pub(crate) enum Get {
     /// By task (thread) id
     Pid {
         /// Task ids
@@ -106,69 +94,45 @@ pub(super) enum Get {
 
 /// Which exits to print, and how long.
 #[derive(Debug, clap::Args)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     /// CPUs to watch, in the kernel's list syntax, such as 0-3,8 [default: all]
     #[arg(long, value_name = "LIST")]
-    pub(super) cpus: Option<String>,
+    pub(crate) cpus: Option<String>,
 
     /// Which exits: all, those that end a process, or those that do not
     #[arg(long, value_enum, default_value_t = ScopeChoice::All)]
-    pub(super) scope: ScopeChoice,
+    pub(crate) scope: ScopeChoice,
 
     /// Begin with this many of the newest exits that the agent remembers
     #[arg(long, value_name = "N", conflicts_with = "after",
           value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) last: Option<u32>,
+    pub(crate) last: Option<u32>,
 
     /// Continue after this place, which an earlier watch told at its end
-    #[arg(long, value_name = "INSTANCE:SEQUENCE", value_parser = parse_place)]
-    pub(super) after: Option<Cursor>,
+    #[arg(long, value_name = "INSTANCE:SEQUENCE", value_parser = parse_cursor)]
+    pub(crate) after: Option<Cursor>,
 
     /// What the agent is to do when this watch is too slow: tell the loss, or end it
     #[arg(long, value_enum, default_value_t = OnLagChoice::Skip)]
-    pub(super) on_lag: OnLagChoice,
+    pub(crate) on_lag: OnLagChoice,
 
     /// Once connected, connect again whenever the agent goes away, and continue where it ended
     #[arg(long)]
-    pub(super) reconnect: bool,
+    pub(crate) reconnect: bool,
 
     /// Stop after this many exits
     #[arg(short = 'n', long = "number", value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) number: Option<u64>,
+    pub(crate) number: Option<u64>,
 
     /// How long the agent may hold an exit back to send more at once, with its unit; at most 10s
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub(super) max_batch_delay: Option<Duration>,
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum Format {
-    /// Aligned, with units
-    Table,
-    /// One line of key=value each
-    Compact,
-    /// The messages of the API in proto JSON, indented
-    Json,
-    /// The same, one a line
-    Jsonl,
-}
-
-/// When to colour.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum ColorChoice {
-    /// On a terminal
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
+    pub(crate) max_batch_delay: Option<Duration>,
 }
 
 /// Which exits to watch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum ScopeChoice {
+pub(crate) enum ScopeChoice {
     /// Every task
     All,
     /// Exits that end a process
@@ -179,7 +143,7 @@ pub(super) enum ScopeChoice {
 
 /// What becomes of a watch that is too slow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum OnLagChoice {
+pub(crate) enum OnLagChoice {
     /// The loss is told
     Skip,
     /// The watch ends
@@ -219,8 +183,8 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_agent() {
         let args = Args::try_parse_from(["taskstatsctl", "node", "--target", "/a"]).unwrap();
-        assert_eq!(args.target.to_string(), "unix:///a");
-        assert_eq!(args.timeout, crate::DEFAULT_DEADLINE);
+        assert_eq!(args.connection.target.to_string(), "unix:///a");
+        assert_eq!(args.connection.timeout, crate::DEFAULT_DEADLINE);
         assert_eq!(args.output, Format::Table);
     }
 }

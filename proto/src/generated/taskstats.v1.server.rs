@@ -12,12 +12,12 @@ pub mod taskstats_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with TaskstatsServiceServer.
     #[async_trait]
     pub trait TaskstatsService: std::marker::Send + std::marker::Sync + 'static {
-        /// Returns the account of one live task (thread).
+        /// Returns the statistics of one live task (thread).
         ///
         /// * `INVALID_ARGUMENT` with `BadRequest`: `pid` is 0.
         /// * `NOT_FOUND` with `ErrorInfo{reason: "NO_SUCH_TASK"}`: no task has this id.
-        /// * `FAILED_PRECONDITION` with `ErrorInfo`: the agent may not ask this kernel; the message says
-        ///  what to change.
+        /// * `FAILED_PRECONDITION` with `ErrorInfo`: the kernel refuses the agent's queries; the message
+        ///  names what to change.
         async fn get_pid(
             &self,
             request: tonic::Request<crate::v1::GetPidRequest>,
@@ -25,10 +25,10 @@ pub mod taskstats_service_server {
             tonic::Response<crate::EncodedGetPidResponse>,
             tonic::Status,
         >;
-        /// Returns the account of one live process (thread group) as the kernel sums it, and, if asked,
-        /// of each of its threads.
+        /// Returns the statistics of one live process (thread group) as the kernel sums them, and on request
+        /// those of each of its threads.
         ///
-        /// The codes are those of `GetPid`, with `tgid` for `pid`.
+        /// The status codes are those of `GetPid`, with `tgid` for `pid`.
         async fn get_tgid(
             &self,
             request: tonic::Request<crate::v1::GetTgidRequest>,
@@ -36,8 +36,8 @@ pub mod taskstats_service_server {
             tonic::Response<crate::v1::GetTgidResponse>,
             tonic::Status,
         >;
-        /// Returns the accounts of many live tasks and processes at once. An id that does not exist is an
-        /// entry with an error; it fails nothing else.
+        /// Returns the statistics of many live tasks and processes. An id that does not exist results in an
+        /// entry with an error; the other entries are not affected.
         ///
         /// * `INVALID_ARGUMENT` with `BadRequest`: more than 1,000 ids.
         /// * `FAILED_PRECONDITION` with `ErrorInfo`: as in `GetPid`.
@@ -57,25 +57,26 @@ pub mod taskstats_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Streams the account of every task that exits on the chosen CPUs.
+        /// Streams the statistics of every task that exits on the selected CPUs.
         ///
-        /// The first message is `started`. After it, whatever exits is an event or is counted by a `lost`
-        /// that stands where the events would have stood. The stream has no end of its own.
+        /// The first message is `started`. Every later exit is an event, or is counted by a `lost` message in
+        /// the position of the missing events. The stream does not end by itself.
         ///
-        /// * `INVALID_ARGUMENT` with `BadRequest`: `cpumask` does not parse or names a CPU that this node
-        ///  cannot have; `scope` or `on_lag` is not one of the enum's; `max_batch_delay` is negative or too
-        ///  long; `resume_after` has no `instance_id` or lies in the future; `replay_last` stands beside it.
-        /// * `FAILED_PRECONDITION` with `ErrorInfo`: the kernel does not let the agent listen; the message
-        ///  says what to change.
-        /// * `RESOURCE_EXHAUSTED` with `RetryInfo`: too many watchers; or this one was too slow and asked
-        ///  for `ON_LAG_CLOSE`, and then a message with the last cursor comes first.
-        /// * `UNAVAILABLE` with `RetryInfo`: the agent is draining; a message with the last cursor comes
-        ///  first.
+        /// * `INVALID_ARGUMENT` with `BadRequest`: `cpumask` does not parse or names a CPU that is not
+        ///  possible on this node; `scope` or `on_lag` is not a value of its enum; `max_batch_delay` is
+        ///  negative or too long; `resume_after` has no `instance_id` or lies in the future; both
+        ///  `resume_after` and `replay_last` are set.
+        /// * `FAILED_PRECONDITION` with `ErrorInfo`: the kernel refuses the registration; the message names
+        ///  what to change.
+        /// * `RESOURCE_EXHAUSTED` with `RetryInfo`: too many watchers; or this watcher was too slow and its
+        ///  request has `ON_LAG_CLOSE`, in which case a message with the last cursor precedes the status.
+        /// * `UNAVAILABLE` with `RetryInfo`: the agent is draining; a message with the last cursor precedes
+        ///  the status.
         async fn watch_exits(
             &self,
             request: tonic::Request<crate::v1::WatchExitsRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchExitsStream>, tonic::Status>;
-        /// Returns what this node and this agent are and can do. It has no error of its own.
+        /// Returns the properties, state and counters of the node and the agent.
         async fn get_node(
             &self,
             request: tonic::Request<crate::v1::GetNodeRequest>,
@@ -84,16 +85,16 @@ pub mod taskstats_service_server {
             tonic::Status,
         >;
     }
-    /// Serves the kernel's per-task accounts of one node.
+    /// Serves the kernel's per-task statistics of one node.
     ///
-    /// Every rpc can also end with `UNAUTHENTICATED` (the caller has no identity, and only callers that
-    /// are named may do this), `PERMISSION_DENIED` (the caller is known, and may not do this),
-    /// `UNAVAILABLE` (the agent is draining; `RetryInfo` says when to come back), `RESOURCE_EXHAUSTED` (too
-    /// many calls at once or in a second, with `RetryInfo`; or too large a request, without) and `INTERNAL`
-    /// (the cause is in the agent's log, under the id that the message gives).
+    /// Every rpc can also fail with `UNAUTHENTICATED` (the caller has no identity and the call needs one),
+    /// `PERMISSION_DENIED` (the caller lacks the role), `UNAVAILABLE` (the agent is draining; `RetryInfo`
+    /// has the delay before a retry), `RESOURCE_EXHAUSTED` (too many concurrent calls or calls a second,
+    /// with `RetryInfo`; or a request that is too large, without `RetryInfo`) and `INTERNAL` (the cause is
+    /// in the agent's log, under the id in the message).
     ///
-    /// An agent can be told to redact (`--redact`): fields that it strips for callers without the role
-    /// `details` are absent, and `unknown_tail` with them.
+    /// If the agent redacts fields (`--redact`), they are absent for callers without the role `details`,
+    /// and so is `unknown_tail`.
     #[derive(Debug)]
     pub struct TaskstatsServiceServer<T> {
         inner: Arc<T>,

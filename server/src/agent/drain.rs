@@ -93,7 +93,7 @@ impl Ending {
             self.exits.stop();
             return;
         };
-        match handover.leave(&self.node.instance_id, self.exits.stop_and_keep()) {
+        match handover.leave(&self.node.instance_id, self.exits.stop_and_hand_off()) {
             Ok(()) => tracing::info!("left sockets and history to the next run"),
             Err(error) => tracing::warn!(%error, "nothing is left to the next run"),
         }

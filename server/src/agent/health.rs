@@ -9,15 +9,15 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::backoff::Backoff;
 use crate::exits::{Claim, Exits, WatchError};
 use crate::readiness::{Prober, Readiness, Verdict};
 use crate::taskstats::{Cpumask, KernelError};
 
-/// The pause after which CPUs to always listen to are claimed again, where that failed although one
-/// CPU can be listened to; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The shortest delay before the CPUs of `--always-watch` are claimed again after a failure.
+const MIN_DELAY: Duration = Duration::from_secs(1);
+/// The longest delay.
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// CPUs to listen to even while nobody watches, as soon as that is possible.
 #[derive(Debug)]
@@ -91,12 +91,12 @@ async fn follow(
     health: &HealthReporter,
     mut always_watch: Option<&mut AlwaysWatch>,
 ) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
     let mut told = Told::default();
     loop {
         let verdict = readiness.verdict();
         set_health(health, &verdict).await;
-        let mut again = false;
+        let mut retry_after = None;
         if let Some(wanted) = always_watch.as_mut().filter(|_| verdict.is_ok())
             && let Err(error) = wanted.claim(exits).await
         {
@@ -104,16 +104,16 @@ async fn follow(
             if told.is_new(&error) {
                 tracing::warn!("--always-watch cannot be done yet: {error}");
             }
-            again = true;
+            retry_after = Some(backoff.next_delay());
         } else if verdict.is_ok() {
             told = Told::default();
         }
         tokio::select! {
             next = readiness.next() => match next {
-                Some(_) => pause = FIRST_PAUSE,
+                Some(_) => backoff.reset(),
                 None => return,
             },
-            () = tokio::time::sleep(pause), if again => pause = (pause * 2).min(LONGEST_PAUSE),
+            () = tokio::time::sleep(retry_after.unwrap_or_default()), if retry_after.is_some() => {}
         }
     }
 }

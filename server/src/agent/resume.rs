@@ -6,7 +6,7 @@ use super::health::AlwaysWatch;
 use super::{Agent, StartError};
 use crate::config::Config;
 use crate::exits::{self, Exits};
-use crate::handover::{self, Handover, Predecessor, StoredSocket};
+use crate::handover::{self, Handover, PreviousRun, StoredSocket};
 use crate::readiness::{Prober, Readiness};
 use crate::rpc::Node;
 use crate::taskstats::Kernel;
@@ -23,7 +23,7 @@ pub(super) struct Resumed {
 impl Agent {
     /// Starts what runs before callers are served. Its threads have the rights of the caller.
     pub(super) async fn resume(&mut self) -> Result<Resumed, StartError> {
-        self.kernel.begin().map_err(StartError::Simulation)?;
+        self.kernel.start_threads().map_err(StartError::Simulation)?;
         let stored = std::mem::take(&mut self.stored);
         let predecessor = predecessor(self.handover.as_ref(), stored);
         let exits = start_exits(&self.config, &self.kernel, &mut self.node, predecessor)?;
@@ -44,7 +44,7 @@ impl Agent {
 }
 
 /// What an earlier run left, or `None` with a word why it cannot be used.
-fn predecessor(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<Predecessor> {
+fn predecessor(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<PreviousRun> {
     let Some(handover) = handover else {
         handover::discard(stored);
         return None;
@@ -60,11 +60,11 @@ fn start_exits(
     config: &Config,
     kernel: &Arc<dyn Kernel>,
     node: &mut Node,
-    predecessor: Option<Predecessor>,
+    predecessor: Option<PreviousRun>,
 ) -> Result<Exits, exits::StartError> {
     let (reader, history_bytes) = (config.reader, config.history_bytes);
-    if let Some(Predecessor { instance_id, kept }) = predecessor {
-        match Exits::resume(Arc::clone(kernel), reader, history_bytes, kept) {
+    if let Some(PreviousRun { instance_id, exits }) = predecessor {
+        match Exits::resume(Arc::clone(kernel), reader, history_bytes, exits) {
             Ok(exits) => {
                 tracing::info!(instance_id, "going on where an earlier run stopped");
                 node.instance_id = instance_id;

@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 
 use super::{Args, ConfigError, bytes, check_receive_buffer};
-use crate::capture::Plan;
+use crate::capture::CapturePlan;
 use crate::taskstats::TaskId;
 
 /// The longest capture: a busy node tells about 100 GiB of exits in that time.
@@ -62,7 +62,7 @@ impl CaptureArgs {
     ///
     /// # Errors
     /// [`ConfigError::OutOfRange`].
-    pub fn plan(self, args: &Args) -> Result<Plan, ConfigError> {
+    pub fn plan(self, args: &Args) -> Result<CapturePlan, ConfigError> {
         check_receive_buffer(args.receive_buffer)?;
         if !(1..=MAX_SECONDS).contains(&self.seconds) {
             return Err(ConfigError::OutOfRange {
@@ -72,7 +72,7 @@ impl CaptureArgs {
             });
         }
         let pids = self.pid.into_iter().map(TaskId::Pid);
-        Ok(Plan {
+        Ok(CapturePlan {
             duration: Duration::from_secs(self.seconds),
             cpus: self.cpus,
             tasks: pids.chain(self.tgid.into_iter().map(TaskId::Tgid)).collect(),

@@ -9,7 +9,7 @@ mod writer;
 
 use std::time::Duration;
 
-use self::writer::Writer;
+use self::writer::FieldWriter;
 use crate::taskstats::{
     Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage, Executable, Exit,
     Faults, Identity, Io, Memory, Stats, TaskIdentity, WaitStatus,
@@ -49,7 +49,7 @@ pub fn encode_event(
         CPU, KERNEL_SEQUENCE, LAST_IN_PROCESS, PROCESS, RECEIVED_AT, SEQUENCE, TASK,
     };
     out.reserve(USUAL_EVENT);
-    Writer::new(out).message(field::exit_events::EVENTS, |event| {
+    FieldWriter::new(out).message(field::exit_events::EVENTS, |event| {
         event.integer_unless_zero(SEQUENCE, sequence);
         event.integer_unless_zero(CPU, exit.cpu.into());
         event.integer_unless_zero(KERNEL_SEQUENCE, exit.kernel_sequence.into());
@@ -66,22 +66,22 @@ pub fn encode_event(
 
 /// Encodes a `GetPidResponse`: the answer to the most frequent question.
 #[must_use]
-pub fn encode_pid_response(account: &Stats, delay_accounting: DelayAccounting) -> Vec<u8> {
+pub fn encode_pid_response(task: &Stats, delay_accounting: DelayAccounting) -> Vec<u8> {
     use field::get_pid_response::STATS;
     let mut out = Vec::with_capacity(USUAL_EVENT);
-    let covered = delay_accounting.of_task(account);
-    Writer::new(&mut out).message(STATS, |writer| stats(writer, account, covered));
+    let covered = delay_accounting.of_task(task);
+    FieldWriter::new(&mut out).message(STATS, |writer| stats(writer, task, covered));
     out
 }
 
 #[inline(always)]
-fn timestamp(writer: &mut Writer<'_>, since_1970: Duration) {
+fn timestamp(writer: &mut FieldWriter<'_>, since_1970: Duration) {
     use field::timestamp::{NANOS, SECONDS};
     writer.integer_unless_zero(SECONDS, since_1970.as_secs());
     writer.integer_unless_zero(NANOS, since_1970.subsec_nanos().into());
 }
 
-fn stats(writer: &mut Writer<'_>, stats: &Stats, covered: DelayCoverage) {
+fn stats(writer: &mut FieldWriter<'_>, stats: &Stats, covered: DelayCoverage) {
     use field::task_stats::{
         CONTEXT_SWITCHES, CPU, DELAY_ACCOUNTING, DELAYS, ELAPSED_US, EXECUTABLE, EXIT, FAULTS,
         GROUP_ELAPSED_US, IDENTITY, IO, MEMORY, TASKSTATS_VERSION, UNKNOWN_TAIL,
@@ -107,10 +107,10 @@ fn stats(writer: &mut Writer<'_>, stats: &Stats, covered: DelayCoverage) {
 /// Writes a small message if there is one.
 #[inline(always)]
 fn optional<T>(
-    writer: &mut Writer<'_>,
+    writer: &mut FieldWriter<'_>,
     number: u8,
     value: Option<T>,
-    body: impl FnOnce(&mut Writer<'_>, T),
+    body: impl FnOnce(&mut FieldWriter<'_>, T),
 ) {
     if let Some(value) = value {
         writer.short_message(number, |writer| body(writer, value));
@@ -118,7 +118,7 @@ fn optional<T>(
 }
 
 #[inline(always)]
-fn identity(writer: &mut Writer<'_>, identity: &Identity) {
+fn identity(writer: &mut FieldWriter<'_>, identity: &Identity) {
     use field::identity::{PID, TGID};
     writer.integer_if_some(PID, identity.pid.map(u64::from));
     writer.integer_if_some(TGID, identity.tgid.map(u64::from));
@@ -128,7 +128,7 @@ fn identity(writer: &mut Writer<'_>, identity: &Identity) {
 }
 
 #[inline(always)]
-fn task_identity(writer: &mut Writer<'_>, task: &TaskIdentity) {
+fn task_identity(writer: &mut FieldWriter<'_>, task: &TaskIdentity) {
     use field::identity::{BEGIN_TIME, FLAGS, GID, NICE, PPID, SCHEDULER, UID};
     writer.integer(PPID, task.ppid.into());
     writer.integer(UID, task.uid.into());
@@ -143,7 +143,7 @@ fn task_identity(writer: &mut Writer<'_>, task: &TaskIdentity) {
 }
 
 #[inline(always)]
-fn comm(writer: &mut Writer<'_>, comm: &Comm) {
+fn comm(writer: &mut FieldWriter<'_>, comm: &Comm) {
     use field::identity::COMM;
     match str::from_utf8(comm.as_bytes()) {
         Ok(name) => writer.bytes(COMM, name.as_bytes()),
@@ -152,7 +152,7 @@ fn comm(writer: &mut Writer<'_>, comm: &Comm) {
 }
 
 #[inline(always)]
-fn exit_status(writer: &mut Writer<'_>, status: WaitStatus) {
+fn exit_status(writer: &mut FieldWriter<'_>, status: WaitStatus) {
     use field::exit_status::{CODE, CORE_DUMPED, RAW_STATUS, SIGNAL};
     writer.integer_unless_zero(RAW_STATUS, status.0.into());
     writer.integer_if_some(CODE, status.code().map(u64::from));
@@ -161,7 +161,7 @@ fn exit_status(writer: &mut Writer<'_>, status: WaitStatus) {
 }
 
 #[inline(always)]
-fn cpu_time(writer: &mut Writer<'_>, cpu: &CpuTime) {
+fn cpu_time(writer: &mut FieldWriter<'_>, cpu: &CpuTime) {
     use field::cpu_time::{
         RUN_REAL_NS, RUN_REAL_SCALED_NS, RUN_VIRTUAL_NS, SYSTEM_SCALED_US, SYSTEM_US,
         USER_SCALED_US, USER_US,
@@ -176,14 +176,14 @@ fn cpu_time(writer: &mut Writer<'_>, cpu: &CpuTime) {
 }
 
 #[inline(always)]
-fn faults(writer: &mut Writer<'_>, faults: Faults) {
+fn faults(writer: &mut FieldWriter<'_>, faults: Faults) {
     use field::faults::{MAJOR, MINOR};
     writer.integer_unless_zero(MINOR, faults.minor);
     writer.integer_unless_zero(MAJOR, faults.major);
 }
 
 #[inline(always)]
-fn memory(writer: &mut Writer<'_>, memory: Memory) {
+fn memory(writer: &mut FieldWriter<'_>, memory: Memory) {
     use field::memory::{PEAK_RSS_KIB, PEAK_VM_KIB, RSS_INTEGRAL_MB_US, VM_INTEGRAL_MB_US};
     writer.integer_unless_zero(RSS_INTEGRAL_MB_US, memory.rss_integral_mb_us);
     writer.integer_unless_zero(VM_INTEGRAL_MB_US, memory.vm_integral_mb_us);
@@ -192,7 +192,7 @@ fn memory(writer: &mut Writer<'_>, memory: Memory) {
 }
 
 #[inline(always)]
-fn io(writer: &mut Writer<'_>, io: Io) {
+fn io(writer: &mut FieldWriter<'_>, io: Io) {
     use field::io::{
         CANCELLED_WRITE_BYTES, READ_BYTES, READ_CHARS_BYTES, READ_SYSCALLS, WRITE_BYTES,
         WRITE_CHARS_BYTES, WRITE_SYSCALLS,
@@ -207,21 +207,21 @@ fn io(writer: &mut Writer<'_>, io: Io) {
 }
 
 #[inline(always)]
-fn context_switches(writer: &mut Writer<'_>, switches: ContextSwitches) {
+fn context_switches(writer: &mut FieldWriter<'_>, switches: ContextSwitches) {
     use field::context_switches::{INVOLUNTARY, VOLUNTARY};
     writer.integer_unless_zero(VOLUNTARY, switches.voluntary);
     writer.integer_unless_zero(INVOLUNTARY, switches.involuntary);
 }
 
 #[inline(always)]
-fn delays(writer: &mut Writer<'_>, stats: &Stats) {
+fn delays(writer: &mut FieldWriter<'_>, stats: &Stats) {
     for (number, class) in field::delays::CLASSES.into_iter().zip(&stats.delays) {
         optional(writer, number, class.as_ref(), delay);
     }
 }
 
 #[inline(always)]
-fn delay(writer: &mut Writer<'_>, delay: &Delay) {
+fn delay(writer: &mut FieldWriter<'_>, delay: &Delay) {
     use field::delay::{COUNT, MAX_AT, MAX_NS, MIN_NS, TOTAL_NS};
     writer.integer_unless_zero(COUNT, delay.count);
     writer.integer_unless_zero(TOTAL_NS, delay.total_ns);
@@ -233,7 +233,7 @@ fn delay(writer: &mut Writer<'_>, delay: &Delay) {
 }
 
 #[inline(always)]
-fn executable(writer: &mut Writer<'_>, executable: Executable) {
+fn executable(writer: &mut FieldWriter<'_>, executable: Executable) {
     use field::executable::{DEVICE, INODE};
     writer.integer_unless_zero(DEVICE, executable.device);
     writer.integer_unless_zero(INODE, executable.inode);

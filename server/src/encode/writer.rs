@@ -23,11 +23,11 @@ const BYTE_BITS: usize = 8;
 const LONGEST_VARINT: usize = 10;
 
 /// Appends fields to a buffer.
-pub(super) struct Writer<'a> {
+pub(super) struct FieldWriter<'a> {
     out: &'a mut Vec<u8>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> FieldWriter<'a> {
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out }
     }
@@ -111,7 +111,7 @@ impl<'a> Writer<'a> {
     fn move_for_length(&mut self, start: usize, set_aside: usize) {
         let length = self.out.len() - start;
         let mut varint = Vec::with_capacity(LONGEST_VARINT);
-        Writer::new(&mut varint).long_varint(u64::try_from(length).unwrap_or(u64::MAX));
+        FieldWriter::new(&mut varint).long_varint(u64::try_from(length).unwrap_or(u64::MAX));
         self.out.splice(start - set_aside..start, varint);
     }
 
@@ -175,7 +175,7 @@ fn low_bits(length: usize) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::Writer;
+    use super::FieldWriter;
     use prost::encoding::{WireType, encode_key, encode_varint};
 
     fn by_prost(number: u32, value: u64) -> Vec<u8> {
@@ -190,7 +190,7 @@ mod tests {
         for shift in 0..u64::BITS {
             for value in [1 << shift, u64::MAX >> shift, (1 << shift) - 1, 0x5555 << shift] {
                 let mut written = vec![0xaa];
-                Writer::new(&mut written).integer(13, value);
+                FieldWriter::new(&mut written).integer(13, value);
                 assert_eq!(written[1..], by_prost(13, value), "{value:#x}");
             }
         }
@@ -200,7 +200,7 @@ mod tests {
     fn lengths_beyond_the_bytes_set_aside_are_written_in_full() {
         for length in [0, 1, 127, 128, 16_383, 16_384, 2_097_152] {
             let mut written = Vec::new();
-            Writer::new(&mut written).message(1, |writer| {
+            FieldWriter::new(&mut written).message(1, |writer| {
                 writer.bytes(14, &vec![7; length]);
             });
             let mut expected_inner = Vec::new();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use prost::Message;
 use taskstats_proto::v1;
 
-use super::history::{Begin, History, KernelLoss, Position, Reading, Start};
-use super::{SavedHistory, Scope, Selection};
+use super::history::{History, KernelLoss, ReadCursor, ReadOutcome, Start, StartPoint};
+use super::{HistorySnapshot, Scope, Selection};
 use crate::encode::{encode_event, encode_pid_response};
 use crate::taskstats::{
     Cpumask, DelayAccounting, TaskId, decode_exit_message, decode_reply_message, fuzzing,
@@ -53,11 +53,11 @@ pub fn datagram(datagram: &[u8]) {
 ///
 /// # Panics
 /// When one that was taken is not whole: a reader goes astray, or saving it changes it.
-pub fn history(saved: SavedHistory, after: u64) {
+pub fn history(saved: HistorySnapshot, after: u64) {
     let Ok(history) = History::restore(saved, CAPACITY, CPUS as usize) else { return };
-    let saved = history.save();
+    let saved = history.snapshot();
     let again = History::restore(saved.clone(), CAPACITY, CPUS as usize);
-    assert_eq!(again.map(|again| again.save()), Ok(saved), "what is saved is taken as it is");
+    assert_eq!(again.map(|again| again.snapshot()), Ok(saved), "what is saved is taken as it is");
     let newest = history.report().last_sequence;
     for selection in selections() {
         for start in [Start::Now, Start::After(0), Start::After(after), Start::Last(after)] {
@@ -82,36 +82,36 @@ fn selections() -> [Selection; 3] {
 }
 
 /// A reader comes to the newest exit, never goes back, and one of everything misses nothing.
-fn check_reader(history: &History, begin: Begin, selection: &Selection, newest: u64) {
-    let mut position = begin.position;
-    assert!(position.cursor() <= newest);
-    while position.cursor() < newest {
-        let before = position.cursor();
-        let Some(told) = read(history, &mut position, selection) else { break };
-        let moved = position.cursor().checked_sub(before);
+fn check_reader(history: &History, begin: StartPoint, selection: &Selection, newest: u64) {
+    let mut cursor = begin.cursor;
+    assert!(cursor.cursor() <= newest);
+    while cursor.cursor() < newest {
+        let before = cursor.cursor();
+        let Some(told) = read(history, &mut cursor, selection) else { break };
+        let moved = cursor.cursor().checked_sub(before);
         let moved = moved.expect("a reader went back");
         assert!(told <= moved && moved > 0, "{told} told on {moved} numbers");
         assert!(told == moved || !selection.everything(), "{told} told on {moved} numbers");
     }
-    let skips = read(history, &mut position, selection);
-    assert_eq!((skips, position.cursor()), (None, newest), "there is more than everything");
+    let skips = read(history, &mut cursor, selection);
+    assert_eq!((skips, cursor.cursor()), (None, newest), "there is more than everything");
 }
 
 /// Reads once; says for how many sequence numbers it was told something, or `None` at the end.
-fn read(history: &History, position: &mut Position, selection: &Selection) -> Option<u64> {
-    match history.read(position, selection) {
-        Reading::Nothing => None,
-        Reading::Exits { slices, count } => {
+fn read(history: &History, cursor: &mut ReadCursor, selection: &Selection) -> Option<u64> {
+    match history.read(cursor, selection) {
+        ReadOutcome::Nothing => None,
+        ReadOutcome::Exits { slices, count } => {
             assert!(slices.iter().all(|slice| !slice.is_empty()));
             Some(count)
         }
-        Reading::Lost(loss) => Some(loss.count),
-        Reading::Unwatched { .. } => Some(1),
-        Reading::Evicted { count, .. } => count,
+        ReadOutcome::Lost(loss) => Some(loss.count),
+        ReadOutcome::Unwatched { .. } => Some(1),
+        ReadOutcome::Evicted { count, .. } => count,
     }
 }
 
-/// What happens next takes the next numbers, and one who was there before is told of it.
+/// What happens next includes the next numbers, and one who was there before is told of it.
 fn go_on(history: &History, newest: u64) {
     let [everything, ..] = selections();
     let Ok(mut early) = history.begin(Start::Now, &everything, Duration::ZERO) else {
@@ -123,7 +123,7 @@ fn go_on(history: &History, newest: u64) {
     }
     assert_eq!(history.report().last_sequence, newest + LOST);
     let mut told = 0;
-    while let Some(count) = read(history, &mut early.position, &everything) {
+    while let Some(count) = read(history, &mut early.cursor, &everything) {
         told += count;
     }
     assert_eq!(told, LOST);

@@ -14,7 +14,7 @@
 //!
 //! **A command is obeyed.** `ReaderHandle::send` queues it, and only then looks for the waker. The
 //! reader sets the waker before it waits with a listener, and after each wait, and after each rest
-//! without one, takes commands until there are none (`Reader::step`). A sender that finds
+//! without one, takes commands until there are none (`ExitReader::step`). A sender that finds
 //! - the waker of the listener that waits: ends that wait or the next one, and the command is there;
 //! - no waker, or that of a listener that has gone: queued its command before the reader set the one
 //!   it waits with next, because both hold the waker's lock, so it is among those taken before that
@@ -63,16 +63,16 @@ use tokio::sync::watch;
 
 pub use counters::{Counter, Counters};
 pub use history::{
-    DamagedHistory, Fate, FutureSequence, History, HistoryReport, KernelLoss, SavedHistory,
-    SavedItem, SavedTotals, Scope, Selection, Start,
+    ExitKind, FutureSequence, History, HistoryReport, HistorySnapshot, InvalidSnapshot,
+    ItemSnapshot, KernelLoss, Scope, Selection, Start, TotalsSnapshot,
 };
 pub use reader::{Claim, ReaderConfig};
-pub use watcher::{Loss, OnLag, Stage, Told, WatchOptions, Watcher};
+pub use watcher::{Loss, LossStage, OnLag, WatchEvent, WatchOptions, Watcher};
 
-use self::reader::{Farewell, Inherited, ReaderHandle};
-use self::watcher::Shared;
+use self::reader::{InheritedListener, ReaderHandle, SocketDisposition};
+use self::watcher::WatcherContext;
 use crate::advice::{Cause, HasCause};
-use crate::clocks::since_1970;
+use crate::clock::unix_time;
 use crate::taskstats::{Cpumask, KeptSocket, Kernel, KernelError};
 
 /// The exits of this machine, for any number of watchers.
@@ -88,11 +88,11 @@ pub struct Exits {
 
 /// What a run leaves to its successor.
 #[derive(Debug)]
-pub struct Kept {
+pub struct Handoff {
     /// Sockets that listen on.
     pub sockets: Vec<KeptSocket>,
     /// What was remembered.
-    pub history: SavedHistory,
+    pub history: HistorySnapshot,
     /// When the sockets were last read, since 1970.
     pub read_at: Duration,
 }
@@ -105,7 +105,7 @@ pub enum StartError {
     Thread(#[from] io::Error),
     /// An earlier run's history cannot be taken up.
     #[error(transparent)]
-    History(#[from] DamagedHistory),
+    History(#[from] InvalidSnapshot),
     /// An earlier run's sockets cannot be taken up.
     #[error("{}", .0.advised())]
     Sockets(#[from] KernelError),
@@ -148,7 +148,7 @@ impl Exits {
         Self::start_with(kernel, config, history, None)
     }
 
-    /// Goes on where an earlier run stopped with [`Exits::stop_and_keep`].
+    /// Goes on where an earlier run stopped with [`Exits::stop_and_hand_off`].
     ///
     /// # Errors
     /// When what it kept is damaged, or the system starts no thread.
@@ -156,12 +156,12 @@ impl Exits {
         kernel: Arc<dyn Kernel>,
         config: ReaderConfig,
         history_bytes: usize,
-        kept: Kept,
+        kept: Handoff,
     ) -> Result<Self, StartError> {
         let history = History::restore(kept.history, history_bytes, cpu_numbers(&*kernel))?;
         let cpus = kept.sockets.iter().map(|socket| socket.cpu).collect();
         let listener = kernel.adopt(kept.sockets)?;
-        let inherited = Inherited { listener, cpus, read_at: kept.read_at };
+        let inherited = InheritedListener { listener, cpus, read_at: kept.read_at };
         Self::start_with(kernel, config, history, Some(inherited))
     }
 
@@ -169,7 +169,7 @@ impl Exits {
         kernel: Arc<dyn Kernel>,
         config: ReaderConfig,
         history: History,
-        inherited: Option<Inherited>,
+        inherited: Option<InheritedListener>,
     ) -> Result<Self, StartError> {
         let (history, counters) = (Arc::new(history), Arc::new(Counters::default()));
         let (shared, counted) = (Arc::clone(&history), Arc::clone(&counters));
@@ -196,13 +196,13 @@ impl Exits {
         let claim = self.claim(cpus).await?;
         let mut newest = self.newest.clone();
         newest.mark_unchanged();
-        let shared = Shared {
+        let context = WatcherContext {
             history: Arc::clone(&self.history),
             counters: Arc::clone(&self.counters),
             newest,
             _claim: claim,
         };
-        Ok(Watcher::new(shared, selection, options)?)
+        Ok(Watcher::new(context, selection, options)?)
     }
 
     /// Has CPUs listened to as long as the claim is held.
@@ -240,19 +240,19 @@ impl Exits {
     /// Has the reader take what is there, leave the kernel's lists and end; waits for it. Watchers
     /// are then told the rest, and that it was the last.
     pub fn stop(&self) {
-        self.end(Farewell::Close);
+        self.end(SocketDisposition::Close);
     }
 
     /// Ends as [`Exits::stop`] does, but for the sockets, which go on listening: a successor finds in
     /// them what exits meanwhile.
     #[must_use]
-    pub fn stop_and_keep(&self) -> Kept {
-        let sockets = self.end(Farewell::Keep);
-        Kept { sockets, history: self.history.save(), read_at: since_1970() }
+    pub fn stop_and_hand_off(&self) -> Handoff {
+        let sockets = self.end(SocketDisposition::Keep);
+        Handoff { sockets, history: self.history.snapshot(), read_at: unix_time() }
     }
 
-    fn end(&self, farewell: Farewell) -> Vec<KeptSocket> {
-        self.reader.stop(farewell);
+    fn end(&self, disposition: SocketDisposition) -> Vec<KeptSocket> {
+        self.reader.stop(disposition);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let joined = thread.map_or_else(|| Ok(Vec::new()), JoinHandle::join);
         joined.unwrap_or_else(|_| {
@@ -277,8 +277,8 @@ impl Exits {
         config: ReaderConfig,
         history_bytes: usize,
         clocks: reader::Clocks,
-        inherited: Option<Inherited>,
-    ) -> (Self, reader::Reader) {
+        inherited: Option<InheritedListener>,
+    ) -> (Self, reader::ExitReader) {
         let history = Arc::new(History::new(history_bytes, cpu_numbers(&*kernel)));
         let counters = Arc::new(Counters::default());
         let (shared, counted) = (Arc::clone(&history), Arc::clone(&counters));

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use prost::Message;
 use taskstats_proto::v1;
 
-use super::reader::{Clocks, Farewell, Reader};
+use super::reader::{Clocks, ExitReader, SocketDisposition};
 use super::*;
 use crate::sim::SimKernel;
 
@@ -38,7 +38,7 @@ enum Step {
     Advance(u64),
     /// So many pass on the reader's clock.
     Wait(u64),
-    /// The reader takes a turn.
+    /// The reader includes a turn.
     Turn,
     /// A watcher begins, if it has not.
     Watch(usize),
@@ -54,7 +54,7 @@ struct Sent {
     sequence: u64,
     cpu: u32,
     /// `None` for one that was dropped.
-    fate: Option<Fate>,
+    kind: Option<ExitKind>,
 }
 
 /// A watcher, and the account that it keeps.
@@ -70,7 +70,7 @@ struct Account {
 struct Run {
     kernel: Arc<SimKernel>,
     exits: Exits,
-    reader: Reader,
+    reader: ExitReader,
     reference: Account,
     accounts: Vec<Account>,
 }
@@ -86,17 +86,17 @@ impl Account {
         let Some(watcher) = &mut self.watcher else { return false };
         match watcher.next().now_or_never() {
             None => return false,
-            Some(Told::Exits { slices, .. }) => {
+            Some(WatchEvent::Exits { slices, .. }) => {
                 let events = v1::ExitEvents::decode(&*slices.concat()).unwrap().events;
                 self.received.extend(events);
             }
-            Some(Told::Lost(loss)) => self.losses.push(loss),
-            Some(Told::Heartbeat { .. }) => {}
-            Some(Told::Ended { .. }) => {
+            Some(WatchEvent::Lost(loss)) => self.losses.push(loss),
+            Some(WatchEvent::Heartbeat { .. }) => {}
+            Some(WatchEvent::Ended { .. }) => {
                 self.is_ended = true;
                 return false;
             }
-            Some(Told::Lagged { .. }) => panic!("it skips"),
+            Some(WatchEvent::Lagged { .. }) => panic!("it skips"),
         }
         true
     }
@@ -111,10 +111,10 @@ impl Account {
         let received = self.received.iter().map(|event| Sent {
             sequence: event.sequence,
             cpu: event.cpu,
-            fate: Some(match event.last_in_process {
-                Some(true) => Fate::ProcessEnded,
-                Some(false) => Fate::ProcessLives,
-                None => Fate::Unknown,
+            kind: Some(match event.last_in_process {
+                Some(true) => ExitKind::ProcessEnded,
+                Some(false) => ExitKind::ProcessContinues,
+                None => ExitKind::Unknown,
             }),
         });
         let dropped = self.losses.iter().flat_map(|loss| {
@@ -122,7 +122,7 @@ impl Account {
             (loss.cursor - count + 1..=loss.cursor).map(move |sequence| Sent {
                 sequence,
                 cpu,
-                fate: None,
+                kind: None,
             })
         });
         let mut sent: Vec<Sent> = received.chain(dropped).collect();
@@ -135,13 +135,13 @@ impl Account {
         let wanted = sent.iter().filter(|sent| {
             sent.sequence > self.began_after
                 && self.selection.cpus().contains(sent.cpu)
-                && sent.fate.is_none_or(|fate| self.selection.scope().takes(fate))
+                && sent.kind.is_none_or(|kind| self.selection.scope().includes(kind))
         });
         let wanted: Vec<&Sent> = wanted.collect();
         let sequences: Vec<u64> = self.received.iter().map(|event| event.sequence).collect();
         assert!(sequences.is_sorted_by(|a, b| a < b), "in order, without duplicates");
         let real: HashSet<u64> =
-            wanted.iter().filter(|sent| sent.fate.is_some()).map(|sent| sent.sequence).collect();
+            wanted.iter().filter(|sent| sent.kind.is_some()).map(|sent| sent.sequence).collect();
         assert!(sequences.iter().all(|sequence| real.contains(sequence)), "only what was selected");
         let received = sequences.len() as u64;
         match self.lost() {
@@ -162,7 +162,7 @@ impl Run {
             receive_buffer: RECEIVE_BUFFER,
             grace: Duration::from_millis(200),
         };
-        let clocks = Clocks::new(|| NOW.get(), since_1970);
+        let clocks = Clocks::new(|| NOW.get(), unix_time);
         let for_exits: Arc<dyn Kernel> = Arc::clone(&kernel) as _;
         let (exits, reader) = Exits::stepped(for_exits, config, HISTORY, clocks, None);
         let everything = Selection::new(possible(), Scope::AllTasks, &possible());
@@ -206,11 +206,11 @@ impl Run {
     /// Ends the reader, has everyone read to the end, and compares.
     fn finish(self) {
         let Self { kernel, exits, reader, mut reference, accounts } = self;
-        exits.reader.stop(Farewell::Close);
+        exits.reader.stop(SocketDisposition::Close);
         reader.run();
         while reference.read() {}
         assert!(reference.is_ended);
-        assert!(reference.losses.iter().all(|loss| loss.stage == Stage::KernelSocket));
+        assert!(reference.losses.iter().all(|loss| loss.stage == LossStage::KernelSocket));
         let sent = reference.sent();
         let numbers = (reference.began_after + 1..).zip(&sent);
         assert!(
@@ -233,10 +233,10 @@ impl Run {
 }
 
 /// Has an account watch; returns the sequence that it begins after.
-async fn begin(exits: &Exits, reader: &mut Reader, account: &mut Account, start: Start) -> u64 {
+async fn begin(exits: &Exits, reader: &mut ExitReader, account: &mut Account, start: Start) -> u64 {
     let options = WatchOptions { start, ..WatchOptions::default() };
     let watch = exits.watch(account.selection.clone(), options);
-    // The command is there before the reader takes its turn.
+    // The command is there before the reader includes its turn.
     let (watcher, _) = tokio::join!(biased; watch, async { reader.step() });
     account.watcher.insert(watcher.unwrap()).cursor()
 }

@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counters::Counters;
 use super::history::{
-    FutureSequence, History, KernelLoss, MissedStart, Position, Reading, Selection, Start,
+    FutureSequence, History, KernelLoss, MissedRange, ReadCursor, ReadOutcome, Selection, Start,
 };
 use super::reader::Claim;
-use crate::clocks::since_1970;
+use crate::clock::unix_time;
 
-/// A watcher that heard nothing for so long is told that it missed nothing.
+/// A watcher that heard nothing for so long is event that it missed nothing.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// The place before the first exit of a run.
 const BEFORE_FIRST: u64 = 0;
@@ -23,26 +23,26 @@ const BEFORE_FIRST: u64 = 0;
 /// Reads the history at its own pace. Dropping it ends its interest in its CPUs.
 #[derive(Debug)]
 pub struct Watcher {
-    shared: Shared,
+    context: WatcherContext,
     selection: Selection,
-    position: Position,
+    cursor: ReadCursor,
     max_batch_delay: Duration,
     on_lag: OnLag,
-    /// When it last told something.
-    told_at: Instant,
-    /// Exits whose loss was told, by stage.
-    lost: [u64; Stage::COUNT],
-    /// Losses before the watcher's place, to be told before anything else. Two only after a restart,
+    /// When it last event something.
+    last_event_at: Instant,
+    /// Exits whose loss was event, by stage.
+    lost: [u64; LossStage::COUNT],
+    /// Losses before the watcher's place, to be event before anything else. Two only after a restart,
     /// and then they begin with the run.
-    pending: VecDeque<Span>,
+    pending: VecDeque<LostRange>,
 }
 
 /// What a watcher shares with the reader.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct WatcherContext {
     pub(super) history: Arc<History>,
     pub(super) counters: Arc<Counters>,
-    /// The sequence after the newest exit that watchers were told of.
+    /// The sequence after the newest exit that watchers were event of.
     pub(super) newest: watch::Receiver<u64>,
     pub(super) _claim: Claim,
 }
@@ -60,7 +60,7 @@ pub struct WatchOptions {
     pub on_lag: OnLag,
 }
 
-/// What a watcher does when exits were evicted before it told them.
+/// What a watcher does when exits were evicted before it event them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnLag {
     /// Tells the loss and goes on.
@@ -72,7 +72,7 @@ pub enum OnLag {
 
 /// What a watcher tells. Every cursor is the sequence of the last exit before the place.
 #[derive(Debug)]
-pub enum Told {
+pub enum WatchEvent {
     /// Exits: encoded entries of `ExitEvents.events`.
     Exits {
         /// The entries, in order.
@@ -99,11 +99,11 @@ pub enum Told {
     },
 }
 
-/// Exits that cannot be told.
+/// Exits that cannot be event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// Where they were lost.
-    pub stage: Stage,
+    pub stage: LossStage,
     /// The CPU, where it is one.
     pub cpu: Option<u32>,
     /// How many; `None` when it cannot be known.
@@ -112,7 +112,7 @@ pub struct Loss {
     pub first_at: Option<Duration>,
     /// and before this one.
     pub last_at: Option<Duration>,
-    /// How many this watcher was told of for this stage, these included.
+    /// How many this watcher was event of for this stage, these included.
     pub total: u64,
     /// The place after them.
     pub cursor: u64,
@@ -120,7 +120,7 @@ pub struct Loss {
 
 /// Where an exit can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum LossStage {
     /// At the agent's socket, which was full.
     KernelSocket,
     /// In the history, which forgot it before the watcher took it.
@@ -129,15 +129,15 @@ pub enum Stage {
     AgentRestart,
 }
 
-impl Stage {
+impl LossStage {
     /// Number of stages.
     const COUNT: usize = 3;
 }
 
 /// Exits of an interval that a watcher has to tell the loss of.
 #[derive(Clone, Copy, Debug)]
-struct Span {
-    stage: Stage,
+struct LostRange {
+    stage: LossStage,
     cpu: Option<u32>,
     count: Option<u64>,
     first_at: Option<Duration>,
@@ -147,24 +147,24 @@ struct Span {
 impl Watcher {
     /// Begins where the options say.
     pub(super) fn new(
-        shared: Shared,
+        context: WatcherContext,
         selection: Selection,
         options: WatchOptions,
     ) -> Result<Self, FutureSequence> {
-        let begin = shared.history.begin(options.start, &selection, since_1970())?;
-        let between_runs = options.other_run.then_some(Span::between_runs());
-        let evicted = begin.missed.map(Span::before_start);
+        let begin = context.history.begin(options.start, &selection, unix_time())?;
+        let between_runs = options.other_run.then_some(LostRange::between_runs());
+        let evicted = begin.missed.map(LostRange::before_start);
         if let Some(count) = evicted.and_then(|span| span.count) {
-            shared.counters.lost_in_history.add(count);
+            context.counters.lost_in_history.add(count);
         }
         Ok(Self {
-            shared,
+            context,
             selection,
-            position: begin.position,
+            cursor: begin.cursor,
             max_batch_delay: options.max_batch_delay,
             on_lag: options.on_lag,
-            told_at: Instant::now(),
-            lost: [0; Stage::COUNT],
+            last_event_at: Instant::now(),
+            lost: [0; LossStage::COUNT],
             pending: between_runs.into_iter().chain(evicted).collect(),
         })
     }
@@ -172,7 +172,7 @@ impl Watcher {
     /// The sequence of the last exit before the watcher's place.
     #[must_use]
     pub fn cursor(&self) -> u64 {
-        self.position.cursor()
+        self.cursor.cursor()
     }
 
     /// Whether the watcher has to tell a loss before anything else, so that it is not yet at its
@@ -183,22 +183,22 @@ impl Watcher {
     }
 
     /// Waits for the next thing to tell. Nothing is lost when the wait is given up.
-    pub async fn next(&mut self) -> Told {
+    pub async fn next(&mut self) -> WatchEvent {
         loop {
-            if let Some(told) = self.read() {
-                self.told_at = Instant::now();
-                return told;
+            if let Some(event) = self.read() {
+                self.last_event_at = Instant::now();
+                return event;
             }
             tokio::select! {
-                changed = self.shared.newest.changed() => match changed {
+                changed = self.context.newest.changed() => match changed {
                     Ok(()) if self.max_batch_delay.is_zero() => {}
                     Ok(()) => self.hold_back().await,
                     // What the reader appended last may have come after the read above.
-                    Err(_) => return self.read().unwrap_or(Told::Ended { cursor: self.cursor() }),
+                    Err(_) => return self.read().unwrap_or(WatchEvent::Ended { cursor: self.cursor() }),
                 },
-                () = sleep_until(self.told_at + HEARTBEAT) => {
-                    self.told_at = Instant::now();
-                    return Told::Heartbeat { cursor: self.cursor() };
+                () = sleep_until(self.last_event_at + HEARTBEAT) => {
+                    self.last_event_at = Instant::now();
+                    return WatchEvent::Heartbeat { cursor: self.cursor() };
                 }
             }
         }
@@ -206,7 +206,7 @@ impl Watcher {
 
     /// Lets exits gather, but not beyond the reader's end.
     async fn hold_back(&mut self) {
-        let mut newest = self.shared.newest.clone();
+        let mut newest = self.context.newest.clone();
         let ended = async { while newest.changed().await.is_ok() {} };
         tokio::select! {
             () = sleep(self.max_batch_delay) => {}
@@ -214,65 +214,77 @@ impl Watcher {
         }
     }
 
-    fn read(&mut self) -> Option<Told> {
+    fn read(&mut self) -> Option<WatchEvent> {
         if let Some(span) = self.pending.pop_front() {
-            // A stream that breaks between two losses must be told the second one again.
+            // A stream that breaks between two losses must be event the second one again.
             let cursor = if self.pending.is_empty() { self.cursor() } else { BEFORE_FIRST };
-            return Some(self.tell_lost(span, cursor));
+            return Some(self.lost(span, cursor));
         }
         let before = self.cursor();
-        match self.shared.history.read(&mut self.position, &self.selection) {
-            Reading::Nothing => None,
-            Reading::Exits { slices, count } => {
-                self.shared.counters.delivered.add(count);
-                Some(Told::Exits { slices, cursor: self.cursor() })
+        match self.context.history.read(&mut self.cursor, &self.selection) {
+            ReadOutcome::Nothing => None,
+            ReadOutcome::Exits { slices, count } => {
+                self.context.counters.delivered.add(count);
+                Some(WatchEvent::Exits { slices, cursor: self.cursor() })
             }
-            Reading::Lost(loss) => Some(self.tell_lost(loss.into(), self.cursor())),
-            Reading::Unwatched { until } => {
-                Some(self.tell_lost(Span::unknown_before(until), self.cursor()))
+            ReadOutcome::Lost(loss) => Some(self.lost(loss.into(), self.cursor())),
+            ReadOutcome::Unwatched { until } => {
+                Some(self.lost(LostRange::unknown_before(until), self.cursor()))
             }
-            Reading::Evicted { .. } if self.on_lag == OnLag::Close => {
-                Some(Told::Lagged { cursor: before })
+            ReadOutcome::Evicted { .. } if self.on_lag == OnLag::Close => {
+                Some(WatchEvent::Lagged { cursor: before })
             }
-            Reading::Evicted { count, first_at, last_at } => {
-                self.shared.counters.lost_in_history.add(count.unwrap_or(0));
-                // Kernel losses of the range were forgotten with it, and are told with it.
-                let span = Span {
-                    stage: Stage::History,
+            ReadOutcome::Evicted { count, first_at, last_at } => {
+                self.context.counters.lost_in_history.add(count.unwrap_or(0));
+                // Kernel losses of the range were forgotten with it, and are event with it.
+                let span = LostRange {
+                    stage: LossStage::History,
                     cpu: None,
                     count,
                     first_at: Some(first_at),
                     last_at: Some(last_at),
                 };
-                Some(self.tell_lost(span, self.cursor()))
+                Some(self.lost(span, self.cursor()))
             }
         }
     }
 
-    fn tell_lost(&mut self, span: Span, cursor: u64) -> Told {
-        let Span { stage, cpu, count, first_at, last_at } = span;
+    fn lost(&mut self, span: LostRange, cursor: u64) -> WatchEvent {
+        let LostRange { stage, cpu, count, first_at, last_at } = span;
         let total = &mut self.lost[stage as usize];
         *total += count.unwrap_or(0);
         let total = *total;
-        Told::Lost(Loss { stage, cpu, count, first_at, last_at, total, cursor })
+        WatchEvent::Lost(Loss { stage, cpu, count, first_at, last_at, total, cursor })
     }
 }
 
-impl Span {
+impl LostRange {
     /// What happened between two runs, of which nobody knows anything.
     fn between_runs() -> Self {
-        Self { stage: Stage::AgentRestart, cpu: None, count: None, first_at: None, last_at: None }
+        Self {
+            stage: LossStage::AgentRestart,
+            cpu: None,
+            count: None,
+            first_at: None,
+            last_at: None,
+        }
     }
 
     /// What happened while nobody listened, after the watcher's cursor.
     fn unknown_before(until: Duration) -> Self {
-        Self { stage: Stage::History, cpu: None, count: None, first_at: None, last_at: Some(until) }
+        Self {
+            stage: LossStage::History,
+            cpu: None,
+            count: None,
+            first_at: None,
+            last_at: Some(until),
+        }
     }
 
     /// What was evicted before the watcher came.
-    fn before_start(missed: MissedStart) -> Self {
+    fn before_start(missed: MissedRange) -> Self {
         Self {
-            stage: Stage::History,
+            stage: LossStage::History,
             cpu: None,
             count: missed.count,
             first_at: None,
@@ -281,10 +293,10 @@ impl Span {
     }
 }
 
-impl From<KernelLoss> for Span {
+impl From<KernelLoss> for LostRange {
     fn from(loss: KernelLoss) -> Self {
         Self {
-            stage: Stage::KernelSocket,
+            stage: LossStage::KernelSocket,
             cpu: Some(loss.cpu),
             count: Some(loss.count),
             first_at: Some(loss.first_at),

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::format::{self, FormatError};
-use crate::exits::SavedHistory;
+use crate::exits::HistorySnapshot;
 
 /// The accounts of all users' processes: for the agent alone.
 const MODE: u32 = 0o600;
 
 /// What the next run needs to know.
 #[derive(Clone, PartialEq, Message)]
-pub struct State {
+pub struct HandoverState {
     /// The boot that the sequences belong to.
     #[prost(string, tag = "1")]
     pub boot_id: String,
@@ -27,15 +27,15 @@ pub struct State {
     pub read_at_ns: u64,
     /// The sockets that were stored.
     #[prost(message, repeated, tag = "4")]
-    pub sockets: Vec<SavedSocket>,
+    pub sockets: Vec<SocketRecord>,
     /// What was remembered.
     #[prost(message, optional, tag = "5")]
-    pub history: Option<SavedHistory>,
+    pub history: Option<HistorySnapshot>,
 }
 
 /// A stored socket.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct SavedSocket {
+pub struct SocketRecord {
     /// The CPU whose exits it is told.
     #[prost(uint32, tag = "1")]
     pub cpu: u32,
@@ -73,7 +73,7 @@ pub enum FileError {
     Damaged(PathBuf),
 }
 
-impl State {
+impl HandoverState {
     /// Reads a file and removes it, so that it is taken up once, and one that cannot be read does not
     /// meet each run again; `None` when there is none.
     ///
@@ -121,7 +121,7 @@ impl State {
     }
 }
 
-fn write_new(path: &Path, state: State) -> io::Result<()> {
+fn write_new(path: &Path, state: HandoverState) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
     format::write(&mut file, state)
 }
@@ -142,24 +142,30 @@ fn system(operation: &'static str, path: &Path, source: io::Error) -> FileError 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exits::SavedItem;
+    use crate::exits::ItemSnapshot;
 
-    fn state() -> State {
-        let socket = SavedSocket { cpu: 3, drops: 7 };
-        let item = |first| SavedItem { first, lost: 2, cpus: vec![1], ..SavedItem::default() };
+    fn state() -> HandoverState {
+        let socket = SocketRecord { cpu: 3, drops: 7 };
+        let item =
+            |first| ItemSnapshot { first, lost: 2, cpus: vec![1], ..ItemSnapshot::default() };
         let items = vec![item(1), item(3)];
-        let history = Some(SavedHistory { next: 5, items, ..SavedHistory::default() });
-        State { boot_id: "b".to_owned(), sockets: vec![socket], history, ..State::default() }
+        let history = Some(HistorySnapshot { next: 5, items, ..HistorySnapshot::default() });
+        HandoverState {
+            boot_id: "b".to_owned(),
+            sockets: vec![socket],
+            history,
+            ..HandoverState::default()
+        }
     }
 
     #[test]
     fn what_is_written_is_read_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover");
-        assert!(State::take(&path).unwrap().is_none());
+        assert!(HandoverState::take(&path).unwrap().is_none());
         state().write(&path).unwrap();
-        assert_eq!(State::take(&path).unwrap(), Some(state()));
-        assert!(State::take(&path).unwrap().is_none());
+        assert_eq!(HandoverState::take(&path).unwrap(), Some(state()));
+        assert!(HandoverState::take(&path).unwrap().is_none());
     }
 
     /// Each changed or missing byte is noticed, and the file is gone.
@@ -171,7 +177,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         let refused = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            let error = State::take(&path).unwrap_err();
+            let error = HandoverState::take(&path).unwrap_err();
             assert!(!path.exists());
             error
         };
@@ -193,6 +199,6 @@ mod tests {
         let (path, elsewhere) = (folder.path().join("handover"), folder.path().join("elsewhere"));
         state().write(&elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
-        assert!(matches!(State::take(&path), Err(FileError::System { .. })));
+        assert!(matches!(HandoverState::take(&path), Err(FileError::System { .. })));
     }
 }

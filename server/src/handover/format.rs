@@ -8,8 +8,8 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 use prost::Message;
 
-use super::State;
-use crate::exits::SavedItem;
+use super::HandoverState;
+use crate::exits::ItemSnapshot;
 
 /// What the file begins with, in every version of the agent.
 const NAME: &[u8; 7] = b"TSKHIST";
@@ -25,17 +25,17 @@ const LENGTH_BYTES: u64 = size_of::<u32>() as u64;
 const MAX_BYTES: u64 = 4 << 30;
 
 /// Writes the state: first all but its items, then item by item.
-pub(super) fn write(file: &mut (impl Write + Seek), mut state: State) -> io::Result<()> {
+pub(super) fn write(file: &mut (impl Write + Seek), mut state: HandoverState) -> io::Result<()> {
     let items = state.history.as_mut().map(|history| mem::take(&mut history.items));
     let mut body =
-        Writer { file: BufWriter::new(file), checksum: Hasher::new(), buffer: Vec::new() };
+        MessageWriter { file: BufWriter::new(file), checksum: Hasher::new(), buffer: Vec::new() };
     // Until the checksum is known.
     body.file.write_all(&[0; HEADER_BYTES])?;
     body.message(&state)?;
     for item in items.into_iter().flatten() {
         body.message(&item)?;
     }
-    let Writer { mut file, checksum, .. } = body;
+    let MessageWriter { mut file, checksum, .. } = body;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&header(checksum))?;
     file.flush()
@@ -43,21 +43,21 @@ pub(super) fn write(file: &mut (impl Write + Seek), mut state: State) -> io::Res
 
 /// Reads a file that [`write`] wrote. It is read twice: nothing in it is believed before all of it is what
 /// was written, because what it seems to say could take any memory.
-pub(super) fn read(file: &mut (impl Read + Seek)) -> Result<State, FormatError> {
+pub(super) fn read(file: &mut (impl Read + Seek)) -> Result<HandoverState, FormatError> {
     let mut found = [0; HEADER_BYTES];
     file.read_exact(&mut found)?;
     if found[..NAME.len()] == *NAME && found[..MAGIC.len()] != MAGIC {
         return Err(FormatError::OtherVersion);
     }
-    let mut sum = Sum(Hasher::new());
+    let mut sum = ChecksumWriter(Hasher::new());
     let left = io::copy(&mut file.take(MAX_BYTES), &mut sum)?;
     if found != header(sum.0) {
         return Err(FormatError::Damaged);
     }
     file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
-    let mut body = Reader { file: BufReader::new(file), left };
-    let mut state: State = body.message()?.ok_or(FormatError::Damaged)?;
-    let mut items: Vec<SavedItem> = Vec::new();
+    let mut body = MessageReader { file: BufReader::new(file), left };
+    let mut state: HandoverState = body.message()?.ok_or(FormatError::Damaged)?;
+    let mut items: Vec<ItemSnapshot> = Vec::new();
     while let Some(item) = body.message()? {
         items.push(item);
     }
@@ -90,9 +90,9 @@ impl From<io::Error> for FormatError {
 }
 
 /// Takes the checksum of what is written to it.
-struct Sum(Hasher);
+struct ChecksumWriter(Hasher);
 
-impl Write for Sum {
+impl Write for ChecksumWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())
@@ -103,14 +103,14 @@ impl Write for Sum {
     }
 }
 
-struct Writer<W: Write> {
+struct MessageWriter<W: Write> {
     file: BufWriter<W>,
     checksum: Hasher,
     /// For one message after the other.
     buffer: Vec<u8>,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> MessageWriter<W> {
     fn message(&mut self, message: &impl Message) -> io::Result<()> {
         self.buffer.clear();
         message.encode(&mut self.buffer)?;
@@ -123,13 +123,13 @@ impl<W: Write> Writer<W> {
     }
 }
 
-struct Reader<R> {
+struct MessageReader<R> {
     file: BufReader<R>,
     /// Bytes of the file.
     left: u64,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> MessageReader<R> {
     /// The next message; `None` at the end.
     fn message<M: Message + Default>(&mut self) -> Result<Option<M>, FormatError> {
         if self.left == 0 {

@@ -17,12 +17,15 @@ use tonic::transport::server::Connected;
 
 use super::handshake::{Handshakes, SecureConnection};
 use super::{Listener, TlsAcceptorConfig};
+use crate::backoff::Backoff;
 use crate::security::Principal;
 use crate::telemetry::Throttle;
 
-/// How long nothing is accepted after a failure. With no descriptors or memory left, each try would fail at
-/// once, and trying without end would take a whole CPU.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The shortest delay after an accept(2) that failed. Without file descriptors or memory each attempt
+/// fails at once, and attempts without a delay would use a whole CPU.
+const MIN_ACCEPT_DELAY: Duration = Duration::from_millis(50);
+/// The longest delay.
+const MAX_ACCEPT_DELAY: Duration = Duration::from_millis(500);
 /// Errors of the connection that would have been accepted, and is not there any more: those after which
 /// accept(2) says to try again. Not `EPERM` and `EOPNOTSUPP`, which can also be there to stay.
 const OF_ONE_CONNECTION: [i32; 8] = [
@@ -60,6 +63,7 @@ pub struct Incoming {
     handshakes: Option<Handshakes>,
     /// Runs after a failure.
     pause: Option<Pin<Box<Sleep>>>,
+    backoff: Backoff,
 }
 
 /// A connection, and who made it.
@@ -89,7 +93,13 @@ impl Incoming {
     /// they are plaintext.
     #[must_use]
     pub fn new(listeners: Vec<Listener>, security: Option<TlsAcceptorConfig>) -> Self {
-        Self { listeners, first: 0, handshakes: security.map(Handshakes::new), pause: None }
+        Self {
+            listeners,
+            first: 0,
+            handshakes: security.map(Handshakes::new),
+            pause: None,
+            backoff: Backoff::new(MIN_ACCEPT_DELAY, MAX_ACCEPT_DELAY),
+        }
     }
 
     /// Takes one of those who wait. Listeners take turns: after one that gave a connection, or an error,
@@ -133,7 +143,7 @@ impl Incoming {
     /// connections that fail is to keep nobody waiting.
     fn pause_for(&mut self, error: &io::Error) {
         if !error.raw_os_error().is_some_and(|code| OF_ONE_CONNECTION.contains(&code)) {
-            self.pause = Some(Box::pin(sleep(PAUSE)));
+            self.pause = Some(Box::pin(sleep(self.backoff.next_delay())));
         }
     }
 
@@ -161,6 +171,9 @@ impl futures_util::Stream for Incoming {
                 return Poll::Pending;
             }
             let accepted = ready!(self.poll_accept(cx)).inspect_err(|error| self.pause_for(error));
+            if accepted.is_ok() {
+                self.backoff.reset();
+            }
             match accepted.and_then(|accepted| self.admit(accepted)) {
                 Ok(Some(connection)) => return Poll::Ready(Some(Ok(connection))),
                 // Its handshake has begun, and wants to be polled.

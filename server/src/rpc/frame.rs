@@ -9,7 +9,7 @@ use taskstats_proto::{EncodedWatchExitsResponse, v1};
 use super::convert::timestamp;
 use crate::encode::field::exit_events::CURSOR;
 use crate::encode::field::watch_exits_response::EVENTS;
-use crate::exits::{Loss, Stage};
+use crate::exits::{Loss, LossStage};
 
 /// Makes messages that carry one run's cursors.
 #[derive(Clone, Debug)]
@@ -32,9 +32,9 @@ impl Framer {
 
     pub(super) fn lost(&self, loss: &Loss) -> EncodedWatchExitsResponse {
         let stage = match loss.stage {
-            Stage::KernelSocket => v1::LostStage::KernelSocket,
-            Stage::History => v1::LostStage::History,
-            Stage::AgentRestart => v1::LostStage::AgentRestart,
+            LossStage::KernelSocket => v1::LostStage::KernelSocket,
+            LossStage::History => v1::LostStage::History,
+            LossStage::AgentRestart => v1::LostStage::AgentRestart,
         };
         message(Kind::Lost(v1::Lost {
             stage: stage.into(),

@@ -9,7 +9,6 @@ mod frame;
 pub mod fuzzing;
 mod gate;
 mod health;
-mod moment;
 mod node;
 mod redact;
 mod request;

@@ -8,7 +8,7 @@ use tonic::Status;
 use super::RpcError;
 use super::frame::Framer;
 use super::redact::strip_events;
-use crate::exits::{Told, Watcher};
+use crate::exits::{WatchEvent, Watcher};
 use crate::security::{Permit, Redaction};
 
 /// What a stream needs until its end.
@@ -59,16 +59,16 @@ async fn next(state: State) -> (Item, Option<State>) {
         State::Watch(stream) => stream,
     };
     let message = match stream.watcher.next().await {
-        Told::Exits { slices, cursor } => match stream.shown(slices) {
+        WatchEvent::Exits { slices, cursor } => match stream.shown(slices) {
             Ok(slices) => stream.framer.events(slices, cursor),
             Err(error) => return (Err(error.into()), None),
         },
-        Told::Lost(loss) => stream.framer.lost(&loss),
-        Told::Heartbeat { cursor } => stream.framer.heartbeat(cursor),
-        Told::Ended { cursor } => {
+        WatchEvent::Lost(loss) => stream.framer.lost(&loss),
+        WatchEvent::Heartbeat { cursor } => stream.framer.heartbeat(cursor),
+        WatchEvent::Ended { cursor } => {
             return (Ok(stream.framer.heartbeat(cursor)), Some(State::End(RpcError::Draining)));
         }
-        Told::Lagged { cursor } => {
+        WatchEvent::Lagged { cursor } => {
             return (Ok(stream.framer.heartbeat(cursor)), Some(State::End(RpcError::Lagged)));
         }
     };

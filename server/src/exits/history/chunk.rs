@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::selection::{Fate, Selection};
-use super::snapshot::{DamagedHistory, SavedItem, to_ns};
+use super::selection::{ExitKind, Selection};
+use super::snapshot::{InvalidSnapshot, ItemSnapshot, to_ns};
 use crate::encode::encode_event;
 use crate::taskstats::{DelayAccounting, Exit};
 
@@ -22,7 +22,7 @@ pub(in crate::exits) struct Chunk {
     /// Sequence of the first one.
     first: u64,
     /// One for each exit.
-    entries: Box<[Entry]>,
+    entries: Box<[ChunkEntry]>,
     /// Entries of `ExitEvents.events`, one after the other.
     bytes: Bytes,
     /// When they were taken from the kernel, since 1970.
@@ -31,12 +31,12 @@ pub(in crate::exits) struct Chunk {
 
 /// What must be known of an exit without decoding it.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct ChunkEntry {
     /// Where its bytes end.
     end: u32,
     /// `Cpumask::MAX_CPUS` fits.
     cpu: u16,
-    fate: Fate,
+    kind: ExitKind,
 }
 
 impl Chunk {
@@ -57,37 +57,37 @@ impl Chunk {
         self.received_at
     }
 
-    pub(in crate::exits) fn save(&self) -> SavedItem {
-        SavedItem {
+    pub(in crate::exits) fn snapshot(&self) -> ItemSnapshot {
+        ItemSnapshot {
             first: self.first,
             last_at_ns: to_ns(self.received_at),
             bytes: self.bytes.clone(),
             ends: self.entries.iter().map(|entry| entry.end).collect(),
             cpus: self.entries.iter().map(|entry| u32::from(entry.cpu)).collect(),
-            fates: self.entries.iter().map(|entry| entry.fate as u8).collect(),
-            ..SavedItem::default()
+            kinds: self.entries.iter().map(|entry| entry.kind as u8).collect(),
+            ..ItemSnapshot::default()
         }
     }
 
     /// Takes a saved chunk, if its parts fit each other.
-    pub(in crate::exits) fn restore(saved: SavedItem) -> Result<Self, DamagedHistory> {
+    pub(in crate::exits) fn restore(saved: ItemSnapshot) -> Result<Self, InvalidSnapshot> {
         let ends = &saved.ends;
-        let same_length = ends.len() == saved.cpus.len() && ends.len() == saved.fates.len();
+        let same_length = ends.len() == saved.cpus.len() && ends.len() == saved.kinds.len();
         if !same_length || ends.is_empty() || !ends.is_sorted() {
-            return Err(DamagedHistory("a chunk's lists differ"));
+            return Err(InvalidSnapshot("a chunk's lists differ"));
         }
         if ends.last().map(|end| *end as usize) != Some(saved.bytes.len()) {
-            return Err(DamagedHistory("a chunk's bytes are cut short"));
+            return Err(InvalidSnapshot("a chunk's bytes are cut short"));
         }
-        let parts = ends.iter().zip(&saved.cpus).zip(&saved.fates);
-        let entries = parts.map(|((end, cpu), fate)| {
+        let parts = ends.iter().zip(&saved.cpus).zip(&saved.kinds);
+        let entries = parts.map(|((end, cpu), kind)| {
             let cpu = u16::try_from(*cpu).ok()?;
-            Some(Entry { end: *end, cpu, fate: Fate::from_number(*fate)? })
+            Some(ChunkEntry { end: *end, cpu, kind: ExitKind::from_number(*kind)? })
         });
-        let entries: Option<Box<[Entry]>> = entries.collect();
+        let entries: Option<Box<[ChunkEntry]>> = entries.collect();
         Ok(Self {
             first: saved.first,
-            entries: entries.ok_or(DamagedHistory("a chunk's entry is impossible"))?,
+            entries: entries.ok_or(InvalidSnapshot("a chunk's entry is impossible"))?,
             bytes: saved.bytes,
             received_at: Duration::from_nanos(saved.last_at_ns),
         })
@@ -98,22 +98,22 @@ impl Chunk {
         self.bytes.len() + size_of_val(&*self.entries) + CHUNK_OVERHEAD
     }
 
-    /// CPU and fate of each exit.
-    pub(in crate::exits) fn exits(&self) -> impl DoubleEndedIterator<Item = (u32, Fate)> + '_ {
-        self.entries.iter().map(|entry| (u32::from(entry.cpu), entry.fate))
+    /// CPU and kind of each exit.
+    pub(in crate::exits) fn exits(&self) -> impl DoubleEndedIterator<Item = (u32, ExitKind)> + '_ {
+        self.entries.iter().map(|entry| (u32::from(entry.cpu), entry.kind))
     }
 
     /// Number of selected exits with sequences before `next`.
     pub(in crate::exits) fn count_before(&self, next: u64, selection: &Selection) -> u64 {
         let selected = self.exits().take(self.skipped(next));
-        selected.filter(|(cpu, fate)| selection.takes(*cpu, *fate)).count() as u64
+        selected.filter(|(cpu, kind)| selection.includes(*cpu, *kind)).count() as u64
     }
 
     /// The sequence of the `count`th selected exit from the end, or else the number of selected ones.
     pub(in crate::exits) fn nth_last(&self, count: u64, selection: &Selection) -> Result<u64, u64> {
         let mut found = 0;
-        for (back, (cpu, fate)) in self.exits().rev().enumerate() {
-            found += u64::from(selection.takes(cpu, fate));
+        for (back, (cpu, kind)) in self.exits().rev().enumerate() {
+            found += u64::from(selection.includes(cpu, kind));
             if found == count {
                 return Ok(self.next() - 1 - back as u64);
             }
@@ -139,7 +139,7 @@ impl Chunk {
         let mut count = 0;
         for entry in self.entries.iter().skip(skipped) {
             let entry_end = entry.end as usize;
-            if selection.takes(u32::from(entry.cpu), entry.fate) {
+            if selection.includes(u32::from(entry.cpu), entry.kind) {
                 count += 1;
             } else {
                 self.push_slice(start, end, slices);
@@ -169,7 +169,7 @@ impl Chunk {
 /// A chunk in the making. Its buffers are used again for the next one.
 #[derive(Debug, Default)]
 pub(in crate::exits) struct ChunkBuilder {
-    entries: Vec<Entry>,
+    entries: Vec<ChunkEntry>,
     bytes: Vec<u8>,
     received_at: Duration,
 }
@@ -194,11 +194,11 @@ impl ChunkBuilder {
         let sequence = first + self.entries.len() as u64;
         encode_event(&mut self.bytes, exit, sequence, received_at, delay_accounting);
         self.received_at = received_at;
-        self.entries.push(Entry {
+        self.entries.push(ChunkEntry {
             // 256 messages of 64 KiB stay far below 4 GiB, CPUs below 8,192.
             end: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
             cpu: u16::try_from(exit.cpu).unwrap_or(u16::MAX),
-            fate: Fate::from(exit),
+            kind: ExitKind::from(exit),
         });
     }
 

@@ -8,27 +8,27 @@ use super::totals::{Selected, Tally};
 
 /// Counts of evicted items, oldest first, up to a number of bytes.
 #[derive(Debug)]
-pub(super) struct Tombstones {
-    graves: VecDeque<Tombstone>,
+pub(super) struct EvictedCounts {
+    counts: VecDeque<EvictedItem>,
     memory: usize,
     capacity: usize,
 }
 
 #[derive(Debug)]
-struct Tombstone {
+struct EvictedItem {
     first: u64,
     tally: Tally,
 }
 
-impl Tombstone {
+impl EvictedItem {
     fn memory(&self) -> usize {
         size_of::<Self>() + self.tally.memory()
     }
 }
 
-impl Tombstones {
+impl EvictedCounts {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { graves: VecDeque::new(), memory: 0, capacity }
+        Self { counts: VecDeque::new(), memory: 0, capacity }
     }
 
     /// Memory held, in bytes.
@@ -37,12 +37,12 @@ impl Tombstones {
     }
 
     /// Remembers what an item counted that took the sequences from `first` on.
-    pub(super) fn bury(&mut self, first: u64, tally: Tally) {
-        let tombstone = Tombstone { first, tally };
-        self.memory += tombstone.memory();
-        self.graves.push_back(tombstone);
+    pub(super) fn push(&mut self, first: u64, tally: Tally) {
+        let item = EvictedItem { first, tally };
+        self.memory += item.memory();
+        self.counts.push_back(item);
         while self.memory > self.capacity {
-            let Some(oldest) = self.graves.pop_front() else { break };
+            let Some(oldest) = self.counts.pop_front() else { break };
             self.memory -= oldest.memory();
         }
     }
@@ -50,15 +50,15 @@ impl Tombstones {
     /// How many exits a selection took of the sequences from `from` to before `to`, lost ones
     /// included; `None` when that is forgotten, or `from` lies inside an item.
     pub(super) fn selected(&self, from: u64, to: u64, selection: &Selection) -> Option<u64> {
-        let start = self.graves.partition_point(|grave| grave.first < from);
-        let graves = self.graves.range(start..);
+        let start = self.counts.partition_point(|item| item.first < from);
+        let counts = self.counts.range(start..);
         if selection.everything() {
             return Some(to - from);
         }
-        if graves.clone().next()?.first != from {
+        if counts.clone().next()?.first != from {
             return None;
         }
-        let selected: Selected = graves.map(|it| it.tally.selected(selection)).sum();
+        let selected: Selected = counts.map(|it| it.tally.selected(selection)).sum();
         Some(selected.exits + selected.lost)
     }
 }

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chunk::Chunk;
-use super::snapshot::{DamagedHistory, SavedItem, to_ns};
+use super::snapshot::{InvalidSnapshot, ItemSnapshot, to_ns};
 use super::totals::{Tallier, Tally, Totals};
 use crate::taskstats::Cpumask;
 
-/// What takes sequence numbers. Cheap to clone.
+/// What includes sequence numbers. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) enum Item {
+pub(super) enum HistoryItem {
     /// Exits, encoded.
     Exits(Arc<Chunk>),
     /// Exits that the kernel dropped.
     Lost { first: u64, loss: KernelLoss },
-    /// Listening on these CPUs began here, after a time in which nobody did. It takes one sequence
+    /// Listening on these CPUs began here, after a time in which nobody did. It includes one sequence
     /// number, so that a cursor from before that time is told from one after it.
     Unwatched { first: u64, cpus: Arc<Cpumask>, until: Duration },
 }
@@ -33,33 +33,33 @@ pub struct KernelLoss {
     pub last_at: Duration,
 }
 
-impl Item {
-    pub(super) fn save(&self) -> SavedItem {
+impl HistoryItem {
+    pub(super) fn snapshot(&self) -> ItemSnapshot {
         match self {
-            Self::Exits(chunk) => chunk.save(),
-            Self::Lost { first, loss } => SavedItem {
+            Self::Exits(chunk) => chunk.snapshot(),
+            Self::Lost { first, loss } => ItemSnapshot {
                 first: *first,
                 last_at_ns: to_ns(loss.last_at),
                 cpus: vec![loss.cpu],
                 lost: loss.count,
                 first_at_ns: to_ns(loss.first_at),
-                ..SavedItem::default()
+                ..ItemSnapshot::default()
             },
-            Self::Unwatched { first, cpus, until } => SavedItem {
+            Self::Unwatched { first, cpus, until } => ItemSnapshot {
                 first: *first,
                 last_at_ns: to_ns(*until),
                 cpus: cpus.iter().collect(),
-                ..SavedItem::default()
+                ..ItemSnapshot::default()
             },
         }
     }
 
-    pub(super) fn restore(saved: SavedItem, cpus: usize) -> Result<Self, DamagedHistory> {
+    pub(super) fn restore(saved: ItemSnapshot, cpus: usize) -> Result<Self, InvalidSnapshot> {
         if saved.cpus.iter().any(|cpu| *cpu as usize >= cpus) {
-            return Err(DamagedHistory("a CPU is not possible here"));
+            return Err(InvalidSnapshot("a CPU is not possible here"));
         }
         if saved.cpus.is_empty() {
-            return Err(DamagedHistory("an item has no CPU"));
+            return Err(InvalidSnapshot("an item has no CPU"));
         }
         if saved.lost == 0 && saved.ends.is_empty() {
             let until = Duration::from_nanos(saved.last_at_ns);
@@ -70,7 +70,7 @@ impl Item {
             return Chunk::restore(saved).map(|chunk| Self::Exits(Arc::new(chunk)));
         }
         let [cpu] = saved.cpus[..] else {
-            return Err(DamagedHistory("a loss has several CPUs"));
+            return Err(InvalidSnapshot("a loss has several CPUs"));
         };
         let loss = KernelLoss {
             cpu,
@@ -109,7 +109,7 @@ impl Item {
     /// Adds what it counts.
     pub(super) fn add_to(&self, totals: &mut Totals) {
         match self {
-            Self::Exits(chunk) => chunk.exits().for_each(|(cpu, fate)| totals.add_exit(cpu, fate)),
+            Self::Exits(chunk) => chunk.exits().for_each(|(cpu, kind)| totals.add_exit(cpu, kind)),
             Self::Lost { loss, .. } => totals.add_lost(loss.cpu, loss.count),
             Self::Unwatched { .. } => {}
         }

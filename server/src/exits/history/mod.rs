@@ -1,7 +1,7 @@
 //! What the agent remembers: a byte-bounded sequence of chunks and kernel losses, with one writer
-//! and any number of readers, each with a position of its own.
+//! and any number of readers, each with a cursor of its own.
 //!
-//! Every exit that the kernel sent takes a sequence number, also one that it then dropped. So
+//! Every exit that the kernel sent includes a sequence number, also one that it then dropped. So
 //! sequences count what was sent, and a reader can check for itself that received + lost = sent.
 
 mod chunk;
@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::chunk::Chunk;
-use self::evicted_counts::Tombstones;
-use self::item::Item;
+use self::evicted_counts::EvictedCounts;
+use self::item::HistoryItem;
 use self::sequence::FIRST_SEQUENCE;
 use self::snapshot::to_ns;
 use self::totals::{Selected, Tallier, Totals};
@@ -27,12 +27,12 @@ use crate::taskstats::Cpumask;
 
 pub(super) use self::chunk::ChunkBuilder;
 pub use self::item::KernelLoss;
-pub(super) use self::read_cursor::{Position, Reading};
-pub use self::selection::{Fate, Scope, Selection};
-pub use self::snapshot::{DamagedHistory, SavedHistory, SavedItem, SavedTotals};
+pub(super) use self::read_cursor::{ReadCursor, ReadOutcome};
+pub use self::selection::{ExitKind, Scope, Selection};
+pub use self::snapshot::{HistorySnapshot, InvalidSnapshot, ItemSnapshot, TotalsSnapshot};
 
 /// The part of the history's memory, one in ..., that goes to counts of what was evicted.
-const TOMBSTONE_SHARE: usize = 32;
+const EVICTED_COUNTS_SHARE: usize = 32;
 /// Items looked at under the lock at once, which the writer may be waiting for.
 const SNAPSHOT_ITEMS: usize = 32;
 
@@ -45,10 +45,10 @@ pub struct History {
 
 #[derive(Debug)]
 struct Inner {
-    items: VecDeque<Item>,
+    items: VecDeque<HistoryItem>,
     /// Memory of `items`.
     bytes: usize,
-    /// The sequence that the next exit takes.
+    /// The sequence that the next exit includes.
     next: u64,
     /// All that was ever appended.
     appended: Totals,
@@ -57,7 +57,7 @@ struct Inner {
     /// When the newest evicted exit was received, since 1970.
     evicted_at: Duration,
     /// How many exits of which kind were evicted lately.
-    tombstones: Tombstones,
+    evicted_counts: EvictedCounts,
     tallier: Tallier,
 }
 
@@ -83,16 +83,16 @@ pub struct FutureSequence {
     pub newest: u64,
 }
 
-/// A reader's first position, and what it has already missed.
+/// A reader's first cursor, and what it has already missed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Begin {
-    pub(super) position: Position,
-    pub(super) missed: Option<MissedStart>,
+pub(super) struct StartPoint {
+    pub(super) cursor: ReadCursor,
+    pub(super) missed: Option<MissedRange>,
 }
 
 /// Exits between the place where a reader wanted to begin and the oldest one remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MissedStart {
+pub(super) struct MissedRange {
     /// How many; `None` when it is no longer known how many of them were selected.
     pub(super) count: Option<u64>,
     /// All of them exited before this moment, since 1970.
@@ -123,7 +123,7 @@ impl History {
             appended: Totals::new(cpus),
             evicted: Totals::new(cpus),
             evicted_at: Duration::ZERO,
-            tombstones: Tombstones::new(capacity / TOMBSTONE_SHARE),
+            evicted_counts: EvictedCounts::new(capacity / EVICTED_COUNTS_SHARE),
             tallier: Tallier::new(cpus),
         };
         Self { inner: Mutex::new(inner), capacity }
@@ -134,10 +134,10 @@ impl History {
     /// # Errors
     /// When it contradicts itself, or is of a machine with other CPUs.
     pub fn restore(
-        saved: SavedHistory,
+        saved: HistorySnapshot,
         capacity: usize,
         cpus: usize,
-    ) -> Result<Self, DamagedHistory> {
+    ) -> Result<Self, InvalidSnapshot> {
         saved.check()?;
         let history = Self::new(capacity, cpus);
         let mut inner = history.lock();
@@ -146,7 +146,7 @@ impl History {
         inner.evicted_at = Duration::from_nanos(saved.evicted_at_ns);
         inner.next = saved.first();
         for item in saved.items {
-            inner.append(Item::restore(item, cpus)?, capacity);
+            inner.append(HistoryItem::restore(item, cpus)?, capacity);
         }
         drop(inner);
         Ok(history)
@@ -154,13 +154,13 @@ impl History {
 
     /// The whole history, to be restored by a successor.
     #[must_use]
-    pub fn save(&self) -> SavedHistory {
+    pub fn snapshot(&self) -> HistorySnapshot {
         let inner = self.lock();
-        SavedHistory {
+        HistorySnapshot {
             next: inner.next,
-            evicted: inner.evicted.save(),
+            evicted: inner.evicted.snapshot(),
             evicted_at_ns: to_ns(inner.evicted_at),
-            items: inner.items.iter().map(Item::save).collect(),
+            items: inner.items.iter().map(HistoryItem::snapshot).collect(),
         }
     }
 
@@ -172,12 +172,12 @@ impl History {
         HistoryReport {
             first_sequence,
             last_sequence: inner.next - FIRST_SEQUENCE,
-            bytes: inner.bytes + inner.tombstones.memory(),
+            bytes: inner.bytes + inner.evicted_counts.memory(),
             capacity: self.capacity,
         }
     }
 
-    /// The sequence that the next exit takes.
+    /// The sequence that the next exit includes.
     pub(super) fn next_sequence(&self) -> u64 {
         self.lock().next
     }
@@ -186,17 +186,17 @@ impl History {
     pub(super) fn append_exits(&self, chunk: Chunk) {
         let mut inner = self.lock();
         debug_assert_eq!(chunk.first(), inner.next, "the writer's sequence is the history's");
-        let evicted = inner.append(Item::Exits(Arc::new(chunk)), self.capacity);
+        let evicted = inner.append(HistoryItem::Exits(Arc::new(chunk)), self.capacity);
         drop(inner);
         // Freed without the lock.
         drop(evicted);
     }
 
-    /// Appends a loss, which takes as many sequence numbers as there were exits.
+    /// Appends a loss, which includes as many sequence numbers as there were exits.
     pub(super) fn append_lost(&self, loss: KernelLoss) {
         let mut inner = self.lock();
         let first = inner.next;
-        let evicted = inner.append(Item::Lost { first, loss }, self.capacity);
+        let evicted = inner.append(HistoryItem::Lost { first, loss }, self.capacity);
         drop(inner);
         drop(evicted);
     }
@@ -206,13 +206,13 @@ impl History {
     pub(super) fn append_unwatched(&self, cpus: Cpumask, until: Duration) {
         let mut inner = self.lock();
         let first = inner.next;
-        let item = Item::Unwatched { first, cpus: Arc::new(cpus), until };
+        let item = HistoryItem::Unwatched { first, cpus: Arc::new(cpus), until };
         let evicted = inner.append(item, self.capacity);
         drop(inner);
         drop(evicted);
     }
 
-    /// Finds the position where a reader of `selection` begins.
+    /// Finds the cursor where a reader of `selection` begins.
     ///
     /// # Errors
     /// When it wants to begin after an exit that has not happened.
@@ -221,7 +221,7 @@ impl History {
         start: Start,
         selection: &Selection,
         now: Duration,
-    ) -> Result<Begin, FutureSequence> {
+    ) -> Result<StartPoint, FutureSequence> {
         let inner = self.lock();
         match start {
             Start::Now => Ok(inner.begin_at(inner.next, selection, now)),
@@ -235,39 +235,39 @@ impl History {
         }
     }
 
-    /// Reads what stands at `position` and moves it behind that.
-    pub(super) fn read(&self, position: &mut Position, selection: &Selection) -> Reading {
+    /// Reads what stands at `cursor` and moves it behind that.
+    pub(super) fn read(&self, cursor: &mut ReadCursor, selection: &Selection) -> ReadOutcome {
         loop {
-            let snapshot = match self.snapshot(position, selection) {
-                Snapshot::Evicted(reading) => return reading,
-                Snapshot::Items(items) => items,
+            let items = match self.lookup(cursor, selection) {
+                Lookup::Evicted(reading) => return reading,
+                Lookup::Items(items) => items,
             };
-            if snapshot.is_empty() {
-                return Reading::Nothing;
+            if items.is_empty() {
+                return ReadOutcome::Nothing;
             }
-            if let Some(reading) = position.take(&snapshot, selection) {
+            if let Some(reading) = cursor.take(&items, selection) {
                 return reading;
             }
         }
     }
 
-    /// Clones handles of what stands at `position`, so that the lock is held shortly.
-    fn snapshot(&self, position: &mut Position, selection: &Selection) -> Snapshot {
+    /// Clones handles of what stands at `cursor`, so that the lock is held shortly.
+    fn lookup(&self, cursor: &mut ReadCursor, selection: &Selection) -> Lookup {
         let inner = self.lock();
-        if position.next < inner.first() {
-            let passed = inner.evicted.selected(selection);
-            let missed = passed.since(position.passed);
-            let exact = !inner.evicted.unwatched_since(position.next, selection);
+        if cursor.next < inner.first() {
+            let selected_before = inner.evicted.selected(selection);
+            let missed = selected_before.since(cursor.selected_before);
+            let exact = !inner.evicted.unwatched_since(cursor.next, selection);
             // The clock may have been set back meanwhile.
-            let (first_at, last_at) = (position.at.min(inner.evicted_at), inner.evicted_at);
-            *position = Position { next: inner.first(), passed, at: last_at };
+            let (first_at, last_at) = (cursor.at.min(inner.evicted_at), inner.evicted_at);
+            *cursor = ReadCursor { next: inner.first(), selected_before, at: last_at };
             if !exact || missed != Selected::default() {
                 let count = exact.then_some(missed.exits + missed.lost);
-                return Snapshot::Evicted(Reading::Evicted { count, first_at, last_at });
+                return Lookup::Evicted(ReadOutcome::Evicted { count, first_at, last_at });
             }
         }
-        let start = inner.items.partition_point(|item| item.next() <= position.next);
-        Snapshot::Items(inner.items.range(start..).take(SNAPSHOT_ITEMS).cloned().collect())
+        let start = inner.items.partition_point(|item| item.next() <= cursor.next);
+        Lookup::Items(inner.items.range(start..).take(SNAPSHOT_ITEMS).cloned().collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -275,39 +275,42 @@ impl History {
     }
 }
 
-enum Snapshot {
-    Items(Vec<Item>),
-    Evicted(Reading),
+enum Lookup {
+    Items(Vec<HistoryItem>),
+    Evicted(ReadOutcome),
 }
 
 impl Inner {
-    /// The position of a reader that wants `next`, or else the oldest exit remembered.
-    fn begin_at(&self, next: u64, selection: &Selection, now: Duration) -> Begin {
+    /// The cursor of a reader that wants `next`, or else the oldest exit remembered.
+    fn begin_at(&self, next: u64, selection: &Selection, now: Duration) -> StartPoint {
         if next >= self.next {
-            let passed = self.appended.selected(selection);
-            return Begin { position: Position { next, passed, at: now }, missed: None };
+            let selected_before = self.appended.selected(selection);
+            return StartPoint {
+                cursor: ReadCursor { next, selected_before, at: now },
+                missed: None,
+            };
         }
         let oldest = self.first();
-        let mut position = Position {
+        let mut cursor = ReadCursor {
             next: oldest,
-            passed: self.evicted.selected(selection),
+            selected_before: self.evicted.selected(selection),
             at: self.evicted_at,
         };
         if next < oldest {
             let exact = !self.evicted.unwatched_since(next, selection);
-            let count = self.tombstones.selected(next, oldest, selection).filter(|_| exact);
-            let missed = MissedStart { count, last_at: self.evicted_at };
-            return Begin { position, missed: (count != Some(0)).then_some(missed) };
+            let count = self.evicted_counts.selected(next, oldest, selection).filter(|_| exact);
+            let missed = MissedRange { count, last_at: self.evicted_at };
+            return StartPoint { cursor, missed: (count != Some(0)).then_some(missed) };
         }
-        position.pass(&self.items, next, selection);
-        Begin { position, missed: None }
+        cursor.advance_to(&self.items, next, selection);
+        StartPoint { cursor, missed: None }
     }
 
     /// The sequence of the `count`th selected exit from the end, or of the oldest one remembered.
     fn nth_last(&self, count: u64, selection: &Selection) -> u64 {
         let mut left = count;
         for item in self.items.iter().rev() {
-            let Item::Exits(chunk) = item else { continue };
+            let HistoryItem::Exits(chunk) = item else { continue };
             if left == 0 {
                 return chunk.next();
             }
@@ -321,23 +324,23 @@ impl Inner {
 
     /// The sequence of the oldest exit remembered, or else of the next one.
     fn first(&self) -> u64 {
-        self.items.front().map_or(self.next, Item::first)
+        self.items.front().map_or(self.next, HistoryItem::first)
     }
 
-    /// Appends an item and takes out those that no longer fit. The newest item always stays.
-    fn append(&mut self, item: Item, capacity: usize) -> Vec<Item> {
+    /// Appends an item and includes out those that no longer fit. The newest item always stays.
+    fn append(&mut self, item: HistoryItem, capacity: usize) -> Vec<HistoryItem> {
         item.add_to(&mut self.appended);
         self.next = item.next();
         self.bytes += item.memory();
         self.items.push_back(item);
         let mut evicted = Vec::new();
-        while self.bytes + self.tombstones.memory() > capacity && self.items.len() > 1 {
+        while self.bytes + self.evicted_counts.memory() > capacity && self.items.len() > 1 {
             let Some(item) = self.items.pop_front() else { break };
             self.bytes -= item.memory();
             self.evicted_at = item.last_at();
             let tally = item.tally(&mut self.tallier);
             self.evicted.add(&tally);
-            self.tombstones.bury(item.first(), tally);
+            self.evicted_counts.push(item.first(), tally);
             evicted.push(item);
         }
         evicted

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::item::{Item, KernelLoss};
+use super::item::{HistoryItem, KernelLoss};
 use super::selection::Selection;
 use super::sequence::FIRST_SEQUENCE;
 use super::totals::Selected;
@@ -16,18 +16,18 @@ const BATCH_EVENTS: u64 = 256;
 
 /// Where a reader is. It belongs to one selection.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::exits) struct Position {
+pub(in crate::exits) struct ReadCursor {
     /// The sequence that it wants next.
     pub(super) next: u64,
-    /// What its selection takes of all before that.
-    pub(super) passed: Selected,
+    /// What its selection includes of all before that.
+    pub(super) selected_before: Selected,
     /// When the newest exit before that was received, since 1970.
     pub(super) at: Duration,
 }
 
-/// What a reader finds at its position.
+/// What a reader finds at its cursor.
 #[derive(Debug)]
-pub(in crate::exits) enum Reading {
+pub(in crate::exits) enum ReadOutcome {
     /// Encoded exits: entries of `ExitEvents.events`.
     Exits { slices: Vec<Bytes>, count: u64 },
     /// The kernel dropped exits here.
@@ -40,67 +40,80 @@ pub(in crate::exits) enum Reading {
     Nothing,
 }
 
-impl Position {
-    /// The sequence of the last exit before the position.
+impl ReadCursor {
+    /// The sequence of the last exit before the cursor.
     pub(in crate::exits) fn cursor(&self) -> u64 {
         self.next - FIRST_SEQUENCE
     }
 
     /// Takes a batch of exits, or a loss, from the front of `items` and moves behind it; `None` when
-    /// the selection takes nothing of them.
-    pub(super) fn take(&mut self, items: &[Item], selection: &Selection) -> Option<Reading> {
+    /// the selection includes nothing of them.
+    pub(super) fn take(
+        &mut self,
+        items: &[HistoryItem],
+        selection: &Selection,
+    ) -> Option<ReadOutcome> {
         let mut slices = Vec::new();
         let mut count = 0;
         for item in items {
             match item {
-                Item::Exits(chunk) if count > 0 && count + chunk.len() > BATCH_EVENTS => break,
-                Item::Exits(chunk) => {
+                HistoryItem::Exits(chunk) if count > 0 && count + chunk.len() > BATCH_EVENTS => {
+                    break;
+                }
+                HistoryItem::Exits(chunk) => {
                     count += chunk.select(self.next, selection, &mut slices);
                     self.at = chunk.received_at();
                 }
-                Item::Lost { loss, .. } if selection.cpus().contains(loss.cpu) => {
+                HistoryItem::Lost { loss, .. } if selection.cpus().contains(loss.cpu) => {
                     if count > 0 {
                         break;
                     }
                     return Some(self.take_lost(item.next(), *loss));
                 }
-                Item::Unwatched { cpus, until, .. } if cpus.intersects(selection.cpus()) => {
+                HistoryItem::Unwatched { cpus, until, .. } if cpus.intersects(selection.cpus()) => {
                     if count > 0 {
                         break;
                     }
                     self.next = item.next();
                     self.at = *until;
-                    return Some(Reading::Unwatched { until: *until });
+                    return Some(ReadOutcome::Unwatched { until: *until });
                 }
-                Item::Lost { .. } | Item::Unwatched { .. } => {}
+                HistoryItem::Lost { .. } | HistoryItem::Unwatched { .. } => {}
             }
             self.next = item.next();
         }
-        self.passed.exits += count;
-        (count > 0).then_some(Reading::Exits { slices, count })
+        self.selected_before.exits += count;
+        (count > 0).then_some(ReadOutcome::Exits { slices, count })
     }
 
-    /// Moves forward to the exit with sequence `next`, counting what the selection takes on the way.
-    pub(super) fn pass(&mut self, items: &VecDeque<Item>, next: u64, selection: &Selection) {
+    /// Moves forward to the exit with sequence `next`, counting what the selection includes on the way.
+    pub(super) fn advance_to(
+        &mut self,
+        items: &VecDeque<HistoryItem>,
+        next: u64,
+        selection: &Selection,
+    ) {
         for item in items.iter().take_while(|item| item.first() < next) {
             match item {
-                Item::Exits(chunk) => self.passed.exits += chunk.count_before(next, selection),
-                Item::Lost { first, loss } if selection.cpus().contains(loss.cpu) => {
-                    self.passed.lost += loss.count.min(next - first);
+                HistoryItem::Exits(chunk) => {
+                    self.selected_before.exits += chunk.count_before(next, selection);
                 }
-                Item::Lost { .. } | Item::Unwatched { .. } => {}
+                HistoryItem::Lost { first, loss } if selection.cpus().contains(loss.cpu) => {
+                    self.selected_before.lost += loss.count.min(next - first);
+                }
+                HistoryItem::Lost { .. } | HistoryItem::Unwatched { .. } => {}
             }
             self.at = item.last_at();
         }
         self.next = next;
     }
 
-    /// Moves behind a loss. A position inside it is told of the rest.
-    fn take_lost(&mut self, next: u64, loss: KernelLoss) -> Reading {
+    /// Moves behind a loss. A cursor inside it is told of the rest.
+    fn take_lost(&mut self, next: u64, loss: KernelLoss) -> ReadOutcome {
         let count = next - self.next;
         self.next = next;
-        self.passed.lost += count;
+        self.selected_before.lost += count;
         self.at = loss.last_at;
-        Reading::Lost(KernelLoss { count, ..loss })
+        ReadOutcome::Lost(KernelLoss { count, ..loss })
     }
 }

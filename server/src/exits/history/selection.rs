@@ -4,31 +4,31 @@ use crate::taskstats::{Cpumask, Exit};
 
 /// What an exit meant for its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ExitKind {
     /// The process ended with it.
     ProcessEnded,
     /// The process goes on.
-    ProcessLives,
+    ProcessContinues,
     /// The kernel does not say: before v12, without a group record.
     Unknown,
 }
 
-impl Fate {
-    /// Number of fates.
+impl ExitKind {
+    /// Number of kinds.
     pub(in crate::exits) const COUNT: usize = 3;
 
-    /// The fate with a number, as `as` gives it.
+    /// The kind with a number, as `as` gives it.
     pub(in crate::exits) fn from_number(number: u8) -> Option<Self> {
-        let fates = [Self::ProcessEnded, Self::ProcessLives, Self::Unknown];
-        fates.get(usize::from(number)).copied()
+        let kinds = [Self::ProcessEnded, Self::ProcessContinues, Self::Unknown];
+        kinds.get(usize::from(number)).copied()
     }
 }
 
-impl From<&Exit> for Fate {
+impl From<&Exit> for ExitKind {
     fn from(exit: &Exit) -> Self {
         match exit.last_in_process() {
             Some(true) => Self::ProcessEnded,
-            Some(false) => Self::ProcessLives,
+            Some(false) => Self::ProcessContinues,
             None => Self::Unknown,
         }
     }
@@ -47,11 +47,11 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub(in crate::exits) fn takes(self, fate: Fate) -> bool {
+    pub(in crate::exits) fn includes(self, kind: ExitKind) -> bool {
         match self {
             Self::AllTasks => true,
-            Self::Processes => fate != Fate::ProcessLives,
-            Self::Threads => fate != Fate::ProcessEnded,
+            Self::Processes => kind != ExitKind::ProcessContinues,
+            Self::Threads => kind != ExitKind::ProcessEnded,
         }
     }
 }
@@ -89,7 +89,7 @@ impl Selection {
         self.everything
     }
 
-    pub(in crate::exits) fn takes(&self, cpu: u32, fate: Fate) -> bool {
-        self.scope.takes(fate) && self.cpus.contains(cpu)
+    pub(in crate::exits) fn includes(&self, cpu: u32, kind: ExitKind) -> bool {
+        self.scope.includes(kind) && self.cpus.contains(cpu)
     }
 }

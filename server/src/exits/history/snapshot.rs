@@ -8,28 +8,28 @@ use super::sequence::{FIRST_SEQUENCE, MAX_SEQUENCE};
 
 /// A history, whole.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct SavedHistory {
-    /// The sequence that the next exit takes.
+pub struct HistorySnapshot {
+    /// The sequence that the next exit includes.
     #[prost(uint64, tag = "1")]
     pub next: u64,
     /// What was evicted, by CPU.
     #[prost(message, repeated, tag = "2")]
-    pub evicted: Vec<SavedTotals>,
+    pub evicted: Vec<TotalsSnapshot>,
     /// When the newest evicted exit was received, ns since 1970.
     #[prost(uint64, tag = "3")]
     pub evicted_at_ns: u64,
     /// What is remembered, oldest first.
     #[prost(message, repeated, tag = "4")]
-    pub items: Vec<SavedItem>,
+    pub items: Vec<ItemSnapshot>,
 }
 
 /// Exits and losses of one CPU.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct SavedTotals {
+pub struct TotalsSnapshot {
     /// The CPU.
     #[prost(uint32, tag = "1")]
     pub cpu: u32,
-    /// Exits by fate.
+    /// Exits by kind.
     #[prost(uint64, repeated, tag = "2")]
     pub exits: Vec<u64>,
     /// Exits that the kernel dropped.
@@ -42,7 +42,7 @@ pub struct SavedTotals {
 
 /// A chunk of exits, or a loss.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct SavedItem {
+pub struct ItemSnapshot {
     /// Sequence of its first exit.
     #[prost(uint64, tag = "1")]
     pub first: u64,
@@ -58,9 +58,9 @@ pub struct SavedItem {
     /// Each exit's CPU, or the loss's.
     #[prost(uint32, repeated, tag = "5")]
     pub cpus: Vec<u32>,
-    /// Each exit's fate.
+    /// Each exit's kind.
     #[prost(bytes = "vec", tag = "6")]
-    pub fates: Vec<u8>,
+    pub kinds: Vec<u8>,
     /// Exits lost; 0 for a chunk.
     #[prost(uint64, tag = "7")]
     pub lost: u64,
@@ -72,9 +72,9 @@ pub struct SavedItem {
 /// A saved history that contradicts itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the saved history is damaged: {0}")]
-pub struct DamagedHistory(pub(super) &'static str);
+pub struct InvalidSnapshot(pub(super) &'static str);
 
-impl SavedHistory {
+impl HistorySnapshot {
     /// The sequence of the oldest exit that is remembered, or else of the next one.
     pub(super) fn first(&self) -> u64 {
         self.items.first().map_or(self.next, |item| item.first)
@@ -82,37 +82,37 @@ impl SavedHistory {
 
     /// Checks that items take the sequences up to the next one, and that no more was evicted than
     /// there was before them.
-    pub(super) fn check(&self) -> Result<(), DamagedHistory> {
+    pub(super) fn check(&self) -> Result<(), InvalidSnapshot> {
         let first = self.first();
         if first < FIRST_SEQUENCE || self.next > MAX_SEQUENCE {
-            return Err(DamagedHistory("a sequence is impossible"));
+            return Err(InvalidSnapshot("a sequence is impossible"));
         }
         let mut next = first;
         for item in &self.items {
             if item.first != next {
-                return Err(DamagedHistory("sequences do not follow each other"));
+                return Err(InvalidSnapshot("sequences do not follow each other"));
             }
             let after = next.checked_add(item.sequences());
-            next = after.ok_or(DamagedHistory("a sequence is impossible"))?;
+            next = after.ok_or(InvalidSnapshot("a sequence is impossible"))?;
         }
         if next != self.next {
-            return Err(DamagedHistory("the newest exits are missing"));
+            return Err(InvalidSnapshot("the newest exits are missing"));
         }
         if self.evicted.iter().any(|totals| totals.unwatched >= first) {
-            return Err(DamagedHistory("what was evicted is not older than the rest"));
+            return Err(InvalidSnapshot("what was evicted is not older than the rest"));
         }
-        let counts = |totals: &SavedTotals| [&totals.exits[..], &[totals.lost]].concat();
+        let counts = |totals: &TotalsSnapshot| [&totals.exits[..], &[totals.lost]].concat();
         let mut counts = self.evicted.iter().flat_map(counts);
         let evicted = counts.try_fold(0_u64, u64::checked_add);
         if evicted.is_none_or(|evicted| evicted > first - FIRST_SEQUENCE) {
-            return Err(DamagedHistory("more was evicted than there was"));
+            return Err(InvalidSnapshot("more was evicted than there was"));
         }
         Ok(())
     }
 }
 
-impl SavedItem {
-    /// How many sequences it takes.
+impl ItemSnapshot {
+    /// How many sequences it includes.
     fn sequences(&self) -> u64 {
         if self.lost > 0 { self.lost } else { self.ends.len().max(1) as u64 }
     }

@@ -5,8 +5,8 @@ use prost::Message;
 use taskstats_proto::v1;
 
 use super::chunk::ChunkBuilder;
-use super::selection::{Fate, Scope};
-use super::snapshot::{SavedItem, SavedTotals};
+use super::selection::{ExitKind, Scope};
+use super::snapshot::{ItemSnapshot, TotalsSnapshot};
 use super::*;
 use crate::taskstats::{DelayAccounting, Exit, Identity, Stats, TaskIdentity};
 
@@ -21,7 +21,7 @@ const LAST_OF_GROUP: u8 = 0x20;
 struct Sent {
     sequence: u64,
     cpu: u32,
-    fate: Fate,
+    kind: ExitKind,
     /// Whether the kernel dropped it.
     dropped: bool,
 }
@@ -41,7 +41,7 @@ enum Step {
 /// A reader and the account it has to keep.
 struct Reader {
     selection: Selection,
-    position: Position,
+    cursor: ReadCursor,
     began_after: u64,
     received: Vec<u64>,
     told_lost: u64,
@@ -65,7 +65,7 @@ fn append(history: &History, exits: &[(u32, bool)], sent: &mut Vec<Sent>) {
     for (sequence, (cpu, last)) in (first..).zip(exits) {
         let exit = exit(*cpu, *last);
         builder.push(&exit, first, Duration::ZERO, DelayAccounting::Off);
-        sent.push(Sent { sequence, cpu: *cpu, fate: Fate::from(&exit), dropped: false });
+        sent.push(Sent { sequence, cpu: *cpu, kind: ExitKind::from(&exit), dropped: false });
     }
     history.append_exits(builder.build(first));
 }
@@ -75,7 +75,7 @@ fn append_lost(history: &History, cpu: u32, count: u64, sent: &mut Vec<Sent>) {
     let lost = (first..first + count).map(|sequence| Sent {
         sequence,
         cpu,
-        fate: Fate::Unknown,
+        kind: ExitKind::Unknown,
         dropped: true,
     });
     sent.extend(lost);
@@ -85,11 +85,11 @@ fn append_lost(history: &History, cpu: u32, count: u64, sent: &mut Vec<Sent>) {
 
 impl Reader {
     fn new(history: &History, selection: Selection) -> Self {
-        let position = history.begin(Start::Now, &selection, Duration::ZERO).unwrap().position;
-        let began_after = position.cursor();
+        let cursor = history.begin(Start::Now, &selection, Duration::ZERO).unwrap().cursor;
+        let began_after = cursor.cursor();
         Self {
             selection,
-            position,
+            cursor,
             began_after,
             received: Vec::new(),
             told_lost: 0,
@@ -99,26 +99,26 @@ impl Reader {
 
     /// Reads once; false at the end.
     fn read(&mut self, history: &History) -> bool {
-        match history.read(&mut self.position, &self.selection) {
-            Reading::Nothing => return false,
-            Reading::Exits { slices, count } => {
+        match history.read(&mut self.cursor, &self.selection) {
+            ReadOutcome::Nothing => return false,
+            ReadOutcome::Exits { slices, count } => {
                 let events = v1::ExitEvents::decode(&*slices.concat()).unwrap().events;
                 assert_eq!(events.len() as u64, count);
                 self.received.extend(events.iter().map(|event| event.sequence));
             }
-            Reading::Lost(loss) => self.told_lost += loss.count,
-            Reading::Evicted { count, .. } => {
+            ReadOutcome::Lost(loss) => self.told_lost += loss.count,
+            ReadOutcome::Evicted { count, .. } => {
                 self.told_lost += count.expect("everything was watched");
             }
-            Reading::Unwatched { .. } => panic!("everything was watched"),
+            ReadOutcome::Unwatched { .. } => panic!("everything was watched"),
         }
         true
     }
 
     fn reconnect(&mut self, history: &History) {
-        let start = Start::After(self.position.cursor());
+        let start = Start::After(self.cursor.cursor());
         let begin = history.begin(start, &self.selection, Duration::ZERO).unwrap();
-        self.position = begin.position;
+        self.cursor = begin.cursor;
         if let Some(missed) = begin.missed {
             // Far beyond what is remembered, the number is forgotten, and the reader told so.
             self.told_unknown |= missed.count.is_none();
@@ -132,7 +132,7 @@ impl Reader {
         let wanted = |it: &&Sent| {
             it.sequence > self.began_after
                 && self.selection.cpus().contains(it.cpu)
-                && (it.dropped || self.selection.scope().takes(it.fate))
+                && (it.dropped || self.selection.scope().includes(it.kind))
         };
         let wanted: Vec<Sent> = sent.iter().filter(wanted).copied().collect();
         assert!(self.received.is_sorted_by(|a, b| a < b), "in order, without duplicates");
@@ -181,7 +181,7 @@ fn run(steps: Vec<Step>, selections: Vec<Selection>) {
             }
             Step::Reconnect(reader) => readers[reader].reconnect(&history),
             Step::Restart => {
-                let saved = SavedHistory::decode(&*history.save().encode_to_vec()).unwrap();
+                let saved = HistorySnapshot::decode(&*history.snapshot().encode_to_vec()).unwrap();
                 history = History::restore(saved, CAPACITY, CPUS as usize).unwrap();
             }
         }
@@ -204,7 +204,7 @@ proptest! {
         run(steps, selections);
     }
 
-    /// A restart in the middle changes nothing for readers that stay connected by position.
+    /// A restart in the middle changes nothing for readers that stay connected by cursor.
     #[test]
     fn a_restored_history_goes_on(
         before in proptest::collection::vec(step(), 1..40),
@@ -227,12 +227,12 @@ proptest! {
         let mut sent = Vec::new();
         exits.chunks(7).for_each(|exits| append(&history, exits, &mut sent));
         for selection in selections {
-            let taken = |it: &&Sent| selection.takes(it.cpu, it.fate);
+            let taken = |it: &&Sent| selection.includes(it.cpu, it.kind);
             let all: Vec<u64> = sent.iter().filter(taken).map(|it| it.sequence).collect();
             let expected = &all[all.len().saturating_sub(count)..];
             let mut reader = Reader::new(&history, selection.clone());
             let begin = history.begin(Start::Last(count as u64), &selection, Duration::ZERO).unwrap();
-            reader.position = begin.position;
+            reader.cursor = begin.cursor;
             while reader.read(&history) {}
             prop_assert_eq!(&reader.received[..], expected);
         }
@@ -251,12 +251,12 @@ fn an_unwatched_time_is_told_to_those_who_were_there_before() {
     history.append_unwatched([0, 1].into_iter().collect(), Duration::ZERO);
     let after = Start::After(history.next_sequence() - 1);
     let first = |start, selection: &Selection| {
-        let mut position = history.begin(start, selection, Duration::ZERO).unwrap().position;
-        history.read(&mut position, selection)
+        let mut cursor = history.begin(start, selection, Duration::ZERO).unwrap().cursor;
+        history.read(&mut cursor, selection)
     };
-    assert!(matches!(first(before, &selection(&[0])), Reading::Unwatched { .. }));
-    assert!(matches!(first(before, &selection(&[2])), Reading::Nothing));
-    assert!(matches!(first(after, &selection(&[0])), Reading::Nothing));
+    assert!(matches!(first(before, &selection(&[0])), ReadOutcome::Unwatched { .. }));
+    assert!(matches!(first(before, &selection(&[2])), ReadOutcome::Nothing));
+    assert!(matches!(first(after, &selection(&[0])), ReadOutcome::Nothing));
 }
 
 /// It is told even when it was evicted before the reader came to it, live or from the start.
@@ -267,17 +267,16 @@ fn an_unwatched_time_that_was_evicted_is_told() {
     append(&history, &[(0, true)], &mut sent);
     let selection = Selection::new([0].into_iter().collect(), Scope::AllTasks, &possible());
     let other = Selection::new([2].into_iter().collect(), Scope::AllTasks, &possible());
-    let mut connected =
-        history.begin(Start::After(1), &selection, Duration::ZERO).unwrap().position;
-    let mut elsewhere = history.begin(Start::After(1), &other, Duration::ZERO).unwrap().position;
+    let mut connected = history.begin(Start::After(1), &selection, Duration::ZERO).unwrap().cursor;
+    let mut elsewhere = history.begin(Start::After(1), &other, Duration::ZERO).unwrap().cursor;
     history.append_unwatched([0, 1].into_iter().collect(), Duration::ZERO);
     while history.report().first_sequence < 4 {
         append(&history, &[(1, true), (2, true)], &mut sent);
     }
     let told = history.read(&mut connected, &selection);
-    assert!(matches!(told, Reading::Evicted { count: None, .. }), "{told:?}");
+    assert!(matches!(told, ReadOutcome::Evicted { count: None, .. }), "{told:?}");
     let told = history.read(&mut elsewhere, &other);
-    assert!(matches!(told, Reading::Evicted { count: Some(_), .. }), "{told:?}");
+    assert!(matches!(told, ReadOutcome::Evicted { count: Some(_), .. }), "{told:?}");
     let resumed = history.begin(Start::After(1), &selection, Duration::ZERO).unwrap();
     assert_eq!(resumed.missed.map(|missed| missed.count), Some(None));
 }
@@ -290,8 +289,8 @@ fn a_history_with_a_hole_is_not_restored() {
     for _ in 0..3 {
         append(&history, &[(0, true), (1, false)], &mut sent);
     }
-    let saved = history.save();
-    let restore = |saved: SavedHistory| History::restore(saved, CAPACITY, CPUS as usize);
+    let saved = history.snapshot();
+    let restore = |saved: HistorySnapshot| History::restore(saved, CAPACITY, CPUS as usize);
     assert!(restore(saved.clone()).is_ok());
     let mut hole = saved.clone();
     hole.items.remove(1);
@@ -301,9 +300,9 @@ fn a_history_with_a_hole_is_not_restored() {
     short.items[0].bytes = short.items[0].bytes.slice(1..);
     let mut foreign = saved.clone();
     foreign.items[0].cpus[0] = CPUS;
-    let mut fate = saved;
-    fate.items[0].fates[0] = 3;
-    for damaged in [hole, cut, short, foreign, fate] {
+    let mut kind = saved;
+    kind.items[0].kinds[0] = 3;
+    for damaged in [hole, cut, short, foreign, kind] {
         assert!(restore(damaged).is_err());
     }
 }
@@ -311,11 +310,11 @@ fn a_history_with_a_hole_is_not_restored() {
 /// Numbers that would overflow a sum later, or lead a reader before the beginning, are refused at once.
 #[test]
 fn a_history_with_impossible_numbers_is_not_restored() {
-    let loss = |first, lost| SavedItem { first, lost, cpus: vec![1], ..SavedItem::default() };
-    let saved = |next, items| SavedHistory { next, items, ..SavedHistory::default() };
-    let evicted = |totals| SavedHistory { evicted: vec![totals], ..saved(9, vec![loss(5, 4)]) };
-    let totals = SavedTotals { cpu: 1, exits: vec![1, 1, 1], lost: 1, unwatched: 4 };
-    let restore = |saved: SavedHistory| History::restore(saved, CAPACITY, CPUS as usize);
+    let loss = |first, lost| ItemSnapshot { first, lost, cpus: vec![1], ..ItemSnapshot::default() };
+    let saved = |next, items| HistorySnapshot { next, items, ..HistorySnapshot::default() };
+    let evicted = |totals| HistorySnapshot { evicted: vec![totals], ..saved(9, vec![loss(5, 4)]) };
+    let totals = TotalsSnapshot { cpu: 1, exits: vec![1, 1, 1], lost: 1, unwatched: 4 };
+    let restore = |saved: HistorySnapshot| History::restore(saved, CAPACITY, CPUS as usize);
     assert!(restore(saved(5, vec![loss(1, 4)])).is_ok());
     assert!(restore(evicted(totals.clone())).is_ok());
     for (name, damaged) in [
@@ -323,10 +322,10 @@ fn a_history_with_impossible_numbers_is_not_restored() {
         ("nothing, before the first", saved(0, Vec::new())),
         ("too far", saved(u64::MAX, Vec::new())),
         ("overflow", saved(3, vec![loss(4, u64::MAX)])),
-        ("no CPU", saved(2, vec![SavedItem { first: 1, ..SavedItem::default() }])),
-        ("more than there was", evicted(SavedTotals { lost: 2, ..totals.clone() })),
-        ("overflowing sum", evicted(SavedTotals { lost: u64::MAX, ..totals.clone() })),
-        ("a mark that is not past", evicted(SavedTotals { unwatched: 5, ..totals })),
+        ("no CPU", saved(2, vec![ItemSnapshot { first: 1, ..ItemSnapshot::default() }])),
+        ("more than there was", evicted(TotalsSnapshot { lost: 2, ..totals.clone() })),
+        ("overflowing sum", evicted(TotalsSnapshot { lost: u64::MAX, ..totals.clone() })),
+        ("a mark that is not past", evicted(TotalsSnapshot { unwatched: 5, ..totals })),
     ] {
         assert!(restore(damaged).is_err(), "{name}");
     }

@@ -1,13 +1,13 @@
-//! How many exits there were, by CPU and fate: what makes a loss an exact number.
+//! How many exits there were, by CPU and kind: what makes a loss an exact number.
 
-use super::selection::{Fate, Selection};
-use super::snapshot::{DamagedHistory, SavedTotals};
+use super::selection::{ExitKind, Selection};
+use super::snapshot::{InvalidSnapshot, TotalsSnapshot};
 use crate::taskstats::Cpumask;
 
 /// Exits and kernel losses of one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct CpuTotals {
-    exits: [u64; Fate::COUNT],
+    exits: [u64; ExitKind::COUNT],
     lost: u64,
     /// The last sequence that stands for a time in which nobody listened; 0 for none.
     unwatched: u64,
@@ -35,7 +35,7 @@ pub(super) struct Totals {
     by_cpu: Vec<CpuTotals>,
 }
 
-/// What a selection takes: exits, and messages that the kernel dropped.
+/// What a selection includes: exits, and messages that the kernel dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selected {
     pub(super) exits: u64,
@@ -52,9 +52,9 @@ impl CpuTotals {
     }
 
     fn selected(&self, selection: &Selection) -> Selected {
-        let fates = [Fate::ProcessEnded, Fate::ProcessLives, Fate::Unknown];
-        let taken = fates.into_iter().filter(|fate| selection.scope().takes(*fate));
-        Selected { exits: taken.map(|fate| self.exits[fate as usize]).sum(), lost: self.lost }
+        let kinds = [ExitKind::ProcessEnded, ExitKind::ProcessContinues, ExitKind::Unknown];
+        let taken = kinds.into_iter().filter(|kind| selection.scope().includes(*kind));
+        Selected { exits: taken.map(|kind| self.exits[kind as usize]).sum(), lost: self.lost }
     }
 }
 
@@ -71,7 +71,7 @@ impl Tally {
         Self { by_cpu: cpus.iter().map(|cpu| (cpu, totals)).collect() }
     }
 
-    /// What `selection` takes of it.
+    /// What `selection` includes of it.
     pub(super) fn selected(&self, selection: &Selection) -> Selected {
         let taken = self.by_cpu.iter().filter(|(cpu, _)| selection.cpus().contains(*cpu));
         taken.map(|(_, totals)| totals.selected(selection)).sum()
@@ -90,15 +90,15 @@ impl Tallier {
     }
 
     /// Counts a chunk's exits by CPU, in one step each however many CPUs there are.
-    pub(super) fn tally(&mut self, exits: impl Iterator<Item = (u32, Fate)>) -> Tally {
+    pub(super) fn tally(&mut self, exits: impl Iterator<Item = (u32, ExitKind)>) -> Tally {
         let mut tally = Tally::default();
-        for (cpu, fate) in exits {
+        for (cpu, kind) in exits {
             let Some(entry) = self.entries.get_mut(cpu as usize) else { continue };
             if *entry == NO_ENTRY {
                 *entry = tally.by_cpu.len();
                 tally.by_cpu.push((cpu, CpuTotals::default()));
             }
-            tally.by_cpu[*entry].1.exits[fate as usize] += 1;
+            tally.by_cpu[*entry].1.exits[kind as usize] += 1;
         }
         for (cpu, _) in &tally.by_cpu {
             self.entries[*cpu as usize] = NO_ENTRY;
@@ -114,9 +114,9 @@ impl Totals {
         Self { by_cpu: vec![CpuTotals::default(); cpus] }
     }
 
-    pub(super) fn add_exit(&mut self, cpu: u32, fate: Fate) {
+    pub(super) fn add_exit(&mut self, cpu: u32, kind: ExitKind) {
         if let Some(sum) = self.by_cpu.get_mut(cpu as usize) {
-            sum.exits[fate as usize] += 1;
+            sum.exits[kind as usize] += 1;
         }
     }
 
@@ -134,9 +134,9 @@ impl Totals {
         }
     }
 
-    pub(super) fn save(&self) -> Vec<SavedTotals> {
+    pub(super) fn snapshot(&self) -> Vec<TotalsSnapshot> {
         let by_cpu = (0..).zip(&self.by_cpu).filter(|(_, totals)| **totals != CpuTotals::default());
-        let saved = by_cpu.map(|(cpu, totals)| SavedTotals {
+        let saved = by_cpu.map(|(cpu, totals)| TotalsSnapshot {
             cpu,
             exits: totals.exits.to_vec(),
             lost: totals.lost,
@@ -146,13 +146,13 @@ impl Totals {
     }
 
     /// Takes saved totals of at most `cpus` CPUs.
-    pub(super) fn restore(saved: &[SavedTotals], cpus: usize) -> Result<Self, DamagedHistory> {
+    pub(super) fn restore(saved: &[TotalsSnapshot], cpus: usize) -> Result<Self, InvalidSnapshot> {
         let mut totals = Self::new(cpus);
         for saved in saved {
             let cpu = totals.by_cpu.get_mut(saved.cpu as usize);
-            let cpu = cpu.ok_or(DamagedHistory("a CPU is not possible here"))?;
+            let cpu = cpu.ok_or(InvalidSnapshot("a CPU is not possible here"))?;
             let exits = saved.exits.as_slice().try_into();
-            cpu.exits = exits.map_err(|_| DamagedHistory("a CPU's totals are cut short"))?;
+            cpu.exits = exits.map_err(|_| InvalidSnapshot("a CPU's totals are cut short"))?;
             cpu.lost = saved.lost;
             cpu.unwatched = saved.unwatched;
         }
@@ -166,7 +166,7 @@ impl Totals {
         cpus.any(|totals| totals.unwatched >= from)
     }
 
-    /// What `selection` takes of all that was added.
+    /// What `selection` includes of all that was added.
     pub(super) fn selected(&self, selection: &Selection) -> Selected {
         let cpus = selection.cpus().iter();
         let taken = cpus.filter_map(|cpu| self.by_cpu.get(cpu as usize));

@@ -15,7 +15,7 @@ const LOSS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Encodes exits, adds up losses, and appends both to the history in the order of their taking.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct Ingest {
     history: Arc<History>,
     counters: Arc<Counters>,
     builder: ChunkBuilder,
@@ -39,7 +39,7 @@ struct Losses {
     pending: Option<KernelLoss>,
 }
 
-impl Intake {
+impl Ingest {
     /// Begins at `now`, since 1970.
     pub(super) fn new(history: Arc<History>, counters: Arc<Counters>, now: Duration) -> Self {
         Self {
@@ -146,7 +146,7 @@ impl Intake {
     }
 }
 
-impl ExitSink for Intake {
+impl ExitSink for Ingest {
     fn exit(&mut self, exit: &Exit) {
         let unexplained = self.check.received(exit.cpu, exit.kernel_sequence);
         if unexplained > 0 {
@@ -184,8 +184,8 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn intake() -> Intake {
-        Intake::new(Arc::new(History::new(1 << 20, 1)), Arc::default(), Duration::ZERO)
+    fn ingest() -> Ingest {
+        Ingest::new(Arc::new(History::new(1 << 20, 1)), Arc::default(), Duration::ZERO)
     }
 
     /// A loss that a step of the clock lies in: its interval stays one, and holds both times.
@@ -193,16 +193,16 @@ mod tests {
     fn a_loss_across_a_step_of_the_clock_ends_after_it_began() {
         let noon = 12 * HOUR;
         for stepped in [noon - HOUR, noon + HOUR] {
-            let mut intake = intake();
-            intake.begin(noon);
-            intake.left_nothing();
-            intake.begin(stepped);
-            intake.dropped(0, 3);
-            let loss = intake.losses[&0].pending.unwrap();
+            let mut ingest = ingest();
+            ingest.begin(noon);
+            ingest.left_nothing();
+            ingest.begin(stepped);
+            ingest.dropped(0, 3);
+            let loss = ingest.losses[&0].pending.unwrap();
             assert_eq!((loss.first_at, loss.last_at), (noon.min(stepped), stepped));
-            intake.begin(noon);
-            intake.dropped(0, 4);
-            let loss = intake.losses[&0].pending.unwrap();
+            ingest.begin(noon);
+            ingest.dropped(0, 4);
+            let loss = ingest.losses[&0].pending.unwrap();
             assert_eq!((loss.first_at, loss.last_at), (noon.min(stepped), noon.max(stepped)));
             assert_eq!(loss.count, 7);
         }
@@ -212,18 +212,18 @@ mod tests {
     #[test]
     fn a_step_of_the_clock_delays_no_loss() {
         let (noon, started) = (12 * HOUR, Instant::now());
-        let mut intake = intake();
-        intake.begin(noon);
-        intake.dropped(0, 1);
-        intake.end(started);
-        assert!(intake.losses[&0].pending.is_none(), "the first one is told at once");
-        intake.begin(noon - HOUR);
-        intake.dropped(0, 1);
-        intake.end(started);
-        assert_eq!(intake.next_loss(), Some(started + LOSS_INTERVAL));
-        intake.begin(noon + HOUR);
-        intake.end(started + LOSS_INTERVAL);
-        assert!(intake.losses[&0].pending.is_none(), "it was due");
-        assert_eq!(intake.next_sequence(), 3);
+        let mut ingest = ingest();
+        ingest.begin(noon);
+        ingest.dropped(0, 1);
+        ingest.end(started);
+        assert!(ingest.losses[&0].pending.is_none(), "the first one is told at once");
+        ingest.begin(noon - HOUR);
+        ingest.dropped(0, 1);
+        ingest.end(started);
+        assert_eq!(ingest.next_loss(), Some(started + LOSS_INTERVAL));
+        ingest.begin(noon + HOUR);
+        ingest.end(started + LOSS_INTERVAL);
+        assert!(ingest.losses[&0].pending.is_none(), "it was due");
+        assert_eq!(ingest.next_sequence(), 3);
     }
 }

@@ -17,12 +17,12 @@ use tokio::sync::{oneshot, watch};
 
 pub(super) use self::clock::Clocks;
 use self::clock::WallClock;
-use self::ingest::Intake;
+use self::ingest::Ingest;
 use self::pacer::Pacer;
 use self::registry::Registry;
 use super::counters::Counters;
 use super::history::History;
-use crate::taskstats::{Cpumask, Depth, KeptSocket, Kernel, KernelError, Listener, Wake};
+use crate::taskstats::{Cpumask, Depth, ExitListener, KeptSocket, Kernel, KernelError, Wake};
 
 /// Drop counters and the sysctl are read this often while exits flow.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,18 +43,18 @@ pub struct ReaderConfig {
 }
 
 /// What the reader is told.
-enum Command {
+enum ReaderCommand {
     /// Listen on these CPUs for one more watcher.
     Watch { cpus: Cpumask, done: oneshot::Sender<Result<Claim, KernelError>> },
     /// A watcher of these CPUs has left.
     Unwatch { cpus: Cpumask },
     /// Take what is there and end.
-    Stop(Farewell),
+    Stop(SocketDisposition),
 }
 
 /// What becomes of the sockets when the reader ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Farewell {
+pub(super) enum SocketDisposition {
     /// They listen no more.
     Close,
     /// They are given to a successor.
@@ -62,8 +62,8 @@ pub(super) enum Farewell {
 }
 
 /// A listener that is there when the reader starts, and when it was last read, since 1970.
-pub(super) struct Inherited {
-    pub(super) listener: Box<dyn Listener>,
+pub(super) struct InheritedListener {
+    pub(super) listener: Box<dyn ExitListener>,
     pub(super) cpus: Cpumask,
     pub(super) read_at: Duration,
 }
@@ -71,8 +71,8 @@ pub(super) struct Inherited {
 /// The other end of the reader's commands. Clones command the same reader.
 #[derive(Clone, Debug)]
 pub(super) struct ReaderHandle {
-    commands: mpsc::Sender<Command>,
-    shared: Arc<Shared>,
+    commands: mpsc::Sender<ReaderCommand>,
+    shared: Arc<ReaderShared>,
 }
 
 /// A claim that CPUs are listened to, such as a watcher's. Dropping it ends the claim.
@@ -84,37 +84,40 @@ pub struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.reader.send(Command::Unwatch { cpus: std::mem::take(&mut self.cpus) });
+        self.reader.send(ReaderCommand::Unwatch { cpus: std::mem::take(&mut self.cpus) });
     }
 }
 
 /// What the reader shows to others.
 #[derive(Default)]
-struct Shared {
+struct ReaderShared {
     /// Ends the reader's wait; `None` while it waits for commands only.
     waker: Mutex<Option<Box<dyn Wake>>>,
     watched: Mutex<Cpumask>,
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for ReaderShared {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Shared").field("watched", &self.watched).finish_non_exhaustive()
+        formatter
+            .debug_struct("ReaderShared")
+            .field("watched", &self.watched)
+            .finish_non_exhaustive()
     }
 }
 
 /// Takes exits from a listener, which exists while there is a CPU to listen on.
-pub(super) struct Reader {
+pub(super) struct ExitReader {
     clocks: Clocks,
     handle: ReaderHandle,
     kernel: Arc<dyn Kernel>,
-    commands: mpsc::Receiver<Command>,
-    shared: Arc<Shared>,
-    intake: Intake,
+    commands: mpsc::Receiver<ReaderCommand>,
+    shared: Arc<ReaderShared>,
+    ingest: Ingest,
     /// The sequence after the newest exit that watchers were told of. Dropped with the reader, which
     /// tells watchers that nothing more will come.
     newest: watch::Sender<u64>,
     registry: Registry,
-    listener: Option<Box<dyn Listener>>,
+    listener: Option<Box<dyn ExitListener>>,
     pacer: Pacer,
     /// How long to sleep before the next drain; `None` to wait for a message.
     sleep: Option<Duration>,
@@ -126,11 +129,11 @@ pub(super) struct Reader {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Continue,
-    Stop(Farewell),
+    Stop(SocketDisposition),
 }
 
 /// A reader thread, and how to deal with it.
-pub(super) struct Started {
+pub(super) struct StartedReader {
     pub(super) handle: ReaderHandle,
     pub(super) thread: JoinHandle<Vec<KeptSocket>>,
     pub(super) newest: watch::Receiver<u64>,
@@ -145,12 +148,12 @@ pub(super) fn start(
     config: ReaderConfig,
     history: Arc<History>,
     counters: Arc<Counters>,
-    inherited: Option<Inherited>,
-) -> io::Result<Started> {
+    inherited: Option<InheritedListener>,
+) -> io::Result<StartedReader> {
     let (reader, newest) = prepare(kernel, config, history, counters, inherited, Clocks::SYSTEM);
     let handle = reader.handle.clone();
     let thread = thread::Builder::new().name("exit-reader".to_owned()).spawn(|| reader.run())?;
-    Ok(Started { handle, thread, newest })
+    Ok(StartedReader { handle, thread, newest })
 }
 
 /// Makes a reader that has no thread yet.
@@ -159,20 +162,20 @@ pub(super) fn prepare(
     config: ReaderConfig,
     history: Arc<History>,
     counters: Arc<Counters>,
-    inherited: Option<Inherited>,
+    inherited: Option<InheritedListener>,
     clocks: Clocks,
-) -> (Reader, watch::Receiver<u64>) {
+) -> (ExitReader, watch::Receiver<u64>) {
     let (sender, commands) = mpsc::channel();
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(ReaderShared::default());
     let handle = ReaderHandle { commands: sender, shared: Arc::clone(&shared) };
     let (sender, newest) = watch::channel(history.next_sequence());
-    let mut reader = Reader {
+    let mut reader = ExitReader {
         clocks,
         handle,
         kernel,
         commands,
         shared,
-        intake: Intake::new(history, counters, clocks.wall()),
+        ingest: Ingest::new(history, counters, clocks.wall()),
         newest: sender,
         registry: Registry::new(config.grace),
         listener: None,
@@ -191,13 +194,13 @@ impl ReaderHandle {
     /// Has the reader listen on `cpus`; in force when this returns. `None` when the reader has ended.
     pub(super) async fn watch(&self, cpus: Cpumask) -> Option<Result<Claim, KernelError>> {
         let (done, answer) = oneshot::channel();
-        self.send(Command::Watch { cpus, done });
+        self.send(ReaderCommand::Watch { cpus, done });
         answer.await.ok()
     }
 
     /// Tells the reader to end.
-    pub(super) fn stop(&self, farewell: Farewell) {
-        self.send(Command::Stop(farewell));
+    pub(super) fn stop(&self, disposition: SocketDisposition) {
+        self.send(ReaderCommand::Stop(disposition));
     }
 
     /// The CPUs that are listened to.
@@ -206,7 +209,7 @@ impl ReaderHandle {
     }
 
     /// A reader that has ended takes no commands, which is as good: it listens to nothing.
-    fn send(&self, command: Command) {
+    fn send(&self, command: ReaderCommand) {
         if self.commands.send(command).is_ok() {
             let waker = self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(waker) = &*waker {
@@ -216,7 +219,7 @@ impl ReaderHandle {
     }
 }
 
-impl Reader {
+impl ExitReader {
     /// Commands this reader.
     #[cfg(test)]
     pub(super) fn handle(&self) -> ReaderHandle {
@@ -225,20 +228,20 @@ impl Reader {
 
     /// Runs to the end; returns the sockets if they are to be kept.
     pub(super) fn run(mut self) -> Vec<KeptSocket> {
-        let farewell = loop {
-            if let Flow::Stop(farewell) = self.step() {
-                break farewell;
+        let disposition = loop {
+            if let Flow::Stop(disposition) = self.step() {
+                break disposition;
             }
         };
         self.begin();
-        let kept = match farewell {
-            Farewell::Close => {
+        let kept = match disposition {
+            SocketDisposition::Close => {
                 self.close_all();
                 Vec::new()
             }
-            Farewell::Keep => self.keep_all(),
+            SocketDisposition::Keep => self.keep_all(),
         };
-        self.intake.finish(self.clocks.now());
+        self.ingest.finish(self.clocks.now());
         self.announce();
         kept
     }
@@ -254,34 +257,34 @@ impl Reader {
         if let Err(error) = listener.wait(Some(Duration::ZERO)) {
             tracing::warn!(%error, "looking for the last exits failed");
         }
-        listener.drain(Depth::Empty, &mut self.intake);
-        listener.check_drops(&mut self.intake);
+        listener.drain(Depth::Empty, &mut self.ingest);
+        listener.check_drops(&mut self.ingest);
         listener.keep()
     }
 
     /// Goes on with the listener of an earlier run, whose watchers have the grace to come back.
-    fn inherit(&mut self, inherited: Inherited) {
+    fn inherit(&mut self, inherited: InheritedListener) {
         self.registry.inherit(&inherited.cpus, self.clocks.now(), INHERITED_GRACE);
-        self.intake.resume(inherited.read_at);
+        self.ingest.resume(inherited.read_at);
         self.wall_clock.was_unseen();
         self.set_listener(inherited.listener);
         self.publish_watched();
     }
 
-    fn set_listener(&mut self, listener: Box<dyn Listener>) {
+    fn set_listener(&mut self, listener: Box<dyn ExitListener>) {
         *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.waker());
         self.listener = Some(listener);
     }
 
-    /// One turn: wait, obey, drain, announce.
+    /// One turn: wait, execute, drain, announce.
     pub(super) fn step(&mut self) -> Flow {
-        let flow = if self.listener.is_some() { self.wait() } else { self.rest() };
+        let flow = if self.listener.is_some() { self.wait() } else { self.wait_for_command() };
         if flow != Flow::Continue {
             return flow;
         }
         // Also after a rest: what was sent before there was a waker has woken nobody.
         while let Ok(command) = self.commands.try_recv() {
-            let flow = self.obey(command);
+            let flow = self.execute(command);
             if flow != Flow::Continue {
                 return flow;
             }
@@ -292,9 +295,9 @@ impl Reader {
     }
 
     /// Waits for a command. Nobody watches: the kernel sends nothing.
-    fn rest(&mut self) -> Flow {
+    fn wait_for_command(&mut self) -> Flow {
         let command = self.commands.recv();
-        command.map_or(Flow::Stop(Farewell::Close), |command| self.obey(command))
+        command.map_or(Flow::Stop(SocketDisposition::Close), |command| self.execute(command))
     }
 
     /// Waits for exits, a command, or what is due.
@@ -303,7 +306,7 @@ impl Reader {
             Ok(()) => Flow::Continue,
             Err(error) => {
                 tracing::error!(%error, "the exit reader ends");
-                Flow::Stop(Farewell::Close)
+                Flow::Stop(SocketDisposition::Close)
             }
         }
     }
@@ -314,7 +317,7 @@ impl Reader {
             thread::sleep(sleep);
             return listener.wait(Some(Duration::ZERO));
         }
-        let deadlines = [self.registry.next_expiry(), self.intake.next_loss()];
+        let deadlines = [self.registry.next_expiry(), self.ingest.next_loss()];
         let next = deadlines.into_iter().flatten().min();
         listener.wait(next.map(|deadline| deadline.saturating_duration_since(self.clocks.now())))
     }
@@ -322,17 +325,17 @@ impl Reader {
     /// Begins to take exits, by the clocks as they are now.
     fn begin(&mut self) -> Instant {
         let (now, wall) = (self.clocks.now(), self.clocks.wall());
-        self.intake.begin(wall);
+        self.ingest.begin(wall);
         if self.wall_clock.was_set(now, wall) {
-            self.read_switch();
+            self.update_delay_accounting();
         }
         now
     }
 
     /// Says what the next exits' zero delays mean.
-    fn read_switch(&mut self) {
+    fn update_delay_accounting(&mut self) {
         let known = self.wall_clock.judgeable(self.kernel.delay_accounting());
-        self.intake.set_delay_accounting(known);
+        self.ingest.set_delay_accounting(known);
     }
 
     fn drain(&mut self) {
@@ -340,21 +343,21 @@ impl Reader {
         let check = self.checked_at.is_none_or(|checked_at| now >= checked_at + CHECK_INTERVAL);
         if check {
             self.checked_at = Some(now);
-            self.read_switch();
+            self.update_delay_accounting();
         }
         let Some(listener) = &mut self.listener else { return };
         let depth = if self.sleep.is_some() { Depth::Shallow } else { Depth::Empty };
-        let drained = listener.drain(depth, &mut self.intake);
+        let drained = listener.drain(depth, &mut self.ingest);
         if check {
-            listener.check_drops(&mut self.intake);
+            listener.check_drops(&mut self.ingest);
         }
         if !drained.cut_short {
-            self.intake.left_nothing();
+            self.ingest.left_nothing();
             if self.wall_clock.left_nothing() {
                 self.checked_at = None;
             }
         }
-        self.intake.end(now);
+        self.ingest.end(now);
         let step = self.pacer.after_drain(drained, now);
         self.sleep = step.sleep;
         if step.announce {
@@ -363,23 +366,23 @@ impl Reader {
     }
 
     fn announce(&self) {
-        let next = self.intake.next_sequence();
+        let next = self.ingest.next_sequence();
         self.newest.send_if_modified(|newest| std::mem::replace(newest, next) != next);
     }
 
-    fn obey(&mut self, command: Command) -> Flow {
+    fn execute(&mut self, command: ReaderCommand) -> Flow {
         match command {
-            Command::Watch { cpus, done } => {
+            ReaderCommand::Watch { cpus, done } => {
                 let reader = self.handle.clone();
                 let outcome = self.watch(&cpus).map(|()| Claim { cpus, reader });
                 // A caller that has gone drops the claim, and so ends it.
                 drop(done.send(outcome));
             }
-            Command::Unwatch { cpus } => {
+            ReaderCommand::Unwatch { cpus } => {
                 self.registry.remove(&cpus, self.clocks.now());
                 self.expire();
             }
-            Command::Stop(farewell) => return Flow::Stop(farewell),
+            ReaderCommand::Stop(disposition) => return Flow::Stop(disposition),
         }
         Flow::Continue
     }
@@ -393,14 +396,14 @@ impl Reader {
                 for cpu in opened {
                     self.close(cpu);
                 }
-                self.intake.end(self.clocks.now());
+                self.ingest.end(self.clocks.now());
                 self.expire();
                 return Err(error);
             }
             opened.push(cpu);
         }
         if !opened.is_empty() {
-            self.intake.opened(opened.into_iter().collect(), self.clocks.wall());
+            self.ingest.opened(opened.into_iter().collect(), self.clocks.wall());
         }
         self.registry.add(cpus);
         self.publish_watched();
@@ -419,8 +422,8 @@ impl Reader {
 
     fn close(&mut self, cpu: u32) {
         if let Some(listener) = &mut self.listener {
-            listener.close(cpu, &mut self.intake);
-            self.intake.closed(cpu);
+            listener.close(cpu, &mut self.ingest);
+            self.ingest.closed(cpu);
         }
     }
 
@@ -432,12 +435,12 @@ impl Reader {
             for cpu in &expired {
                 self.close(*cpu);
             }
-            self.intake.end(self.clocks.now());
+            self.ingest.end(self.clocks.now());
             self.publish_watched();
         }
         if self.registry.is_empty() && self.listener.take().is_some() {
             *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            self.intake.finish(self.clocks.now());
+            self.ingest.finish(self.clocks.now());
             self.announce();
             self.sleep = None;
         }

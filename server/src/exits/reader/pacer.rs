@@ -55,7 +55,7 @@ enum Mode {
 
 /// What the reader does after a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct DrainPlan {
     /// Whether watchers are to be woken now.
     pub(super) announce: bool,
     /// How long to sleep before looking again; `None` to wait for a message.
@@ -77,12 +77,12 @@ impl Pacer {
     }
 
     /// Takes what a drain found and says what comes next.
-    pub(super) fn after_drain(&mut self, drained: Drained, now: Instant) -> Step {
+    pub(super) fn after_drain(&mut self, drained: Drained, now: Instant) -> DrainPlan {
         self.mode = self.next_mode(drained.messages, now);
         match self.mode {
             Mode::Immediate => {
                 self.announced_at = now;
-                Step { announce: true, sleep: None }
+                DrainPlan { announce: true, sleep: None }
             }
             Mode::Paced { .. } => {
                 let between = self.pace * PACES_PER_ANNOUNCEMENT;
@@ -92,7 +92,7 @@ impl Pacer {
                 if announce {
                     self.announced_at = now;
                 }
-                Step { announce, sleep: Some(self.safe(pace, drained.fullest)) }
+                DrainPlan { announce, sleep: Some(self.safe(pace, drained.fullest)) }
             }
         }
     }
@@ -142,14 +142,14 @@ mod tests {
 
     const PACE: Duration = Duration::from_millis(2);
     const BUFFER: usize = 8 << 20;
-    const AT_ONCE: Step = Step { announce: true, sleep: None };
+    const AT_ONCE: DrainPlan = DrainPlan { announce: true, sleep: None };
 
     fn found(messages: usize) -> Drained {
         Drained { messages, fullest: messages, cut_short: false }
     }
 
     /// Drains of one message each, `every` so often, until `count` are over.
-    fn drip(pacer: &mut Pacer, start: Instant, every: Duration, count: u32) -> Vec<Step> {
+    fn drip(pacer: &mut Pacer, start: Instant, every: Duration, count: u32) -> Vec<DrainPlan> {
         (1..=count).map(|i| pacer.after_drain(found(1), start + every * i)).collect()
     }
 

@@ -12,6 +12,7 @@ use super::certificate::format_date;
 use super::server_config::{FileContents, LoadedConfig, MinVersion};
 use super::watcher::{WatchSet, Watcher};
 use super::{Tls, TlsError, TlsFiles, Validity};
+use crate::backoff::Backoff;
 use crate::worker::Worker;
 
 /// Name of the thread that reads them.
@@ -22,11 +23,11 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// What wakes for a date sleeps no longer than this, because clocks are set meanwhile.
 const MAX_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// After files were refused, they are looked at again, because what was in the way need not be in them:
-/// descriptors run out, and a network does. First so soon, then twice as late each time,
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// but never later.
-const MAX_RETRY: Duration = Duration::from_secs(60);
+/// The shortest delay before refused files are read again. The cause need not be in the files: file
+/// descriptors run out, and so does a network.
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The longest delay.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// The task that reads the files again when they change.
 #[derive(Debug)]
@@ -41,8 +42,9 @@ pub struct Reloader {
     settled_at: Option<Instant>,
     /// When files that cannot be used yet can be.
     valid_from: Option<SystemTime>,
-    /// When files that were refused are looked at again.
-    retry: Option<Retry>,
+    /// The time at which refused files are read again.
+    retry_at: Option<Instant>,
+    backoff: Backoff,
 }
 
 /// Requests that a [`Reloader`] reads the files now, although no change was seen, such as at a SIGHUP.
@@ -57,14 +59,6 @@ impl ReloadHandle {
     pub fn read_now(&self) {
         self.0.notify_one();
     }
-}
-
-/// A look at files that were refused.
-#[derive(Clone, Copy, Debug)]
-struct Retry {
-    at: Instant,
-    /// How long it is after the look before.
-    pause: Duration,
 }
 
 /// Where certificates come from.
@@ -109,7 +103,8 @@ impl Reloader {
             fingerprint,
             settled_at: None,
             valid_from: None,
-            retry: None,
+            retry_at: None,
+            backoff: Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY),
         })
     }
 
@@ -148,17 +143,17 @@ impl Reloader {
             changed = self.watcher.changed() => {
                 changed?;
                 // They may be on their way to something else, and get the time for it.
-                self.retry = None;
+                self.forget_retries();
             }
             () = self.requests.0.notified() => {
                 tracing::info!("reading the certificates, as requested");
-                self.retry = None;
+                self.forget_retries();
                 self.settled_at = Some(Instant::now());
             }
             () = sleep_until(wake_at) => {
                 if for_a_date && self.valid_from.is_none() {
                     log_validity(&self.tls.current());
-                    if self.retry.is_none() {
+                    if self.retry_at.is_none() {
                         return Ok(());
                     }
                 }
@@ -183,8 +178,8 @@ impl Reloader {
             None => MAX_SLEEP,
         };
         let date = Instant::now() + sleep.min(MAX_SLEEP);
-        match self.retry {
-            Some(retry) if retry.at < date => (retry.at, false),
+        match self.retry_at {
+            Some(retry_at) if retry_at < date => (retry_at, false),
             _ => (date, true),
         }
     }
@@ -232,20 +227,24 @@ impl Reloader {
     fn forget_failures(&mut self) {
         self.settled_at = None;
         self.valid_from = None;
-        self.retry = None;
+        self.forget_retries();
+    }
+
+    fn forget_retries(&mut self) {
+        self.retry_at = None;
+        self.backoff.reset();
     }
 
     /// Files are replaced one after the other. Only if they make no whole when they should by now, they
     /// are refused.
     fn wait_or_refuse(&mut self, error: &TlsError, valid_from: Option<SystemTime>) {
         let now = Instant::now();
-        if self.retry.is_none() && *self.settled_at.get_or_insert(now + SETTLING) > now {
+        if self.retry_at.is_none() && *self.settled_at.get_or_insert(now + SETTLING) > now {
             return;
         }
         self.settled_at = None;
         self.valid_from = valid_from;
-        let pause = self.retry.map_or(FIRST_RETRY, |last| (last.pause * 2).min(MAX_RETRY));
-        self.retry = Some(Retry { at: now + pause, pause });
+        self.retry_at = Some(now + self.backoff.next_delay());
         if self.tls.refuse(error) {
             tracing::warn!("changed certificates are not used, those before stay in use: {error}");
         }

@@ -10,7 +10,7 @@ use taskstats_proto::v1;
 use taskstats_proto::v1::DelayAccounting::{On, Partial, Unknown};
 
 use super::*;
-use crate::exits::{Scope, Selection, Start, Told, WatchOptions, Watcher};
+use crate::exits::{Scope, Selection, Start, WatchEvent, WatchOptions, Watcher};
 use crate::taskstats::{Exit, Since, TaskIdentity};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ impl ScriptedListener {
     }
 }
 
-impl Listener for ScriptedListener {
+impl ExitListener for ScriptedListener {
     fn waker(&self) -> Box<dyn Wake> {
         Box::new(NobodyWaits)
     }
@@ -98,7 +98,7 @@ fn scripted(backlog: &Backlog) -> FakeKernel {
 /// A reader, and who watches what it takes.
 struct Scene {
     exits: Exits,
-    reader: Reader,
+    reader: ExitReader,
     watcher: Watcher,
     backlog: Backlog,
 }
@@ -113,7 +113,7 @@ impl Scene {
         let backlog = Backlog::default();
         let kernel = scripted(&backlog);
         let listener = kernel.listen().unwrap();
-        let inherited = Inherited { listener, cpus: cpu(0), read_at: WALL.get() };
+        let inherited = InheritedListener { listener, cpus: cpu(0), read_at: WALL.get() };
         let inherited = (!ages.is_empty()).then_some(inherited);
         end_tasks(&backlog, ages);
         let clocks = Clocks::new(|| NOW.get(), || WALL.get());
@@ -140,7 +140,7 @@ impl Scene {
 
     /// What the reader says at its end of the exits that still wait.
     fn end(mut self) -> Vec<v1::DelayAccounting> {
-        self.exits.reader.stop(Farewell::Close);
+        self.exits.reader.stop(SocketDisposition::Close);
         self.reader.run();
         told(&mut self.watcher)
     }
@@ -159,7 +159,7 @@ fn end_tasks(backlog: &Backlog, ages: &[Duration]) {
 
 fn told(watcher: &mut Watcher) -> Vec<v1::DelayAccounting> {
     let mut told = Vec::new();
-    while let Some(Told::Exits { slices, .. }) = watcher.next().now_or_never() {
+    while let Some(WatchEvent::Exits { slices, .. }) = watcher.next().now_or_never() {
         let events = v1::ExitEvents::decode(&*slices.concat()).unwrap().events;
         told.extend(events.iter().map(|event| event.task.as_ref().unwrap().delay_accounting()));
     }

@@ -2,27 +2,27 @@
 
 use std::fmt::Display;
 
-use super::args::Get;
-use super::exits::compact_live;
-use super::failure::{Failure, sentence, tell};
-use super::output::{Mode, Output};
-use super::stats::{full, threads};
+use crate::cli::args::Get;
+use crate::cli::error::{CommandError, message, print_error};
+use crate::cli::render::exits::compact_live;
+use crate::cli::render::output::{Mode, Output};
+use crate::cli::render::task::{full, threads};
 use crate::proto::{GetPidResponse, GetTgidResponse};
 use crate::{BatchEntry, Client, Error, MAX_BATCH, Process, TaskStats, Threads};
 
-pub(super) async fn run(client: &Client, get: &Get, out: &mut Output) -> Result<(), Failure> {
+pub(crate) async fn run(client: &Client, get: &Get, out: &mut Output) -> Result<(), CommandError> {
     let complete = match get {
         Get::Pid { ids } => pids(client, ids, out).await?,
         Get::Tgid { ids, threads: false } => tgids(client, ids, out).await?,
         Get::Tgid { ids, threads: true } => with_threads(client, ids, out).await?,
     };
     out.flush()?;
-    if complete { Ok(()) } else { Err(Failure::Refused) }
+    if complete { Ok(()) } else { Err(CommandError::Refused) }
 }
 
 /// Prints tasks; false when some could not be printed. A single one is asked for by the unary
 /// call, whose error says more.
-async fn pids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, Failure> {
+async fn pids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, CommandError> {
     if let [id] = ids {
         task(client.pid(*id).await?, out)?;
         return Ok(true);
@@ -40,7 +40,7 @@ async fn pids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, Fa
 }
 
 /// Prints processes; false when some could not be printed.
-async fn tgids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, Failure> {
+async fn tgids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, CommandError> {
     if let [id] = ids {
         process(client.tgid(*id, Threads::Omit).await?, Threads::Omit, out)?;
         return Ok(true);
@@ -60,7 +60,11 @@ async fn tgids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, F
 }
 
 /// Prints processes with their threads, for which there is no batch.
-async fn with_threads(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, Failure> {
+async fn with_threads(
+    client: &Client,
+    ids: &[u32],
+    out: &mut Output,
+) -> Result<bool, CommandError> {
     let mut complete = true;
     for id in ids {
         match client.tgid(*id, Threads::Include).await {
@@ -91,13 +95,13 @@ fn is_of_one_id(error: &Error) -> bool {
 }
 
 fn tell_of(kind: &str, id: impl Display, error: &Error) {
-    tell(&format!("{kind} {id}: {}", sentence(error)));
+    print_error(&format!("{kind} {id}: {}", message(error)));
 }
 
-fn task(stats: TaskStats, out: &mut Output) -> Result<(), Failure> {
+fn task(stats: TaskStats, out: &mut Output) -> Result<(), CommandError> {
     match &out.mode {
-        Mode::Table(look) => {
-            let text = full(&stats, look);
+        Mode::Table(style) => {
+            let text = full(&stats, style);
             out.text(&text)?;
         }
         Mode::Compact => out.text(&compact_live(&stats))?,
@@ -106,13 +110,13 @@ fn task(stats: TaskStats, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn process(process: Process, asked: Threads, out: &mut Output) -> Result<(), Failure> {
+fn process(process: Process, asked: Threads, out: &mut Output) -> Result<(), CommandError> {
     let Process { stats, threads: members } = process;
     match &out.mode {
-        Mode::Table(look) => {
-            let mut text = full(&stats, look);
+        Mode::Table(style) => {
+            let mut text = full(&stats, style);
             if asked == Threads::Include {
-                text.push_str(&threads(&members, look));
+                text.push_str(&threads(&members, style));
             }
             out.text(&text)?;
         }

@@ -2,18 +2,29 @@
 
 use std::io::IsTerminal;
 
-use super::args::ColorChoice;
+use clap::ValueEnum;
 
 const RESET: &str = "\x1b[0m";
 
+/// When output is coloured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
 /// What a piece of text is, for the eye.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Tone {
+pub(crate) enum Tone {
     /// As it is.
     Plain,
     /// A heading.
     Heading,
-    /// Worth a look: an exit code other than 0.
+    /// Worth a style: an exit code other than 0.
     Notable,
     /// Worth an alarm: a loss, a death by signal.
     Alarming,
@@ -21,13 +32,13 @@ pub(super) enum Tone {
 
 /// Paints text, or leaves it as it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Palette {
+pub(crate) struct Palette {
     colored: bool,
 }
 
 impl Palette {
     /// Decides for standard output: `auto` colours a terminal unless `NO_COLOR` is set.
-    pub(super) fn for_stdout(choice: ColorChoice) -> Self {
+    pub(crate) fn for_stdout(choice: ColorChoice) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self::decide(choice, no_color, std::io::stdout().is_terminal())
     }
@@ -43,12 +54,12 @@ impl Palette {
 
     /// Paints nothing.
     #[cfg(test)]
-    pub(super) fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self { colored: false }
     }
 
     /// Paints a text that is padded already: escape sequences take no room on the screen.
-    pub(super) fn paint(self, tone: Tone, text: &str) -> String {
+    pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         let start = match tone {
             Tone::Plain => return text.to_owned(),
             Tone::Heading => "\x1b[1m",

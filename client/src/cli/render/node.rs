@@ -1,42 +1,28 @@
-//! `taskstatsctl node`.
+//! The state of a node and its agent.
 
 use super::certificates;
-use super::failure::Failure;
-use super::output::{Look, Mode, Output};
-use super::stats::Section;
-use super::text::{escaped, word};
+use super::section::Section;
+use super::style::Style;
+use super::text::{escaped, quoted};
 use super::time::rfc3339;
 use super::units;
 use crate::proto::{Counters, ExitsState, History, Limit, Sandbox};
-use crate::{Client, DelayAccounting, GetNodeResponse, LostStage};
+use crate::{DelayAccounting, GetNodeResponse, LostStage};
 
 /// More than this are not told by name: it is nearly all of them.
 const MANY_CAPABILITIES: usize = 4;
 
-pub(super) async fn run(client: &Client, out: &mut Output) -> Result<(), Failure> {
-    let node = client.node().await?;
-    match &out.mode {
-        Mode::Table(look) => {
-            let text = table(&node, look);
-            out.text(&text)?;
-        }
-        Mode::Compact => out.text(&compact(&node))?,
-        Mode::Json(_) => out.document(&node)?,
-    }
-    Ok(out.flush()?)
-}
-
-fn table(node: &GetNodeResponse, look: &Look) -> String {
-    let mut sections = vec![machine(node, look), agent(node, look)];
+pub(crate) fn table(node: &GetNodeResponse, style: &Style) -> String {
+    let mut sections = vec![machine(node, style), agent(node, style)];
     sections.extend(node.exits.as_ref().map(exits));
     sections.extend(node.counters.as_ref().map(counters));
     sections.extend(node.history.as_ref().map(history));
-    sections.extend(certificates::sections(node, look));
+    sections.extend(certificates::sections(node, style));
     sections.extend(node.sandbox.as_ref().map(sandbox));
-    sections.iter().map(|section| section.text(look.palette)).collect()
+    sections.iter().map(|section| section.text(style.palette)).collect()
 }
 
-fn compact(node: &GetNodeResponse) -> String {
+pub(crate) fn compact(node: &GetNodeResponse) -> String {
     let counters = node.counters.clone().unwrap_or_default();
     let lost: u64 = counters.lost.iter().map(|lost| lost.count).sum();
     let refused: u64 = counters.refused.iter().map(|refused| refused.count).sum();
@@ -44,22 +30,22 @@ fn compact(node: &GetNodeResponse) -> String {
     let started = node.started_at.as_ref().map_or_else(String::new, rfc3339);
     let version = taskstats_version(node);
     let simulated =
-        simulated(node).map_or_else(String::new, |spec| format!(" simulated={}", word(spec)));
+        simulated(node).map_or_else(String::new, |spec| format!(" simulated={}", quoted(spec)));
     format!(
         "node name={} boot_id={} kernel={} taskstats={} possible_cpus={} online_cpus={} \
          delay_accounting={} delay_accounting_since={} agent={} instance_id={} started_at={} watchable={} received={} \
          delivered={} lost={lost} unexplained_gaps={} watchers={} refused={refused} denied={}{simulated}\n",
-        word(&node.node_name),
-        word(&node.boot_id),
-        word(&node.kernel_release),
-        version.map_or_else(|| word("").into_owned(), |version| version.to_string()),
-        word(&node.possible_cpus),
-        word(&node.online_cpus),
+        quoted(&node.node_name),
+        quoted(&node.boot_id),
+        quoted(&node.kernel_release),
+        version.map_or_else(|| quoted("").into_owned(), |version| version.to_string()),
+        quoted(&node.possible_cpus),
+        quoted(&node.online_cpus),
         accounting(node.delay_accounting()),
-        word(&since),
-        word(&node.agent_version),
-        word(&node.instance_id),
-        word(&started),
+        quoted(&since),
+        quoted(&node.agent_version),
+        quoted(&node.instance_id),
+        quoted(&started),
         node.exits.as_ref().is_some_and(|exits| exits.watchable),
         counters.received,
         counters.delivered,
@@ -69,13 +55,13 @@ fn compact(node: &GetNodeResponse) -> String {
     )
 }
 
-fn machine(node: &GetNodeResponse, look: &Look) -> Section {
+fn machine(node: &GetNodeResponse, style: &Style) -> Section {
     let delays = match (node.delay_accounting(), &node.delay_accounting_since) {
         (DelayAccounting::Off, _) => {
             "off: sysctl kernel.task_delayacct=1 turns it on for new tasks".to_owned()
         }
         (DelayAccounting::On, Some(since)) => {
-            format!("on, for tasks that began after {}", look.clock.date(since))
+            format!("on, for tasks that began after {}", style.time.date(since))
         }
         (known, _) => accounting(known).to_owned(),
     };
@@ -83,8 +69,8 @@ fn machine(node: &GetNodeResponse, look: &Look) -> Section {
         .row("name", escaped(&node.node_name))
         .row("boot id", escaped(&node.boot_id))
         .row("kernel", escaped(&node.kernel_release))
-        .known("simulated", simulated(node).map(escaped))
-        .known("taskstats version", taskstats_version(node))
+        .optional("simulated", simulated(node).map(escaped))
+        .optional("taskstats version", taskstats_version(node))
         .row("possible CPUs", escaped(&node.possible_cpus))
         .row("online CPUs", escaped(&node.online_cpus))
         .row("delay accounting", delays)
@@ -100,11 +86,11 @@ fn simulated(node: &GetNodeResponse) -> Option<&str> {
     Some(node.simulated_kernel.as_str()).filter(|spec| !spec.is_empty())
 }
 
-fn agent(node: &GetNodeResponse, look: &Look) -> Section {
+fn agent(node: &GetNodeResponse, style: &Style) -> Section {
     Section::new("Agent")
         .row("version", escaped(&node.agent_version))
         .row("instance id", escaped(&node.instance_id))
-        .known("started", node.started_at.as_ref().map(|moment| look.clock.date(moment)))
+        .optional("started", node.started_at.as_ref().map(|moment| style.time.date(moment)))
 }
 
 fn exits(state: &ExitsState) -> Section {
@@ -138,10 +124,10 @@ fn counters(counters: &Counters) -> Section {
     let denied = Some(counters.denied).filter(|count| *count > 0);
     let watched = Some(&counters.watched_cpus).filter(|cpus| !cpus.is_empty());
     section
-        .known("denied calls", denied)
+        .optional("denied calls", denied)
         .row("unexplained gaps", counters.unexplained_gaps)
         .row("watchers now", counters.watchers)
-        .known("watched CPUs now", watched.map(|cpus| escaped(cpus)))
+        .optional("watched CPUs now", watched.map(|cpus| escaped(cpus)))
 }
 
 /// What a limit kept out.

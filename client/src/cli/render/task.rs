@@ -1,25 +1,15 @@
 //! A live account in full, as sections of keys and values. What the kernel did not report is left
 //! out.
 
-use super::account::{DelayClass, cpu_us, delay_classes, ending, storage_bytes};
 use super::columns::{Cell, Column, Side, header, line};
 use super::exits::{comm, delay};
-use super::output::Look;
-use super::palette::{Palette, Tone};
+use super::fields::{DelayClass, cpu_us, delay_classes, ending, storage_bytes};
+use super::section::Section;
+use super::style::Style;
 use super::text::escaped;
 use super::units;
 use crate::proto::{CpuTime, Delay, Delays, Executable, Identity, Io, Memory};
 use crate::{DelayAccounting, TaskStats};
-
-/// Keys and values under one title.
-#[derive(Debug, Default)]
-pub(super) struct Section {
-    title: String,
-    rows: Vec<(&'static str, String)>,
-}
-
-/// The longest key, `write-protect copy`, and a gap.
-const KEY_WIDTH: usize = 20;
 
 /// Numbers of calls are known to so many.
 const CALLS_STEP: u64 = 1024;
@@ -45,85 +35,55 @@ const FLAGS: [(u32, &str); 5] = [
     (32, "last of its group"),
 ];
 
-impl Section {
-    pub(super) fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), rows: Vec::new() }
-    }
-
-    pub(super) fn row(self, key: &'static str, value: impl ToString) -> Self {
-        self.known(key, Some(value))
-    }
-
-    /// Adds a row for what may be absent.
-    pub(super) fn known(mut self, key: &'static str, value: Option<impl ToString>) -> Self {
-        if let Some(value) = value {
-            self.rows.push((key, value.to_string()));
-        }
-        self
-    }
-
-    /// The section as text; nothing when it has no rows.
-    pub(super) fn text(&self, palette: Palette) -> String {
-        if self.rows.is_empty() {
-            return String::new();
-        }
-        let mut text = palette.paint(Tone::Heading, &self.title) + "\n";
-        for (key, value) in &self.rows {
-            text.push_str(&format!("  {key:<KEY_WIDTH$}{value}\n"));
-        }
-        text
-    }
-}
-
 /// The account of a task or a process.
-pub(super) fn full(stats: &TaskStats, look: &Look) -> String {
+pub(crate) fn full(stats: &TaskStats, style: &Style) -> String {
     let sections = [
-        Some(overview(stats, look)),
+        Some(overview(stats, style)),
         stats.cpu.as_ref().map(cpu),
         stats.memory.as_ref().map(memory),
         stats.io.as_ref().map(io),
-        stats.delays.as_ref().map(|delays| waiting(stats, delays, look)),
+        stats.delays.as_ref().map(|delays| waiting(stats, delays, style)),
     ];
-    sections.iter().flatten().map(|section| section.text(look.palette)).collect()
+    sections.iter().flatten().map(|section| section.text(style.palette)).collect()
 }
 
 /// The threads of a process, a line each.
-pub(super) fn threads(threads: &[TaskStats], look: &Look) -> String {
-    let mut text = header(&THREAD_COLUMNS, look.palette);
+pub(crate) fn threads(threads: &[TaskStats], style: &Style) -> String {
+    let mut text = header(&THREAD_COLUMNS, style.palette);
     for stats in threads {
         let identity = stats.identity.clone().unwrap_or_default();
         let cells = [
-            Cell::known(identity.pid),
+            Cell::optional(identity.pid),
             comm(&identity),
-            Cell::known(stats.elapsed_us.map(units::microseconds)),
-            Cell::known(cpu_us(stats).map(units::microseconds)),
-            Cell::known(storage_bytes(stats).map(units::bytes)),
+            Cell::optional(stats.elapsed_us.map(units::microseconds)),
+            Cell::optional(cpu_us(stats).map(units::microseconds)),
+            Cell::optional(storage_bytes(stats).map(units::bytes)),
             Cell::plain(delay(stats)),
         ];
-        text.push_str(&line(&THREAD_COLUMNS, &cells, look.palette));
+        text.push_str(&line(&THREAD_COLUMNS, &cells, style.palette));
     }
     text
 }
 
-fn overview(stats: &TaskStats, look: &Look) -> Section {
+fn overview(stats: &TaskStats, style: &Style) -> Section {
     let identity = stats.identity.clone().unwrap_or_default();
     let faults = stats.faults.as_ref();
     let switches = stats.context_switches.as_ref();
-    who(&identity, look)
-        .known("ended", stats.exit.as_ref().map(ending))
-        .known("elapsed", stats.elapsed_us.map(units::microseconds))
-        .known("group elapsed", stats.group_elapsed_us.map(units::microseconds))
-        .known("faults", faults.map(|f| format!("{} minor, {} major", f.minor, f.major)))
-        .known(
+    who(&identity, style)
+        .optional("ended", stats.exit.as_ref().map(ending))
+        .optional("elapsed", stats.elapsed_us.map(units::microseconds))
+        .optional("group elapsed", stats.group_elapsed_us.map(units::microseconds))
+        .optional("faults", faults.map(|f| format!("{} minor, {} major", f.minor, f.major)))
+        .optional(
             "context switches",
             switches.map(|s| format!("{} voluntary, {} involuntary", s.voluntary, s.involuntary)),
         )
-        .known("executable", stats.executable.as_ref().map(executable))
+        .optional("executable", stats.executable.as_ref().map(executable))
         .row("taskstats version", stats.taskstats_version)
-        .known("beyond that version", tail(stats))
+        .optional("beyond that version", tail(stats))
 }
 
-fn who(identity: &Identity, look: &Look) -> Section {
+fn who(identity: &Identity, style: &Style) -> Section {
     let title = match (identity.pid, identity.tgid) {
         (Some(pid), _) => format!("task {pid}"),
         (None, Some(tgid)) => format!("process {tgid}"),
@@ -131,26 +91,26 @@ fn who(identity: &Identity, look: &Look) -> Section {
     };
     let process = identity.pid.and(identity.tgid);
     Section::new(title)
-        .known("command", identity.comm.as_deref().map(escaped))
-        .known("process", process)
-        .known("parent", identity.ppid)
-        .known("user", identity.uid)
-        .known("group", identity.gid)
-        .known("nice", identity.nice)
-        .known("scheduler", identity.scheduler.map(policy))
-        .known("flags", identity.flags.map(flags))
-        .known("began", identity.begin_time.as_ref().map(|time| look.clock.date(time)))
+        .optional("command", identity.comm.as_deref().map(escaped))
+        .optional("process", process)
+        .optional("parent", identity.ppid)
+        .optional("user", identity.uid)
+        .optional("group", identity.gid)
+        .optional("nice", identity.nice)
+        .optional("scheduler", identity.scheduler.map(policy))
+        .optional("flags", identity.flags.map(flags))
+        .optional("began", identity.begin_time.as_ref().map(|time| style.time.date(time)))
 }
 
 fn cpu(cpu: &CpuTime) -> Section {
     Section::new("CPU time")
-        .known("user", cpu.user_us.map(units::microseconds))
-        .known("system", cpu.system_us.map(units::microseconds))
-        .known("user, scaled", cpu.user_scaled_us.map(units::microseconds))
-        .known("system, scaled", cpu.system_scaled_us.map(units::microseconds))
-        .known("real", cpu.run_real_ns.map(units::nanoseconds))
-        .known("virtual", cpu.run_virtual_ns.map(units::nanoseconds))
-        .known("real, scaled", cpu.run_real_scaled_ns.map(units::nanoseconds))
+        .optional("user", cpu.user_us.map(units::microseconds))
+        .optional("system", cpu.system_us.map(units::microseconds))
+        .optional("user, scaled", cpu.user_scaled_us.map(units::microseconds))
+        .optional("system, scaled", cpu.system_scaled_us.map(units::microseconds))
+        .optional("real", cpu.run_real_ns.map(units::nanoseconds))
+        .optional("virtual", cpu.run_virtual_ns.map(units::nanoseconds))
+        .optional("real, scaled", cpu.run_real_scaled_ns.map(units::nanoseconds))
 }
 
 fn memory(memory: &Memory) -> Section {
@@ -180,7 +140,7 @@ fn counted(calls: u64) -> String {
     }
 }
 
-fn waiting(stats: &TaskStats, delays: &Delays, look: &Look) -> Section {
+fn waiting(stats: &TaskStats, delays: &Delays, style: &Style) -> Section {
     let accounting = stats.delay_accounting();
     let title = match accounting {
         DelayAccounting::On => "Delays",
@@ -194,18 +154,18 @@ fn waiting(stats: &TaskStats, delays: &Delays, look: &Look) -> Section {
     };
     delay_classes(delays).fold(Section::new(title), |section, (class, delay)| {
         let value = match accounting {
-            _ if class == DelayClass::Cpu => waits(class, delay, look),
+            _ if class == DelayClass::Cpu => waits(class, delay, style),
             DelayAccounting::Off => "off".to_owned(),
             DelayAccounting::Partial if delay.count == 0 => "not known".to_owned(),
-            DelayAccounting::Partial => format!("at least {}", waits(class, delay, look)),
-            _ => waits(class, delay, look),
+            DelayAccounting::Partial => format!("at least {}", waits(class, delay, style)),
+            _ => waits(class, delay, style),
         };
         section.row(class.title(), value)
     })
 }
 
 /// One class of waiting: `3.1 ms in 4 waits, longest 2.0 ms, shortest 100 µs`.
-fn waits(class: DelayClass, delay: &Delay, look: &Look) -> String {
+fn waits(class: DelayClass, delay: &Delay, style: &Style) -> String {
     // A task can run without having waited for its CPU; any other class that was counted took time.
     let overflowed = delay.total_ns == 0 && delay.count > 0 && class != DelayClass::Cpu;
     let total =
@@ -216,7 +176,7 @@ fn waits(class: DelayClass, delay: &Delay, look: &Look) -> String {
         text.push_str(&format!(", longest {}", units::nanoseconds(longest)));
     }
     if let Some(moment) = &delay.max_at {
-        text.push_str(&format!(" at {}", look.clock.date(moment)));
+        text.push_str(&format!(" at {}", style.time.date(moment)));
     }
     if let Some(shortest) = delay.min_ns {
         text.push_str(&format!(", shortest {}", units::nanoseconds(shortest)));
@@ -272,10 +232,5 @@ mod tests {
     fn calls_are_as_exact_as_the_kernel_tells_them() {
         assert_eq!(counted(0), "under 1024 calls");
         assert_eq!(counted(2048), "2048 to 3071 calls");
-    }
-
-    #[test]
-    fn a_section_without_rows_is_not_there() {
-        assert_eq!(Section::new("empty").known("a", None::<u32>).text(Palette::plain()), "");
     }
 }

@@ -6,7 +6,7 @@ use crate::{DelayAccounting, TaskStats};
 
 /// The classes of waiting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum DelayClass {
+pub(crate) enum DelayClass {
     Cpu,
     BlockIo,
     SwapIn,
@@ -19,7 +19,7 @@ pub(super) enum DelayClass {
 
 /// The class that a task waited longest for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum LongestDelay {
+pub(crate) enum LongestDelay {
     /// Delays are not accounted, and not even that for a CPU was reported.
     Off,
     /// Nothing was waited for, or nothing was reported.
@@ -30,7 +30,7 @@ pub(super) enum LongestDelay {
 
 impl DelayClass {
     /// For reading, in the middle of a line: `cpu`.
-    pub(super) fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Irq => "irq",
@@ -39,7 +39,7 @@ impl DelayClass {
     }
 
     /// For reading: `block I/O`.
-    pub(super) fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Cpu => "CPU",
             Self::BlockIo => "block I/O",
@@ -53,7 +53,7 @@ impl DelayClass {
     }
 
     /// The contract's name: `block_io`.
-    pub(super) fn key(self) -> &'static str {
+    pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::BlockIo => "block_io",
@@ -68,7 +68,7 @@ impl DelayClass {
 }
 
 /// The classes that were reported, in the contract's order.
-pub(super) fn delay_classes(delays: &Delays) -> impl Iterator<Item = (DelayClass, &Delay)> {
+pub(crate) fn delay_classes(delays: &Delays) -> impl Iterator<Item = (DelayClass, &Delay)> {
     [
         (DelayClass::Cpu, &delays.cpu),
         (DelayClass::BlockIo, &delays.block_io),
@@ -86,7 +86,7 @@ pub(super) fn delay_classes(delays: &Delays) -> impl Iterator<Item = (DelayClass
 /// The class with the largest total. Without delay accounting, and where it came too late to have
 /// counted anything, only the wait for a CPU is known, which the scheduler keeps in any case, and it
 /// is told even when it is 0.
-pub(super) fn longest_delay(stats: &TaskStats) -> LongestDelay {
+pub(crate) fn longest_delay(stats: &TaskStats) -> LongestDelay {
     let unaccounted = match stats.delay_accounting() {
         DelayAccounting::Off => true,
         DelayAccounting::Partial => !has_waited(stats),
@@ -112,19 +112,19 @@ fn has_waited(stats: &TaskStats) -> bool {
 }
 
 /// User and system time together, in microseconds.
-pub(super) fn cpu_us(stats: &TaskStats) -> Option<u64> {
+pub(crate) fn cpu_us(stats: &TaskStats) -> Option<u64> {
     let cpu = stats.cpu.as_ref()?;
     Some(cpu.user_us?.saturating_add(cpu.system_us?))
 }
 
 /// Bytes that storage was made to read and write.
-pub(super) fn storage_bytes(stats: &TaskStats) -> Option<u64> {
+pub(crate) fn storage_bytes(stats: &TaskStats) -> Option<u64> {
     let io = stats.io.as_ref()?;
     Some(io.read_bytes.saturating_add(io.write_bytes))
 }
 
 /// How a task ended: `exit 7`, `SIGKILL`, `SIGSEGV (core)`.
-pub(super) fn ending(exit: &ExitStatus) -> String {
+pub(crate) fn ending(exit: &ExitStatus) -> String {
     let core = if exit.core_dumped { " (core)" } else { "" };
     match (exit.signal, exit.code) {
         (Some(signal), _) => format!("{}{core}", signals::name(signal)),

@@ -1,10 +1,10 @@
 //! Exits and losses as lines of text.
 
-use super::account::{LongestDelay, cpu_us, ending, longest_delay, storage_bytes};
 use super::columns::{ABSENT, Cell, Column, Side, header, line};
-use super::output::Look;
+use super::fields::{LongestDelay, cpu_us, ending, longest_delay, storage_bytes};
 use super::palette::Tone;
-use super::text::{cut, escaped, word};
+use super::style::Style;
+use super::text::{escaped, quoted, truncate};
 use super::time::rfc3339;
 use super::{signals, units};
 use crate::proto::{ExitStatus, Identity};
@@ -29,33 +29,33 @@ const COLUMNS: [Column; 12] = [
 ];
 
 /// The titles of the columns of [`row`].
-pub(super) fn titles(look: &Look) -> String {
-    header(&COLUMNS, look.palette)
+pub(crate) fn titles(style: &Style) -> String {
+    header(&COLUMNS, style.palette)
 }
 
 /// An exit as a line of the table.
-pub(super) fn row(exit: &ExitEvent, look: &Look) -> String {
+pub(crate) fn row(exit: &ExitEvent, style: &Style) -> String {
     let (task, identity) = task(exit);
-    let time = exit.received_at.as_ref().map(|moment| look.clock.time_of_day(moment));
+    let time = exit.received_at.as_ref().map(|moment| style.time.time_of_day(moment));
     let cells = [
-        Cell::known(time),
+        Cell::optional(time),
         Cell::plain(exit.cpu.to_string()),
-        Cell::known(identity.pid),
-        Cell::known(identity.ppid),
+        Cell::optional(identity.pid),
+        Cell::optional(identity.ppid),
         comm(&identity),
         Cell::plain(of(exit)),
         end(task.exit.as_ref()),
-        Cell::known(task.elapsed_us.map(units::microseconds)),
-        Cell::known(cpu_us(&task).map(units::microseconds)),
-        Cell::known(task.memory.as_ref().map(|memory| units::kibibytes(memory.peak_rss_kib))),
-        Cell::known(storage_bytes(&task).map(units::bytes)),
+        Cell::optional(task.elapsed_us.map(units::microseconds)),
+        Cell::optional(cpu_us(&task).map(units::microseconds)),
+        Cell::optional(task.memory.as_ref().map(|memory| units::kibibytes(memory.peak_rss_kib))),
+        Cell::optional(storage_bytes(&task).map(units::bytes)),
         Cell::plain(delay(&task)),
     ];
-    line(&COLUMNS, &cells, look.palette)
+    line(&COLUMNS, &cells, style.palette)
 }
 
 /// An exit as a line of `key=value`.
-pub(super) fn compact(exit: &ExitEvent) -> String {
+pub(crate) fn compact(exit: &ExitEvent) -> String {
     let (task, identity) = task(exit);
     let mut pairs = vec![
         ("time", exit.received_at.as_ref().map(rfc3339)),
@@ -69,7 +69,7 @@ pub(super) fn compact(exit: &ExitEvent) -> String {
 }
 
 /// A live account as a line of `key=value`.
-pub(super) fn compact_live(stats: &TaskStats) -> String {
+pub(crate) fn compact_live(stats: &TaskStats) -> String {
     let identity = stats.identity.clone().unwrap_or_default();
     let mut pairs = Vec::from(identity_pairs(&identity));
     pairs.extend(usage_pairs(stats));
@@ -77,21 +77,21 @@ pub(super) fn compact_live(stats: &TaskStats) -> String {
 }
 
 /// A loss as a line that cannot be overlooked.
-pub(super) fn lost_row(lost: &Lost, look: &Look) -> String {
+pub(crate) fn lost_row(lost: &Lost, style: &Style) -> String {
     let count = match lost.count {
         Some(1) => "1 exit".to_owned(),
         Some(count) => format!("{count} exits"),
         None => "an unknown number of exits".to_owned(),
     };
     let cpu = lost.cpu.map(|cpu| format!(" on CPU {cpu}")).unwrap_or_default();
-    let text = format!("-- lost {count}{cpu}: {}{}", cause(lost.stage()), known(lost, look));
-    look.palette.paint(Tone::Alarming, &text) + "\n"
+    let text = format!("-- lost {count}{cpu}: {}{}", cause(lost.stage()), known(lost, style));
+    style.palette.paint(Tone::Alarming, &text) + "\n"
 }
 
 /// What is known of a loss beside its count: ` (from 14:07:09.120 until 14:07:09.250; …)`.
-fn known(lost: &Lost, look: &Look) -> String {
+fn known(lost: &Lost, style: &Style) -> String {
     let moment = |word, moment: &Option<prost_types::Timestamp>| {
-        moment.as_ref().map(|moment| format!("{word} {}", look.clock.time_of_day(moment)))
+        moment.as_ref().map(|moment| format!("{word} {}", style.time.time_of_day(moment)))
     };
     let span: Vec<_> = [moment("from", &lost.first_at), moment("until", &lost.last_at)]
         .into_iter()
@@ -104,7 +104,7 @@ fn known(lost: &Lost, look: &Look) -> String {
 }
 
 /// A loss as a line of `key=value`.
-pub(super) fn compact_lost(lost: &Lost) -> String {
+pub(crate) fn compact_lost(lost: &Lost) -> String {
     let stage = match lost.stage() {
         LostStage::Unspecified => "unspecified",
         LostStage::KernelSocket => "kernel_socket",
@@ -123,7 +123,7 @@ pub(super) fn compact_lost(lost: &Lost) -> String {
 }
 
 /// The delay that matters most, for reading: `block I/O 3.1 ms`.
-pub(super) fn delay(stats: &TaskStats) -> String {
+pub(crate) fn delay(stats: &TaskStats) -> String {
     match longest_delay(stats) {
         LongestDelay::Off => "off".to_owned(),
         LongestDelay::None => ABSENT.to_owned(),
@@ -134,9 +134,9 @@ pub(super) fn delay(stats: &TaskStats) -> String {
 }
 
 /// The command name, cut to its column.
-pub(super) fn comm(identity: &Identity) -> Cell {
+pub(crate) fn comm(identity: &Identity) -> Cell {
     let name = identity.comm.as_deref().map(escaped);
-    Cell::known(name.map(|name| cut(&name, COMM_WIDTH).into_owned()))
+    Cell::optional(name.map(|name| truncate(&name, COMM_WIDTH).into_owned()))
 }
 
 type Pair = (&'static str, Option<String>);
@@ -163,7 +163,7 @@ fn end(exit: Option<&ExitStatus>) -> Cell {
         Some(exit) if exit.code != Some(0) => Tone::Notable,
         _ => Tone::Plain,
     };
-    Cell { tone, ..Cell::known(exit.map(ending)) }
+    Cell { tone, ..Cell::optional(exit.map(ending)) }
 }
 
 fn identity_pairs(identity: &Identity) -> [Pair; 4] {
@@ -171,7 +171,7 @@ fn identity_pairs(identity: &Identity) -> [Pair; 4] {
         ("pid", identity.pid.map(|pid| pid.to_string())),
         ("tgid", identity.tgid.map(|tgid| tgid.to_string())),
         ("ppid", identity.ppid.map(|ppid| ppid.to_string())),
-        ("comm", identity.comm.as_deref().map(|comm| word(comm).into_owned())),
+        ("comm", identity.comm.as_deref().map(|comm| quoted(comm).into_owned())),
     ]
 }
 

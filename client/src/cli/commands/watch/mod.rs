@@ -1,21 +1,24 @@
 //! `taskstatsctl watch`.
 
+mod printer;
+mod reconnect;
+
 use std::time::Instant;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::args::{Args, Watch};
-use super::connect;
-use super::failure::{Failure, reason, tell};
-use super::output::Output;
-use super::place::show_place;
-use super::printer::Printer;
-use super::reconnect::{Backoff, Reasons, may_pass};
+use self::printer::Printer;
+use self::reconnect::{Backoff, Reasons, may_pass};
+use crate::cli::args::Watch;
+use crate::cli::connection::Connection;
+use crate::cli::cursor::format_cursor;
+use crate::cli::error::{CommandError, print_error, reason};
+use crate::cli::render::output::Output;
 use crate::{Client, Error, ExitStream, WatchRequest};
 
 /// One watch, over as many streams as it takes.
 struct Session<'a> {
-    args: &'a Args,
+    connection: &'a Connection,
     /// That of the next stream; none after one that broke, because certificates may be others by then.
     client: Option<Client>,
     request: WatchRequest,
@@ -36,12 +39,16 @@ enum End {
 }
 
 /// Prints exits until there were enough, or until an interrupt.
-pub(super) async fn run(args: &Args, watch: &Watch, out: &mut Output) -> Result<(), Failure> {
-    let client = Some(connect(args).await?);
+pub(crate) async fn run(
+    connection: &Connection,
+    watch: &Watch,
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let client = Some(connection.open().await?);
     let mut interrupt: Signal = signal(SignalKind::interrupt())?;
     let printer = Printer::new(out, watch.number);
     let (request, backoff, reasons) = (request(watch), Backoff::new(), Reasons::default());
-    let mut session = Session { args, client, request, printer, backoff, reasons };
+    let mut session = Session { connection, client, request, printer, backoff, reasons };
     tokio::select! {
         _ = interrupt.recv() => Ok(()),
         ended = session.run(watch.reconnect) => ended,
@@ -66,7 +73,7 @@ fn request(watch: &Watch) -> WatchRequest {
 }
 
 impl Session<'_> {
-    async fn run(&mut self, reconnect: bool) -> Result<(), Failure> {
+    async fn run(&mut self, reconnect: bool) -> Result<(), CommandError> {
         let mut connected = false;
         loop {
             let opened_at = Instant::now();
@@ -79,7 +86,7 @@ impl Session<'_> {
             connected = true;
             if !reconnect || !error.as_ref().is_none_or(may_pass) {
                 let cursor = self.printer.cursor().cloned();
-                return Err(Failure::Watch { error, cursor });
+                return Err(CommandError::Watch { error, cursor });
             }
             self.went_away(error.as_ref());
             self.backoff.lived(opened_at);
@@ -88,7 +95,7 @@ impl Session<'_> {
     }
 
     /// Prints one stream, which begins after what was printed already.
-    async fn stream(&mut self) -> Result<End, Failure> {
+    async fn stream(&mut self) -> Result<End, CommandError> {
         let mut request = self.request.clone();
         if let Some(cursor) = self.printer.cursor() {
             request = request.resume_after(cursor.clone());
@@ -113,7 +120,7 @@ impl Session<'_> {
     async fn open(&mut self, request: WatchRequest) -> Result<ExitStream, Error> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => connect(self.args).await?,
+            None => self.connection.open().await?,
         };
         client.watch(request).await
     }
@@ -122,7 +129,7 @@ impl Session<'_> {
     fn went_away(&mut self, error: Option<&Error>) {
         let reason = reason(error);
         if self.reasons.is_new(&reason) {
-            tell(&format!("waiting for the agent: {reason}"));
+            print_error(&format!("waiting for the agent: {reason}"));
         }
     }
 
@@ -132,8 +139,10 @@ impl Session<'_> {
             return;
         }
         match self.printer.cursor() {
-            Some(cursor) => tell(&format!("connected again, after {}", show_place(cursor))),
-            None => tell("connected again"),
+            Some(cursor) => {
+                print_error(&format!("connected again, after {}", format_cursor(cursor)));
+            }
+            None => print_error("connected again"),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::place::show_place;
-use super::text::escaped;
+use super::cursor::format_cursor;
+use super::render::text::escaped;
 use crate::tls::NEEDS_CA;
 use crate::{Cursor, Error, Target, TlsFailure};
 
@@ -32,7 +32,7 @@ const BUSY: u8 = 4;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum CommandError {
     /// A call failed.
     Call(Error),
     /// A stream ended, with an error or without one.
@@ -44,13 +44,13 @@ pub(super) enum Failure {
     Io(io::Error),
 }
 
-impl Failure {
-    pub(super) fn is_broken_pipe(&self) -> bool {
+impl CommandError {
+    pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// How the process ends.
-    pub(super) fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         let error = match self {
             Self::Call(error) | Self::Watch { error: Some(error), .. } => error,
             Self::Watch { error: None, .. } | Self::Refused | Self::Io(_) => {
@@ -69,11 +69,11 @@ impl Failure {
     }
 
     /// One sentence for a person; `None` when everything was said before.
-    pub(super) fn sentence(&self) -> Option<String> {
+    pub(crate) fn message(&self) -> Option<String> {
         match self {
-            Self::Call(error) => Some(sentence(error)),
+            Self::Call(error) => Some(message(error)),
             Self::Watch { error, cursor } => {
-                let what = error.as_ref().map_or_else(|| STREAM_ENDED.to_owned(), sentence);
+                let what = error.as_ref().map_or_else(|| STREAM_ENDED.to_owned(), message);
                 Some(what + &place(cursor.as_ref()))
             }
             Self::Refused => None,
@@ -82,13 +82,13 @@ impl Failure {
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for CommandError {
     fn from(error: Error) -> Self {
         Self::Call(error)
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
@@ -100,22 +100,22 @@ fn is_refused_by_tls(error: &Error) -> bool {
 }
 
 /// Writes a line to standard error. Nobody can be told when that fails.
-pub(super) fn tell(sentence: &str) {
+pub(crate) fn print_error(sentence: &str) {
     let _ = writeln!(io::stderr(), "taskstatsctl: {}", escaped(sentence));
 }
 
 /// Why a stream ended, or none begins. With advice only where waiting alone may not help: of
 /// certificates.
-pub(super) fn reason(error: Option<&Error>) -> String {
+pub(crate) fn reason(error: Option<&Error>) -> String {
     let say = |error: &Error| match error.tls_failure() {
-        Some(_) => sentence(error),
+        Some(_) => message(error),
         None => what(error),
     };
     error.map_or_else(|| STREAM_ENDED.to_owned(), say)
 }
 
 /// What happened and, where it is known, what to do.
-pub(super) fn sentence(error: &Error) -> String {
+pub(crate) fn message(error: &Error) -> String {
     let what = what(error);
     match advice(error, &what) {
         Some(advice) => format!("{what}; {advice}"),
@@ -204,7 +204,7 @@ fn is_denied(error: &(dyn StdError + 'static)) -> bool {
 
 fn place(cursor: Option<&Cursor>) -> String {
     match cursor {
-        Some(cursor) => format!("; continue with --after {}", show_place(cursor)),
+        Some(cursor) => format!("; continue with --after {}", format_cursor(cursor)),
         None => String::new(),
     }
 }
@@ -233,9 +233,9 @@ mod tests {
             ),
         ] {
             let text = format!("{error:?}");
-            assert_eq!(Failure::Call(error).exit_code(), ExitCode::from(code), "{text}");
+            assert_eq!(CommandError::Call(error).exit_code(), ExitCode::from(code), "{text}");
         }
-        assert_eq!(Failure::Refused.exit_code(), ExitCode::FAILURE);
+        assert_eq!(CommandError::Refused.exit_code(), ExitCode::FAILURE);
     }
 
     fn unreachable(kind: io::ErrorKind) -> Error {
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn an_unreachable_agent_is_to_be_started() {
         assert_eq!(
-            sentence(&unreachable(io::ErrorKind::NotFound)),
+            message(&unreachable(io::ErrorKind::NotFound)),
             "cannot reach taskstatsd at unix:///run/a.sock: entity not found; \
              start it (taskstatsd, or systemctl start taskstatsd), or name another with --target"
         );
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_closed_socket_is_not_a_missing_agent() {
-        let said = sentence(&unreachable(io::ErrorKind::PermissionDenied));
+        let said = message(&unreachable(io::ErrorKind::PermissionDenied));
         assert!(said.ends_with("permission denied; this user may not open the socket"), "{said}");
     }
 
@@ -265,8 +265,8 @@ mod tests {
             description: "\"x\" is no list".to_owned(),
             message: message.to_owned(),
         };
-        assert_eq!(sentence(&error("cpumask: \"x\" is no list")), "cpumask: \"x\" is no list");
-        assert_eq!(sentence(&error("bad mask")), "bad mask; cpumask: \"x\" is no list");
+        assert_eq!(message(&error("cpumask: \"x\" is no list")), "cpumask: \"x\" is no list");
+        assert_eq!(message(&error("bad mask")), "bad mask; cpumask: \"x\" is no list");
     }
 
     #[test]
@@ -275,16 +275,16 @@ mod tests {
             message: "draining".to_owned(),
             retry_after: Some(Duration::from_nanos(485_068_899)),
         };
-        assert_eq!(sentence(&error), "draining; it asks to come back in 486ms");
+        assert_eq!(message(&error), "draining; it asks to come back in 486ms");
         assert_eq!(to_milliseconds(Duration::from_secs(3)), Duration::from_secs(3));
     }
 
     #[test]
     fn a_stream_that_ended_says_where() {
         let cursor = Cursor { instance_id: "run1".to_owned(), sequence: 7 };
-        let failure = Failure::Watch { error: None, cursor: Some(cursor) };
+        let failure = CommandError::Watch { error: None, cursor: Some(cursor) };
         assert_eq!(
-            failure.sentence().unwrap(),
+            failure.message().unwrap(),
             "the agent ended the stream; continue with --after run1:7"
         );
     }

@@ -42,7 +42,7 @@ const REAL_TIME_MIN: u32 = 34;
 const REAL_TIME_MAX: u32 = 64;
 
 /// Returns the name of a signal: `SIGKILL`, `SIGRTMIN+2`, `signal 99`.
-pub(super) fn name(signal: u32) -> Cow<'static, str> {
+pub(crate) fn name(signal: u32) -> Cow<'static, str> {
     let standard =
         signal.checked_sub(1).and_then(|at| STANDARD.get(usize::try_from(at).ok()?).copied());
     match (standard, signal) {

@@ -10,23 +10,23 @@ const NO_MOMENT: &str = "?";
 
 /// Shows moments in one time zone.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub(crate) struct LocalTime {
     zone: TimeZone,
 }
 
-impl Clock {
+impl LocalTime {
     /// Shows moments as the reader's own clock does.
-    pub(super) fn local() -> Self {
+    pub(crate) fn system() -> Self {
         Self { zone: TimeZone::system() }
     }
 
     /// Shows the time of day to the millisecond: `14:07:09.120`.
-    pub(super) fn time_of_day(&self, moment: &prost_types::Timestamp) -> String {
+    pub(crate) fn time_of_day(&self, moment: &prost_types::Timestamp) -> String {
         self.show(moment, "%H:%M:%S.%3f")
     }
 
     /// Shows the day and the time to the second: `2026-11-22 14:07:09`.
-    pub(super) fn date(&self, moment: &prost_types::Timestamp) -> String {
+    pub(crate) fn date(&self, moment: &prost_types::Timestamp) -> String {
         self.show(moment, "%Y-%m-%d %H:%M:%S")
     }
 
@@ -39,7 +39,7 @@ impl Clock {
 }
 
 /// Shows a moment in RFC 3339, in UTC.
-pub(super) fn rfc3339(moment: &prost_types::Timestamp) -> String {
+pub(crate) fn rfc3339(moment: &prost_types::Timestamp) -> String {
     match Timestamp::new(moment.seconds, moment.nanos) {
         Ok(time) => time.to_string(),
         Err(_) => NO_MOMENT.to_owned(),
@@ -47,7 +47,7 @@ pub(super) fn rfc3339(moment: &prost_types::Timestamp) -> String {
 }
 
 /// Reads a length of time with its unit: `10ms`, `1.5s`, `2m`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let signed: SignedDuration =
         text.parse().map_err(|_| "not a number with a unit, such as 10ms or 5s".to_owned())?;
     Duration::try_from(signed).map_err(|_| "less than nothing".to_owned())
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn moments_are_shown_in_the_zone() {
-        let clock = Clock { zone: TimeZone::fixed(jiff::tz::offset(1)) };
+        let clock = LocalTime { zone: TimeZone::fixed(jiff::tz::offset(1)) };
         assert_eq!(clock.date(&MOMENT), "2026-11-22 15:07:09");
         assert_eq!(clock.time_of_day(&MOMENT), "15:07:09.120");
         assert_eq!(rfc3339(&MOMENT), "2026-11-22T14:07:09.12Z");
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_moment_out_of_the_calendar_is_not_made_up() {
         let never = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
-        assert_eq!(Clock { zone: TimeZone::UTC }.date(&never), "?");
+        assert_eq!(LocalTime { zone: TimeZone::UTC }.date(&never), "?");
         assert_eq!(rfc3339(&never), "?");
     }
 

@@ -1,8 +1,8 @@
 //! One watch, printed, over as many streams as it takes.
 
-use super::exits::{compact, compact_lost, lost_row, row, titles};
-use super::failure::{Failure, tell};
-use super::output::{Mode, Output};
+use crate::cli::error::{CommandError, print_error};
+use crate::cli::render::exits::{compact, compact_lost, lost_row, row, titles};
+use crate::cli::render::output::{Mode, Output};
 use crate::proto::WatchExitsResponse;
 use crate::proto::watch_exits_response::Kind;
 use crate::{Cursor, DelayAccounting, Event, ExitEvent, ExitEvents, Heartbeat, Lost, WatchStarted};
@@ -42,20 +42,20 @@ impl<'a> Printer<'a> {
     }
 
     /// Prints a message, at once.
-    pub(super) fn event(&mut self, event: Event) -> Result<(), Failure> {
+    pub(super) fn event(&mut self, event: Event) -> Result<(), CommandError> {
         match event {
             Event::Started(started) => self.started(started)?,
             Event::Exits(batch) => self.exits(batch)?,
             Event::Lost(lost) => self.lost(lost)?,
             Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat)?,
-            Event::Unknown => tell(TOO_OLD),
+            Event::Unknown => print_error(TOO_OLD),
         }
         Ok(self.out.flush()?)
     }
 
     /// Of a stream that continues an earlier one, the place at its start is not the place after what
     /// was printed: what was lost between the two is still to be told.
-    fn started(&mut self, started: WatchStarted) -> Result<(), Failure> {
+    fn started(&mut self, started: WatchStarted) -> Result<(), CommandError> {
         if self.cursor.is_none() {
             self.cursor.clone_from(&started.cursor);
         }
@@ -65,22 +65,22 @@ impl<'a> Printer<'a> {
         if std::mem::replace(&mut self.introduced, true) {
             return Ok(());
         }
-        tell(&format!(
+        print_error(&format!(
             "watching CPUs {} of node {} (taskstats version {})",
             started.cpumask, started.node_name, started.taskstats_version
         ));
         if started.delay_accounting() == DelayAccounting::Off {
-            tell(DELAYS_ARE_OFF);
+            print_error(DELAYS_ARE_OFF);
         }
-        if let Mode::Table(look) = &self.out.mode {
-            let text = titles(look);
+        if let Mode::Table(style) = &self.out.mode {
+            let text = titles(style);
             self.out.text(&text)?;
         }
         Ok(())
     }
 
     /// Prints exits one by one, in JSON too, so that a line is an exit whatever the batch.
-    fn exits(&mut self, batch: ExitEvents) -> Result<(), Failure> {
+    fn exits(&mut self, batch: ExitEvents) -> Result<(), CommandError> {
         let ExitEvents { events, cursor } = batch;
         let last = events.len().saturating_sub(1);
         for (at, exit) in events.into_iter().enumerate() {
@@ -95,9 +95,9 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    fn exit(&mut self, exit: ExitEvent, cursor: Option<Cursor>) -> Result<(), Failure> {
+    fn exit(&mut self, exit: ExitEvent, cursor: Option<Cursor>) -> Result<(), CommandError> {
         let text = match &self.out.mode {
-            Mode::Table(look) => row(&exit, look),
+            Mode::Table(style) => row(&exit, style),
             Mode::Compact => compact(&exit),
             Mode::Json(_) => {
                 return self.document(Kind::Events(ExitEvents { events: vec![exit], cursor }));
@@ -106,22 +106,22 @@ impl<'a> Printer<'a> {
         Ok(self.out.text(&text)?)
     }
 
-    fn lost(&mut self, lost: Lost) -> Result<(), Failure> {
+    fn lost(&mut self, lost: Lost) -> Result<(), CommandError> {
         self.cursor.clone_from(&lost.cursor);
         let text = match &self.out.mode {
-            Mode::Table(look) => lost_row(&lost, look),
+            Mode::Table(style) => lost_row(&lost, style),
             Mode::Compact => compact_lost(&lost),
             Mode::Json(_) => return self.document(Kind::Lost(lost)),
         };
         Ok(self.out.text(&text)?)
     }
 
-    fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<(), Failure> {
+    fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<(), CommandError> {
         self.cursor.clone_from(&heartbeat.cursor);
         self.document(Kind::Heartbeat(heartbeat))
     }
 
-    fn document(&mut self, kind: Kind) -> Result<(), Failure> {
+    fn document(&mut self, kind: Kind) -> Result<(), CommandError> {
         Ok(self.out.document(&WatchExitsResponse { kind: Some(kind) })?)
     }
 }

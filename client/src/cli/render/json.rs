@@ -9,14 +9,14 @@ use taskstats_proto::v1::{GetNodeResponse, GetPidResponse, GetTgidResponse, Watc
 use tonic_health::pb::HealthCheckResponse;
 
 /// A message that is printed on its own.
-pub(super) trait Document: Message {
+pub(crate) trait Document: Message {
     /// Its full name in the contract, or in that of the health check.
     const NAME: &'static str;
 }
 
 /// Writes documents as JSON.
 #[derive(Debug)]
-pub(super) struct Json {
+pub(crate) struct Json {
     indented: bool,
 }
 
@@ -42,12 +42,12 @@ impl Document for HealthCheckResponse {
 
 impl Json {
     /// Indents documents for reading.
-    pub(super) fn indented() -> Self {
+    pub(crate) fn indented() -> Self {
         Self { indented: true }
     }
 
     /// Writes one document a line.
-    pub(super) fn lines() -> Self {
+    pub(crate) fn lines() -> Self {
         Self { indented: false }
     }
 
@@ -56,7 +56,7 @@ impl Json {
     /// # Errors
     /// Those of the writer, and `InvalidData` for what JSON has no form for, such as a moment
     /// before the year 1.
-    pub(super) fn write<D: Document>(&self, document: &D, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write<D: Document>(&self, document: &D, out: &mut impl Write) -> io::Result<()> {
         let message = reflected(document)?;
         if self.indented {
             serde_json::to_writer_pretty(&mut *out, &message)?;

@@ -2,23 +2,31 @@
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
-use super::args::{ColorChoice, Format};
-use super::json::{Document, Json};
-use super::palette::Palette;
-use super::time::Clock;
+use clap::ValueEnum;
 
-/// How text looks.
-#[derive(Clone, Debug)]
-pub(super) struct Look {
-    pub(super) palette: Palette,
-    pub(super) clock: Clock,
+use super::json::{Document, Json};
+use super::palette::{ColorChoice, Palette};
+use super::style::Style;
+use super::time::LocalTime;
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned, with units
+    Table,
+    /// One line of key=value each
+    Compact,
+    /// The messages of the API in proto JSON, indented
+    Json,
+    /// The same, one a line
+    Jsonl,
 }
 
 /// How one command prints.
 #[derive(Debug)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// Aligned text.
-    Table(Look),
+    Table(Style),
     /// One line of text each.
     Compact,
     /// Documents.
@@ -27,17 +35,18 @@ pub(super) enum Mode {
 
 /// Standard output, buffered until [`Output::flush`].
 #[derive(Debug)]
-pub(super) struct Output {
+pub(crate) struct Output {
     writer: BufWriter<StdoutLock<'static>>,
-    pub(super) mode: Mode,
+    pub(crate) mode: Mode,
 }
 
 impl Output {
-    pub(super) fn new(stdout: StdoutLock<'static>, format: Format, color: ColorChoice) -> Self {
+    pub(crate) fn new(stdout: StdoutLock<'static>, format: Format, color: ColorChoice) -> Self {
         let mode = match format {
-            Format::Table => {
-                Mode::Table(Look { palette: Palette::for_stdout(color), clock: Clock::local() })
-            }
+            Format::Table => Mode::Table(Style {
+                palette: Palette::for_stdout(color),
+                time: LocalTime::system(),
+            }),
             Format::Compact => Mode::Compact,
             Format::Json => Mode::Json(Json::indented()),
             Format::Jsonl => Mode::Json(Json::lines()),
@@ -46,19 +55,19 @@ impl Output {
     }
 
     /// Writes text that ends its own lines.
-    pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
         self.writer.write_all(text.as_bytes())
     }
 
     /// Writes a document in the mode's form; nothing in a mode of text.
-    pub(super) fn document<D: Document>(&mut self, document: &D) -> io::Result<()> {
+    pub(crate) fn document<D: Document>(&mut self, document: &D) -> io::Result<()> {
         match &self.mode {
             Mode::Json(json) => json.write(document, &mut self.writer),
             Mode::Table(_) | Mode::Compact => Ok(()),
         }
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
 }

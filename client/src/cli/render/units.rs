@@ -36,7 +36,7 @@ const NS_PER_US: u64 = 1000;
 const BYTES_PER_KIB: u64 = 1024;
 
 /// Shows a time in nanoseconds: `0 s`, `850 ns`, `1.2 ms`, `59 s`, `1m 05s`, `3h 12m`, `2d 04h`.
-pub(super) fn nanoseconds(value: u64) -> String {
+pub(crate) fn nanoseconds(value: u64) -> String {
     if value == 0 {
         return "0 s".to_owned();
     }
@@ -52,17 +52,17 @@ pub(super) fn nanoseconds(value: u64) -> String {
 }
 
 /// Shows a time in microseconds, as [`nanoseconds`] does.
-pub(super) fn microseconds(value: u64) -> String {
+pub(crate) fn microseconds(value: u64) -> String {
     nanoseconds(value.saturating_mul(NS_PER_US))
 }
 
 /// Shows a size in bytes: `0 B`, `1.5 KiB`, `34 MiB`.
-pub(super) fn bytes(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     scaled(value, &SIZES)
 }
 
 /// Shows a size in KiB, as [`bytes`] does.
-pub(super) fn kibibytes(value: u64) -> String {
+pub(crate) fn kibibytes(value: u64) -> String {
     bytes(value.saturating_mul(BYTES_PER_KIB))
 }
 

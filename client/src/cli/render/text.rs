@@ -6,7 +6,7 @@ use std::borrow::Cow;
 ///
 /// A task chooses its own command name, so a name can hold escape sequences that would rewrite
 /// what stands above it on the screen.
-pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(needs_escape) {
         return Cow::Borrowed(text);
     }
@@ -22,7 +22,7 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns the text as one word: quoted where it holds what would end a word.
-pub(super) fn word(text: &str) -> Cow<'_, str> {
+pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
     let safe = escaped(text);
     if !safe.is_empty() && !safe.contains([' ', '"', '=']) {
         return safe;
@@ -31,7 +31,7 @@ pub(super) fn word(text: &str) -> Cow<'_, str> {
 }
 
 /// Cuts the text to a width in characters; an ellipsis tells.
-pub(super) fn cut(text: &str, width: usize) -> Cow<'_, str> {
+pub(crate) fn truncate(text: &str, width: usize) -> Cow<'_, str> {
     if text.chars().count() <= width {
         return Cow::Borrowed(text);
     }
@@ -73,15 +73,15 @@ mod tests {
 
     #[test]
     fn a_word_is_one_word() {
-        assert_eq!(word("sh"), "sh");
-        assert_eq!(word(""), "\"\"");
-        assert_eq!(word("Web Content"), "\"Web Content\"");
-        assert_eq!(word("a=\"b\""), "\"a=\\\"b\\\"\"");
+        assert_eq!(quoted("sh"), "sh");
+        assert_eq!(quoted(""), "\"\"");
+        assert_eq!(quoted("Web Content"), "\"Web Content\"");
+        assert_eq!(quoted("a=\"b\""), "\"a=\\\"b\\\"\"");
     }
 
     #[test]
     fn a_long_text_is_cut_visibly() {
-        assert_eq!(cut("abcd", 4), "abcd");
-        assert_eq!(cut("abcde", 4), "abc…");
+        assert_eq!(truncate("abcd", 4), "abcd");
+        assert_eq!(truncate("abcde", 4), "abc…");
     }
 }

@@ -3,9 +3,9 @@
 use taskstats_proto::SERVICE_NAME;
 use tonic_health::pb::HealthCheckResponse;
 
-use super::failure::Failure;
-use super::output::{Mode, Output};
-use super::text::word;
+use crate::cli::error::CommandError;
+use crate::cli::render::output::{Mode, Output};
+use crate::cli::render::text::quoted;
 use crate::{Client, ServingStatus};
 
 /// The name under which the agent as a whole is asked for, and what it is called for reading.
@@ -14,11 +14,11 @@ const WHOLE_AGENT: (&str, &str) = ("", "the agent");
 const STATUS_WIDTH: usize = 16;
 
 /// Prints whether a service serves, or the agent and its service, and fails unless all do.
-pub(super) async fn run(
+pub(crate) async fn run(
     client: &Client,
     service: Option<&str>,
     out: &mut Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let names = service.map_or_else(|| vec![WHOLE_AGENT.0, SERVICE_NAME], |name| vec![name]);
     let mut all_serve = true;
     for name in names {
@@ -27,7 +27,7 @@ pub(super) async fn run(
         print(name, status, service.is_none(), out)?;
     }
     out.flush()?;
-    if all_serve { Ok(()) } else { Err(Failure::Refused) }
+    if all_serve { Ok(()) } else { Err(CommandError::Refused) }
 }
 
 fn print(
@@ -35,7 +35,7 @@ fn print(
     status: ServingStatus,
     is_named: bool,
     out: &mut Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let shown = status.as_str_name();
     match &out.mode {
         Mode::Table(_) if is_named => {
@@ -44,7 +44,7 @@ fn print(
             out.text(&format!("{shown:<STATUS_WIDTH$}{title}\n"))?;
         }
         Mode::Table(_) => out.text(&format!("{shown}\n"))?,
-        Mode::Compact => out.text(&format!("health service={} status={shown}\n", word(name)))?,
+        Mode::Compact => out.text(&format!("health service={} status={shown}\n", quoted(name)))?,
         Mode::Json(_) => out.document(&HealthCheckResponse { status: status.into() })?,
     }
     Ok(())

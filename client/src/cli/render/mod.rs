@@ -1,0 +1,17 @@
+//! Text and JSON for everything that the commands print.
+
+pub(crate) mod certificates;
+pub(crate) mod columns;
+pub(crate) mod exits;
+pub(crate) mod fields;
+pub(crate) mod json;
+pub(crate) mod node;
+pub(crate) mod output;
+pub(crate) mod palette;
+pub(crate) mod section;
+pub(crate) mod signals;
+pub(crate) mod style;
+pub(crate) mod task;
+pub(crate) mod text;
+pub(crate) mod time;
+pub(crate) mod units;
