@@ -45,6 +45,8 @@ pub enum Cause {
     NoSandbox,
     /// The agent's user cannot read a key or a certificate.
     UnreadableKeys,
+    /// Every user of the node can read the key.
+    ExposedKey,
     /// Certificates are given, and no listener uses them.
     TlsWithoutListener,
     /// The agent stays root by number.
@@ -299,6 +301,14 @@ static TABLE: [(Cause, Advice); CAUSES] = [
         Advice {
             linux: "let the agent's user read the file, and read and enter its directories and those of the links to it: chgrp GROUP FILE; chmod g+r FILE; chmod a+rx DIRECTORY",
             systemd: "chgrp taskstatsd FILE; chmod 640 FILE; its directories and those of links to it need mode 755, or 750 with that group",
+            kubernetes: "mount the secret with defaultMode: 0440, and give the pod fsGroup: the container's group",
+        },
+    ),
+    (
+        Cause::ExposedKey,
+        Advice {
+            linux: "let the agent's user alone read the key, or its group: chgrp GROUP FILE; chmod 640 FILE",
+            systemd: "chgrp taskstatsd FILE; chmod 640 FILE",
             kubernetes: "mount the secret with defaultMode: 0440, and give the pod fsGroup: the container's group",
         },
     ),

@@ -10,6 +10,8 @@ pub mod telemetry;
 
 pub mod worker;
 
+pub(crate) mod regular_file;
+
 pub(crate) mod backoff;
 
 pub mod netlink;

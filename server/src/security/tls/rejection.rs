@@ -2,6 +2,8 @@
 
 use rustls::{CertificateError, Error as RustlsError};
 
+use super::client_verifier::WeakClientKey;
+
 /// rustls passes on what it has no name for by these words of its library for certificates.
 const AUTHORITY: &str = "CaUsedAsEndEntity";
 const NO_AUTHORITY: &str = "EndEntityUsedAsCa";
@@ -13,7 +15,7 @@ pub fn describe_client_error(error: &CertificateError) -> String {
     let words = match error {
         CertificateError::UnknownIssuer => "no CA of --client-ca has signed it",
         CertificateError::BadSignature => {
-            "its signature is not that of the CA in --client-ca which it names: another CA has the same name"
+            "its signature is not that of the CA in --client-ca which it names: another CA has the same name, or that CA has a key that is too short"
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "it has expired; renew it"
@@ -33,7 +35,13 @@ pub fn describe_client_error(error: &CertificateError) -> String {
 #[must_use]
 pub(super) fn describe_pair_error(error: &RustlsError) -> String {
     match error {
-        RustlsError::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
+        RustlsError::InconsistentKeys(_) => {
+            "the key is not that of the certificate; name the key that was made with it".to_owned()
+        }
+        RustlsError::General(_) => {
+            "the key is of a kind that cannot be used; use ECDSA P-256 or P-384, Ed25519, or RSA of 2,048 to 8,192 bits"
+                .to_owned()
+        }
         RustlsError::InvalidCertificate(error) => of_any(error),
         other => other.to_string(),
     }
@@ -49,6 +57,9 @@ fn of_any(error: &CertificateError) -> String {
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "it is signed by an algorithm that is no longer safe, or not known here; use SHA-256 or later with ECDSA, Ed25519, or RSA of 2,048 bits or more"
+        }
+        CertificateError::Other(other) if other.0.is::<WeakClientKey>() => {
+            return other.to_string();
         }
         CertificateError::Other(other) => match other.to_string().as_str() {
             AUTHORITY => {

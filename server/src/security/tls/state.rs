@@ -101,7 +101,7 @@ impl Tls {
     }
 
     /// Notes why the files cannot be used. Tells whether that is news.
-    pub(super) fn refuse(&self, error: &TlsError) -> bool {
+    pub(super) fn reject(&self, error: &TlsError) -> bool {
         let text = Some(error.to_string());
         let mut known = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner);
         if *known == text {
