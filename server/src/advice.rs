@@ -49,6 +49,10 @@ pub enum Cause {
     ExposedKey,
     /// Certificates are given, and no listener uses them.
     TlsWithoutListener,
+    /// A directory of certificates has other directories in it.
+    WideDirectory,
+    /// The agent is to run as root.
+    RootWanted,
     /// The agent stays root by number.
     StillRoot,
     /// The kernel has no landlock, or an old one.
@@ -318,6 +322,22 @@ static TABLE: [(Cause, Advice); CAUSES] = [
             linux: "add --listen tcp://HOST:PORT, or remove --tls-cert; an agent that inherits a TCP socket needs no change",
             systemd: "put ListenStream=PORT into the socket unit, as taskstatsd-tls.conf does; a unit that has it needs no change",
             kubernetes: "put --listen tcp://HOST:PORT into the container's args, as the component mutual-tls does",
+        },
+    ),
+    (
+        Cause::WideDirectory,
+        Advice {
+            linux: "keep the certificates in a directory of their own",
+            systemd: "keep the certificates in a directory of their own",
+            kubernetes: "mount the secret on a directory of its own",
+        },
+    ),
+    (
+        Cause::RootWanted,
+        Advice {
+            linux: "remove --user, or name a user without privileges",
+            systemd: "remove TASKSTATSD_USER from the unit's environment, or name a user without privileges",
+            kubernetes: "remove --user from the container's args, or name a user without privileges",
         },
     ),
     (

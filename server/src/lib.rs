@@ -12,6 +12,8 @@ pub mod worker;
 
 pub(crate) mod regular_file;
 
+pub(crate) mod directory_trust;
+
 pub(crate) mod backoff;
 
 pub mod netlink;

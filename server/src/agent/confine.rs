@@ -4,7 +4,8 @@ use super::{Agent, StartError};
 use crate::advice::{Cause, HasCause};
 use crate::config::Sandbox;
 use crate::listen::{ListenAddress, Listener};
-use crate::sandbox::{self, MissingMeasure, Paths};
+use crate::notify;
+use crate::sandbox::{self, MissingMeasure, Paths, SandboxError, User};
 
 impl Agent {
     /// Gives up all rights of this process that serving does not take, unless the configuration says
@@ -13,6 +14,9 @@ impl Agent {
     /// # Errors
     /// [`StartError::Sandbox`]; some rights are gone then.
     pub fn confine(mut self) -> Result<Self, StartError> {
+        if let Some(directory) = &self.config.state_dir {
+            sandbox::check_state_dir(directory, self.user()?)?;
+        }
         self.node.sandbox = match &self.config.sandbox {
             Sandbox::Off => sandbox::none(),
             Sandbox::On(user) => sandbox::enter(user.as_ref(), &self.paths())?,
@@ -20,9 +24,17 @@ impl Agent {
         Ok(self)
     }
 
+    /// The user that the agent becomes.
+    fn user(&self) -> Result<Option<User>, SandboxError> {
+        match &self.config.sandbox {
+            Sandbox::Off => Ok(None),
+            Sandbox::On(wanted) => Ok(Some(User::find(wanted.as_ref())?)),
+        }
+    }
+
     /// The files that it goes on to use.
     fn paths(&self) -> Paths {
-        let mut paths = Paths::new();
+        let mut paths = Paths { notifies: notify::is_heard(), ..Paths::new() };
         for listener in &self.listeners {
             // Of one that the service manager made, the file is the manager's.
             if let (Listener::Unix(_, Some(_)), Ok(ListenAddress::Unix(path))) =
@@ -46,7 +58,10 @@ impl Agent {
         for gap in &self.node.sandbox.missing {
             let fix = gap.cause().map(Cause::advice_here);
             match gap {
-                MissingMeasure::NoSandbox | MissingMeasure::Unreadable { .. } => {
+                MissingMeasure::NoSandbox
+                | MissingMeasure::RootWanted
+                | MissingMeasure::WideDirectory { .. }
+                | MissingMeasure::Unreadable { .. } => {
                     tracing::warn!(fix, "{gap}");
                 }
                 _ => tracing::info!(fix, "{gap}"),
