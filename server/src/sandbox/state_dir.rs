@@ -27,15 +27,20 @@ const OTHERS_WRITE: u32 = 0o022;
 /// The bits of a mode that `chmod` sets.
 const PERMISSIONS: u32 = 0o7777;
 
-/// Checks that no user but root and `trusted` can replace a state directory. An agent without root's
-/// privileges warns about one who can.
+/// Checks that no user but root and `trusted` can replace a state directory, or the files in it if it
+/// is not given away. An agent without root's privileges warns about a user who can.
 ///
 /// # Errors
 /// [`SandboxError::StateDirExposed`], for root.
 pub fn check_state_dir(directory: &Path, trusted: Option<User>) -> Result<(), SandboxError> {
     let own = geteuid();
+    let examined = match trusted {
+        // The directory itself is examined when it is given away.
+        Some(_) if own.is_root() => directory.parent().unwrap_or(directory),
+        _ => directory,
+    };
     let trusted: Vec<_> = trusted.map(|user| user.uid).into_iter().chain([own.as_raw()]).collect();
-    let found = find_exposed(directory, &trusted).map_err(|source| SandboxError::StateDir {
+    let found = find_exposed(examined, &trusted).map_err(|source| SandboxError::StateDir {
         directory: directory.to_owned(),
         user: User::current(),
         source,
