@@ -56,10 +56,28 @@ impl fmt::Display for ExposedPath {
 /// # Errors
 /// When a part of the path cannot be examined.
 pub(crate) fn find_exposed(directory: &Path, trusted: &[u32]) -> io::Result<Option<ExposedPath>> {
+    walk(directory, trusted, true)
+}
+
+/// Returns what [`find_exposed`] does, without an examination of the directory itself.
+///
+/// # Errors
+/// When a part of the path cannot be examined.
+pub(crate) fn find_exposed_parent(
+    directory: &Path,
+    trusted: &[u32],
+) -> io::Result<Option<ExposedPath>> {
+    walk(directory, trusted, false)
+}
+
+fn walk(directory: &Path, trusted: &[u32], with_last: bool) -> io::Result<Option<ExposedPath>> {
     let mut ahead = steps(&std::path::absolute(directory)?);
     let mut here = PathBuf::from("/");
     let mut links = 0;
     loop {
+        if ahead.is_empty() && !with_last {
+            return Ok(None);
+        }
         let metadata = fs::symlink_metadata(&here)?;
         if let Some(writer) = writer(&metadata, trusted, ahead.is_empty()) {
             return Ok(Some(ExposedPath { path: here, writer }));

@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::{AccessFlags, Gid, Uid, access, fchownat, geteuid};
 
 use super::{SandboxError, User};
-use crate::directory_trust::find_exposed;
+use crate::directory_trust::{find_exposed, find_exposed_parent};
 
 /// The names of all files that the agent makes in its state directory.
 const STATE_FILES: [&str; 2] = ["handover", "handover.new"];
@@ -34,13 +34,13 @@ const PERMISSIONS: u32 = 0o7777;
 /// [`SandboxError::StateDirExposed`], for root.
 pub fn check_state_dir(directory: &Path, trusted: Option<User>) -> Result<(), SandboxError> {
     let own = geteuid();
-    let examined = match trusted {
-        // The directory itself is examined when it is given away.
-        Some(_) if own.is_root() => directory.parent().unwrap_or(directory),
-        _ => directory,
+    // A directory that is given away is examined then.
+    let find = match trusted {
+        Some(_) if own.is_root() => find_exposed_parent,
+        _ => find_exposed,
     };
     let trusted: Vec<_> = trusted.map(|user| user.uid).into_iter().chain([own.as_raw()]).collect();
-    let found = find_exposed(examined, &trusted).map_err(|source| SandboxError::StateDir {
+    let found = find(directory, &trusted).map_err(|source| SandboxError::StateDir {
         directory: directory.to_owned(),
         user: User::current(),
         source,

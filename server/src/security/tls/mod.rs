@@ -1,7 +1,7 @@
 //! TLS for listeners: certificates from files, read again whenever these change.
 //!
-//! [`Tls`] is what handshakes and reports ask, [`Reloader`] is the task that keeps it current, and
-//! [`inspect`] is for those who only want to know.
+//! [`Tls`] holds what handshakes and reports use, [`Reloader`] is the task that keeps it current, and
+//! [`inspect`] examines the files without serving.
 
 mod certificate;
 mod client_verifier;
@@ -29,5 +29,4 @@ pub use state::{Tls, TlsCounts};
 pub use watch_paths::watched_directories;
 pub use watcher::inotify_masks;
 
-/// Who a certificate of a finished handshake belongs to.
 pub use certificate::names;

@@ -1,15 +1,15 @@
-//! What is wrong with a certificate, in words, and what to do. rustls has a name for it.
+//! Describes the errors of rustls about certificates, with what to do about them.
 
 use rustls::{CertificateError, Error as RustlsError};
 
 use super::client_verifier::WeakClientKey;
 
-/// rustls passes on what it has no name for by these words of its library for certificates.
+/// Errors of `rustls-webpki` that rustls has no variant for, by their text.
 const AUTHORITY: &str = "CaUsedAsEndEntity";
 const NO_AUTHORITY: &str = "EndEntityUsedAsCa";
 const OLD_VERSION: &str = "UnsupportedCertVersion";
 
-/// Why a client's certificate is refused.
+/// Describes why a client's certificate is refused.
 #[must_use]
 pub fn describe_client_error(error: &CertificateError) -> String {
     let words = match error {
@@ -31,7 +31,7 @@ pub fn describe_client_error(error: &CertificateError) -> String {
     with_name(words, error)
 }
 
-/// Why a certificate and a key cannot be used together.
+/// Describes why a certificate and a key cannot be used together.
 #[must_use]
 pub(super) fn describe_pair_error(error: &RustlsError) -> String {
     match error {
@@ -47,7 +47,7 @@ pub(super) fn describe_pair_error(error: &RustlsError) -> String {
     }
 }
 
-/// What is wrong whoever has it.
+/// Describes an error that does not depend on the certificate's use.
 fn of_any(error: &CertificateError) -> String {
     let words = match error {
         CertificateError::BadEncoding => "it is malformed",
@@ -78,13 +78,13 @@ fn of_any(error: &CertificateError) -> String {
     with_name(words, error)
 }
 
-/// The name is what the web knows it by.
+/// Adds the error's name, by which it can be searched for.
 fn with_name(words: &str, error: &CertificateError) -> String {
     let name = match error {
         CertificateError::Other(other) => other.to_string(),
         named => format!("{named:?}"),
     };
-    // What follows is context, of which the words tell what matters.
+    // The rest is context that the words describe.
     let name = name.split([' ', '(', '{']).next().unwrap_or_default();
     format!("{words} ({name})")
 }
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_come_before_the_name() {
+    fn the_description_comes_before_the_name() {
         let said = describe_client_error(&CertificateError::UnknownIssuer);
         assert_eq!(said, "no CA of --client-ca has signed it (UnknownIssuer)");
         let now = rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rustls_has_no_name_for_is_told_too() {
+    fn errors_without_a_variant_are_described_too() {
         let other = |words: &str| {
             let cause = std::io::Error::other(words.to_owned());
             describe_client_error(&CertificateError::Other(OtherError(Arc::new(cause))))
