@@ -67,7 +67,7 @@ pub enum Cause {
     ReceiveBuffer,
 }
 
-/// What to change, in a sentence for each way to run the agent.
+/// The advice, in a sentence for each way to run the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Advice {
     /// For an agent that a shell, a script or a container runtime started.
@@ -78,7 +78,7 @@ pub struct Advice {
     pub kubernetes: &'static str,
 }
 
-/// What started the agent, which decides which sentence of an [`Advice`] applies.
+/// The program that started the agent, which decides which sentence of an [`Advice`] applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Environment {
     Linux,

@@ -146,8 +146,8 @@ impl Launch {
         if has("--reuid=65534") {
             return Ok(chown(self.directory.path(), Some(NOBODY), None)?);
         }
-        // Without CAP_DAC_OVERRIDE, root can write into its own directories alone.
-        if has("--bounding-set=-all") {
+        // Without CAP_DAC_OVERRIDE, or in a user namespace, root can write into its own directories alone.
+        if has("--bounding-set=-all") || has("--map-root-user") {
             return Ok(());
         }
         let words: Vec<_> = self.arguments.iter().map(|word| word.to_string_lossy()).collect();

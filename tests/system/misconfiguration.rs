@@ -126,7 +126,7 @@ async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
         fs::set_permissions(fixture.files.path("agent.key"), Permissions::from_mode(mode))?;
         let said = doctor(&flags).await?;
         let told = line(&said, "sandbox")?;
-        assert_eq!(told.contains("never takes up a new one"), is_told, "{mode:o}: {told}");
+        assert_eq!(told.contains("and none that replaces it"), is_told, "{mode:o}: {told}");
         assert_eq!(said.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", said.stdout);
     }
     Ok(())

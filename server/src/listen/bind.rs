@@ -46,7 +46,7 @@ pub enum Listener {
 pub struct SocketFile {
     path: PathBuf,
     inode: u64,
-    /// Held as long as the socket exists, so that no other agent takes it for stale.
+    /// Held as long as the socket exists, so that no other agent considers it stale.
     _lock: File,
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::ListenAddress;
 
-/// Why a listener could not be bound.
+/// An error at binding a listener.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// A process accepts connections at the path.
@@ -22,7 +22,7 @@ pub enum BindError {
     Exposed {
         /// The socket.
         path: PathBuf,
-        /// What can be changed, and by whom.
+        /// The path that can be changed, and the user who can.
         exposed: String,
     },
     /// The service manager passed something else.
@@ -32,7 +32,7 @@ pub enum BindError {
     Inherited {
         /// The descriptor's name.
         name: String,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// The system refused.
@@ -40,9 +40,9 @@ pub enum BindError {
     System {
         /// The address.
         address: ListenAddress,
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
 }

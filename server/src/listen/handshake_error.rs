@@ -36,7 +36,7 @@ pub(super) enum HandshakeError {
     /// The timeout passed.
     #[error("it lasted longer than {0:?} (--handshake-timeout)")]
     TimedOut(Duration),
-    /// It was aborted because there were too many.
+    /// The handshake was aborted because there were too many.
     #[error(
         "it was aborted for a newer one, because there were too many, and its address had the most of them"
     )]

@@ -7,7 +7,7 @@ use capctl::Cap;
 
 use super::{User, UserError, names};
 
-/// Why privileges could not be dropped.
+/// An error at dropping privileges.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// The user does not exist.
@@ -21,7 +21,7 @@ pub enum SandboxError {
     MissingCapabilities {
         /// The user.
         user: User,
-        /// What is missing.
+        /// The missing capabilities.
         lacking: Vec<Cap>,
     },
     /// Threads run that would keep their privileges.
@@ -37,7 +37,7 @@ pub enum SandboxError {
         directory: PathBuf,
         /// The user.
         user: User,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// The state directory is given by a link, which could be replaced.
@@ -54,7 +54,7 @@ pub enum SandboxError {
     StateDirExposed {
         /// The directory.
         directory: PathBuf,
-        /// What can be changed, and by whom.
+        /// The path that can be changed, and the user who can.
         exposed: String,
     },
     /// Another user owns the state directory, or may write in it.
@@ -88,9 +88,9 @@ pub enum SandboxError {
     /// The system refused.
     #[error("dropping privileges failed at {operation}: {source}; --no-sandbox keeps them all")]
     System {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// Landlock refused.

@@ -27,7 +27,7 @@ pub struct Paths {
     pub write: BTreeSet<PathBuf>,
     /// Directories from which files are removed.
     pub remove: BTreeSet<PathBuf>,
-    /// Whether a service manager is notified.
+    /// Set if a service manager is notified.
     pub notifies: bool,
 }
 

@@ -61,9 +61,9 @@ pub struct Applied {
     pub gid: u32,
     /// Effective capabilities, as `capabilities(7)` names them, in lower case without `CAP_`.
     pub capabilities: Vec<String>,
-    /// Whether an exec can give no new privileges.
+    /// Set if an exec can give no new privileges.
     pub no_new_privs: bool,
-    /// Whether system calls are filtered.
+    /// Set if system calls are filtered.
     pub seccomp: bool,
     /// Version of landlock whose rules are enforced; 0 without any.
     pub landlock: u32,

@@ -49,7 +49,7 @@ pub struct Permit {
     resource: Resource,
 }
 
-/// What one principal holds by all of its connections.
+/// The units that one principal holds by all of its connections.
 #[derive(Debug, Default)]
 struct PrincipalState {
     held: UsageCounts,

@@ -1,4 +1,4 @@
-//! Whether the agent may ask the kernel.
+//! Checks whether the agent may query the kernel.
 
 use capctl::caps::{Cap, CapState};
 
@@ -21,13 +21,13 @@ pub(super) fn check(context: &Context) -> Finding {
     }
     let Ok(kernel) = &context.kernel else { return Finding::good(NAME, "effective") };
     match kernel.query(TaskId::Pid(std::process::id())) {
-        Ok(_) => Finding::good(NAME, "effective, and the kernel answers"),
+        Ok(_) => Finding::good(NAME, "effective, and the kernel accepts a query"),
         Err(KernelError::NotPermitted { .. }) => Finding::bad(
             NAME,
-            "held in a child user namespace only, which does not count: the kernel says EPERM",
+            "held in a child user namespace alone, where it does not count: a query failed with EPERM",
             Cause::UserNamespace,
         ),
-        // Another check has the reason.
-        Err(_) => Finding::good(NAME, "effective; the kernel could not be asked whether it counts"),
+        // Another check reports the reason.
+        Err(_) => Finding::good(NAME, "effective; no query was possible to confirm it"),
     }
 }

@@ -12,7 +12,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) fn check(context: &Context) -> Finding {
     let tls = &context.args.tls;
     let (Some(certificate), Some(key)) = (&tls.tls_cert, &tls.tls_key) else {
-        return Finding::good(NAME, "none are given, so there is no TLS");
+        return Finding::good(NAME, "none are configured, so there is no TLS");
     };
     let files = TlsFiles::new(certificate.clone(), key.clone(), tls.client_ca.clone());
     match inspect(&files) {

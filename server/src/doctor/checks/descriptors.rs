@@ -1,4 +1,4 @@
-//! Whether as many files may be open as the agent can need.
+//! Checks whether the limit of open files is high enough.
 
 use std::io;
 
@@ -13,14 +13,14 @@ const NAME: &str = "descriptors";
 
 pub(super) fn check(context: &Context) -> Finding {
     let Ok(kernel) = &context.kernel else {
-        return Finding::skipped(NAME, "not known, since the number of CPUs is not");
+        return Finding::skipped(NAME, "not examined: the number of CPUs is unknown");
     };
-    // The agent raises its own limit.
+    // The agent raises its limit to this one.
     let limit = capacity::hard_limit();
     match needs(context, kernel.possible_cpus().len()).and_then(|needs| Ok((needs, limit?))) {
         Ok((needs, limit)) => judge(needs, limit),
         Err(error) => {
-            Finding::warning(NAME, format!("not known: {error}"), Some(Cause::PseudoFilesystems))
+            Finding::warning(NAME, format!("not examined: {error}"), Some(Cause::PseudoFilesystems))
         }
     }
 }
@@ -52,7 +52,7 @@ mod tests {
     use crate::doctor::Verdict;
 
     #[test]
-    fn too_few_are_a_warning_with_what_to_do() {
+    fn too_few_descriptors_are_a_warning_with_advice() {
         let (connections, overflow, handshakes) = (1024, MAX_OVERFLOW, MAX_HANDSHAKES);
         let needs = FdDemand { open: 20, cpus: 8, connections, overflow, handshakes };
         let good = judge(needs, needs.all());

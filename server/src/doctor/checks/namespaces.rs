@@ -1,4 +1,4 @@
-//! Whether the agent is in the host's namespaces.
+//! Checks whether the agent is in the host's namespaces.
 
 use crate::doctor::{Context, Finding};
 use crate::taskstats::{Namespace, Placement};
@@ -8,7 +8,7 @@ pub(super) fn user(_: &Context) -> Finding {
 }
 
 pub(super) fn pid(_: &Context) -> Finding {
-    check("pid namespace", Namespace::Pid, "the kernel refuses to tell exits to it")
+    check("pid namespace", Namespace::Pid, "the kernel refuses registrations from it")
 }
 
 pub(super) fn network(_: &Context) -> Finding {
@@ -24,7 +24,7 @@ fn check(name: &'static str, namespace: Namespace, consequence: &str) -> Finding
         }
         Placement::Hidden => Finding::skipped(
             name,
-            "cannot be told: /proc does not show the host's one; the self-test tells whether exits arrive",
+            "not known: /proc does not show the host's one; the self-test shows whether exits arrive",
         ),
     }
 }

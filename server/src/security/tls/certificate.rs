@@ -38,11 +38,11 @@ pub struct CertificateInfo {
     pub not_before: SystemTime,
     /// The time until which it is valid.
     pub not_after: SystemTime,
-    /// Why peers may refuse it.
+    /// A reason for which peers may refuse it.
     pub warning: Option<CertificateWarning>,
 }
 
-/// Why peers may refuse a certificate that can be loaded.
+/// A reason for which peers may refuse a certificate that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateWarning {
     /// The server's certificate is a CA's.
@@ -78,7 +78,7 @@ pub enum CertificateWarning {
 pub enum CertificateUse {
     /// Clients verify the agent by it.
     Server,
-    /// It links the server's certificate to its CA.
+    /// An intermediate, which links the server's certificate to its CA.
     Intermediate,
     /// Certificates of clients are signed by it.
     ClientCa,
@@ -87,13 +87,13 @@ pub enum CertificateUse {
 /// The state of a certificate at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// It is valid for longer than a week.
+    /// Valid for longer than a week.
     Valid,
-    /// It is valid for so long.
+    /// Valid for so long, which is a week at most.
     EndsSoon(Duration),
-    /// It is not valid any more.
+    /// Not valid any more.
     Expired,
-    /// It is not valid yet.
+    /// Not valid yet.
     NotYet,
 }
 

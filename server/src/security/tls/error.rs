@@ -16,7 +16,7 @@ pub enum TlsError {
     Read {
         /// The file.
         file: PemFile,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// The file is larger than any such file.
@@ -50,7 +50,7 @@ pub enum TlsError {
     Pem {
         /// The file.
         file: PemFile,
-        /// What is wrong.
+        /// The error.
         source: pem::Error,
     },
     /// The section that is needed is missing.
@@ -78,7 +78,7 @@ pub enum TlsError {
     Certificate {
         /// The file.
         file: PemFile,
-        /// What is wrong.
+        /// The error.
         reason: String,
     },
     /// The certificate and the key do not belong together, or the key is of an unknown kind.
@@ -88,7 +88,7 @@ pub enum TlsError {
         certificate: PemFile,
         /// The file of the key.
         key: PemFile,
-        /// What rustls said.
+        /// The error of rustls.
         reason: String,
     },
     /// No client can be verified by these CAs.
@@ -96,7 +96,7 @@ pub enum TlsError {
     ClientCa {
         /// The file.
         file: PemFile,
-        /// What rustls said.
+        /// The error of rustls.
         reason: String,
     },
     /// The certificate is not valid any more.
@@ -123,7 +123,7 @@ pub enum TlsError {
     Watch {
         /// The directory or the file, or all of them.
         what: String,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// No thread could be started to read the files.

@@ -16,57 +16,57 @@ const PFX_VERSION: u8 = 3;
 /// A file that is not what its flag needs, with what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemMistake {
-    /// It has no bytes.
+    /// No bytes.
     #[error("is empty; write a PEM file there")]
     Empty,
-    /// It begins with a byte order mark.
+    /// A byte order mark at the beginning.
     #[error(
         "begins with a UTF-8 byte order mark, which hides its first section; save it without: sed -i '1s/^\\xef\\xbb\\xbf//' FILE"
     )]
     Utf8Mark,
-    /// It is text, but not ASCII.
+    /// Text in UTF-16.
     #[error("is UTF-16 text; save it as ASCII: iconv -f utf-16 -t ascii FILE > NEW")]
     Utf16,
-    /// It is a certificate without PEM's armor.
+    /// A certificate in DER.
     #[error(
         "is a certificate in DER, not PEM; convert it: openssl x509 -inform der -in FILE -out NEW"
     )]
     DerCertificate,
-    /// It is a key without PEM's armor.
+    /// A key in DER.
     #[error("is a key in DER, not PEM; convert it: openssl pkey -inform der -in FILE -out NEW")]
     DerKey,
-    /// It is a container of certificate and key.
+    /// A PKCS#12 container.
     #[error("is PKCS#12, not PEM; convert it: openssl pkcs12 -in FILE -nodes -out NEW")]
     Pkcs12,
-    /// Its key needs a passphrase.
+    /// A key that needs a passphrase.
     #[error(
         "has an encrypted key, and the agent knows no passphrase; decrypt it: openssl pkey -in FILE -out NEW"
     )]
     EncryptedKey,
-    /// Its key is in the format of ssh.
+    /// A key in the format of OpenSSH.
     #[error(
         "has a key in the format of OpenSSH; convert a copy of it: ssh-keygen -p -m PKCS8 -f FILE"
     )]
     OpenSshKey,
-    /// It has the public part of a key.
+    /// The public part of a key.
     #[error("has a public key and no private key; name the file of the private key")]
     PublicKey,
-    /// It has a key where certificates are needed.
+    /// A key in place of a certificate.
     #[error(
         "has a private key and no certificate; name the file of the certificate, or exchange --tls-cert and --tls-key"
     )]
     KeyForCertificate,
-    /// It has certificates where a key is needed.
+    /// A certificate in place of a key.
     #[error(
         "has a certificate and no private key; name the file of the key, or exchange --tls-cert and --tls-key"
     )]
     CertificateForKey,
-    /// It has a request that no CA has signed.
+    /// A request that no CA has signed.
     #[error(
         "has a signing request and no certificate; have a CA sign it, and name the file that this makes"
     )]
     Request,
-    /// It has a certificate in a format of OpenSSL alone.
+    /// A certificate in a format of OpenSSL alone.
     #[error(
         "has a certificate with the trust settings of OpenSSL (TRUSTED CERTIFICATE); convert it: openssl x509 -in FILE -out NEW"
     )]

@@ -21,7 +21,7 @@ use crate::worker::Worker;
 
 /// Name of the thread that reads the files.
 const THREAD: &str = "certificates";
-/// How long new files may be inconsistent. A program replaces a certificate and then its key within
+/// The time during which new files may be inconsistent. A program replaces a certificate and then its key within
 /// milliseconds, a person within seconds. The old certificates stay in use meanwhile.
 const SETTLING: Duration = Duration::from_secs(2);
 /// The longest sleep before a date, because the clock may be set meanwhile.
@@ -71,7 +71,7 @@ impl ReloadHandle {
     }
 }
 
-/// Why the files are read, or not.
+/// The reason for which the task wakes.
 enum Wake {
     /// They changed, or a read is due.
     Read,

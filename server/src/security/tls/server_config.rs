@@ -53,7 +53,7 @@ pub(super) struct LoadedConfig {
     pub(super) exposed_key: Option<ExposedKey>,
 }
 
-/// What the files contain.
+/// The contents of the files, as far as they can be reported.
 #[derive(Debug)]
 pub struct Inspection {
     /// The server's certificate, then its intermediates, then the clients' CAs.

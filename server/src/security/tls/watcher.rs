@@ -71,7 +71,7 @@ impl Watcher {
     /// Waits until something changed, and reads all events that are there.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the system call.
     pub(super) async fn changed(&mut self) -> io::Result<()> {
         loop {
             let mut matters = false;

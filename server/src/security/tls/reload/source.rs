@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use crate::security::tls::server_config::{FileContents, LoadedConfig, MinVersion};
 use crate::security::tls::{TlsError, TlsFiles};
 
-/// Where certificates come from.
+/// The source of certificates.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) files: TlsFiles,
