@@ -18,6 +18,8 @@ pub(crate) mod backoff;
 
 pub mod netlink;
 
+pub mod bpf;
+
 pub mod taskstats;
 
 pub mod advice;
@@ -26,6 +28,8 @@ pub mod advice;
 pub mod sim;
 
 pub mod capture;
+
+pub mod workload;
 
 pub mod encode;
 

@@ -59,7 +59,7 @@ pub fn enter(wanted: Option<&UserSpec>, paths: &Paths) -> Result<Applied, Sandbo
     }
     missing.extend(paths::unreadable(paths));
     let landlock = rules.enforce(&mut missing)?;
-    seccomp::enforce(paths.needs(), &mut missing)?;
+    seccomp::enforce(&paths.needs(), &mut missing)?;
     Ok(Applied { landlock, missing, ..applied() })
 }
 

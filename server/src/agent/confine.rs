@@ -6,6 +6,7 @@ use crate::config::Sandbox;
 use crate::listen::{ListenAddress, Listener};
 use crate::notify;
 use crate::sandbox::{self, MissingMeasure, Paths, SandboxError, User};
+use crate::workload;
 
 impl Agent {
     /// Gives up all rights of this process that serving does not take, unless the configuration says
@@ -46,6 +47,11 @@ impl Agent {
         if let Some(folder) = &self.config.state_dir {
             paths.keep_state(folder);
         }
+        paths.read.extend(self.attribution.directories());
+        if self.attribution.follower.is_some() {
+            paths.inotify_masks.extend(workload::inotify_masks());
+        }
+        paths.attaches_filters = self.attribution.filters.is_some();
         if let Some(tls) = &self.config.tls {
             tls.files.iter().for_each(|file| paths.reread(file.path()));
         }

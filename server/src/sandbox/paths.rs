@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use super::{Inaccessible, MissingMeasure};
-use crate::security::tls::watched_directories;
+use crate::security::tls::{inotify_masks, watched_directories};
 
 /// Procfs: threads of processes, settings of the kernel, and the agent's own state.
 const PROC: &str = "/proc";
@@ -27,15 +27,21 @@ pub struct Paths {
     pub write: BTreeSet<PathBuf>,
     /// Directories from which files are removed.
     pub remove: BTreeSet<PathBuf>,
+    /// The masks of inotify watches.
+    pub inotify_masks: BTreeSet<u32>,
+    /// Set if socket filters are attached.
+    pub attaches_filters: bool,
     /// Set if a service manager is notified.
     pub notifies: bool,
 }
 
 /// The parts of the agent whose system calls are allowed only where they are used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Needs {
-    /// Files are watched for changes.
-    pub(super) watches: bool,
+    /// The masks of watches for changes.
+    pub(super) inotify_masks: BTreeSet<u32>,
+    /// Socket filters are attached, which were loaded before.
+    pub(super) attaches_filters: bool,
     /// Files are written.
     pub(super) writes: bool,
     /// The service manager is notified. One that was restarted has to be connected to again.
@@ -67,13 +73,15 @@ impl Paths {
     /// entered.
     pub fn reread(&mut self, file: &Path) {
         self.reread.insert(file.to_owned());
+        self.inotify_masks.extend(inotify_masks());
         // A path that cannot be walked was refused when its certificate was loaded.
         self.watch.extend(watched_directories(file).into_iter().flatten());
     }
 
     pub(super) fn needs(&self) -> Needs {
         Needs {
-            watches: !self.reread.is_empty(),
+            inotify_masks: self.inotify_masks.clone(),
+            attaches_filters: self.attaches_filters,
             writes: !self.write.is_empty(),
             notifies: self.notifies,
         }

@@ -23,7 +23,7 @@ pub(super) fn is_known() -> bool {
 
 /// Puts the filters into force for all threads.
 pub(super) fn enforce(
-    needs: Needs,
+    needs: &Needs,
     missing: &mut Vec<MissingMeasure>,
 ) -> Result<(), seccompiler::Error> {
     let Ok(architecture) = TargetArch::try_from(ARCH) else {
@@ -39,7 +39,7 @@ pub(super) fn enforce(
 /// Returns one filter for `clone3` alone, and then the list, which allows no further filter. The flags
 /// of `clone3` are in memory, where no filter sees them; the C library falls back to `clone`, whose
 /// flags are checked.
-fn programs(architecture: TargetArch, needs: Needs) -> Result<[BpfProgram; 2], BackendError> {
+fn programs(architecture: TargetArch, needs: &Needs) -> Result<[BpfProgram; 2], BackendError> {
     let list = SeccompFilter::new(allowed(needs)?, REFUSED, SeccompAction::Allow, architecture)?;
     let clone3 = [(libc::SYS_clone3, Vec::new())].into_iter().collect();
     let clone3 = SeccompFilter::new(clone3, SeccompAction::Allow, UNKNOWN, architecture)?;
@@ -55,8 +55,10 @@ mod tests {
     #[test]
     fn the_filters_compile_for_each_architecture() {
         for architecture in [TargetArch::x86_64, TargetArch::aarch64] {
-            let needs = Needs { watches: true, writes: true, notifies: true };
-            let programs = programs(architecture, needs).unwrap();
+            let inotify_masks = [1, 2, 3, 4].into_iter().collect();
+            let needs =
+                Needs { inotify_masks, writes: true, notifies: true, attaches_filters: true };
+            let programs = programs(architecture, &needs).unwrap();
             assert!(programs.iter().all(|program| !program.is_empty()));
         }
     }

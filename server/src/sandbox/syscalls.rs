@@ -4,7 +4,7 @@
 //! other releases of the C library make in their place. Any other call fails with `EPERM`, above all
 //! exec, fork, ptrace, mount, bpf, keyctl, `io_uring`, and internet sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libc::c_int;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
@@ -12,7 +12,6 @@ use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
 use seccompiler::{BackendError, SeccompCondition as Condition, SeccompRule};
 
 use super::paths::Needs;
-use crate::security::tls::inotify_masks;
 
 /// Calls that are allowed with any arguments.
 const ANY_ARGUMENTS: &[i64] = &[
@@ -163,12 +162,16 @@ const NAMESPACES: c_int = libc::CLONE_NEWCGROUP
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Returns each allowed call with the arguments that it may have. No rules mean any arguments.
-pub(super) fn allowed(needs: Needs) -> Result<Rules, BackendError> {
+pub(super) fn allowed(needs: &Needs) -> Result<Rules, BackendError> {
     let any = ANY_ARGUMENTS.iter().chain(OLDER);
     let writing = WRITING.iter().filter(|_| needs.writes);
     let mut rules: Rules = any.chain(writing).map(|call| (*call, Vec::new())).collect();
-    if needs.watches {
-        allow_watching(&mut rules)?;
+    if !needs.inotify_masks.is_empty() {
+        allow_watching(&mut rules, &needs.inotify_masks)?;
+    }
+    if needs.attaches_filters {
+        let attach = [equal(1, libc::SOL_SOCKET)?, equal(2, libc::SO_ATTACH_BPF)?];
+        allow(&mut rules, libc::SYS_setsockopt, attach.to_vec())?;
     }
     if needs.notifies {
         rules.insert(libc::SYS_connect, Vec::new());
@@ -184,12 +187,12 @@ fn allow(rules: &mut Rules, call: i64, conditions: Vec<Condition>) -> Result<(),
     Ok(())
 }
 
-/// Watches for the events of replaced files, and no others, such as reads of any file.
-fn allow_watching(rules: &mut Rules) -> Result<(), BackendError> {
+/// Watches for these events, and no others, such as reads of any file.
+fn allow_watching(rules: &mut Rules, masks: &BTreeSet<u32>) -> Result<(), BackendError> {
     rules.insert(libc::SYS_inotify_init1, Vec::new());
     rules.insert(libc::SYS_inotify_rm_watch, Vec::new());
-    for mask in inotify_masks() {
-        let condition = Condition::new(2, Dword, Eq, mask.into())?;
+    for mask in masks {
+        let condition = Condition::new(2, Dword, Eq, (*mask).into())?;
         allow(rules, libc::SYS_inotify_add_watch, vec![condition])?;
     }
     Ok(())
@@ -340,11 +343,14 @@ mod tests {
     #[cfg(not(target_arch = "x86_64"))]
     const NEVER_HERE: &[i64] = &[];
 
-    const ALL: Needs = Needs { watches: true, writes: true, notifies: true };
+    fn all() -> Needs {
+        let inotify_masks = BTreeSet::from([1]);
+        Needs { inotify_masks, writes: true, notifies: true, attaches_filters: true }
+    }
 
     #[test]
     fn no_call_is_allowed_that_gives_privileges_or_controls_other_processes() {
-        let allowed = allowed(ALL).unwrap();
+        let allowed = allowed(&all()).unwrap();
         let forbidden = NEVER.iter().chain(NEVER_HERE);
         let found: Vec<_> = forbidden.filter(|call| allowed.contains_key(call)).collect();
         assert!(found.is_empty(), "system calls {found:?} are allowed");
@@ -353,22 +359,22 @@ mod tests {
     /// Issue 11: what an agent does not use, an attacker in it must not use either.
     #[test]
     fn calls_are_allowed_only_where_they_are_needed() {
-        let least = allowed(Needs::default()).unwrap();
-        let all = allowed(ALL).unwrap();
+        let least = allowed(&Needs::default()).unwrap();
+        let most = allowed(&all()).unwrap();
         for call in [
             libc::SYS_connect,
             libc::SYS_inotify_add_watch,
             libc::SYS_inotify_init1,
             libc::SYS_ftruncate,
         ] {
-            assert!(!least.contains_key(&call) && all.contains_key(&call), "call {call}");
+            assert!(!least.contains_key(&call) && most.contains_key(&call), "call {call}");
         }
     }
 
     /// Calls with many uses are allowed with some arguments only.
     #[test]
     fn calls_with_many_uses_are_not_allowed_with_any_arguments() {
-        let allowed = allowed(ALL).unwrap();
+        let allowed = allowed(&all()).unwrap();
         for call in [
             libc::SYS_clone,
             libc::SYS_fcntl,

@@ -177,7 +177,7 @@ fn removal_mask() -> WatchMask {
     WatchMask::MOVE_SELF | WatchMask::DELETE_SELF
 }
 
-/// The masks that are passed to `inotify_add_watch(2)`, for the filter of system calls.
+/// Returns the masks that are passed to `inotify_add_watch(2)`, for the filter of system calls.
 #[must_use]
 pub fn inotify_masks() -> [u32; 2] {
     [directory_mask().bits(), file_mask().bits()]
