@@ -103,6 +103,18 @@ async fn an_old_grpcurl_calls_a_unix_socket_with_its_defaults() -> Result<()> {
     Ok(())
 }
 
+/// The authority has no meaning on a unix socket. On a network port a value that is none is refused.
+#[tokio::test]
+async fn any_authority_is_accepted_on_a_unix_socket_only() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let (_agent, targets) = both_targets().await?;
+    for (target, is_accepted) in targets.iter().zip([true, false]) {
+        let output = target.run(&["-authority", "%2Fnot/an authority"], &["list"]).await?;
+        assert_eq!(output.code == Some(0), is_accepted, "{output:?}");
+    }
+    Ok(())
+}
+
 /// Errors come with their code and with details that a generic client can read.
 #[tokio::test]
 async fn grpcurl_reads_the_details_of_errors() -> Result<()> {
