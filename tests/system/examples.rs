@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use taskstats_tests::agent::{Agent, Launch};
+use taskstats_tests::binaries::WORKSPACE;
 use taskstats_tests::churn::{end_all, start_churn};
 use taskstats_tests::deadline::within;
 use taskstats_tests::machine_lock::MachineLock;
@@ -53,6 +54,27 @@ for_each_collector!(
     reports_a_restart_of_the_agent,
     notices_an_agent_that_does_not_respond,
 );
+
+/// The README and the requirements of the examples name the versions that these tests use.
+#[test]
+fn the_tested_versions_are_documented() -> Result<()> {
+    let read = |path: &str| fs::read_to_string(format!("{WORKSPACE}/{path}"));
+    let readme = read("client/examples/README.md")?;
+    let tools = read("tests/peers/tools")?;
+    for (package, constant) in
+        [("cmd/protoc-gen-go", "PROTOC_GEN_GO"), ("cmd/protoc-gen-go-grpc", "PROTOC_GEN_GO_GRPC")]
+    {
+        let mut lines = tools.lines();
+        let version = lines.find_map(|line| line.strip_prefix(&format!("readonly {constant}=")));
+        let documented = format!("{package}@v{}\n", version.context(constant)?);
+        assert!(readme.contains(&documented), "{documented}");
+    }
+    let tested = read("tests/requirements.txt")?;
+    for line in read("client/examples/python/requirements.txt")?.lines() {
+        assert!(tested.lines().any(|tested| tested == line), "{line}");
+    }
+    Ok(())
+}
 
 /// A collector that is killed repeats and misses nothing, apart from exits that it printed and had not
 /// saved.

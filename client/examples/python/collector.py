@@ -15,7 +15,7 @@ from taskstats.v1 import taskstats_pb2_grpc
 # Notices after 15 s that the agent vanished. A stream without exits is silent for 10 s.
 KEEPALIVE = [
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
 
