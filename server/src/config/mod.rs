@@ -1,6 +1,7 @@
 //! From the command line and the environment to a configuration that was checked.
 
 mod args;
+mod attribution;
 mod capture;
 mod command;
 mod compression;
@@ -22,6 +23,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub use self::args::Args;
+pub use self::attribution::AttributionChoice;
 pub use self::capture::CaptureArgs;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::compression::Compression;
@@ -57,6 +59,8 @@ pub struct Config {
     pub kernel: KernelChoice,
     /// Where to listen.
     pub listen: Vec<ListenAddress>,
+    /// How exits are attributed to cgroups.
+    pub attribution: AttributionChoice,
     /// How exits are taken.
     pub reader: ReaderConfig,
     /// Memory for past exits, bytes.
@@ -161,6 +165,7 @@ impl TryFrom<Args> for Config {
         }
         Ok(Self {
             kernel: args.kernel,
+            attribution: args.attribution,
             listen: args.listen,
             reader: ReaderConfig {
                 pace: args.pace,
