@@ -37,9 +37,9 @@ async fn compressed_requests_are_accepted() -> Result<()> {
     let channel = connect(&agent.url()).await?;
     let pid = std::process::id();
     let mut client = Client::new(channel.clone()).send_compressed(Gzip);
-    client.get_pid(GetPidRequest { pid }).await?;
+    client.get_pid(GetPidRequest { pid, ..GetPidRequest::default() }).await?;
     let pids = vec![pid; 500];
-    let results = client.batch_get(BatchGetRequest { pids, tgids: Vec::new() }).await?;
+    let results = client.batch_get(BatchGetRequest { pids, ..BatchGetRequest::default() }).await?;
     assert_eq!(results.into_inner().results.len(), 500);
     let mut health = HealthClient::new(channel.clone()).send_compressed(Gzip);
     health.check(HealthCheckRequest::default()).await?;
@@ -61,7 +61,8 @@ async fn a_message_that_grows_beyond_the_limit_is_rejected() -> Result<()> {
     let channel = connect(&agent.url()).await?;
     let mut client = Client::new(channel.clone()).send_compressed(Gzip);
     let pids = vec![1; MANY_IDS];
-    let long = refused(client.batch_get(BatchGetRequest { pids, tgids: Vec::new() }).await)?;
+    let long =
+        refused(client.batch_get(BatchGetRequest { pids, ..BatchGetRequest::default() }).await)?;
     assert_too_long(&long, "65536 bytes");
     let mut health = HealthClient::new(channel).send_compressed(Gzip);
     let request = HealthCheckRequest { service: "x".repeat(5000) };
@@ -94,7 +95,7 @@ async fn responses_are_not_compressed_by_default() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = Client::new(connect(&agent.url()).await?).accept_compressed(Gzip);
-    let response = client.get_pid(GetPidRequest { pid: 1 }).await?;
+    let response = client.get_pid(GetPidRequest { pid: 1, ..GetPidRequest::default() }).await?;
     assert_eq!(encoding(response.metadata()), None);
     Ok(())
 }
@@ -107,14 +108,14 @@ async fn responses_are_compressed_for_clients_that_accept_it() -> Result<()> {
     let channel = connect(&agent.url()).await?;
     let pid = std::process::id();
     let mut plain = Client::new(channel.clone());
-    let response = plain.get_pid(GetPidRequest { pid }).await?;
+    let response = plain.get_pid(GetPidRequest { pid, ..GetPidRequest::default() }).await?;
     assert_eq!(encoding(response.metadata()), None, "the client does not accept it");
     let mut client = plain.accept_compressed(Gzip);
-    let response = client.get_pid(GetPidRequest { pid }).await?;
+    let response = client.get_pid(GetPidRequest { pid, ..GetPidRequest::default() }).await?;
     assert_eq!(encoding(response.metadata()), Some("gzip"));
     let found = response.into_inner().stats.and_then(|stats| stats.identity);
     assert_eq!(found.and_then(|identity| identity.pid), Some(pid));
-    let batch = BatchGetRequest { pids: vec![pid; 1000], tgids: Vec::new() };
+    let batch = BatchGetRequest { pids: vec![pid; 1000], ..BatchGetRequest::default() };
     assert_compressed(client.batch_get(batch).await)?;
     let mut health = HealthClient::new(channel).accept_compressed(Gzip);
     assert_compressed(health.check(HealthCheckRequest::default()).await)?;
