@@ -215,7 +215,9 @@ impl Client {
     /// ```
     pub async fn pid(&self, pid: u32) -> Result<TaskStats, Error> {
         let mut service = self.service.clone();
-        let response = self.finish(service.get_pid(self.request(GetPidRequest { pid }))).await?;
+        let response = self
+            .finish(service.get_pid(self.request(GetPidRequest { pid, ..Default::default() })))
+            .await?;
         response.stats.ok_or(Error::Incomplete { field: "stats" })
     }
 
@@ -239,7 +241,7 @@ impl Client {
     /// ```
     pub async fn tgid(&self, tgid: u32, threads: Threads) -> Result<Process, Error> {
         let include_threads = threads == Threads::Include;
-        let request = self.request(GetTgidRequest { tgid, include_threads });
+        let request = self.request(GetTgidRequest { tgid, include_threads, ..Default::default() });
         let mut service = self.service.clone();
         let response = self.finish(service.get_tgid(request)).await?;
         let stats = response.stats.ok_or(Error::Incomplete { field: "stats" })?;
@@ -268,7 +270,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn batch(&self, pids: &[u32], tgids: &[u32]) -> Result<Vec<BatchEntry>, Error> {
-        let request = BatchGetRequest { pids: pids.to_vec(), tgids: tgids.to_vec() };
+        let request =
+            BatchGetRequest { pids: pids.to_vec(), tgids: tgids.to_vec(), ..Default::default() };
         let mut service = self.service.clone();
         let response = self.finish(service.batch_get(self.request(request))).await?;
         if response.results.len() != pids.len() + tgids.len() {

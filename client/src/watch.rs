@@ -8,7 +8,7 @@ use futures_core::Stream;
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{
     Cursor, ExitEvents, Heartbeat, Lost, OnLag, Scope, WatchExitsRequest, WatchExitsResponse,
-    WatchStarted,
+    WatchStarted, Workloads,
 };
 use tokio_stream::StreamExt;
 use tonic::Streaming;
@@ -73,6 +73,8 @@ pub enum Event {
     Lost(Lost),
     /// 10 s without another message, or the end of the stream.
     Heartbeat(Heartbeat),
+    /// The owners of cgroups, which the exits after this message refer to.
+    Workloads(Workloads),
     /// A kind of message that this version of the client does not know.
     Unknown,
 }
@@ -237,7 +239,7 @@ impl Event {
             Self::Exits(exits) => exits.cursor.as_ref(),
             Self::Lost(lost) => lost.cursor.as_ref(),
             Self::Heartbeat(heartbeat) => heartbeat.cursor.as_ref(),
-            Self::Unknown => None,
+            Self::Workloads(_) | Self::Unknown => None,
         }
     }
 }
@@ -249,6 +251,7 @@ impl From<WatchExitsResponse> for Event {
             Some(Kind::Events(events)) => Self::Exits(events),
             Some(Kind::Lost(lost)) => Self::Lost(lost),
             Some(Kind::Heartbeat(heartbeat)) => Self::Heartbeat(heartbeat),
+            Some(Kind::Workloads(workloads)) => Self::Workloads(workloads),
             None => Self::Unknown,
         }
     }

@@ -35,8 +35,9 @@ With -o json and -o jsonl each document is one of:
   {\"started\": …}                 the stream has begun; the first document of each stream
   {\"event\": …, \"cursor\": …}      one exit, and the cursor after it
   {\"lost\": …}                    exits that were lost, with the cursor after them
+  {\"workloads\": …}               owners of cgroups that the exits after it refer to
   {\"heartbeat\": …}               10 s without an exit, with the cursor
-Their fields are those of WatchStarted, ExitEvent, Lost and Heartbeat in taskstats.proto.
+Their fields are those of WatchStarted, ExitEvent, Lost, Workloads and Heartbeat in taskstats.proto.
 
 When the watch ends, standard error has the cursor to continue with --after.";
 

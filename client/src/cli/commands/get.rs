@@ -110,7 +110,9 @@ fn print_task(stats: TaskStats, out: &mut Output) -> Result<(), CommandError> {
             out.text(&text)?;
         }
         Mode::Compact => out.text(&compact_live(&stats))?,
-        Mode::Json(_) => out.document(&GetPidResponse { stats: Some(stats) })?,
+        Mode::Json(_) => {
+            out.document(&GetPidResponse { stats: Some(stats), ..Default::default() })?;
+        }
     }
     Ok(())
 }
@@ -134,7 +136,11 @@ fn print_process(
             out.text(&records.map(compact_live).collect::<String>())?;
         }
         Mode::Json(_) => {
-            out.document(&GetTgidResponse { stats: Some(stats), threads: members })?;
+            out.document(&GetTgidResponse {
+                stats: Some(stats),
+                threads: members,
+                ..Default::default()
+            })?;
         }
     }
     Ok(())

@@ -146,7 +146,10 @@ mod tests {
     fn named(comm: &str) -> GetPidResponse {
         let comm = Some(comm.to_owned());
         let identity = Some(crate::proto::Identity { comm, ..Default::default() });
-        GetPidResponse { stats: Some(TaskStats { identity, ..Default::default() }) }
+        GetPidResponse {
+            stats: Some(TaskStats { identity, ..Default::default() }),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -177,7 +180,7 @@ mod tests {
             }),
             ..Default::default()
         };
-        let line = line(&GetPidResponse { stats: Some(stats) });
+        let line = line(&GetPidResponse { stats: Some(stats), ..Default::default() });
         let expected = json!({"stats": {
             "identity": {"nice": 0, "beginTime": "1970-01-01T00:00:00.005Z"},
             "elapsedUs": "18446744073709551615",

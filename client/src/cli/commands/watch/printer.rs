@@ -75,6 +75,7 @@ impl<'a> Printer<'a> {
             Event::Exits(batch) => self.exits(batch)?,
             Event::Lost(lost) => self.lost(lost)?,
             Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat)?,
+            Event::Workloads(workloads) => self.document(Kind::Workloads(workloads))?,
             Event::Unknown => self.unknown(),
         }
         Ok(self.out.flush()?)

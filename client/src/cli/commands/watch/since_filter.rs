@@ -32,7 +32,7 @@ impl SinceFilter {
     ///
     /// A loss at the beginning of the stream needs no note, because it says the same.
     pub(super) fn note(&mut self, event: &Event) -> Option<String> {
-        if self.is_reach_known || matches!(event, Event::Started(_) | Event::Unknown) {
+        if self.is_reach_known || !has_position(event) {
             return None;
         }
         self.is_reach_known = true;
@@ -46,7 +46,7 @@ impl SinceFilter {
                 })
             }
             Event::Heartbeat(_) => Some(no_history()),
-            Event::Lost(_) | Event::Started(_) | Event::Unknown => None,
+            Event::Lost(_) | Event::Started(_) | Event::Workloads(_) | Event::Unknown => None,
         }
     }
 
@@ -58,6 +58,11 @@ impl SinceFilter {
     fn is_before(&self, time: &prost_types::Timestamp) -> bool {
         Timestamp::new(time.seconds, time.nanos).is_ok_and(|time| time < self.since)
     }
+}
+
+/// Returns true for a message that shows how far the history reaches.
+fn has_position(event: &Event) -> bool {
+    matches!(event, Event::Exits(_) | Event::Lost(_) | Event::Heartbeat(_))
 }
 
 fn no_history() -> String {
