@@ -356,6 +356,6 @@ async fn the_command_line_reports_a_limit() -> Result<()> {
         "{output:?}"
     );
     let output = crate::command::taskstatsctl(&agent.url(), &["node"]).await?;
-    assert!(output.stdout.contains("too many watchers"), "{output:?}");
+    assert!(output.stdout.contains("watchers refused"), "{output:?}");
     Ok(())
 }

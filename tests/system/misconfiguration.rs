@@ -23,7 +23,7 @@ const LOCKED_OUT: [&[&str]; 3] = [
     &["--allow", "collector.example=node"],
 ];
 /// The warning about them.
-const NOBODY: &str = "no rule of --allow is about anybody who can connect";
+const NOBODY: &str = "no rule of --allow matches a client that can connect";
 
 async fn doctor(flags: &[&str]) -> Result<ProgramOutput> {
     Peer::run(&binaries::taskstatsd()?, [flags, &["doctor"]].concat()).await
@@ -67,7 +67,7 @@ async fn each_rule_that_matches_no_client_is_reported() -> Result<()> {
     let agent = Agent::start_with(flags).await?;
     let (output, examined) = (agent.stderr()?, doctor(&flags).await?);
     let examined = line(&examined, "settings")?;
-    for words in ["--allow alice=… is about nobody", "a user of this node is uid:N", "role node"]
+    for words in ["--allow alice=… matches no client", "a user of this node is uid:N", "role node"]
     {
         assert_eq!(output.matches(words).count(), 1, "{words}: {output}");
         assert!(examined.starts_with('!') && examined.contains(words), "{words}: {examined}");
@@ -128,8 +128,8 @@ async fn the_doctor_predicts_a_key_that_cannot_be_reloaded() -> Result<()> {
         fs::set_permissions(fixture.files.path("agent.key"), Permissions::from_mode(mode))?;
         let output = doctor(&flags).await?;
         let reported = line(&output, "sandbox")?;
-        assert_eq!(reported.contains("never takes up a new one"), is_told, "{mode:o}: {reported}");
-        assert_eq!(output.stdout.contains("chgrp GROUP FILE"), is_told, "{}", output.stdout);
+        assert_eq!(reported.contains("and none that replaces it"), is_told, "{mode:o}: {reported}");
+        assert_eq!(output.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", output.stdout);
     }
     Ok(())
 }
@@ -150,9 +150,9 @@ async fn a_directory_that_cannot_be_watched_is_reported() -> Result<()> {
         fs::set_permissions(fixture.files.directory(), Permissions::from_mode(mode))?;
         let output = doctor(&as_user).await?;
         let reported = line(&output, "sandbox")?;
-        assert_eq!(reported.contains("cannot read the folder"), is_told, "{mode:o}: {reported}");
+        assert_eq!(reported.contains("cannot read the directory"), is_told, "{mode:o}: {reported}");
         assert_eq!(reported.starts_with('!'), is_told, "{mode:o}: {reported}");
-        assert_eq!(output.stdout.contains("chmod a+rx FOLDER"), is_told, "{}", output.stdout);
+        assert_eq!(output.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", output.stdout);
         let log = Agent::start_with(&as_user).await?.stderr()?;
         assert_eq!(log.contains("so it cannot be watched"), is_told, "{mode:o}: {log}");
     }
@@ -166,7 +166,7 @@ async fn a_directory_that_cannot_be_watched_is_reported() -> Result<()> {
     let launch = Launch::new()?.arguments(&flags).wrapped(AS_NOBODY).owned_by(NOBODY_USER)?;
     let ending = launch.run().await?;
     assert_eq!(ending.status.code(), Some(1), "{}", ending.stderr);
-    assert!(ending.stderr.contains("chmod a+rx FOLDER"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("links to it need mode 755"), "{}", ending.stderr);
     assert!(!ending.stderr.contains("sysctl"), "{}", ending.stderr);
     Ok(())
 }

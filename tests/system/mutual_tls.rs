@@ -88,13 +88,17 @@ async fn a_rejected_client_learns_why() -> Result<()> {
     let agent = Agent::start_with(fixture.mutual_flags()).await?;
     let output = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
     assert_eq!(output.code, Some(NOT_LET), "{output:?}");
-    assert!(output.stderr.contains("show one with --cert and --key"), "{}", output.stderr);
+    assert!(output.stderr.contains("set it with --cert and --key"), "{}", output.stderr);
     let (certificate, key) =
         (fixture.files.argument("stranger.crt"), fixture.files.argument("stranger.key"));
     let flags = ["--ca", &fixture.ca(), "--cert", &certificate, "--key", &key, "node"];
     let output = fixture.taskstatsctl(&agent, &flags).await?;
     assert_eq!(output.code, Some(NOT_LET), "{output:?}");
-    assert!(output.stderr.contains("the agent refuses the certificate"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("the agent refuses the client certificate"),
+        "{}",
+        output.stderr
+    );
     Ok(())
 }
 

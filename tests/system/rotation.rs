@@ -6,9 +6,12 @@ mod under_load;
 use std::fs;
 
 use anyhow::{Context, Result};
-use taskstats_tests::agent::Agent;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::certificates::{Authority, Pair, Wanted};
 use taskstats_tests::client::{Client, connect, connect_securely};
+use taskstats_tests::environments::WITHOUT_INOTIFY;
 use taskstats_tests::handshake::{Handshake, Version};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process;
@@ -54,8 +57,46 @@ async fn a_bad_new_file_keeps_the_old_certificate() -> Result<()> {
     Ok(())
 }
 
-/// The cause of a failed load need not be in the files: when it is gone the files are used,
-/// although they do not change again.
+/// Issue 10: an agent with TLS did not start where inotify instances are used up, and its unix listener
+/// neither. It serves, warns, and reads the files at intervals.
+#[tokio::test]
+async fn without_inotify_certificates_are_polled() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let launch = Launch::new()?.listen_privately().arguments(["--kernel", "sim"]);
+    let agent = launch.arguments(fixture.flags()).wrapped(WITHOUT_INOTIFY).start().await?;
+    let log = agent.stderr()?;
+    assert!(
+        log.contains("because changes are not reported") && log.contains("Too many open files"),
+        "{log}"
+    );
+    assert!(log.contains("fs.inotify.max_user_instances"), "{log}");
+    let local = connect(&agent.url()).await?;
+    fixture.files.write_pair("agent", &fixture.authority.sign(&Wanted::for_agent())?)?;
+    until_tls(&local, |tls| tls.reloads == 1).await?;
+    Ok(())
+}
+
+/// Issue 11, row 4: a FIFO at the path of a certificate blocked the rotation for ever, without a log line.
+#[tokio::test]
+async fn a_fifo_in_place_of_a_certificate_does_not_freeze_rotation() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.flags()).await?;
+    let local = connect(&agent.url()).await?;
+    let certificate = fixture.files.path("agent.crt");
+    fs::remove_file(&certificate)?;
+    mkfifo(&certificate, Mode::S_IRUSR | Mode::S_IRGRP | Mode::S_IROTH)?;
+    let tls = until_tls(&local, |tls| tls.failed_reloads == 1).await?;
+    assert!(tls.reload_error.contains("it is a FIFO"), "{tls:?}");
+    fs::remove_file(&certificate)?;
+    fixture.files.write_pair("agent", &fixture.authority.sign(&Wanted::for_agent())?)?;
+    until_tls(&local, |tls| tls.reloads == 1).await?;
+    Ok(())
+}
+
+/// The cause of a failed load need not be in the files: when it is gone the files are used, although
+/// they do not change again.
 #[tokio::test]
 async fn files_that_were_unreadable_are_used_later() -> Result<()> {
     let _lock = MachineLock::shared()?;

@@ -29,7 +29,7 @@ struct Environment {
     bad: &'static [&'static str],
     /// The reason of a refused watch.
     reason: &'static str,
-    /// A part of the advice.
+    /// A part of the advice for a unit: these agents have a service manager.
     fix: &'static str,
     /// True if running tasks can be queried.
     answers: bool,
@@ -41,7 +41,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["CAP_NET_ADMIN", "self-test"],
         reason: "NOT_PERMITTED",
-        fix: "AmbientCapabilities",
+        fix: "AmbientCapabilities=",
         answers: false,
     },
     Environment {
@@ -49,7 +49,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["CAP_NET_ADMIN", "user namespace", "self-test"],
         reason: "NOT_PERMITTED|WRONG_NAMESPACE",
-        fix: "hostUsers",
+        fix: "PrivateUsers=",
         answers: false,
     },
     Environment {
@@ -57,7 +57,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["pid namespace", "self-test"],
         reason: "WRONG_NAMESPACE",
-        fix: "hostPID: true",
+        fix: "PrivatePIDs=",
         answers: true,
     },
     Environment {
@@ -65,7 +65,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["pid namespace", "self-test"],
         reason: "WRONG_NAMESPACE",
-        fix: "hostPID: true",
+        fix: "PrivatePIDs=",
         answers: true,
     },
     Environment {
@@ -73,7 +73,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["self-test"],
         reason: "NO_EXITS_ARRIVE|WRONG_NAMESPACE",
-        fix: "hostNetwork: true",
+        fix: "PrivateNetwork=",
         answers: true,
     },
     Environment {
@@ -81,7 +81,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: Some(NOBODY),
         bad: &["self-test"],
         reason: "NO_EXITS_ARRIVE",
-        fix: "hostNetwork: true",
+        fix: "PrivateNetwork=",
         answers: true,
     },
 ];
@@ -196,7 +196,7 @@ async fn hidden_threads_are_distinguished_from_an_ended_process() -> Result<()> 
     let refusal = refused(client.get_tgid(hidden).await)?;
     assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
     assert_eq!(refusal.reason.as_deref(), Some("HIDDEN_THREADS"), "{refusal:?}");
-    assert!(refusal.message.contains("hidepid"), "{refusal:?}");
+    assert!(refusal.message.contains("ProtectProc="), "{refusal:?}");
     let gone = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true, ..Default::default() };
     assert_eq!(refused(client.get_tgid(gone).await)?.code, Code::NotFound);
     Ok(())
@@ -256,8 +256,12 @@ async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
     let exits = node.exits.context("no exits status")?;
     ensure!(!exits.watchable && !exits.reason.is_empty(), "{exits:?}");
     ensure!(exits.fix.contains(environment.fix), "{exits:?}");
-    let lines = agent.stderr()?.lines().filter(|line| line.contains(CANNOT)).count();
-    ensure!(lines == 1, "logged {lines} times: {}", agent.stderr()?);
+    let log = agent.stderr()?;
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(CANNOT)).collect();
+    ensure!(lines.len() == 1, "logged {} times: {log}", lines.len());
+    // One line has one text for one cause.
+    let advice = lines[0].matches(environment.fix).count();
+    ensure!(advice == 1, "advice is there {advice} times: {}", lines[0]);
     Ok(())
 }
 
