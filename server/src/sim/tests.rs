@@ -319,7 +319,7 @@ fn delay_accounting_reaches_those_who_are_born_later() {
     let kernel = kernel("cpus=1,rate=0,delayacct=off");
     let waited = |pid| {
         let stats = kernel.query(TaskId::Pid(pid)).unwrap();
-        (kernel.delay_accounting().of_task(&stats), stats.delays[1].unwrap().count > 0)
+        (kernel.delay_accounting().task_coverage(&stats), stats.delays[1].unwrap().count > 0)
     };
     let old = kernel.world().spawn().unwrap();
     kernel.world().advance(Duration::from_secs(60));

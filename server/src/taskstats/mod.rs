@@ -22,7 +22,8 @@ pub(crate) use decode::swapped::{decode_swapped, swap};
 #[cfg(feature = "sim")]
 pub(crate) use decode::tests::{expected, raw};
 pub use decode::{Provenance, decode};
-pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
+pub(crate) use delay_accounting::ClockSteps;
+pub use delay_accounting::{DelayAccounting, DelayCoverage, Since};
 pub use drain::MessageSink;
 pub use exit::{Exit, WaitStatus};
 pub use kernel::{

@@ -12,8 +12,8 @@ use taskstats_proto::v1;
 use super::{task_stats, timestamp};
 use crate::encode::encode_event;
 use crate::taskstats::{
-    Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit, Extremes,
-    Faults, Identity, Io, Memory, Since, Stats, TaskIdentity,
+    Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit, Extremes, Faults,
+    Identity, Io, Memory, Since, Stats, TaskIdentity,
 };
 
 /// Longer than two bytes of a length can say.
@@ -28,9 +28,9 @@ fn exit_event(exit: &Exit, (sequence, received_at, accounting): Circumstances) -
         cpu: exit.cpu,
         kernel_sequence: exit.kernel_sequence,
         received_at: Some(timestamp(received_at)),
-        task: Some(task_stats(&exit.task, accounting.of_task(&exit.task))),
+        task: Some(task_stats(&exit.task, accounting.task_coverage(&exit.task))),
         process: exit.process.as_ref().map(|group| {
-            let covered = accounting.of_group(group, Began::of_group(&exit.task));
+            let covered = accounting.exited_group_coverage(group, &exit.task);
             Box::new(task_stats(group, covered))
         }),
         last_in_process: exit.last_in_process(),

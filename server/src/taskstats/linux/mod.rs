@@ -1,6 +1,5 @@
 //! The kernel that runs this machine.
 
-mod accounting;
 mod listener;
 mod namespaces;
 mod query;
@@ -13,9 +12,9 @@ use std::sync::OnceLock;
 pub use self::namespaces::Placement;
 pub use self::raw::RawListener;
 
-use self::accounting::DelaySwitch;
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
+use super::delay_accounting::DelaySwitch;
 use super::reply::{failed, refused};
 use super::wire::FAMILY;
 use super::{
