@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use taskstats_tests::binaries;
 use taskstats_tests::deadline::within;
+use taskstats_tests::guarded_child::GuardedChild;
 use taskstats_tests::kernel::ReferenceListener;
 use taskstats_tests::workload::Workload;
 use taskstatsd::capture::{CaptureEntry, CaptureHeader, CaptureReader, CaptureWriter};
@@ -36,13 +37,13 @@ pub(crate) async fn take(directory: &Path, reference: &mut ReferenceListener) ->
     let workload = Workload::waiting(&["threads", "2"]).await?;
     let ids =
         [format!("--pid={},{KTHREADD}", workload.pid()), format!("--tgid={}", workload.pid())];
-    let mut capture = Command::new(binaries::taskstatsd()?)
+    let mut command = Command::new(binaries::taskstatsd()?);
+    command
         .args(["capture", "--seconds", SECONDS, "--output"])
         .arg(&path)
         .args(ids)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
+        .stderr(Stdio::piped());
+    let mut capture = GuardedChild::spawn(&mut command)?;
     let mut stderr = AsyncBufReader::new(capture.stderr.take().context("no stderr")?).lines();
     // It says so when it listens.
     let line = within("the capture to begin", stderr.next_line()).await??;

@@ -12,7 +12,7 @@ use crate::config::{Config, KernelChoice};
 use crate::listen::{ListenAddress, MAX_HANDSHAKES, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
 use crate::security::{Limits, MAX_OVERFLOW};
-use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, longest_header_list};
+use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, max_header_list};
 
 /// The program itself, what it reads at the start, stacks, and callers that are remembered: 8 MiB, and 17 in
 /// a build with debug information, whose pages count as long as they are in memory.
@@ -80,7 +80,7 @@ impl MemoryBound {
             false => (UNIX_BUFFERS, 0),
         };
         // Of headers that are not whole.
-        let header_list = u64::from(longest_header_list(connection.size.headers));
+        let header_list = u64::from(max_header_list(connection.size.headers));
         let streams = u64::from(connection.streams).saturating_mul(STREAM);
         let each = streams.saturating_add(
             CONNECTION + SOCKET + u64::from(RECEIVE_WINDOW) + number(buffers) + header_list,

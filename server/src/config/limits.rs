@@ -5,9 +5,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::{ConfigError, bytes};
-use crate::rpc::CallSize;
 use crate::security::{Limits, MAX_OVERFLOW};
-use crate::serve::ConnectionLimits;
+use crate::serve::{CallSize, ConnectionLimits};
 
 /// The smallest request and the smallest list of headers that every caller can do with.
 const MIN_SIZE: ByteSize = ByteSize::kib(1);
