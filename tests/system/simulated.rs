@@ -55,7 +55,7 @@ async fn a_simulated_kernel_needs_no_rights_and_is_labelled() -> Result<()> {
         watch.next().await?;
     }
     assert!(watch.seen().iter().all(|exit| exit.cpu < 6));
-    assert!(agent.stderr()?.contains("the kernel is simulated"), "{}", agent.stderr()?);
+    assert!(agent.stderr()?.contains("simulating the kernel"), "{}", agent.stderr()?);
     Ok(())
 }
 
@@ -89,7 +89,7 @@ async fn a_senseless_simulation_is_refused() -> Result<()> {
     for (kernel, said) in [
         ("hurd", "`hurd` is no kernel"),
         ("sim:cpus=0", "cpus=0 is out of range; use 1 to 1024"),
-        ("sim:cups=4", "`cups` is no key"),
+        ("sim:cups=4", "`cups` is not a key"),
     ] {
         let ending =
             Launch::new()?.listen_privately().arguments(["--kernel", kernel]).run().await?;
@@ -198,7 +198,7 @@ async fn call(url: String, pid: u32) -> Result<(u64, u64)> {
 
 /// How many messages the simulated kernel says that it has sent.
 fn sent(stderr: &str) -> Result<u64> {
-    let line = stderr.lines().find(|line| line.contains("the simulated kernel ends"));
+    let line = stderr.lines().find(|line| line.contains("stopped the simulated kernel"));
     let words = line.context("it did not say its end")?.split(' ');
     let sent = words.filter_map(|word| word.strip_prefix("sent=")).next();
     Ok(sent.context("it did not say what it sent")?.parse()?)

@@ -1,4 +1,4 @@
-//! What the kernel says of tasks, in domain types, and the seam behind which it is asked.
+//! The kernel's task statistics in domain types, and the interface of a kernel.
 
 mod cpumask;
 mod decode;

@@ -193,7 +193,7 @@ impl Reloader {
             (watched, found)
         });
         let looked = match looking {
-            Ok(looking) => looking.outcome().await.ok_or(TlsError::Interrupted),
+            Ok(looking) => looking.result().await.ok_or(TlsError::Interrupted),
             Err(error) => Err(TlsError::Thread(error)),
         };
         let found = match looked {
