@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::attribution::AttributionError;
 use crate::config::ConfigError;
 use crate::exits::{self, WatchError};
 use crate::listen::BindError;
@@ -38,6 +39,9 @@ pub enum StartError {
     /// Rights could not be given up.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// Exits cannot be attributed, and `--attribution` asks for it.
+    #[error("--attribution kernel cannot be done: {0}")]
+    Attribution(#[source] AttributionError),
     /// The CPUs to always listen to are no CPUs.
     #[error("--always-watch: {0}")]
     AlwaysWatch(#[source] CpumaskError),

@@ -18,7 +18,7 @@ impl Agent {
     /// When exits cannot be taken, or the contract's descriptors cannot be served.
     pub async fn start(mut self) -> Result<Running, StartError> {
         self.log_start();
-        let Resumed { exits, prober, readiness, always_watch } = self.resume().await?;
+        let Resumed { exits, prober, readiness, always_watch, follower } = self.resume().await?;
         let node = Arc::new(self.node);
         let health = Health::default();
         health.begin().await;
@@ -63,6 +63,7 @@ impl Agent {
             health,
             fail_fast: self.config.fail_fast,
             drain_timeout: self.config.drain_timeout,
+            _follower: follower,
         })
     }
 }

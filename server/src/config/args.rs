@@ -7,7 +7,9 @@ use bytesize::ByteSize;
 use clap::Parser;
 
 use super::switch::Switch;
-use super::{Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs};
+use super::{
+    AttributionChoice, Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs,
+};
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
 
@@ -93,6 +95,16 @@ pub struct Args {
     /// CPUs to listen to even while nobody watches, in the kernel's list syntax, such as all.
     #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH")]
     pub always_watch: Option<String>,
+
+    /// How to attribute exits to cgroups, and so to pods, containers and units.
+    #[arg(
+        long,
+        value_name = "METHOD",
+        value_enum,
+        env = "TASKSTATSD_ATTRIBUTION",
+        default_value_t
+    )]
+    pub attribution: AttributionChoice,
 
     /// Turn kernel.task_delayacct on at the start, so that the kernel accounts delays of the tasks that
     /// begin from then on. It stays on after the agent has ended.

@@ -1,6 +1,7 @@
 //! From the command line and the environment to a configuration that was checked.
 
 mod args;
+mod attribution;
 mod capture;
 mod command;
 mod error;
@@ -20,6 +21,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub use self::args::Args;
+pub use self::attribution::AttributionChoice;
 pub use self::capture::CaptureArgs;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
@@ -54,6 +56,8 @@ pub struct Config {
     pub kernel: KernelChoice,
     /// Where to listen.
     pub listen: Vec<ListenAddress>,
+    /// How exits are attributed to cgroups.
+    pub attribution: AttributionChoice,
     /// How exits are taken.
     pub reader: ReaderConfig,
     /// Memory for past exits, bytes.
@@ -156,6 +160,7 @@ impl TryFrom<Args> for Config {
         }
         Ok(Self {
             kernel: args.kernel,
+            attribution: args.attribution,
             listen: args.listen,
             reader: ReaderConfig {
                 pace: args.pace,

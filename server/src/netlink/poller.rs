@@ -8,8 +8,6 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::Socket;
-
 /// The most ready sockets that one wait returns; the next wait returns the others.
 const EVENTS: usize = 256;
 /// The token of the waker. Sockets use the number of their CPU, which is far smaller.
@@ -59,7 +57,7 @@ impl Poller {
     ///
     /// # Errors
     /// The error of epoll.
-    pub fn add(&self, socket: &Socket, number: u32) -> io::Result<()> {
+    pub fn add(&self, socket: &impl AsRawFd, number: u32) -> io::Result<()> {
         let token = Token(usize::try_from(number).unwrap_or(usize::MAX - 1));
         self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
     }
@@ -68,7 +66,7 @@ impl Poller {
     ///
     /// # Errors
     /// The error of epoll.
-    pub fn remove(&self, socket: &Socket) -> io::Result<()> {
+    pub fn remove(&self, socket: &impl AsRawFd) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()))
     }
 

@@ -14,6 +14,8 @@ use super::frame::Framer;
 use super::slow_call::SlowCall;
 use super::statistics;
 use super::stream::WatchStream;
+use super::turns::Turns;
+use super::workload::SentWorkloads;
 use super::{Node, RpcError, redact, request};
 use crate::encode::encode_pid_response;
 use crate::exits::{Exits, WatchError, Watcher};
@@ -29,11 +31,12 @@ pub struct Service {
     node: Arc<Node>,
     readiness: Readiness,
     callers: Arc<Callers>,
+    turns: Arc<Turns>,
 }
 
 impl Service {
     /// Returns the service. Each request needs its [`Caller`] among the extensions, which the layers
-    /// of `serve` put there.
+    /// of `serve` put there. Needs a tokio runtime.
     #[must_use]
     pub fn new(
         kernel: Arc<dyn Kernel>,
@@ -42,7 +45,7 @@ impl Service {
         readiness: Readiness,
         callers: Arc<Callers>,
     ) -> Self {
-        Self { kernel, exits, node, readiness, callers }
+        Self { kernel, exits, node, readiness, callers, turns: Arc::new(Turns::start()) }
     }
 
     /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
@@ -144,7 +147,8 @@ impl TaskstatsService for Service {
     ) -> Result<Response<v1::GetTgidResponse>, Status> {
         let caller = caller(&request)?;
         let redaction = caller.redaction();
-        let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
+        let v1::GetTgidRequest { tgid, include_threads, include_workload: _ } =
+            request.into_inner();
         request::tgid(tgid)?;
         let answer = self.slow(&caller, move |kernel, places| {
             let mut answer = statistics::process(kernel, tgid, include_threads, places)?;
@@ -187,7 +191,9 @@ impl TaskstatsService for Service {
         let framer = Framer { instance_id: self.node.instance_id.clone() };
         let started = self.started(&watcher, cpumask, resume_after, &framer)?;
         let redaction = caller.redaction();
-        let stream = WatchStream { watcher, framer, redaction, _slot: slot };
+        let turns = Arc::clone(&self.turns);
+        let sent = SentWorkloads::default();
+        let stream = WatchStream { watcher, framer, turns, redaction, sent, _slot: slot };
         Ok(Response::new(Box::pin(stream.messages(started))))
     }
 

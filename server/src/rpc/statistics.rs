@@ -34,6 +34,7 @@ pub(super) fn process(
     Ok(v1::GetTgidResponse {
         stats: Some(group_stats(&group, leader.as_ref(), accounting)),
         threads,
+        ..v1::GetTgidResponse::default()
     })
 }
 
@@ -124,5 +125,5 @@ fn entry(
             })
         }
     };
-    v1::BatchGetResult { id: Some(named), result: Some(result) }
+    v1::BatchGetResult { id: Some(named), result: Some(result), ..v1::BatchGetResult::default() }
 }

@@ -64,7 +64,7 @@ impl SimListener {
     pub(super) fn open_unregistered(&mut self, cpu: u32) {
         let mut world = self.shared.world();
         let (port, socket) = self.bind(&mut world, cpu);
-        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }));
+        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }, None));
     }
 }
 
@@ -86,7 +86,7 @@ impl ExitListener for SimListener {
             });
         }
         drop(world);
-        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }));
+        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }, None));
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::{Cpumask, DelayAccounting, Exit, KnownBad, Stats};
+use crate::bpf::CgroupLosses;
 
 /// The subject of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -204,8 +205,8 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// Returns the statistics of many tasks and groups, in the order of `ids`.
     ///
     /// # Errors
-    /// The error if the kernel cannot be queried at all. An error that concerns one id takes the
-    /// place of its statistics in the result.
+    /// The error if the kernel cannot be queried at all. An error that concerns one id
+    /// stands in its result.
     fn query_many(&self, ids: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
         let results = ids.iter().map(|id| match self.query(*id) {
             Err(error) if !matches!(error, KernelError::NoSuchTask(_)) => Err(error),
@@ -385,6 +386,7 @@ pub trait ExitSink {
     /// Receives one exit.
     fn exit(&mut self, exit: &Exit);
 
-    /// Receives the number of exits of a CPU that the kernel dropped after those delivered so far.
-    fn dropped(&mut self, cpu: u32, count: u64);
+    /// Receives the number of exits of a CPU that the kernel dropped after those delivered so far,
+    /// and how many of them belong to which known cgroup.
+    fn dropped(&mut self, cpu: u32, count: u64, by_cgroup: CgroupLosses);
 }

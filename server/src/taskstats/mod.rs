@@ -24,8 +24,9 @@ pub(crate) use decode::tests::{expected, raw};
 pub use decode::{Provenance, decode};
 pub(crate) use delay_accounting::ClockSteps;
 pub use delay_accounting::{DelayAccounting, DelayCoverage, Since};
+pub use drain::Attributor;
 pub use drain::MessageSink;
-pub use exit::{Exit, WaitStatus};
+pub use exit::{Attribution, Exit, Owner, WaitStatus};
 pub use kernel::{
     Depth, Drained, ExitListener, ExitSink, KeptSocket, Kernel, KernelError, Namespace, SelfTest,
     TaskId, Wake,

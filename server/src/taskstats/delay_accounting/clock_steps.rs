@@ -16,7 +16,7 @@ const MAX_READING_GAP: Duration = Duration::from_millis(100);
 pub(crate) struct ClockSteps {
     /// The last reading of the monotonic clock, and of the time since the Unix epoch.
     last: Option<(Instant, Duration)>,
-    /// Whether waiting exits can hold start times by different settings of the clock.
+    /// Set if waiting exits can hold start times by different settings of the clock.
     is_mixed: bool,
 }
 
@@ -38,7 +38,7 @@ impl ClockSteps {
     }
 
     /// Returns what is known about the waiting exits. Start times from before and after a step cannot be
-    /// told apart, so while both can be waiting none of them is used.
+    /// distinguished, so while both can be waiting none of them is used.
     pub(crate) fn restrict(&self, accounting: DelayAccounting) -> DelayAccounting {
         if self.is_mixed { accounting.without_start_times() } else { accounting }
     }

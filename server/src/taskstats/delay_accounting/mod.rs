@@ -1,5 +1,5 @@
-//! What zero delays mean: whether the kernel accounts delays, and how much of a task's life a record
-//! covers.
+//! The meaning of zero delays: the state of delay accounting, and the part of a task's life that a
+//! record covers.
 //!
 //! The kernel allocates a task's delay counters at its fork, and only while the sysctl
 //! `kernel.task_delayacct` is 1 (`__delayacct_tsk_init` in `kernel/delayacct.c`). Setting it later does
@@ -14,12 +14,12 @@ pub(crate) use self::clock_steps::ClockSteps;
 pub(super) use self::switch::DelaySwitch;
 use super::stats::{DelayClass, Stats};
 
-/// Whether the kernel accounts delays.
+/// The state of the kernel's delay accounting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DelayAccounting {
-    /// It does, for tasks that started since then.
+    /// On, for tasks that started since then.
     On(Since),
-    /// It does not: zero delays mean nothing.
+    /// Off: zero delays mean nothing.
     Off,
     /// The setting cannot be read.
     #[default]
@@ -40,7 +40,7 @@ pub enum Since {
     },
 }
 
-/// How much of a task's life the delays of a record cover.
+/// The part of a task's life that the delays of a record cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DelayCoverage {
     /// All of it.
@@ -49,7 +49,7 @@ pub enum DelayCoverage {
     Off,
     /// A part of it at most: accounting was off for some of the time.
     Partial,
-    /// It cannot be determined.
+    /// The part cannot be determined.
     #[default]
     Unknown,
 }

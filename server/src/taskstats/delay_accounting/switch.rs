@@ -21,7 +21,7 @@ const COMMAND_LINE: &str = "/proc/cmdline";
 /// The kernel's build configuration, where distributions install it.
 const BUILD_CONFIG: &str = "/boot/config-";
 const CONFIGURED: &str = "CONFIG_TASK_DELAY_ACCT=y";
-/// How long a reading is reused unless the sysctl is written. Thousands of queries a second need not each
+/// The time for which a reading is reused unless the sysctl is written. Thousands of queries a second need not each
 /// read a setting that hardly ever changes; polling inotify costs a fraction of reading procfs.
 const READING_REUSED_FOR: Duration = Duration::from_millis(1);
 /// Buffer for the events of a file, 16 bytes each because they have no names. The kernel merges events

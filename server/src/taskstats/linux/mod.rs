@@ -7,7 +7,7 @@ mod raw;
 mod self_test;
 mod system;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub use self::namespaces::Placement;
 pub use self::raw::RawListener;
@@ -21,6 +21,7 @@ use super::{
     Cpumask, DelayAccounting, ExitListener, KeptSocket, Kernel, KernelError, KnownBad, Namespace,
     SelfTest, Stats, TaskId,
 };
+use crate::bpf::FilterSet;
 use crate::netlink::resolve_family;
 
 /// The running kernel, through generic netlink.
@@ -47,6 +48,8 @@ pub struct LinuxKernel {
     /// The namespace of this process in which exits do not arrive. It does not change while the
     /// process lives.
     wrong_namespace: Option<Namespace>,
+    /// Filters that attribute exits to cgroups.
+    filters: Option<Arc<FilterSet>>,
 }
 
 impl LinuxKernel {
@@ -76,7 +79,14 @@ impl LinuxKernel {
             bug: KnownBad::of(&release),
             release,
             wrong_namespace: namespaces::wrong_namespace(),
+            filters: None,
         })
+    }
+
+    /// Attributes exits to cgroups by filters.
+    #[must_use]
+    pub fn attributing(self, filters: FilterSet) -> Self {
+        Self { filters: Some(Arc::new(filters)), ..self }
     }
 
     /// Allows queries even if the kernel is known to panic on them.
@@ -177,11 +187,11 @@ impl Kernel for LinuxKernel {
     }
 
     fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
-        Ok(Box::new(self.new_listener()?))
+        Ok(Box::new(self.new_listener()?.attributing(self.filters.clone())))
     }
 
     fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
-        let mut listener = self.new_listener()?;
+        let mut listener = self.new_listener()?.attributing(self.filters.clone());
         for socket in sockets {
             listener.adopt(socket)?;
         }
