@@ -258,7 +258,7 @@ impl Times {
 mod tests {
     use super::*;
 
-    fn life(age_us: u64) -> TaskState {
+    fn state(age_us: u64) -> TaskState {
         TaskState {
             pid: 7,
             tgid: 7,
@@ -277,8 +277,8 @@ mod tests {
         let ages = [0, 1, 1000, 1_000_000, 3600 * 1_000_000, u64::MAX >> 20];
         let mut before = 0;
         for age in ages {
-            let stats = life(age).stats();
-            assert_eq!(stats, life(age).stats());
+            let stats = state(age).stats();
+            assert_eq!(stats, state(age).stats());
             let sum = stats.cpu.run_real_ns.unwrap() + stats.io.unwrap().read_bytes;
             assert!(sum >= before, "{stats:?}");
             assert!(stats.cpu.run_real_ns.unwrap() <= age * NS, "not more CPU than time");
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn only_cpu_waits_are_counted_if_accounting_is_off() {
-        let off = TaskState { delay_accounting: false, ..life(1_000_000_000) };
+        let off = TaskState { delay_accounting: false, ..state(1_000_000_000) };
         let delays = off.stats().delays.map(Option::unwrap);
         assert!(delays[0].count > 0);
         assert!(delays[1..].iter().all(|delay| *delay == Delay::default()));

@@ -50,7 +50,7 @@ struct Group {
     program: usize,
     /// The sums that the kernel keeps from the first exit of a group with several threads
     /// (`signal->stats`).
-    dead: Option<Box<GroupTotals>>,
+    exited: Option<Box<GroupTotals>>,
     /// The index of the group in the workload's list; `None` for other tasks.
     workload_index: Option<usize>,
 }
@@ -84,7 +84,7 @@ pub(super) struct NewTask {
 /// An exited task. Its statistics are computed if a listener receives them.
 #[derive(Debug)]
 pub(super) struct EndedTask {
-    life: TaskState,
+    state: TaskState,
     status: u32,
     flags: u8,
     /// The sums of its group, if the group ended and ever had several tasks.
@@ -101,8 +101,8 @@ impl EndedTask {
 
     /// Returns the exit as the kernel reports it.
     pub(super) fn exit(&self, cpu: u32, kernel_sequence: u32) -> Exit {
-        let TaskState { tgid, version, .. } = self.life;
-        let mut task = self.life.stats();
+        let TaskState { tgid, version, .. } = self.state;
+        let mut task = self.state.stats();
         task.exit_status = Some(self.status);
         if let Some(identity) = &mut task.identity.task {
             identity.flags = self.flags;
@@ -141,7 +141,7 @@ impl Tasks {
             leader_status: None,
             threads: Vec::new(),
             program: new_task.program % PROGRAMS.len(),
-            dead: None,
+            exited: None,
             workload_index,
         };
         let index = self.free.pop().unwrap_or(self.groups.len());
@@ -149,7 +149,7 @@ impl Tasks {
             self.groups.push(None);
         }
         self.groups[index] = Some(group);
-        self.settle(pid, index);
+        self.occupy(pid, index);
         Some(pid)
     }
 
@@ -162,7 +162,7 @@ impl Tasks {
             seed: new_task.seed,
             started: new_task.started,
         });
-        self.settle(pid, index);
+        self.occupy(pid, index);
         Some(pid)
     }
 
@@ -178,16 +178,16 @@ impl Tasks {
         let group = self.group_mut(index)?;
         let task = *group.live().find(|task| task.pid == pid)?;
         let group_ended = !group.has_several();
-        let life = group.life(&task, at, spec);
-        if group.dead.is_some() || !group_ended {
-            group.dead.get_or_insert_default().add_exited(&life.stats());
+        let state = group.state(&task, at, spec);
+        if group.exited.is_some() || !group_ended {
+            group.exited.get_or_insert_default().add_exited(&state.stats());
         }
         let is_leader = group.leader.pid == pid;
         let ended = EndedTask {
-            life,
+            state,
             status,
             flags: exit_flags(status, is_leader, group_ended),
-            group: group.dead.take_if(|_| group_ended),
+            group: group.exited.take_if(|_| group_ended),
             workload_index: group.workload_index.filter(|_| group_ended),
         };
         self.bury(index, pid, status, group_ended);
@@ -216,22 +216,22 @@ impl Tasks {
     pub(super) fn task(&self, pid: u32, at: SimTime, spec: &Spec) -> Option<Stats> {
         let group = self.group(self.group_index(pid)?)?;
         if let (true, Some(status)) = (group.leader.pid == pid, group.leader_status) {
-            let mut stats = group.life(&group.leader, at, spec).stats();
+            let mut stats = group.state(&group.leader, at, spec).stats();
             stats.exit_status = Some(status);
             // A zombie has no memory.
             stats.memory = None;
             return Some(stats);
         }
         let task = group.live().find(|task| task.pid == pid)?;
-        Some(group.life(task, at, spec).stats())
+        Some(group.state(task, at, spec).stats())
     }
 
     /// Returns the sums of a group, found by the id of any of its tasks.
     pub(super) fn group_sums(&self, pid: u32, at: SimTime, spec: &Spec) -> Option<Stats> {
         let group = self.group(self.group_index(pid)?)?;
-        let mut totals = group.dead.as_deref().cloned().unwrap_or_default();
+        let mut totals = group.exited.as_deref().cloned().unwrap_or_default();
         for task in group.live() {
-            totals.add_live(&group.life(task, at, spec).stats());
+            totals.add_live(&group.state(task, at, spec).stats());
         }
         Some(totals.stats(pid, spec.version))
     }
@@ -260,8 +260,8 @@ impl Tasks {
     }
 
     fn group_index(&self, pid: u32) -> Option<usize> {
-        let place = self.slots[self.slot(pid)]?;
-        (place.pid == pid).then_some(place.group)
+        let slot = self.slots[self.slot_index(pid)]?;
+        (slot.pid == pid).then_some(slot.group)
     }
 
     fn group(&self, index: usize) -> Option<&Group> {
@@ -272,7 +272,7 @@ impl Tasks {
         self.groups.get_mut(index)?.as_mut()
     }
 
-    fn slot(&self, pid: u32) -> usize {
+    fn slot_index(&self, pid: u32) -> usize {
         pid as usize & (self.slots.len() - 1)
     }
 
@@ -284,7 +284,7 @@ impl Tasks {
         for _ in 0..self.slots.len() {
             let pid = self.next_pid;
             self.next_pid = if pid + 1 < PID_LIMIT { pid + 1 } else { FIRST_REUSED_PID };
-            if self.slots[self.slot(pid)].is_none() {
+            if self.slots[self.slot_index(pid)].is_none() {
                 return Some(pid);
             }
         }
@@ -295,20 +295,20 @@ impl Tasks {
     fn grow(&mut self) {
         let old = std::mem::take(&mut self.slots);
         self.slots = vec![None; old.len() * 2];
-        for place in old.into_iter().flatten() {
-            let at = self.slot(place.pid);
-            self.slots[at] = Some(place);
+        for slot in old.into_iter().flatten() {
+            let at = self.slot_index(slot.pid);
+            self.slots[at] = Some(slot);
         }
     }
 
-    fn settle(&mut self, pid: u32, group: usize) {
-        let at = self.slot(pid);
+    fn occupy(&mut self, pid: u32, group: usize) {
+        let at = self.slot_index(pid);
         self.slots[at] = Some(PidSlot { pid, group });
         self.count += 1;
     }
 
     fn vacate(&mut self, pid: u32) {
-        let at = self.slot(pid);
+        let at = self.slot_index(pid);
         self.slots[at] = None;
         self.count -= 1;
     }
@@ -324,7 +324,7 @@ impl Group {
         leader.into_iter().chain(&self.threads)
     }
 
-    fn life(&self, task: &Task, at: SimTime, spec: &Spec) -> TaskState {
+    fn state(&self, task: &Task, at: SimTime, spec: &Spec) -> TaskState {
         let age_us = |started: Duration| {
             u64::try_from(at.now.saturating_sub(started).as_micros()).unwrap_or(u64::MAX)
         };

@@ -1,5 +1,7 @@
 //! The simulated machine: a state machine that only [`World::advance`] advances.
 
+mod workload;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +19,6 @@ const EPOCH: Duration = Duration::from_secs(1_700_000_000);
 const MAX_INITIAL_AGE: Duration = Duration::from_secs(600);
 /// Nanoseconds in a second.
 const NANOSECONDS: u128 = 1_000_000_000;
-/// One in so many groups whose leader exits first.
-const LEADER_FIRST_ONE_IN: usize = 4;
-/// One in so many exits that fail.
-const FAILURE_ONE_IN: usize = 8;
-/// The statuses of failures: exit codes 1, 2 and 127, SIGKILL, SIGSEGV with a core.
-const FAILURE_STATUSES: [u32; 5] = [0x0100, 0x0200, 0x7f00, 9, 0x8b];
 
 /// A simulated machine. The same specification and the same calls have the same results. The
 /// division of time into calls of [`World::advance`] does not matter.
@@ -203,13 +199,13 @@ impl World {
     /// Starts a process that the workload does not end. Returns its id; `None` if all ids are in
     /// use.
     pub fn spawn(&mut self) -> Option<u32> {
-        let new_task = new_task(&mut self.random.guests, self.now);
+        let new_task = NewTask::random(&mut self.random.guests, self.now);
         self.tasks.spawn(new_task, None)
     }
 
     /// Starts a thread in the group of a task. Returns its id; `None` if the task does not exist.
     pub fn spawn_thread(&mut self, of: u32) -> Option<u32> {
-        let new_task = new_task(&mut self.random.guests, self.now);
+        let new_task = NewTask::random(&mut self.random.guests, self.now);
         self.tasks.spawn_thread(of, new_task)
     }
 
@@ -345,44 +341,6 @@ impl World {
         SimTime { now, booted_at, delays_since }
     }
 
-    /// Ends a random task of the workload and starts others in its place.
-    fn end_random_task(&mut self) {
-        let random = &mut self.random.workload;
-        let Some(tgid) = self.workload.get(random.below(self.workload.len())).copied() else {
-            return;
-        };
-        let live = self.tasks.live(tgid);
-        let leader_first = live.len() > 1 && random.below(LEADER_FIRST_ONE_IN) == 0;
-        let Some(pid) = (if leader_first { live.first() } else { live.last() }) else { return };
-        let status = match random.below(FAILURE_ONE_IN) {
-            0 => FAILURE_STATUSES[random.below(FAILURE_STATUSES.len())],
-            _ => 0,
-        };
-        let cpu = u32::try_from(random.below(self.cpus.len())).unwrap_or(0);
-        self.exit(*pid, cpu, status);
-        self.populate(false);
-    }
-
-    /// Starts processes until the workload has its number of tasks. With `aged`, they started
-    /// before now.
-    fn populate(&mut self, aged: bool) {
-        // Repeated the mean less one is the maximum of a uniform distribution that starts at 1.
-        let most_threads = 2 * self.spec.threads - 1;
-        while self.tasks.count() <= self.spec.tasks as usize {
-            let mut new_task = new_task(&mut self.random.workload, self.now);
-            if aged {
-                let age = MAX_INITIAL_AGE / (1 + self.random.workload.one_to(1000));
-                new_task.started = self.now.saturating_sub(age);
-            }
-            let Some(tgid) = self.tasks.spawn(new_task, Some(self.workload.len())) else { return };
-            self.workload.push(tgid);
-            for _ in 1..self.random.workload.one_to(most_threads) {
-                let seed = self.random.workload.next();
-                self.tasks.spawn_thread(tgid, NewTask { seed, ..new_task });
-            }
-        }
-    }
-
     /// Sends an exit to the listeners of a CPU (`taskstats_exit`, `send_cpu_listeners`).
     fn send_exit(&mut self, cpu: u32, ended: &super::tasks::EndedTask) {
         let faults = self.spec.faults;
@@ -418,9 +376,4 @@ impl World {
             true
         });
     }
-}
-
-fn new_task(random: &mut Random, started: Duration) -> NewTask {
-    let seed = random.next();
-    NewTask { program: random.below(usize::MAX), seed, started }
 }

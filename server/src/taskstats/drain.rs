@@ -212,13 +212,13 @@ impl<S: DatagramSource> CpuQueue<S> {
     /// Creates a queue with a socket that was read before, when its drop counter was `drops`. It
     /// may have overflowed since then, and the error that reports it may have been received
     /// already.
-    pub(crate) fn adopted(cpu: u32, socket: S, drops: u32) -> Self {
+    pub(crate) fn adopted(cpu: u32, socket: S, drops: u32, cgroups: Option<CgroupSlots>) -> Self {
         Self {
             socket,
             cpu,
             drops,
             overflowed: true,
-            cgroups: None,
+            cgroups,
             // Messages may have been queued since the boot.
             emptied_at: Duration::ZERO,
         }

@@ -93,7 +93,10 @@ impl LinuxListener {
         let KeptSocket { cpu, drops, socket } = kept;
         let socket = Socket::adopt(socket).map_err(|source| failed("adopting a socket", source))?;
         self.set_receive_buffer(&socket)?;
-        self.poll(cpu, CpuQueue::adopted(cpu, socket, drops))
+        // The memory of the earlier listener's filter is not available, so exits that are already
+        // queued are not attributed.
+        let cgroups = self.attach_filter(cpu, &socket);
+        self.poll(cpu, CpuQueue::adopted(cpu, socket, drops, cgroups))
     }
 
     fn set_receive_buffer(&self, socket: &Socket) -> Result<(), KernelError> {
