@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::format::{FORMAT, MAX_MESSAGE_BYTES};
+use crate::advice::HasCause;
 use crate::taskstats::{CpumaskError, KernelError};
 
 /// The error of reading a capture.
@@ -48,7 +49,7 @@ pub enum RecordError {
     #[error("--cpus: {0}")]
     Cpus(#[source] CpumaskError),
     /// The kernel refused.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),
     /// The output file exists.
     #[error("--output {path} already exists; remove it or choose another name", path = .0.display())]

@@ -33,16 +33,18 @@ pub enum KernelError {
     #[error("no live task has {0} (ESRCH from TASKSTATS_CMD_GET)")]
     NoSuchTask(TaskId),
     /// The agent lacks a capability (`EPERM`).
-    #[error("{operation} was refused with EPERM: the agent lacks CAP_NET_ADMIN in the initial user namespace; {}", self.fix())]
+    #[error(
+        "{operation} was refused with EPERM: the agent lacks CAP_NET_ADMIN in the initial user namespace"
+    )]
     NotPermitted {
         /// The operation.
         operation: &'static str,
     },
     /// The kernel lacks taskstats, or does not expose it to this network namespace.
-    #[error("the kernel knows no generic netlink family TASKSTATS (ENOENT); {}", self.fix())]
+    #[error("the kernel knows no generic netlink family TASKSTATS (ENOENT)")]
     NoFamily,
     /// Queries can make this kernel panic.
-    #[error("the kernel {release} is known to panic when it reads a task's name for taskstats ({}), so it is left alone; {}", bug.source, self.fix())]
+    #[error("the kernel {release} is known to panic when it reads a task's name for taskstats ({}), so it is not queried", bug.source)]
     KnownBadKernel {
         /// The kernel's release.
         release: String,
@@ -50,25 +52,25 @@ pub enum KernelError {
         bug: &'static KnownBad,
     },
     /// The kernel accepted a registration but sent no exit.
-    #[error("the kernel accepted the registration, but told of no exit on CPUs {cpus}; {}", self.fix())]
+    #[error("the kernel accepted the registration, but reported no exit on CPUs {cpus}")]
     NoExitsArrive {
         /// The CPUs on which a task exited without a message.
         cpus: Cpumask,
     },
     /// The arrival of exits could not be tested, so it is unknown whether they arrive.
-    #[error("whether exits arrive could not be tested: {cause}; {}", self.fix())]
+    #[error("whether exits arrive could not be tested: {cause}")]
     NotTested {
         /// The reason.
         cause: String,
     },
     /// Exits are sent only in the initial namespaces, and the agent is in another one.
-    #[error("exits cannot be watched from a child {namespace} namespace; {}", self.fix())]
+    #[error("exits cannot be watched from a child {namespace} namespace")]
     WrongNamespace {
         /// The namespace that is not the initial one.
         namespace: Namespace,
     },
     /// A group exists, but procfs does not show its threads to the agent.
-    #[error("the kernel knows tgid {0}, but /proc does not show its threads to the agent; {fix}", fix = self.fix())]
+    #[error("the kernel knows tgid {0}, but /proc does not show its threads to the agent")]
     HiddenThreads(u32),
     /// Another error of a system call.
     #[error("{operation} failed: {source}")]
@@ -87,44 +89,6 @@ pub enum KernelError {
 }
 
 impl KernelError {
-    /// Returns the advice for an operator; empty if there is none.
-    #[must_use]
-    pub fn fix(&self) -> &'static str {
-        match self {
-            Self::NotPermitted { .. } => {
-                "start the agent with that capability (systemd: AmbientCapabilities=CAP_NET_ADMIN, \
-                 Kubernetes: capabilities.add [NET_ADMIN], and no hostUsers: false)"
-            }
-            Self::NoFamily => {
-                "use a kernel with CONFIG_TASKSTATS=y and run the agent in the initial network \
-                 namespace (Kubernetes: hostNetwork: true)"
-            }
-            Self::WrongNamespace { namespace } => namespace.fix(),
-            Self::KnownBadKernel { .. } => {
-                "run another kernel, or take the risk with --ignore-known-bad-kernel"
-            }
-            Self::NoExitsArrive { .. } => {
-                "run the agent in the host's network namespace, the only one that exits are sent to \
-                 (Kubernetes: hostNetwork: true; systemd: no PrivateNetwork)"
-            }
-            Self::NotTested { .. } => {
-                "let the agent start a thread (systemd: TasksMax, Kubernetes: podPidsLimit) and run \
-                 on a CPU"
-            }
-            Self::HiddenThreads(_) => {
-                "mount /proc without hidepid (systemd: no ProtectProc), or with gid= of the agent's \
-                 group"
-            }
-            Self::System { source, .. } => match source.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE) => {
-                    "raise the limit of open files (systemd: LimitNOFILE, shell: ulimit -n)"
-                }
-                _ => "",
-            },
-            Self::NoSuchTask(_) | Self::BadReply { .. } => "",
-        }
-    }
-
     /// Returns whether the agent's environment must change before the kernel can reply.
     #[must_use]
     pub fn is_precondition(&self) -> bool {
@@ -158,20 +122,6 @@ pub enum Namespace {
     Pid,
     /// The user namespace: capabilities outside the initial one do not count.
     User,
-}
-
-impl Namespace {
-    /// Returns the advice for an operator.
-    #[must_use]
-    pub fn fix(self) -> &'static str {
-        match self {
-            Self::Network => "run the agent in the host's one (Kubernetes: hostNetwork: true)",
-            Self::Pid => "run the agent in the host's one (Kubernetes: hostPID: true)",
-            Self::User => {
-                "run the agent in the host's one (Kubernetes: remove hostUsers: false; systemd: no PrivateUsers)"
-            }
-        }
-    }
 }
 
 impl fmt::Display for Namespace {
