@@ -202,7 +202,7 @@ impl Reloader {
             (watches, followed, source.compare(fingerprint))
         });
         let outcome = match reading {
-            Ok(reading) => reading.outcome().await.ok_or(TlsError::Interrupted),
+            Ok(reading) => reading.result().await.ok_or(TlsError::Interrupted),
             Err(error) => Err(TlsError::Thread(error)),
         };
         let found = match outcome {
