@@ -4,6 +4,7 @@
 
 mod attacks;
 mod broken_peers;
+mod cancelled_calls;
 mod capture;
 mod command;
 mod compression;
