@@ -44,6 +44,7 @@ impl Agent {
             Arc::clone(&node),
             readiness.clone(),
             Arc::clone(&callers),
+            self.attribution.live(),
         );
         let routes = routes(service, &health, connection.size.request)?;
         let in_flight = InFlight(Arc::clone(&callers));
