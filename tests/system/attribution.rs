@@ -18,7 +18,6 @@ use taskstats_tests::client::{Client, connect};
 use taskstats_tests::environments::{AS_NOBODY, NOBODY};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
-use taskstats_tests::tools;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
@@ -97,7 +96,7 @@ async fn run_truth(watch: &mut Watch, cgroups: &[PathBuf]) -> Result<(Vec<ExitEv
     let rounds = ROUNDS.to_string();
     let paths = cgroups.iter().map(|cgroup| cgroup.to_str().expect("a path of the test's own"));
     let words = [&*script, &rounds].into_iter().chain(paths);
-    let mut python = Peer::start(&tools::python()?, words)?;
+    let mut python = Peer::start(Path::new("python3"), words)?;
     let mut owners = Owners::default();
     let line = loop {
         tokio::select! {
