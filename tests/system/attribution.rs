@@ -41,12 +41,14 @@ struct Tree {
 impl Tree {
     fn new(name: &str) -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mounts")?;
-        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        let unified =
-            fields.filter(|fields| fields.get(2) == Some(&"cgroup2")).map(|it| it[1].to_owned());
-        let unified = unified.last().context("no cgroup2 is mounted")?;
+        let unified = mounts.lines().find_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let (path, kind) = (fields.next()?, fields.next()?);
+            (kind == "cgroup2").then_some(path)
+        });
+        let unified = unified.context("no cgroup2 is mounted")?;
         let root =
-            Path::new(&unified).join(format!("taskstats-tests-{}-{name}", std::process::id()));
+            Path::new(unified).join(format!("taskstats-tests-{}-{name}", std::process::id()));
         let mut tree = Self { root, made: Vec::new() };
         tree.make(LEVELS)?;
         Ok(tree)
