@@ -53,8 +53,8 @@ enum What {
     ChurnThreads { count: u32 },
     /// Starts and ends short processes, one after the other, and prints how many.
     ChurnProcesses { count: u32 },
-    /// Reads ids of process groups from standard input, one a line, `+ID` to add one and `-ID` to remove
-    /// it, and kills the groups that are left when standard input ends.
+    /// Reads ids of process groups from standard input, one a line, `+ID` to add one and `-ID` to
+    /// remove it, and kills the groups that are left when standard input ends.
     Guard,
 }
 
