@@ -3,6 +3,7 @@
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
 mod attacks;
+mod attribution;
 mod broken_peers;
 mod cancelled_calls;
 mod capture;
@@ -14,6 +15,7 @@ mod cpu_selection;
 mod delay_accounting;
 mod descriptor_limits;
 mod discovery;
+mod examples;
 mod exits;
 mod fair_limits;
 mod fields;
@@ -34,8 +36,8 @@ mod memory_bound;
 mod misconfiguration;
 mod mutual_tls;
 mod not_grpc;
+mod peers;
 mod policy;
-mod python;
 mod queries;
 mod readme;
 mod recovery;
