@@ -12,6 +12,8 @@ pub mod worker;
 
 pub(crate) mod backoff;
 
+pub(crate) mod signals;
+
 pub mod netlink;
 
 pub mod taskstats;
@@ -50,3 +52,5 @@ pub mod capacity;
 pub mod doctor;
 
 pub mod agent;
+
+pub mod program;

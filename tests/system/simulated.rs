@@ -67,7 +67,7 @@ async fn delay_accounting_of_a_simulated_kernel_is_its_own() -> Result<()> {
     let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?.into_inner();
     assert_eq!(node.delay_accounting(), DelayAccounting::On);
     let stderr = agent.stderr()?;
-    let told = stderr.lines().find(|line| line.contains("turned delay accounting on"));
+    let told = stderr.lines().find(|line| line.contains("enabled delay accounting"));
     let told = told.with_context(|| format!("not a word in {stderr}"))?;
     assert!(told.contains("simulated") && !told.contains("sysctl"), "{told}");
     Ok(())

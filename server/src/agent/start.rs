@@ -1,4 +1,4 @@
-//! Starting the tasks of a bound agent.
+//! Starting: the tasks of an agent that is bound and confined.
 
 use std::sync::Arc;
 
@@ -13,13 +13,15 @@ use crate::config::Config;
 use crate::listen::{Incoming, TlsAcceptorConfig};
 use crate::rpc::{Health, SMALL_REQUEST, Service};
 use crate::security::Callers;
+use crate::security::tls::Reloader;
 use crate::serve::Server;
 
 impl Agent {
-    /// Takes up what an earlier run left, and serves until [`Running::drain`].
+    /// Resumes from the state of the previous run, if there is one, and serves until [`Running::drain`].
     ///
     /// # Errors
-    /// When exits cannot be taken, or the contract's descriptors cannot be served.
+    /// The exit reader or the reflection service cannot be started, or `--fail-fast` is set and exits
+    /// cannot be watched.
     pub async fn start(mut self) -> Result<Running, StartError> {
         self.log_start();
         let Resumed { exits, prober, readiness, always_watch } = self.resume().await?;
@@ -49,9 +51,9 @@ impl Agent {
             readiness.clone(),
             Arc::clone(&callers),
         );
-        let longest = connection.size.request;
-        let service = TaskstatsServiceServer::new(service).max_decoding_message_size(longest);
-        let small = longest.min(SMALL_REQUEST);
+        let max_request = connection.size.request;
+        let service = TaskstatsServiceServer::new(service).max_decoding_message_size(max_request);
+        let small = max_request.min(SMALL_REQUEST);
         let checks = HealthServer::new(health.checks()).max_decoding_message_size(small);
         let routes = Routes::new(service).add_service(checks);
         let routes = add_reflection(routes, small)?.prepare();
@@ -61,6 +63,7 @@ impl Agent {
         let incoming = Incoming::new(self.listeners, security);
         Ok(Running {
             serving: tokio::spawn(server.run(incoming, stop.clone())),
+            reload: self.certificates.as_ref().map(Reloader::handle),
             reloading: self.certificates.map(|certificates| tokio::spawn(certificates.run())),
             in_flight,
             stop,
@@ -76,16 +79,17 @@ impl Agent {
     }
 }
 
-/// Both versions of the protocol: callers in the field still speak only the older one.
-fn add_reflection(routes: Routes, longest: usize) -> Result<Routes, StartError> {
+/// Adds the reflection service in both versions of its protocol, because grpcurl 1.8 and grpcio know only
+/// the older one.
+fn add_reflection(routes: Routes, max_request: usize) -> Result<Routes, StartError> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // The messages in error details, which callers decode by reflection too.
+            // The error details, which clients decode by reflection as well.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let newer = builder().build_v1()?.max_decoding_message_size(longest);
-    let older = builder().build_v1alpha()?.max_decoding_message_size(longest);
+    let newer = builder().build_v1()?.max_decoding_message_size(max_request);
+    let older = builder().build_v1alpha()?.max_decoding_message_size(max_request);
     Ok(routes.add_service(newer).add_service(older))
 }

@@ -11,6 +11,8 @@ const NEWCOMERS: usize = 8;
 /// Connections over the limit that are told so, at once. Each lasts 2 s at most and is served by HTTP/2,
 /// which takes some kilobytes; an operator's few callers all get their answer, and a crowd is closed.
 pub const MAX_OVERFLOW: usize = 64;
+/// Health checks in flight of a principal, of which `--principal-share` applies. A prober has one at a time.
+pub const MAX_HEALTH_CHECKS: usize = 8;
 
 /// Something of which the agent has so much and no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,8 @@ pub struct Limits {
     pub overflow: usize,
     /// Exit streams at once.
     pub watchers: usize,
-    /// Calls at once whose answers have not gone yet; also other streams than those of exits, and the
-    /// questions for the health, each of them counted apart.
+    /// Calls at once whose answers have not gone yet; also other streams than those of exits, counted
+    /// apart.
     pub calls: usize,
     /// Those of them whose kernel time grows with what they ask for, at once: `GetTgid`, `BatchGet`,
     /// `GetNode`.
@@ -77,7 +79,8 @@ impl Limits {
         match resource {
             Resource::Connection => self.connections,
             Resource::Watcher => self.watchers,
-            Resource::Call | Resource::Stream | Resource::HealthCheck => self.calls,
+            Resource::Call | Resource::Stream => self.calls,
+            Resource::HealthCheck => MAX_HEALTH_CHECKS,
             Resource::SlowCall => self.slow_calls,
             Resource::Overflow => self.overflow,
         }
@@ -136,7 +139,7 @@ impl Resource {
             Self::Stream => {
                 ("stream of health or reflection", "streams of health or reflection", "--max-calls")
             }
-            Self::HealthCheck => ("health check", "health checks", "--max-calls"),
+            Self::HealthCheck => ("health check", "health checks", "a fixed number"),
             Self::Overflow => {
                 ("connection to turn away", "connections to turn away", "a fixed number")
             }
