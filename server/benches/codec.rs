@@ -8,7 +8,7 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use prost::Message;
 use taskstats_proto::v1;
-use taskstatsd::encode::encode_event;
+use taskstatsd::encode::{HiddenFields, encode_event, remove_fields};
 use taskstatsd::taskstats::{DelayAccounting, Exit, Provenance, Since, Stats, decode};
 
 const VERSION: u16 = 16;
@@ -18,6 +18,8 @@ const SIZE: usize = 560;
 const NOW: Duration = Duration::from_secs(1_795_000_000);
 /// Any sequence of an agent that has run for a day.
 const SEQUENCE: u64 = 20_000_000;
+/// Exits in a full chunk of the history.
+const CHUNK_EVENTS: u64 = 256;
 /// Turned on a while after the boot, which takes longest to tell what a record covers.
 const ACCOUNTING: DelayAccounting = DelayAccounting::On(Since::Between {
     off_at: Some(Duration::from_secs(1_794_000_000)),
@@ -114,6 +116,40 @@ fn encode_by_prost(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         out.clear();
         black_box(&event).encode(&mut out).map(|()| out.len())
+    });
+}
+
+/// The exits of a full chunk, encoded.
+fn chunk() -> Vec<u8> {
+    let mut encoded = Vec::new();
+    for sequence in SEQUENCE..SEQUENCE + CHUNK_EVENTS {
+        encode_event(&mut encoded, &exit(), sequence, NOW, ACCOUNTING);
+    }
+    encoded
+}
+
+/// Removes the fields of `--redact comm,io` from the bytes of a chunk.
+#[divan::bench]
+fn redact_chunk_bytes(bencher: Bencher<'_, '_>) {
+    let chunk = chunk();
+    let hidden = HiddenFields { comm: true, io: true, ..HiddenFields::default() };
+    bencher.bench_local(|| {
+        let mut out = Vec::with_capacity(chunk.len());
+        remove_fields(black_box(&chunk), hidden, &mut out).map(|()| out.len())
+    });
+}
+
+/// Decodes a chunk into messages, removes the same fields, and encodes it again.
+#[divan::bench]
+fn redact_chunk_messages(bencher: Bencher<'_, '_>) {
+    let chunk = chunk();
+    bencher.bench_local(|| {
+        let mut events = v1::ExitEvents::decode(black_box(&*chunk)).unwrap_or_default();
+        for task in events.events.iter_mut().filter_map(|event| event.task.as_mut()) {
+            task.io = None;
+            task.identity.iter_mut().for_each(|identity| identity.comm = None);
+        }
+        events.encode_to_vec().len()
     });
 }
 

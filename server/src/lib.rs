@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod seeds;
 
-pub mod clocks;
+pub mod clock;
 
 pub mod telemetry;
 

@@ -1,6 +1,7 @@
 //! Where callers come in: addresses, bound sockets, accepted connections.
 
 mod address;
+mod authority;
 mod bind;
 mod handshake;
 mod handshake_error;
@@ -8,6 +9,8 @@ mod handshake_slots;
 mod incoming;
 
 pub use address::{AddressError, ListenAddress};
+#[cfg(any(test, fuzzing))]
+pub use authority::fuzzing;
 pub use bind::{BindError, DEFAULT_DIRECTORY, Listener, SocketFile};
 pub use handshake::{MAX_HANDSHAKES, TlsAcceptorConfig};
 pub use incoming::{Connection, Incoming, TCP_BUFFERS, UNIX_BUFFERS};

@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::taskstats::{
-        Cpumask, DelayAccounting, KeptSocket, Listener, SelfTest, Stats, TaskId,
+        Cpumask, DelayAccounting, ExitListener, KeptSocket, SelfTest, Stats, TaskId,
     };
 
     /// A kernel that is right or wrong, and counts how often it was tried.
@@ -215,18 +215,18 @@ mod tests {
             if self.untestable.load(Ordering::SeqCst) {
                 return Ok(SelfTest { untested: cpus.clone(), ..SelfTest::default() });
             }
-            let (heard, silent) = match self.good.load(Ordering::SeqCst) {
+            let (delivered, missing) = match self.good.load(Ordering::SeqCst) {
                 true => (cpus.clone(), Cpumask::default()),
                 false => (Cpumask::default(), cpus.clone()),
             };
-            Ok(SelfTest { heard, silent, untested: Cpumask::default() })
+            Ok(SelfTest { delivered, missing, untested: Cpumask::default() })
         }
 
-        fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
+        fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
             Err(KernelError::NoFamily)
         }
 
-        fn adopt(&self, _: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
+        fn adopt(&self, _: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
             Err(KernelError::NoFamily)
         }
     }

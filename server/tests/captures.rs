@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use taskstatsd::capture::{Entry, Header, Reader};
+use taskstatsd::capture::{CaptureEntry, CaptureHeader, CaptureReader};
 use taskstatsd::taskstats::{
     DelayClass, Exit, Stats, TaskId, WaitStatus, decode_exit_message, decode_reply_message,
 };
@@ -49,24 +49,24 @@ const IO_CALLS: u64 = 2048;
 
 /// A capture, decoded.
 struct Decoded {
-    header: Header,
+    header: CaptureHeader,
     version: u16,
     struct_bytes: usize,
-    entries: Vec<Entry>,
+    entries: Vec<CaptureEntry>,
 }
 
 impl Decoded {
     fn read(version: u16, struct_bytes: usize) -> Self {
         let file = File::open(path(version, "capture")).expect("a capture");
-        let reader = Reader::new(file).expect("a header");
+        let reader = CaptureReader::new(file).expect("a header");
         let header = reader.header().clone();
         let entries = reader.collect::<Result<_, _>>().expect("a whole capture");
         Self { header, version, struct_bytes, entries }
     }
 
     fn exits(&self) -> Vec<(Exit, usize)> {
-        let exit = |entry: &Entry| match entry {
-            Entry::Exit { cpu, message, .. } => {
+        let exit = |entry: &CaptureEntry| match entry {
+            CaptureEntry::Exit { cpu, message, .. } => {
                 Some((decode_exit_message(message, *cpu).expect("an exit"), message.len()))
             }
             _ => None,
@@ -75,8 +75,8 @@ impl Decoded {
     }
 
     fn replies(&self) -> Vec<(TaskId, Stats, usize)> {
-        let reply = |entry: &Entry| match entry {
-            Entry::Reply { id, message, .. } => {
+        let reply = |entry: &CaptureEntry| match entry {
+            CaptureEntry::Reply { id, message, .. } => {
                 let stats = decode_reply_message(message, *id).expect("a reply");
                 Some((*id, stats, message.len()))
             }
@@ -258,7 +258,7 @@ fn captures_are_decoded_as_they_were() {
 }
 
 fn in_words(capture: &Decoded) -> String {
-    let Header { taskstats_version, begun_at_ns, kernel_release, cpus } = &capture.header;
+    let CaptureHeader { taskstats_version, begun_at_ns, kernel_release, cpus } = &capture.header;
     let mut text = format!(
         "Linux {kernel_release}, taskstats v{taskstats_version}, CPUs {cpus}, begun at {begun_at_ns} ns\n"
     );

@@ -7,8 +7,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::time::ClockId;
 use taskstatsd::taskstats::{
-    Cpumask, DelayAccounting, Depth, Drained, Exit, ExitSink, KeptSocket, Kernel, KernelError,
-    Listener, SelfTest, Since, Stats, TaskId, Wake,
+    Cpumask, DelayAccounting, Depth, Drained, Exit, ExitListener, ExitSink, KeptSocket, Kernel,
+    KernelError, SelfTest, Since, Stats, TaskId, Wake,
 };
 
 /// Has exits on all its CPUs, and no live task.
@@ -88,10 +88,10 @@ impl Kernel for SyntheticKernel {
     }
 
     fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
-        Ok(SelfTest { heard: cpus.clone(), ..SelfTest::default() })
+        Ok(SelfTest { delivered: cpus.clone(), ..SelfTest::default() })
     }
 
-    fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
+    fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
         let (bell, rung) = mpsc::channel();
         Ok(Box::new(SyntheticListener {
             queues: Vec::new(),
@@ -105,7 +105,7 @@ impl Kernel for SyntheticKernel {
         }))
     }
 
-    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
+    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
         if sockets.is_empty() {
             return self.listen();
         }
@@ -129,7 +129,7 @@ impl SyntheticListener {
     }
 }
 
-impl Listener for SyntheticListener {
+impl ExitListener for SyntheticListener {
     fn waker(&self) -> Box<dyn Wake> {
         Box::new(self.bell.clone())
     }

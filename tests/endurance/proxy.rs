@@ -12,10 +12,11 @@ use taskstats_tests::agent::Agent;
 use taskstats_tests::binaries::WORKSPACE;
 use taskstats_tests::client::connect;
 use taskstats_tests::deadline::within;
+use taskstats_tests::guarded_child::GuardedChild;
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process::Vitals;
 use taskstats_tests::tools;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::support::{duration, mark};
 
@@ -74,14 +75,14 @@ async fn load(target: &str) -> Result<Summary> {
         command.args(["--env", &format!("{name}={value}")]);
     }
     command.arg(Path::new(WORKSPACE).join("tests/peers/load.js"));
-    command.stdin(Stdio::null()).kill_on_drop(true);
+    command.stdin(Stdio::null());
     let exits = async {
         loop {
             mark().await?;
         }
     };
     let output: Output = tokio::select! {
-        output = tokio::time::timeout(time + PATIENCE, command.output()) => output??,
+        output = tokio::time::timeout(time + PATIENCE, GuardedChild::run(&mut command)) => output??,
         failed = exits => return failed,
     };
     let (stdout, stderr) = (str::from_utf8(&output.stdout)?, str::from_utf8(&output.stderr)?);
@@ -95,7 +96,7 @@ async fn load(target: &str) -> Result<Summary> {
 /// A proxy in front of a unix socket. Dropping it kills it.
 struct Envoy {
     target: String,
-    _child: Child,
+    _child: GuardedChild,
     _folder: tempfile::TempDir,
 }
 
@@ -109,7 +110,7 @@ impl Envoy {
         let mut command = Command::new(tools::envoy()?);
         command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]);
         command.arg("--config-path").arg(&configuration);
-        let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn()?;
+        let child = GuardedChild::spawn(command.stdin(Stdio::null()))?;
         let target = address.to_string();
         within("Envoy to listen", async {
             while connect(&format!("tcp://{target}")).await.is_err() {

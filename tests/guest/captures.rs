@@ -11,9 +11,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use taskstats_tests::binaries;
 use taskstats_tests::deadline::within;
+use taskstats_tests::guarded_child::GuardedChild;
 use taskstats_tests::kernel::ReferenceListener;
 use taskstats_tests::workload::Workload;
-use taskstatsd::capture::{Entry, Header, Reader, Writer};
+use taskstatsd::capture::{CaptureEntry, CaptureHeader, CaptureReader, CaptureWriter};
 use taskstatsd::taskstats::{Exit, decode_exit_message};
 use tokio::io::{AsyncBufReadExt, BufReader as AsyncBufReader};
 use tokio::process::Command;
@@ -36,13 +37,13 @@ pub(crate) async fn take(directory: &Path, reference: &mut ReferenceListener) ->
     let workload = Workload::waiting(&["threads", "2"]).await?;
     let ids =
         [format!("--pid={},{KTHREADD}", workload.pid()), format!("--tgid={}", workload.pid())];
-    let mut capture = Command::new(binaries::taskstatsd()?)
+    let mut command = Command::new(binaries::taskstatsd()?);
+    command
         .args(["capture", "--seconds", SECONDS, "--output"])
         .arg(&path)
         .args(ids)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
+        .stderr(Stdio::piped());
+    let mut capture = GuardedChild::spawn(&mut command)?;
     let mut stderr = AsyncBufReader::new(capture.stderr.take().context("no stderr")?).lines();
     // It says so when it listens.
     let line = within("the capture to begin", stderr.next_line()).await??;
@@ -68,23 +69,23 @@ fn key(exit: &Exit) -> (u32, u32, Option<u32>) {
     (exit.cpu, exit.kernel_sequence, exit.task.identity.pid)
 }
 
-fn read(path: &Path) -> Result<(Header, Vec<Entry>)> {
-    let reader = Reader::new(BufReader::new(File::open(path)?))?;
+fn read(path: &Path) -> Result<(CaptureHeader, Vec<CaptureEntry>)> {
+    let reader = CaptureReader::new(BufReader::new(File::open(path)?))?;
     let header = reader.header().clone();
     Ok((header, reader.collect::<Result<_, _>>()?))
 }
 
-fn exit(entry: &Entry) -> Option<Exit> {
+fn exit(entry: &CaptureEntry) -> Option<Exit> {
     match entry {
-        Entry::Exit { cpu, message, .. } => decode_exit_message(message, *cpu),
-        Entry::Reply { .. } | Entry::Dropped { .. } => None,
+        CaptureEntry::Exit { cpu, message, .. } => decode_exit_message(message, *cpu),
+        CaptureEntry::Reply { .. } | CaptureEntry::Dropped { .. } => None,
     }
 }
 
 /// Keeps the replies, the exits that end a group of threads, and some of the others.
-fn choose(entries: Vec<Entry>) -> Vec<Entry> {
+fn choose(entries: Vec<CaptureEntry>) -> Vec<CaptureEntry> {
     let mut others = 0;
-    let mut is_kept = |entry: &Entry| match exit(entry) {
+    let mut is_kept = |entry: &CaptureEntry| match exit(entry) {
         Some(exit) => {
             let comm = exit.task.identity.task.map(|task| task.comm);
             let is_ours = comm.is_some_and(|comm| comm.as_bytes() == NAME);
@@ -92,14 +93,14 @@ fn choose(entries: Vec<Entry>) -> Vec<Entry> {
             others += usize::from(is_ours && is_other);
             is_ours && (!is_other || others <= KEPT_EXITS)
         }
-        None => matches!(entry, Entry::Reply { .. }),
+        None => matches!(entry, CaptureEntry::Reply { .. }),
     };
     entries.into_iter().filter(|entry| is_kept(entry)).collect()
 }
 
-fn write(header: &Header, entries: &[Entry]) -> Result<Vec<u8>> {
+fn write(header: &CaptureHeader, entries: &[CaptureEntry]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, header)?;
+    let mut writer = CaptureWriter::new(&mut bytes, header)?;
     for entry in entries {
         writer.write(entry)?;
     }

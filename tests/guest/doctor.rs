@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use taskstats_tests::binaries;
 use taskstats_tests::deadline::within;
+use taskstats_tests::guarded_child::GuardedChild;
 use tokio::process::Command;
 
 /// What must be good, and not only bearable.
@@ -21,7 +22,8 @@ const GOOD: [&str; 8] = [
 /// Asks the doctor, who must find that exits arrive, and the kernel that runs.
 pub(crate) async fn consult(release: &str, version: u32) -> Result<()> {
     let mut doctor = Command::new(binaries::taskstatsd()?);
-    let output = within("the doctor", doctor.args(["doctor", "-o", "json"]).output()).await??;
+    let output =
+        within("the doctor", GuardedChild::run(doctor.args(["doctor", "-o", "json"]))).await??;
     let report: Value = serde_json::from_slice(&output.stdout)?;
     ensure!(output.status.success(), "{}: {report}", output.status);
     ensure!(report["healthy"] == true, "{report}");

@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::binaries;
 use crate::deadline::within;
 use crate::directory;
+use crate::guarded_child::GuardedChild;
 use crate::notify::Notifications;
 
 /// The log line of a listener, up to its address.
@@ -36,20 +37,8 @@ pub struct Launch {
 /// An agent that serves. Dropping it kills it.
 #[derive(Debug)]
 pub struct Agent {
-    child: Child,
+    child: GuardedChild,
     launch: Launch,
-}
-
-impl Drop for Agent {
-    /// Ends what another command started, too: the kernel forgets whose end an agent is to follow
-    /// (`unshare --kill-child`) when it becomes another user.
-    fn drop(&mut self) {
-        let leader = self.child.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(leader) = leader {
-            // All of the group may have ended by now.
-            let _gone = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-        }
-    }
 }
 
 /// How an agent ended that never served.
@@ -144,21 +133,19 @@ impl Launch {
         Ok(Ending { status, stderr: self.stderr()? })
     }
 
-    fn spawn(&self) -> Result<Child> {
+    fn spawn(&self) -> Result<GuardedChild> {
         let mut words = self.wrapper.clone();
         words.push(binaries::taskstatsd()?.into_os_string());
         words.extend(self.arguments.iter().cloned());
         let (program, arguments) = words.split_first().context("no program")?;
-        Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env("NOTIFY_SOCKET", self.notifications.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(self.stderr_path())?)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("start the agent")
+            .stderr(File::create(self.stderr_path())?);
+        GuardedChild::spawn(&mut command)
     }
 
     fn stderr(&self) -> Result<String> {

@@ -20,6 +20,7 @@ pub mod exit_log;
 pub mod fields;
 pub mod follower;
 pub mod gap_ranges;
+pub mod guarded_child;
 pub mod handshake;
 pub mod health;
 pub mod http2;

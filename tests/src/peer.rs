@@ -6,14 +6,15 @@ use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use crate::deadline::within;
+use crate::guarded_child::GuardedChild;
 
 /// A program that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Peer {
-    child: Child,
+    child: GuardedChild,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
@@ -40,7 +41,7 @@ impl Peer {
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Self> {
         let mut command = command(program, arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = GuardedChild::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
         let stdout = BufReader::new(child.stdout.take().context("no standard output")?);
         let stdin = child.stdin.take();
         Ok(Self { child, stdin, stdout })
@@ -85,9 +86,8 @@ impl Peer {
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<ProgramOutput> {
-        let output = command(program, arguments).output();
-        let output = within("a program's end", output).await?;
-        output.with_context(|| format!("run {}", program.display()))?.try_into()
+        let mut command = command(program, arguments);
+        within("a program's end", GuardedChild::run(&mut command)).await??.try_into()
     }
 
     /// Waits for the next line of its standard output.
@@ -151,6 +151,6 @@ impl TryFrom<Output> for ProgramOutput {
 
 fn command<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).stdin(Stdio::null());
     command
 }

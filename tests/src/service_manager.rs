@@ -16,13 +16,14 @@ use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use self::inbox::Inbox;
 use self::store::{Notification, Store};
 use crate::binaries;
 use crate::deadline::within;
 use crate::directory;
+use crate::guarded_child::GuardedChild;
 
 /// The message that says that a service serves.
 const READY: &str = "READY=1";
@@ -43,7 +44,7 @@ pub struct ServiceManager {
     store: Store,
     habits: Habits,
     hands_over: bool,
-    child: Option<Child>,
+    child: Option<GuardedChild>,
 }
 
 /// What a manager does not do.
@@ -117,7 +118,7 @@ impl ServiceManager {
     ///
     /// It does not run.
     pub fn pid(&self) -> Result<u32> {
-        self.child.as_ref().and_then(Child::id).context("the agent does not run")
+        self.child.as_ref().and_then(|child| child.id()).context("the agent does not run")
     }
 
     /// Returns the names of the descriptors in the store, in order.
@@ -224,7 +225,7 @@ impl ServiceManager {
         }
     }
 
-    fn spawn(&mut self) -> Result<Child> {
+    fn spawn(&mut self) -> Result<GuardedChild> {
         let (names, mappings) = self.passed()?;
         let mut command = Command::new("sh");
         command.args(["-c", START]).arg(binaries::taskstatsd()?);
@@ -239,8 +240,8 @@ impl ServiceManager {
             command.env("NOTIFY_SOCKET", self.inbox.path());
         }
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(File::create(self.stderr_path())?).kill_on_drop(true);
-        command.fd_mappings(mappings)?.spawn().context("start the agent")
+        command.stderr(File::create(self.stderr_path())?);
+        GuardedChild::spawn(command.fd_mappings(mappings)?)
     }
 
     /// The listening socket, and all that is stored; the manager keeps its own.

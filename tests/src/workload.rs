@@ -4,10 +4,11 @@ use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use crate::binaries;
 use crate::deadline::within;
+use crate::guarded_child::GuardedChild;
 
 /// The line that a workload prints when it has become what it shall be.
 const READY: &str = "ready";
@@ -15,7 +16,7 @@ const READY: &str = "ready";
 /// A workload that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Workload {
-    child: Child,
+    child: GuardedChild,
     pid: u32,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
@@ -39,13 +40,9 @@ impl Workload {
     ///
     /// It cannot be started.
     pub fn start(arguments: &[&str]) -> Result<Self> {
-        let mut child = Command::new(binaries::workload()?)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("start the workload")?;
+        let mut command = Command::new(binaries::workload()?);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = GuardedChild::spawn(&mut command)?;
         Ok(Self {
             pid: child.id().context("workload without pid")?,
             stdin: child.stdin.take(),

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use taskstats_tests::binaries;
 use taskstats_tests::deadline::within;
 use taskstats_tests::environments::{CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID};
+use taskstats_tests::guarded_child::GuardedChild;
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
 
@@ -37,7 +38,7 @@ async fn this_kernel_stands_the_trial_of_the_others() -> Result<()> {
     let directory = tempfile::tempdir_in(binaries::directory()?)?;
     let mut guest = Command::new(binaries::guest()?);
     guest.arg(directory.path()).env(binaries::PREBUILT, binaries::directory()?);
-    let output = within("the trial", guest.output()).await??;
+    let output = within("the trial", GuardedChild::run(&mut guest)).await??;
     let (stdout, stderr) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stdout.lines().last(), Some("passed"), "{stdout}");
@@ -128,8 +129,9 @@ async fn a_capture_whose_output_blocks_ends_all_the_same() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (seconds, signals) in [("1", &[][..]), ("3600", &[Signal::SIGTERM, Signal::SIGINT])] {
         let mut command = Command::new(binaries::taskstatsd()?);
-        command.args(["capture", "--seconds", seconds]).kill_on_drop(true);
-        let mut capture = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        command.args(["capture", "--seconds", seconds]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut capture = GuardedChild::spawn(&mut command)?;
         let stderr = capture.stderr.take().context("no standard error")?;
         let mut lines = BufReader::new(stderr).lines();
         within("the capture to begin", lines.next_line()).await??;

@@ -1,15 +1,27 @@
 //! The harness itself: what the other tests compare the agent with must be right.
 
-use anyhow::{Context, Result, bail};
+use std::env;
+use std::path::Path;
+use std::process::{Stdio, abort};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, raise};
+use taskstats_tests::agent::Launch;
 use taskstats_tests::cpus;
+use taskstats_tests::deadline::within;
+use taskstats_tests::environments::{AS_NOBODY, NOBODY};
+use taskstats_tests::guarded_child::GuardedChild;
 use taskstats_tests::kernel::{Query, ReferenceListener, Socket, offset, port_ids_of};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::workload::Workload;
+use tokio::process::Command;
 
 /// Exits made on each CPU.
 const EXITS: usize = 1000;
 /// An exit of another process at the wrong moment ends an inheritance: it takes more than one try.
 const ATTEMPTS: usize = 100;
+/// Selects how the test process of `a_failed_test_leaves_no_process_behind` ends.
+const END: &str = "TASKSTATS_TESTS_END";
 
 /// The reference hears every thread that a churn says it ended, and the churn itself, on its CPU.
 #[tokio::test]
@@ -84,4 +96,53 @@ fn heir_of_a_dead_listener(cpu: &str) -> Result<Socket> {
     let port = dead.port_id()?;
     drop(dead);
     Socket::open_at(port)
+}
+
+/// No child of a test process outlives it, whether the test returns an error, panics, aborts or is
+/// killed, and although the agent runs as another user.
+#[tokio::test]
+async fn a_failed_test_leaves_no_process_behind() -> Result<()> {
+    if let Ok(end) = env::var(END) {
+        return fail_with_children(&end).await;
+    }
+    let _lock = MachineLock::shared()?;
+    for end in ["error", "panic", "abort", "kill"] {
+        let mut command = Command::new(env::current_exe()?);
+        command.args(["--exact", "harness::a_failed_test_leaves_no_process_behind", "--nocapture"]);
+        let output = GuardedChild::run(command.env(END, end).stdin(Stdio::null()));
+        let output = within("a test to fail", output).await??;
+        let stdout = String::from_utf8(output.stdout)?;
+        ensure!(!output.status.success(), "{end}: {stdout}");
+        let pids = stdout.lines().find_map(|line| line.split_once("children: "));
+        let (_, pids) = pids.with_context(|| format!("{end}: no children in {stdout}"))?;
+        within("the children to end", async {
+            while pids.split(' ').any(runs) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Starts an agent of another user and a workload, prints their ids, and ends as `end` says.
+async fn fail_with_children(end: &str) -> Result<()> {
+    let launch = Launch::new()?.owned_by(NOBODY)?.listen_privately().wrapped(AS_NOBODY);
+    let agent = launch.start().await?;
+    let workload = Workload::waiting(&["idle"]).await?;
+    println!("children: {} {}", agent.pid()?, workload.pid());
+    match end {
+        "error" => bail!("as the test wants it"),
+        "panic" => {
+            assert_ne!(end, "panic", "as the test wants it");
+            Ok(())
+        }
+        "abort" => abort(),
+        _ => Ok(raise(Signal::SIGKILL)?),
+    }
+}
+
+fn runs(pid: &str) -> bool {
+    // A zombie whose parent has not reaped it has ended, too: it has no executable.
+    Path::new("/proc").join(pid).join("exe").read_link().is_ok()
 }

@@ -24,7 +24,7 @@ impl Agent {
     /// Starts the parts that run before the agent accepts connections. Their threads inherit the
     /// privileges of the caller.
     pub(super) async fn resume(&mut self) -> Result<Resumed, StartError> {
-        self.kernel.begin().map_err(StartError::Simulation)?;
+        self.kernel.start_threads().map_err(StartError::Simulation)?;
         let stored = std::mem::take(&mut self.stored);
         let previous = previous_run(self.handover.as_ref(), stored);
         let exits = start_exits(&self.config, &self.kernel, &mut self.node, previous)?;

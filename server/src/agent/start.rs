@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use taskstats_proto::FILE_DESCRIPTOR_SET;
-use taskstats_proto::server::TaskstatsServiceServer;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-use tonic_health::pb::health_server::HealthServer;
 
 use super::{Agent, HealthTask, InFlight, Resumed, Running, StartError};
 use crate::config::Config;
 use crate::listen::{Incoming, TlsAcceptorConfig};
-use crate::rpc::{Health, SMALL_REQUEST, Service};
+use crate::rpc::{Health, Service, routes};
 use crate::security::Callers;
 use crate::security::tls::Reloader;
 use crate::serve::Server;
@@ -51,12 +47,7 @@ impl Agent {
             readiness.clone(),
             Arc::clone(&callers),
         );
-        let max_request = connection.size.request;
-        let service = TaskstatsServiceServer::new(service).max_decoding_message_size(max_request);
-        let small = max_request.min(SMALL_REQUEST);
-        let checks = HealthServer::new(health.checks()).max_decoding_message_size(small);
-        let routes = Routes::new(service).add_service(checks);
-        let routes = add_reflection(routes, small)?.prepare();
+        let routes = routes(service, &health, connection.size.request)?;
         let in_flight = InFlight(Arc::clone(&callers));
         let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();
@@ -77,19 +68,4 @@ impl Agent {
             drain_timeout: self.config.drain_timeout,
         })
     }
-}
-
-/// Adds the reflection service in both versions of its protocol, because grpcurl 1.8 and grpcio know only
-/// the older one.
-fn add_reflection(routes: Routes, max_request: usize) -> Result<Routes, StartError> {
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // The error details, which clients decode by reflection as well.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
-    let newer = builder().build_v1()?.max_decoding_message_size(max_request);
-    let older = builder().build_v1alpha()?.max_decoding_message_size(max_request);
-    Ok(routes.add_service(newer).add_service(older))
 }

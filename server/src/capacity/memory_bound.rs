@@ -11,7 +11,7 @@ use crate::config::{Config, KernelChoice};
 use crate::listen::{ListenAddress, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
 use crate::security::{Limits, MAX_HEALTH_CHECKS};
-use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, longest_header_list};
+use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, max_header_list};
 
 /// The program, its configuration, stacks, and remembered principals: 8 MiB, and 17 MiB in a build with debug
 /// information, whose pages count while they are in memory.
@@ -123,7 +123,7 @@ fn connections(limits: &Limits, connection: &ConnectionLimits, has_tcp: bool) ->
         false => (UNIX_BUFFERS, 0),
     };
     // An incomplete header block is kept until its end.
-    let header_list = u64::from(longest_header_list(connection.size.headers));
+    let header_list = u64::from(max_header_list(connection.size.headers));
     let streams = u64::from(connection.streams).saturating_mul(STREAM);
     let each = streams.saturating_add(
         CONNECTION + SOCKET + u64::from(RECEIVE_WINDOW) + number(buffers) + header_list,

@@ -24,7 +24,7 @@ pub(super) const KIND_DROPPED: u8 = 4;
 
 /// What holds for a whole capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct CaptureHeader {
     /// The kernel's struct version.
     pub taskstats_version: u16,
     /// When it began, ns since 1970.
@@ -37,7 +37,7 @@ pub struct Header {
 
 /// One thing that happened during a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum CaptureEntry {
     /// The kernel told an exit.
     Exit {
         /// The CPU of the socket that it came from.
@@ -69,7 +69,7 @@ pub enum Entry {
 
 /// How much a capture holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct CaptureTotals {
     /// Exits.
     pub exits: u64,
     /// Answers to questions.
@@ -78,16 +78,18 @@ pub struct Totals {
     pub dropped: u64,
 }
 
-impl Totals {
+impl CaptureTotals {
     /// Bytes of an end's payload.
     pub(super) const BYTES: usize = 24;
 
     /// Counts an entry.
-    pub(super) fn count(&mut self, entry: &Entry) {
+    pub(super) fn count(&mut self, entry: &CaptureEntry) {
         match entry {
-            Entry::Exit { .. } => self.exits += 1,
-            Entry::Reply { .. } => self.replies += 1,
-            Entry::Dropped { count, .. } => self.dropped = self.dropped.saturating_add(*count),
+            CaptureEntry::Exit { .. } => self.exits += 1,
+            CaptureEntry::Reply { .. } => self.replies += 1,
+            CaptureEntry::Dropped { count, .. } => {
+                self.dropped = self.dropped.saturating_add(*count);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the fuzz targets in `tests/fuzz` run, and the tests with their seeds. Not part of the agent.
 
-use super::{Entry, ReadError, Reader, Writer};
+use super::{CaptureEntry, CaptureReader, CaptureWriter, ReadError};
 use crate::taskstats::fuzzing::datagram;
 
 /// Reads a capture, deals with the messages in it, and writes it again. A fuzzer's build looks at no
@@ -9,22 +9,22 @@ use crate::taskstats::fuzzing::datagram;
 /// # Panics
 /// When a whole one is written as something else than it was read.
 pub fn capture(bytes: &[u8]) {
-    let Ok(reader) = Reader::new(bytes) else { return };
+    let Ok(reader) = CaptureReader::new(bytes) else { return };
     let header = reader.header().clone();
-    let entries: Result<Vec<Entry>, ReadError> = reader.collect();
+    let entries: Result<Vec<CaptureEntry>, ReadError> = reader.collect();
     let Ok(entries) = entries else { return };
     for entry in &entries {
-        if let Entry::Exit { message, .. } | Entry::Reply { message, .. } = entry {
+        if let CaptureEntry::Exit { message, .. } | CaptureEntry::Reply { message, .. } = entry {
             datagram(message);
         }
     }
     let mut written = Vec::new();
-    let mut writer = Writer::new(&mut written, &header).expect("a header that was read");
+    let mut writer = CaptureWriter::new(&mut written, &header).expect("a header that was read");
     entries.iter().for_each(|entry| writer.write(entry).expect("an entry that was read"));
     writer.finish(0).expect("an end");
-    let again = Reader::new(&written[..]).expect("what was written");
+    let again = CaptureReader::new(&written[..]).expect("what was written");
     assert_eq!(*again.header(), header);
-    let again: Vec<Entry> = again.map(|entry| entry.expect("an entry as written")).collect();
+    let again: Vec<CaptureEntry> = again.map(|entry| entry.expect("an entry as written")).collect();
     assert_eq!(again, entries);
 }
 

@@ -1,6 +1,6 @@
 //! The kernel's own messages in a file: to look at later, on another machine, or in a test.
 //!
-//! A capture is a [`Header`], then [`Entry`] after entry, then an end that counts them. All numbers are
+//! A capture is a [`CaptureHeader`], then [`CaptureEntry`] after entry, then an end that counts them. All numbers are
 //! little-endian but the messages' own, which are in the order of the machine that took them; the
 //! header tells that order.
 //!
@@ -21,10 +21,10 @@ mod recorder;
 mod writer;
 
 pub use error::{ReadError, RecordError};
-pub use format::{Entry, Header, Totals};
-pub use reader::Reader;
-pub use recorder::{Plan, Recorder, Stopper, record};
-pub use writer::Writer;
+pub use format::{CaptureEntry, CaptureHeader, CaptureTotals};
+pub use reader::CaptureReader;
+pub use recorder::{CapturePlan, Recorder, Stopper, record};
+pub use writer::CaptureWriter;
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use super::error::ReadError;
 use super::format::{
-    BYTE_ORDER_MARK, Entry, FORMAT, Header, KIND_DROPPED, KIND_END, KIND_EXIT, KIND_PID_REPLY,
-    KIND_TGID_REPLY, MAGIC, MAX_MESSAGE_BYTES, Totals,
+    BYTE_ORDER_MARK, CaptureEntry, CaptureHeader, CaptureTotals, FORMAT, KIND_DROPPED, KIND_END,
+    KIND_EXIT, KIND_PID_REPLY, KIND_TGID_REPLY, MAGIC, MAX_MESSAGE_BYTES,
 };
 use crate::taskstats::TaskId;
 
@@ -18,9 +18,9 @@ const END: &str = "end";
 ///
 /// ```no_run
 /// use std::{fs::File, io::BufReader};
-/// use taskstatsd::capture::Reader;
+/// use taskstatsd::capture::CaptureReader;
 ///
-/// let capture = Reader::new(BufReader::new(File::open("node-7.capture")?))?;
+/// let capture = CaptureReader::new(BufReader::new(File::open("node-7.capture")?))?;
 /// println!("Linux {}", capture.header().kernel_release);
 /// for entry in capture {
 ///     println!("{:?}", entry?);
@@ -28,14 +28,14 @@ const END: &str = "end";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Reader<R> {
+pub struct CaptureReader<R> {
     input: Sealed<R>,
-    header: Header,
-    seen: Totals,
+    header: CaptureHeader,
+    seen: CaptureTotals,
     is_over: bool,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> CaptureReader<R> {
     /// Reads the header.
     ///
     /// # Errors
@@ -43,17 +43,17 @@ impl<R: Read> Reader<R> {
     pub fn new(input: R) -> Result<Self, ReadError> {
         let mut input = Sealed { input, checksum: crc32fast::Hasher::new() };
         let header = read_header(&mut input)?;
-        Ok(Self { input, header, seen: Totals::default(), is_over: false })
+        Ok(Self { input, header, seen: CaptureTotals::default(), is_over: false })
     }
 
     /// What holds for the whole capture.
     #[must_use]
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &CaptureHeader {
         &self.header
     }
 
     /// Reads one entry; `None` at the end.
-    fn read(&mut self) -> Result<Option<Entry>, ReadError> {
+    fn read(&mut self) -> Result<Option<CaptureEntry>, ReadError> {
         let kind = u8::from_le_bytes(self.input.array(ENTRY)?);
         let subject = self.input.u32(ENTRY)?;
         let at_ns = self.input.u64(ENTRY)?;
@@ -63,18 +63,20 @@ impl<R: Read> Reader<R> {
         }
         let payload = self.input.bytes(length.into(), ENTRY)?;
         self.input.check_seal(ENTRY)?;
-        let reply = |id, message| Entry::Reply { id, received_at_ns: at_ns, message };
+        let reply = |id, message| CaptureEntry::Reply { id, received_at_ns: at_ns, message };
         let entry = match kind {
             KIND_END if payload == self.seen.encode() => return Ok(None),
-            KIND_END if payload.len() == Totals::BYTES => return Err(ReadError::Miscounted),
+            KIND_END if payload.len() == CaptureTotals::BYTES => return Err(ReadError::Miscounted),
             KIND_END => return Err(ReadError::Malformed(END)),
-            KIND_EXIT => Entry::Exit { cpu: subject, received_at_ns: at_ns, message: payload },
+            KIND_EXIT => {
+                CaptureEntry::Exit { cpu: subject, received_at_ns: at_ns, message: payload }
+            }
             KIND_PID_REPLY => reply(TaskId::Pid(subject), payload),
             KIND_TGID_REPLY => reply(TaskId::Tgid(subject), payload),
             KIND_DROPPED => {
                 let count = payload.try_into().map_err(|_| ReadError::Malformed(ENTRY))?;
                 let count = u64::from_le_bytes(count);
-                Entry::Dropped { cpu: subject, noticed_at_ns: at_ns, count }
+                CaptureEntry::Dropped { cpu: subject, noticed_at_ns: at_ns, count }
             }
             kind => return Err(ReadError::UnknownKind(kind)),
         };
@@ -83,8 +85,8 @@ impl<R: Read> Reader<R> {
     }
 }
 
-impl<R: Read> Iterator for Reader<R> {
-    type Item = Result<Entry, ReadError>;
+impl<R: Read> Iterator for CaptureReader<R> {
+    type Item = Result<CaptureEntry, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_over {
@@ -96,7 +98,7 @@ impl<R: Read> Iterator for Reader<R> {
     }
 }
 
-fn read_header<R: Read>(input: &mut Sealed<R>) -> Result<Header, ReadError> {
+fn read_header<R: Read>(input: &mut Sealed<R>) -> Result<CaptureHeader, ReadError> {
     if input.array(HEADER)? != MAGIC {
         return Err(ReadError::NotACapture);
     }
@@ -110,7 +112,7 @@ fn read_header<R: Read>(input: &mut Sealed<R>) -> Result<Header, ReadError> {
         let malformed = ReadError::Malformed(HEADER);
         return Err(if is_swapped { ReadError::OtherByteOrder } else { malformed });
     }
-    let header = Header {
+    let header = CaptureHeader {
         taskstats_version: input.u16(HEADER)?,
         begun_at_ns: input.u64(HEADER)?,
         kernel_release: input.text(HEADER)?,

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::error::RecordError;
-use super::format::{Entry, Header, Totals};
-use super::writer::Writer;
-use crate::clocks::since_1970;
+use super::format::{CaptureEntry, CaptureHeader, CaptureTotals};
+use super::writer::CaptureWriter;
+use crate::clock::unix_time;
 use crate::taskstats::{
     Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
 };
@@ -25,7 +25,7 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// What to capture.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct CapturePlan {
     /// How long.
     pub duration: Duration,
     /// The CPUs to listen to, in the kernel's list syntax; those online if `None`.
@@ -44,8 +44,8 @@ pub struct Plan {
 pub struct Recorder {
     listener: RawListener,
     cpus: Cpumask,
-    replies: Vec<Entry>,
-    header: Header,
+    replies: Vec<CaptureEntry>,
+    header: CaptureHeader,
     output: Box<dyn Write + Send>,
     duration: Duration,
     stopper: Stopper,
@@ -71,7 +71,7 @@ impl Recorder {
     ///
     /// # Errors
     /// Why the kernel or the file system refused. No file is left behind then.
-    pub fn prepare(plan: &Plan) -> Result<Self, RecordError> {
+    pub fn prepare(plan: &CapturePlan) -> Result<Self, RecordError> {
         let mut kernel = LinuxKernel::new(plan.receive_buffer)?;
         if plan.ignore_known_bad_kernel {
             kernel = kernel.ignoring_known_bugs();
@@ -89,7 +89,7 @@ impl Recorder {
             listener.open(cpu)?;
         }
         let replies: Result<Vec<_>, _> = plan.tasks.iter().map(|id| ask(&kernel, *id)).collect();
-        let header = Header {
+        let header = CaptureHeader {
             taskstats_version: kernel.query(TaskId::Pid(std::process::id()))?.version,
             begun_at_ns: now_ns(),
             kernel_release: kernel.release().to_owned(),
@@ -104,7 +104,7 @@ impl Recorder {
 
     /// What the capture says of itself.
     #[must_use]
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &CaptureHeader {
         &self.header
     }
 
@@ -118,9 +118,10 @@ impl Recorder {
     ///
     /// # Errors
     /// When the kernel cannot be listened to, or the output takes no more.
-    pub fn run(mut self) -> Result<Totals, RecordError> {
+    pub fn run(mut self) -> Result<CaptureTotals, RecordError> {
         let deadline = Instant::now() + self.duration;
-        let mut writer = Writer::new(self.output, &self.header).map_err(RecordError::Write)?;
+        let mut writer =
+            CaptureWriter::new(self.output, &self.header).map_err(RecordError::Write)?;
         for reply in &self.replies {
             writer.write(reply).map_err(RecordError::Write)?;
         }
@@ -161,7 +162,7 @@ impl std::fmt::Debug for Stopper {
 pub async fn record(
     recorder: Recorder,
     mut interrupted: impl AsyncFnMut(),
-) -> Result<Totals, RecordError> {
+) -> Result<CaptureTotals, RecordError> {
     let (stopper, duration) = (recorder.stopper(), recorder.duration);
     let mut recording = tokio::task::spawn_blocking(move || recorder.run());
     tokio::select! {
@@ -178,13 +179,13 @@ pub async fn record(
 
 /// Writes what a listener hands on.
 struct FileSink<W> {
-    writer: Writer<W>,
+    writer: CaptureWriter<W>,
     /// The first failure; nothing is written after it.
     outcome: io::Result<()>,
 }
 
 impl<W: Write> FileSink<W> {
-    fn write(&mut self, entry: &Entry) {
+    fn write(&mut self, entry: &CaptureEntry) {
         if self.outcome.is_ok() {
             self.outcome = self.writer.write(entry);
         }
@@ -194,17 +195,17 @@ impl<W: Write> FileSink<W> {
 impl<W: Write> MessageSink for FileSink<W> {
     fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
         let message = datagram.to_vec();
-        self.write(&Entry::Exit { cpu, received_at_ns: now_ns(), message });
+        self.write(&CaptureEntry::Exit { cpu, received_at_ns: now_ns(), message });
     }
 
     fn dropped(&mut self, cpu: u32, count: u64) {
-        self.write(&Entry::Dropped { cpu, noticed_at_ns: now_ns(), count });
+        self.write(&CaptureEntry::Dropped { cpu, noticed_at_ns: now_ns(), count });
     }
 }
 
-fn ask(kernel: &LinuxKernel, id: TaskId) -> Result<Entry, KernelError> {
+fn ask(kernel: &LinuxKernel, id: TaskId) -> Result<CaptureEntry, KernelError> {
     let message = kernel.reply(id)?;
-    Ok(Entry::Reply { id, received_at_ns: now_ns(), message })
+    Ok(CaptureEntry::Reply { id, received_at_ns: now_ns(), message })
 }
 
 fn open(path: Option<&Path>) -> Result<Box<dyn Write + Send>, RecordError> {
@@ -226,5 +227,5 @@ fn open(path: Option<&Path>) -> Result<Box<dyn Write + Send>, RecordError> {
 
 /// Nanoseconds since 1970; 0 for a clock that stands before.
 fn now_ns() -> u64 {
-    u64::try_from(since_1970().as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{Entry, Header, ReadError, Reader, Totals, Writer};
+use super::{CaptureEntry, CaptureHeader, CaptureReader, CaptureTotals, CaptureWriter, ReadError};
 use crate::netlink::{MessageKind, Messages, attributes};
 use crate::taskstats::{Provenance, TaskId, decode, decode_swapped, swap};
 
@@ -15,8 +15,8 @@ const FORMAT_AT: usize = 8;
 /// Where the byte order mark stands.
 const MARK_AT: usize = 10;
 
-fn header() -> Header {
-    Header {
+fn header() -> CaptureHeader {
+    CaptureHeader {
         taskstats_version: 16,
         begun_at_ns: 1_700_000_000_000_000_001,
         kernel_release: "6.18.0-test".to_owned(),
@@ -24,28 +24,28 @@ fn header() -> Header {
     }
 }
 
-fn entries() -> Vec<Entry> {
-    let reply = |id| Entry::Reply { id, received_at_ns: 7, message: vec![5; 40] };
+fn entries() -> Vec<CaptureEntry> {
+    let reply = |id| CaptureEntry::Reply { id, received_at_ns: 7, message: vec![5; 40] };
     vec![
         reply(TaskId::Pid(1)),
         reply(TaskId::Tgid(2)),
-        Entry::Exit { cpu: 3, received_at_ns: 8, message: vec![6; 596] },
-        Entry::Dropped { cpu: 3, noticed_at_ns: 9, count: 1 << 40 },
-        Entry::Exit { cpu: 8, received_at_ns: 10, message: Vec::new() },
+        CaptureEntry::Exit { cpu: 3, received_at_ns: 8, message: vec![6; 596] },
+        CaptureEntry::Dropped { cpu: 3, noticed_at_ns: 9, count: 1 << 40 },
+        CaptureEntry::Exit { cpu: 8, received_at_ns: 10, message: Vec::new() },
     ]
 }
 
-fn written(entries: &[Entry]) -> Vec<u8> {
+fn written(entries: &[CaptureEntry]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, &header()).unwrap();
+    let mut writer = CaptureWriter::new(&mut bytes, &header()).unwrap();
     entries.iter().for_each(|entry| writer.write(entry).unwrap());
-    let totals = Totals { exits: 2, replies: 2, dropped: 1 << 40 };
+    let totals = CaptureTotals { exits: 2, replies: 2, dropped: 1 << 40 };
     assert_eq!(writer.finish(11).unwrap(), totals);
     bytes
 }
 
-fn read(bytes: &[u8]) -> Result<(Header, Vec<Entry>), ReadError> {
-    let reader = Reader::new(bytes)?;
+fn read(bytes: &[u8]) -> Result<(CaptureHeader, Vec<CaptureEntry>), ReadError> {
+    let reader = CaptureReader::new(bytes)?;
     let header = reader.header().clone();
     Ok((header, reader.collect::<Result<_, _>>()?))
 }
@@ -69,7 +69,7 @@ fn a_capture_that_ends_early_is_truncated() {
 #[test]
 fn a_truncated_capture_can_be_read_up_to_its_end() {
     let bytes = written(&entries());
-    let read: Vec<_> = Reader::new(&bytes[..bytes.len() - 1]).unwrap().collect();
+    let read: Vec<_> = CaptureReader::new(&bytes[..bytes.len() - 1]).unwrap().collect();
     let (last, whole) = read.split_last().unwrap();
     assert!(matches!(last, Err(ReadError::Truncated(_))), "{last:?}");
     let whole: Vec<_> = whole.iter().map(|entry| entry.as_ref().unwrap().clone()).collect();
@@ -103,10 +103,10 @@ fn what_is_no_capture_is_told_from_one_that_this_build_cannot_read() {
 fn a_missing_entry_is_noticed() {
     let (all, none) = (written(&entries()), {
         let mut bytes = Vec::new();
-        Writer::new(&mut bytes, &header()).unwrap().finish(11).unwrap();
+        CaptureWriter::new(&mut bytes, &header()).unwrap().finish(11).unwrap();
         bytes
     });
-    let end = 1 + 4 + 8 + 4 + Totals::BYTES + 4;
+    let end = 1 + 4 + 8 + 4 + CaptureTotals::BYTES + 4;
     let header_only = &none[..none.len() - end];
     let forged = [header_only, &all[all.len() - end..]].concat();
     assert!(matches!(read(&forged).unwrap_err(), ReadError::Miscounted));
@@ -117,10 +117,11 @@ fn a_missing_entry_is_noticed() {
 fn captured_records_decode_the_same_in_the_other_byte_order() {
     for version in [10, 13, 14, 16, 17] {
         let path = format!("{}/tests/captures/v{version}.capture", env!("CARGO_MANIFEST_DIR"));
-        let capture = Reader::new(std::fs::File::open(path).unwrap()).unwrap();
+        let capture = CaptureReader::new(std::fs::File::open(path).unwrap()).unwrap();
         let mut records = 0;
         for entry in capture {
-            let (Entry::Exit { message, .. } | Entry::Reply { message, .. }) = entry.unwrap()
+            let (CaptureEntry::Exit { message, .. } | CaptureEntry::Reply { message, .. }) =
+                entry.unwrap()
             else {
                 continue;
             };
@@ -161,7 +162,7 @@ proptest! {
         bytes.truncate(keep);
         bytes.extend(garbage);
         // Damage is told once, and ends the reading.
-        if let Ok(reader) = Reader::new(&bytes[..]) {
+        if let Ok(reader) = CaptureReader::new(&bytes[..]) {
             let errors = reader.filter(Result::is_err).count();
             prop_assert!(errors <= 1);
         }

@@ -3,24 +3,24 @@
 use std::io::{self, Write};
 
 use super::format::{
-    BYTE_ORDER_MARK, Entry, FORMAT, Header, KIND_DROPPED, KIND_END, KIND_EXIT, KIND_PID_REPLY,
-    KIND_TGID_REPLY, MAGIC, Totals,
+    BYTE_ORDER_MARK, CaptureEntry, CaptureHeader, CaptureTotals, FORMAT, KIND_DROPPED, KIND_END,
+    KIND_EXIT, KIND_PID_REPLY, KIND_TGID_REPLY, MAGIC,
 };
 use crate::taskstats::TaskId;
 
 /// Writes a capture, entry by entry.
 #[derive(Debug)]
-pub struct Writer<W> {
+pub struct CaptureWriter<W> {
     output: W,
-    totals: Totals,
+    totals: CaptureTotals,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> CaptureWriter<W> {
     /// Begins a capture with its header.
     ///
     /// # Errors
     /// What the output said; `InvalidInput` for a text of 64 KiB or more.
-    pub fn new(mut output: W, header: &Header) -> io::Result<Self> {
+    pub fn new(mut output: W, header: &CaptureHeader) -> io::Result<Self> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(FORMAT.to_le_bytes());
         bytes.extend(BYTE_ORDER_MARK.to_ne_bytes());
@@ -31,26 +31,26 @@ impl<W: Write> Writer<W> {
             bytes.extend(text.as_bytes());
         }
         write_sealed(&mut output, bytes)?;
-        Ok(Self { output, totals: Totals::default() })
+        Ok(Self { output, totals: CaptureTotals::default() })
     }
 
     /// Adds an entry.
     ///
     /// # Errors
     /// What the output said; `InvalidInput` for a message of 4 GiB or more.
-    pub fn write(&mut self, entry: &Entry) -> io::Result<()> {
+    pub fn write(&mut self, entry: &CaptureEntry) -> io::Result<()> {
         self.totals.count(entry);
         match entry {
-            Entry::Exit { cpu, received_at_ns, message } => {
+            CaptureEntry::Exit { cpu, received_at_ns, message } => {
                 self.write_part(KIND_EXIT, *cpu, *received_at_ns, message)
             }
-            Entry::Reply { id: TaskId::Pid(pid), received_at_ns, message } => {
+            CaptureEntry::Reply { id: TaskId::Pid(pid), received_at_ns, message } => {
                 self.write_part(KIND_PID_REPLY, *pid, *received_at_ns, message)
             }
-            Entry::Reply { id: TaskId::Tgid(tgid), received_at_ns, message } => {
+            CaptureEntry::Reply { id: TaskId::Tgid(tgid), received_at_ns, message } => {
                 self.write_part(KIND_TGID_REPLY, *tgid, *received_at_ns, message)
             }
-            Entry::Dropped { cpu, noticed_at_ns, count } => {
+            CaptureEntry::Dropped { cpu, noticed_at_ns, count } => {
                 self.write_part(KIND_DROPPED, *cpu, *noticed_at_ns, &count.to_le_bytes())
             }
         }
@@ -60,7 +60,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// What the output said.
-    pub fn finish(mut self, at_ns: u64) -> io::Result<Totals> {
+    pub fn finish(mut self, at_ns: u64) -> io::Result<CaptureTotals> {
         self.write_part(KIND_END, 0, at_ns, &self.totals.encode())?;
         self.output.flush()?;
         Ok(self.totals)

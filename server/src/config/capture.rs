@@ -8,7 +8,7 @@ use clap::{ArgMatches, CommandFactory};
 
 use super::range::check_range;
 use super::{Args, ConfigError, bytes, check_receive_buffer};
-use crate::capture::Plan;
+use crate::capture::CapturePlan;
 use crate::taskstats::TaskId;
 
 /// The longest capture: a busy node sends about 100 GiB of exits in that time.
@@ -63,11 +63,11 @@ impl CaptureArgs {
     ///
     /// # Errors
     /// [`ConfigError::OutOfRange`].
-    pub fn plan(self, args: &Args) -> Result<Plan, ConfigError> {
+    pub fn plan(self, args: &Args) -> Result<CapturePlan, ConfigError> {
         check_receive_buffer(args.receive_buffer)?;
         check_range("--seconds", self.seconds, 1..=MAX_SECONDS)?;
         let pids = self.pid.into_iter().map(TaskId::Pid);
-        Ok(Plan {
+        Ok(CapturePlan {
             duration: Duration::from_secs(self.seconds),
             cpus: self.cpus,
             tasks: pids.chain(self.tgid.into_iter().map(TaskId::Tgid)).collect(),

@@ -6,9 +6,8 @@ use bytesize::ByteSize;
 
 use super::range::check_range;
 use super::{ConfigError, bytes};
-use crate::rpc::CallSize;
 use crate::security::{Limits, MAX_OVERFLOW};
-use crate::serve::ConnectionLimits;
+use crate::serve::{CallSize, ConnectionLimits};
 
 /// The smallest limit of a request and of its headers with which every client can work.
 const MIN_SIZE: ByteSize = ByteSize::kib(1);

@@ -4,11 +4,16 @@
 //! [`Exit`] converted to its types first, with a `String` for the command name, and measures each
 //! message before it writes it; writing lengths afterwards is several times faster.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 pub(crate) mod field;
+mod redact;
+mod wire;
 mod writer;
 
 use std::time::Duration;
 
+pub use self::redact::{HiddenFields, MalformedEvents, remove_fields};
 use self::writer::FieldWriter;
 use crate::taskstats::{
     Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage, Executable, Exit,
@@ -248,3 +253,6 @@ const fn coverage_number(covered: DelayCoverage) -> u64 {
         DelayCoverage::Unknown => UNKNOWN,
     }
 }
+
+#[cfg(test)]
+mod tests;

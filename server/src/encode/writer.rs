@@ -3,24 +3,16 @@
 //! Small numbers are the rule, so a field that fits is written as one 8-byte word of which only the
 //! used part is kept: a fixed-size store is several times faster than a loop over bytes.
 
-/// Wire type of integers.
-const VARINT: u8 = 0;
-/// Wire type of messages, strings and bytes.
-const LENGTH_DELIMITED: u8 = 2;
-/// A key holds the wire type below the field number.
-const WIRE_TYPE_BITS: u8 = 3;
-/// Each byte of a varint carries this many bits of the value.
-const VARINT_BITS: usize = 7;
-/// Set in each byte of a varint but the last.
-const CONTINUATION: u8 = 0x80;
-/// The same, for 8 bytes at once.
+use super::wire::{
+    CONTINUATION, LENGTH_DELIMITED, MAX_VARINT, VARINT, VARINT_BITS, WIRE_TYPE_BITS,
+};
+
+/// [`CONTINUATION`] for 8 bytes at once.
 const CONTINUATIONS: u64 = 0x8080_8080_8080_8080;
 /// Values with more bits than this do not fit into a word beside their key: 7 bytes of 7 bits.
 const WORD_VALUE_BITS: u32 = 49;
 /// Bits in a byte of the buffer.
 const BYTE_BITS: usize = 8;
-/// The longest varint, of a 64-bit value.
-const LONGEST_VARINT: usize = 10;
 
 /// Appends fields to a buffer.
 pub(super) struct FieldWriter<'a> {
@@ -110,7 +102,7 @@ impl<'a> FieldWriter<'a> {
     #[cold]
     fn move_for_length(&mut self, start: usize, set_aside: usize) {
         let length = self.out.len() - start;
-        let mut varint = Vec::with_capacity(LONGEST_VARINT);
+        let mut varint = Vec::with_capacity(MAX_VARINT);
         FieldWriter::new(&mut varint).long_varint(u64::try_from(length).unwrap_or(u64::MAX));
         self.out.splice(start - set_aside..start, varint);
     }

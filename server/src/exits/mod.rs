@@ -71,7 +71,7 @@ pub use watcher::{Loss, LossStage, OnLag, WatchEvent, WatchOptions, Watcher};
 
 use self::reader::{InheritedListener, ReaderHandle, SocketDisposition};
 use self::watcher::WatcherContext;
-use crate::clocks::since_1970;
+use crate::clock::unix_time;
 use crate::taskstats::{Cpumask, KeptSocket, Kernel, KernelError};
 
 /// The exits of this machine, for any number of watchers.
@@ -238,7 +238,7 @@ impl Exits {
     #[must_use]
     pub fn stop_and_hand_off(&self) -> Handoff {
         let sockets = self.end(SocketDisposition::Keep);
-        Handoff { sockets, history: self.history.snapshot(), read_at: since_1970() }
+        Handoff { sockets, history: self.history.snapshot(), read_at: unix_time() }
     }
 
     fn end(&self, disposition: SocketDisposition) -> Vec<KeptSocket> {

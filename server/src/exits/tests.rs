@@ -162,7 +162,7 @@ impl Run {
             receive_buffer: RECEIVE_BUFFER,
             grace: Duration::from_millis(200),
         };
-        let clocks = Clocks::new(|| NOW.get(), since_1970);
+        let clocks = Clocks::new(|| NOW.get(), unix_time);
         let for_exits: Arc<dyn Kernel> = Arc::clone(&kernel) as _;
         let (exits, reader) = Exits::stepped(for_exits, config, HISTORY, clocks, None);
         let everything = Selection::new(possible(), Scope::AllTasks, &possible());

@@ -13,7 +13,7 @@ use super::history::{
     FutureSequence, History, KernelLoss, MissedRange, ReadCursor, ReadOutcome, Selection, Start,
 };
 use super::reader::Claim;
-use crate::clocks::since_1970;
+use crate::clock::unix_time;
 
 /// A watcher that heard nothing for so long is event that it missed nothing.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -151,7 +151,7 @@ impl Watcher {
         selection: Selection,
         options: WatchOptions,
     ) -> Result<Self, FutureSequence> {
-        let begin = context.history.begin(options.start, &selection, since_1970())?;
+        let begin = context.history.begin(options.start, &selection, unix_time())?;
         let between_runs = options.other_run.then_some(LostRange::between_runs());
         let evicted = begin.missed.map(LostRange::before_start);
         if let Some(count) = evicted.and_then(|span| span.count) {

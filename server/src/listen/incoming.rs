@@ -15,6 +15,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::authority::AnyAuthority;
 use super::handshake::{Handshakes, SecureConnection};
 use super::{Listener, TlsAcceptorConfig};
 use crate::backoff::Backoff;
@@ -76,7 +77,7 @@ pub struct Connection {
 /// The bytes of a connection of any kind.
 #[derive(Debug)]
 enum Stream {
-    Unix(UnixStream),
+    Unix(AnyAuthority<UnixStream>),
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -207,7 +208,7 @@ impl Connection {
         let peer = stream.peer_cred()?;
         SockRef::from(&stream).set_send_buffer_size(UNIX_SEND_BUFFER)?;
         let principal = Arc::new(Principal::Local { uid: peer.uid(), gid: peer.gid() });
-        Ok(Self { stream: Stream::Unix(stream), principal })
+        Ok(Self { stream: Stream::Unix(AnyAuthority::new(stream)), principal })
     }
 
     fn remote(stream: TcpStream, peer: SocketAddr) -> Self {

@@ -15,7 +15,7 @@ const KIND_ERROR: u16 = 2;
 
 /// The fields of a message's header that a receiver needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct MessageHeader {
     /// `nlmsg_type`: the family's id, or a control type.
     pub kind: u16,
     /// `nlmsg_seq`.
@@ -26,7 +26,7 @@ pub struct Header {
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     /// Its header.
-    pub header: Header,
+    pub header: MessageHeader,
     payload: &'a [u8],
 }
 
@@ -89,7 +89,7 @@ impl<'a> Iterator for Messages<'a> {
         let sequence = read_u32(self.rest, 8)?;
         let payload = self.rest.get(HEADER_BYTES..length)?;
         self.rest = self.rest.get(aligned(length)..).unwrap_or_default();
-        Some(Message { header: Header { kind, sequence }, payload })
+        Some(Message { header: MessageHeader { kind, sequence }, payload })
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
         let mut datagram = message(31, 7, &[2, 1, 0, 0, 8, 0, 1, 0, 5, 0, 0, 0]);
         datagram.extend(message(KIND_ERROR, 8, &(-3i32).to_ne_bytes()));
         let seen: Vec<_> = Messages::new(&datagram).collect();
-        assert_eq!(seen[0].header, Header { kind: 31, sequence: 7 });
+        assert_eq!(seen[0].header, MessageHeader { kind: 31, sequence: 7 });
         let MessageKind::Generic { command: 2, attributes: bytes } = seen[0].kind() else {
             panic!("not generic: {:?}", seen[0].kind());
         };

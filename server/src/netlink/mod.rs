@@ -9,7 +9,9 @@ mod request;
 mod socket;
 
 pub use family::resolve_family;
-pub use message::{Attribute, Attributes, Header, Message, MessageKind, Messages, attributes};
+pub use message::{
+    Attribute, Attributes, Message, MessageHeader, MessageKind, Messages, attributes,
+};
 pub use poller::{Poller, Waker};
 pub use request::{NumberRequest, Request, RequestAttribute};
 pub use socket::{Inbox, Received, Socket};

@@ -6,7 +6,7 @@ use clap::ArgMatches;
 
 use super::{Error, Outcome, raise_fd_limit, start_log};
 use crate::agent;
-use crate::capture::{self, Recorder, Totals};
+use crate::capture::{self, CaptureTotals, Recorder};
 use crate::config::{Args, CaptureArgs};
 use crate::signals::EndSignals;
 
@@ -30,7 +30,7 @@ pub(super) fn capture(
     });
     // A thread that is blocked in a write does not delay the end.
     runtime.shutdown_background();
-    let Totals { exits, replies, dropped } = recorded?;
+    let CaptureTotals { exits, replies, dropped } = recorded?;
     report(&format!("captured exits={exits} replies={replies} lost={dropped}"))
         .map_err(Error::Output)?;
     Ok(Outcome::Complete)

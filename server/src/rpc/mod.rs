@@ -1,4 +1,4 @@
-//! The gRPC service: requests in, kernel and exits asked, answers out.
+//! The gRPC services, and the conversion between their messages and domain types.
 
 mod certificates;
 mod convert;
@@ -7,19 +7,18 @@ mod failures;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod gate;
 mod health;
-mod moment;
 mod node;
 mod redact;
 mod request;
+mod routes;
 mod service;
 mod slow_call;
 mod statistics;
 mod stream;
 
 pub use error::RpcError;
-pub use gate::{Activity, CallSize, Gate, ResponseBody, SMALL_REQUEST, with_send_timeout};
 pub use health::{Health, HealthChecks};
 pub use node::{Node, NodeError};
+pub use routes::{SMALL_REQUEST, routes};
 pub use service::Service;

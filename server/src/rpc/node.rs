@@ -8,7 +8,7 @@ use taskstats_proto::v1;
 
 use super::certificates;
 use super::convert::{accounting, timestamp};
-use super::moment::Moment;
+use crate::clock::StepAwareTime;
 use crate::exits::Exits;
 use crate::readiness::Verdict;
 use crate::sandbox::{self, Applied, MissingMeasure};
@@ -39,13 +39,13 @@ pub struct Node {
     /// This run of the agent.
     pub instance_id: String,
     /// When it began.
-    started_at: Moment,
+    started_at: StepAwareTime,
     /// What the process may do.
     pub sandbox: Applied,
     /// What TCP listeners are secured with.
     pub tls: Option<Arc<Tls>>,
     /// When the machine started, as far as procfs tells.
-    booted_at: Option<Moment>,
+    booted_at: Option<StepAwareTime>,
     /// What is simulated; empty for a real kernel.
     pub simulated_kernel: String,
     /// The kernel's struct version, once it was asked.
@@ -71,11 +71,11 @@ impl Node {
             boot_id: read(BOOT_ID)?,
             kernel_release: read(KERNEL_RELEASE)?,
             instance_id: read(RANDOM_UUID)?,
-            started_at: Moment::now(),
+            started_at: StepAwareTime::now(),
             sandbox: sandbox::applied(),
             tls: None,
             booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default())
-                .map(Moment::of),
+                .map(StepAwareTime::from_unix_time),
             simulated_kernel: String::new(),
             version: OnceLock::new(),
         })
@@ -104,7 +104,9 @@ impl Node {
     /// From when on tasks are accounted, since 1970.
     fn accounted_since(&self, delays: DelayAccounting) -> Option<Duration> {
         match delays {
-            DelayAccounting::On(Since::Boot) => self.booted_at.map(|booted_at| booted_at.told()),
+            DelayAccounting::On(Since::Boot) => {
+                self.booted_at.map(|booted_at| booted_at.unix_time())
+            }
             DelayAccounting::On(Since::Between { on_at, .. }) => Some(on_at),
             DelayAccounting::Off | DelayAccounting::Unknown => None,
         }
@@ -129,7 +131,7 @@ impl Node {
             delay_accounting: accounting(delays).into(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             instance_id: self.instance_id.clone(),
-            started_at: Some(timestamp(self.started_at.told())),
+            started_at: Some(timestamp(self.started_at.unix_time())),
             exits: Some(exits_state(verdict)),
             counters: Some(counters(exits, callers)),
             history: Some(history(exits)),

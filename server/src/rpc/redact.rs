@@ -7,6 +7,7 @@ use taskstats_proto::v1::batch_get_result::Result as Outcome;
 
 use super::RpcError;
 use super::convert::task_stats;
+use crate::encode::{HiddenFields, remove_fields};
 use crate::security::{Field, Redaction};
 use crate::taskstats::{DelayAccounting, Stats};
 
@@ -56,19 +57,21 @@ fn strip(stats: &mut v1::TaskStats, redaction: Redaction) {
     }
 }
 
-/// Makes stripped copies of encoded entries of `ExitEvents.events`, whose bytes other watchers share.
-pub(super) fn strip_events(slices: &[Bytes], redaction: Redaction) -> Result<Vec<Bytes>, RpcError> {
-    slices.iter().map(|slice| strip_slice(slice, redaction)).collect()
-}
-
-fn strip_slice(slice: &Bytes, redaction: Redaction) -> Result<Bytes, RpcError> {
-    let mut events = v1::ExitEvents::decode(slice.clone())
-        .map_err(|_| RpcError::Internal("an exit was encoded wrongly"))?;
-    for event in &mut events.events {
-        let accounts = event.task.iter_mut().chain(event.process.as_deref_mut());
-        accounts.for_each(|stats| strip(stats, redaction));
+/// Copies encoded entries of `ExitEvents.events` without the redacted fields. The original bytes are
+/// shared with other watchers.
+pub(super) fn strip_events(slices: &[Bytes], redaction: Redaction) -> Result<Bytes, RpcError> {
+    let hidden = HiddenFields {
+        comm: redaction.strips(Field::Comm),
+        ids: redaction.strips(Field::Uid),
+        executable: redaction.strips(Field::Executable),
+        io: redaction.strips(Field::Io),
+    };
+    let mut stripped = Vec::with_capacity(slices.iter().map(Bytes::len).sum());
+    for slice in slices {
+        remove_fields(slice, hidden, &mut stripped)
+            .map_err(|_| RpcError::Internal("an exit was encoded wrongly"))?;
     }
-    Ok(events.encode_to_vec().into())
+    Ok(stripped.into())
 }
 
 #[cfg(test)]

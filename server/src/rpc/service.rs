@@ -32,8 +32,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Serves what `kernel` and `exits` say. Each request has to come through a [`super::Gate`], which
-    /// says who calls.
+    /// Returns the service. Each request needs its [`Caller`] among the extensions, which the layers
+    /// of `serve` put there.
     #[must_use]
     pub fn new(
         kernel: Arc<dyn Kernel>,
@@ -62,7 +62,7 @@ impl Service {
         let answer = outcome.map_err(|_| RpcError::Internal("a call to the kernel panicked"))?;
         let (answer, places) = answer.inspect_err(|error| self.learn(error))?;
         let mut response = Response::new(answer);
-        // For the gate: the answer may be large, and counts until it has gone.
+        // `serve` holds them until the response is sent, because it may be large.
         response.extensions_mut().insert(places.into_slots());
         Ok(response)
     }
@@ -210,8 +210,8 @@ impl TaskstatsService for Service {
     }
 }
 
-/// Who calls, as the gate said.
+/// Returns the caller, which the layers of `serve` put into the request.
 fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, RpcError> {
     let caller = request.extensions().get::<Arc<Caller>>();
-    caller.cloned().ok_or(RpcError::Internal("a call came by no gate"))
+    caller.cloned().ok_or(RpcError::Internal("a request has no caller"))
 }

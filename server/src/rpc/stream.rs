@@ -48,7 +48,7 @@ impl WatchStream {
     /// The exits as they are, or stripped copies of them.
     fn shown(&self, slices: Vec<Bytes>) -> Result<Vec<Bytes>, RpcError> {
         let Some(redaction) = self.redaction else { return Ok(slices) };
-        strip_events(&slices, redaction)
+        Ok(vec![strip_events(&slices, redaction)?])
     }
 }
 

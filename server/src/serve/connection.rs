@@ -1,115 +1,106 @@
-//! One connection, from its first byte to its last.
+//! The task of one connection.
 
 use std::error::Error;
-use std::future::{Future, pending};
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::time::sleep;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
+use super::activity::Activity;
+use super::http2::{MAX_WRITE_STALL, StreamTasks};
+use super::layers::CallService;
 use crate::listen::Connection;
-use crate::rpc::{Activity, Gate, with_send_timeout};
 use crate::security::{Caller, Limit};
 
-/// How long a connection that never carried a call may take to end once it was told to. One that did
-/// not even begin HTTP/2 cannot be told, and must not hold up the agent's end.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// The time in which a connection without any call closes after GOAWAY. A peer that never began HTTP/2
+/// does not receive it, and must not delay the agent's end.
+const UNUSED_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a peer may take nothing of what is sent to it: as long as it may leave a ping unanswered.
-/// Without an end to this, one that vanished would keep its connection until TCP gives up, a quarter of
-/// an hour later: HTTP/2 says goodbye to it first, and waits until that is sent.
-const LONGEST_STALL: Duration = KEEPALIVE_INTERVAL.saturating_add(KEEPALIVE_TIMEOUT);
-
-/// The tasks of HTTP/2's streams, which are waited for.
-#[derive(Clone, Debug)]
-pub(super) struct Streams(pub(super) TaskTracker);
-
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
-    fn execute(&self, stream: F) {
-        self.0.spawn(with_send_timeout(stream));
-    }
-}
-
-/// What a connection is served with.
-pub(super) struct Served {
-    pub(super) connection: Builder<Streams>,
+/// One accepted connection.
+pub(super) struct ConnectionTask<S> {
+    pub(super) http: Builder<StreamTasks>,
+    pub(super) service: S,
     pub(super) caller: Arc<Caller>,
     pub(super) activity: Arc<Activity>,
-    pub(super) idle: Option<Duration>,
+    /// The time without a call after which the connection is closed.
+    pub(super) idle_timeout: Option<Duration>,
+    /// Cancelled when the agent drains.
     pub(super) stop: CancellationToken,
 }
 
-/// Why a connection is told to end.
+/// Why the agent closes a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Goodbye {
+enum Close {
     Idle,
     Draining,
 }
 
-impl Served {
-    /// Serves until the peer leaves, or is told to and does.
-    pub(super) async fn run(self, connection: Connection, gate: Gate) {
+impl<S: CallService> ConnectionTask<S> {
+    /// Serves until the peer leaves, or the connection is idle or drained and has ended.
+    pub(super) async fn run(self, connection: Connection) {
         let mut stream = TimeoutStream::new(connection);
-        stream.set_write_timeout(Some(LONGEST_STALL));
+        stream.set_write_timeout(Some(MAX_WRITE_STALL));
         let stream = TokioIo::new(Box::pin(stream));
-        let mut http = pin!(self.connection.serve_connection(stream, gate));
-        let goodbye = tokio::select! {
-            ended = &mut http => return note(&self.caller, ended),
-            goodbye = self.goodbye() => goodbye,
+        let service = TowerToHyperService::new(self.service.clone());
+        let mut http = pin!(self.http.serve_connection(stream, service));
+        let close = tokio::select! {
+            ended = &mut http => return self.log_end(ended),
+            close = self.close() => close,
         };
-        if goodbye == Goodbye::Idle {
-            self.caller.reject(Limit::IdleTime, &"the connection was closed, as nobody used it");
+        if close == Close::Idle {
+            self.caller.reject(Limit::IdleTime, &"the connection was closed, as it was idle");
         }
         http.as_mut().graceful_shutdown();
         tokio::select! {
-            ended = &mut http => note(&self.caller, ended),
-            () = self.farewell() => {}
+            ended = &mut http => self.log_end(ended),
+            () = self.unused_timeout() => {}
         }
     }
 
-    async fn goodbye(&self) -> Goodbye {
+    /// Waits for a reason to close the connection.
+    async fn close(&self) -> Close {
         let idle = async {
-            match self.idle {
-                Some(longest) => self.activity.unused(longest).await,
+            match self.idle_timeout {
+                Some(timeout) => self.activity.idle_for(timeout).await,
                 None => pending().await,
             }
         };
         tokio::select! {
-            () = self.stop.cancelled() => Goodbye::Draining,
-            () = idle => Goodbye::Idle,
+            () = self.stop.cancelled() => Close::Draining,
+            () = idle => Close::Idle,
         }
     }
 
-    /// Waits until a connection without any call has had its time.
-    async fn farewell(&self) {
-        sleep(FAREWELL).await;
-        if !self.activity.is_untouched() {
+    /// Waits until a connection that never had a call must be closed.
+    async fn unused_timeout(&self) {
+        sleep(UNUSED_CLOSE_TIMEOUT).await;
+        if !self.activity.is_unused() {
             pending::<()>().await;
         }
     }
-}
 
-/// Tells how a connection ended.
-pub(super) fn note(caller: &Caller, ended: hyper::Result<()>) {
-    let principal = caller.principal();
-    let Err(error) = ended else {
-        tracing::debug!(%principal, "disconnected");
-        return;
-    };
-    if is_misuse(&error) {
-        caller.reject(Limit::Protocol, &"the connection was closed, as it misused HTTP/2");
+    /// Logs how the connection ended.
+    fn log_end(&self, ended: hyper::Result<()>) {
+        let principal = self.caller.principal();
+        let Err(error) = ended else {
+            tracing::debug!(%principal, "disconnected");
+            return;
+        };
+        if is_misuse(&error) {
+            self.caller.reject(Limit::Protocol, &"the connection was closed, as it misused HTTP/2");
+        }
+        tracing::debug!(%principal, %error, "connection failed");
     }
-    tracing::debug!(%principal, %error, "the connection broke");
 }
 
-/// Whether HTTP/2 closed the connection because the peer only made work.
+/// Returns true if HTTP/2 closed the connection because the peer only made work.
 fn is_misuse(error: &hyper::Error) -> bool {
     let http = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
     http.is_some_and(|http| http.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))

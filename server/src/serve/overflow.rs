@@ -1,48 +1,48 @@
-//! A connection for which there is no room: it is told so, and closed soon.
+//! A connection beyond `--max-connections`. Its calls are rejected with the reason and the time to
+//! retry, which a connection that is closed at once cannot give; gRPC clients see that as a network
+//! failure.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http2::Builder;
-use hyper_util::rt::TokioIo;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Streams, note};
+use super::connection::ConnectionTask;
+use super::layers::CallService;
 use crate::listen::Connection;
-use crate::rpc::Gate;
-use crate::security::Caller;
 
-/// How long its calls are answered before it is told to go. Callers that connect first and call then need
-/// milliseconds; who comes back at once meets this delay, and not a loop.
-const STAY: Duration = Duration::from_secs(1);
-/// How long it may be there in all. It is closed then, whatever it does.
-const LONGEST_STAY: Duration = Duration::from_secs(2);
+/// The time after which the peer is sent a GOAWAY. Clients call within milliseconds after they
+/// connect, and one that reconnects in a loop is slowed down.
+const GRACE: Duration = Duration::from_secs(1);
+/// The time after that in which the peer has to close the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What such a connection is served with.
-pub(super) struct RejectedConnection {
-    pub(super) connection: Builder<Streams>,
-    pub(super) caller: Arc<Caller>,
-    pub(super) stop: CancellationToken,
+/// Serves a connection for a short time, whatever its peer does.
+pub(super) struct RejectedConnection<S> {
+    task: ConnectionTask<S>,
+    close: CancellationToken,
 }
 
-impl RejectedConnection {
-    /// Answers calls as `gate` does, until the peer leaves, its time is over, or the agent ends.
-    pub(super) async fn run(self, connection: Connection, gate: Gate) {
-        if timeout(LONGEST_STAY, self.answer(connection, gate)).await.is_err() {
-            tracing::debug!(principal = %self.caller.principal(), "cut off, as it stayed too long");
-        }
+impl<S: CallService> RejectedConnection<S> {
+    /// Limits the lifetime of `task`, which uses a layer stack that rejects its calls.
+    pub(super) fn new(task: ConnectionTask<S>) -> Self {
+        let close = task.stop.child_token();
+        let task = ConnectionTask { stop: close.clone(), ..task };
+        Self { task, close }
     }
 
-    async fn answer(&self, connection: Connection, gate: Gate) {
-        let http = self.connection.serve_connection(TokioIo::new(connection), gate);
-        let mut http = std::pin::pin!(http);
+    /// Serves until the peer leaves, the time is over, or the agent drains.
+    pub(super) async fn run(self, connection: Connection) {
+        let Self { task, close } = self;
+        let principal = task.caller.principal().to_string();
+        let limit = async {
+            sleep(GRACE).await;
+            close.cancel();
+            sleep(CLOSE_TIMEOUT).await;
+        };
         tokio::select! {
-            ended = &mut http => return note(&self.caller, ended),
-            () = sleep(STAY) => {}
-            () = self.stop.cancelled() => {}
+            () = task.run(connection) => {}
+            () = limit => tracing::debug!(principal, "aborted a rejected connection"),
         }
-        http.as_mut().graceful_shutdown();
-        note(&self.caller, http.await);
     }
 }

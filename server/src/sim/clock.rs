@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::Shared;
+use super::SharedWorld;
 
 /// Exits closer together than this happen in one go, so that many of them do not mean many
 /// wake-ups.
@@ -19,16 +19,16 @@ const MOST_BEHIND: Duration = Duration::from_millis(100);
 
 /// A running clock.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct SimClock {
     /// Dropped to end the thread.
     stop: Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Clock {
-    pub(super) fn start(shared: Arc<Shared>) -> io::Result<Self> {
+impl SimClock {
+    pub(super) fn start(shared: Arc<SharedWorld>) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
-        let run = move || Pacemaker::new(&shared, &stopped).run();
+        let run = move || ClockDriver::new(&shared, &stopped).run();
         let thread = thread::Builder::new().name("sim-clock".to_owned()).spawn(run)?;
         Ok(Self { stop, thread })
     }
@@ -43,8 +43,8 @@ impl Clock {
 }
 
 /// Where the machine's time should be.
-struct Pacemaker<'a> {
-    shared: &'a Shared,
+struct ClockDriver<'a> {
+    shared: &'a SharedWorld,
     /// Disconnected when the end has come.
     stopped: &'a Receiver<()>,
     /// When the machine's time was `base`.
@@ -53,8 +53,8 @@ struct Pacemaker<'a> {
     has_warned: bool,
 }
 
-impl<'a> Pacemaker<'a> {
-    fn new(shared: &'a Shared, stopped: &'a Receiver<()>) -> Self {
+impl<'a> ClockDriver<'a> {
+    fn new(shared: &'a SharedWorld, stopped: &'a Receiver<()>) -> Self {
         let base = shared.world().now();
         Self { shared, stopped, began: Instant::now(), base, has_warned: false }
     }
@@ -96,7 +96,7 @@ impl<'a> Pacemaker<'a> {
             if !more {
                 return true;
             }
-            self.shared.give_way();
+            self.shared.yield_to_waiters();
         }
     }
 

@@ -3,32 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::socket::{Bell, BellWaker, Purpose, SimInbox, Socket};
+use super::socket::{Purpose, ReadyList, ReadyListWaker, SimInbox, SimSocket};
 use super::world::{PortId, World};
-use super::{Shared, Time};
-use crate::taskstats::drain::{CpuQueue, Decoding, Queues, Source};
+use super::{SharedWorld, TimeSource};
+use crate::taskstats::drain::{CpuQueue, CpuQueues, DatagramSource, ExitDecoder};
 use crate::taskstats::reply::{REGISTER, refused};
 use crate::taskstats::{
-    Cpumask, Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Wake,
+    Cpumask, Depth, Drained, ExitListener, ExitSink, KeptSocket, KernelError, Wake,
 };
 
 /// Listens with one socket a CPU.
 #[derive(Debug)]
 pub(super) struct SimListener {
-    shared: Arc<Shared>,
+    shared: Arc<SharedWorld>,
     purpose: Purpose,
-    queues: Queues<BoundSocket>,
-    bell: Arc<Bell>,
+    queues: CpuQueues<BoundSocket>,
+    bell: Arc<ReadyList>,
 }
 
 /// A socket and its address.
 #[derive(Debug)]
 pub(super) struct BoundSocket {
-    socket: Arc<Socket>,
+    socket: Arc<SimSocket>,
     port: PortId,
 }
 
-impl Source for BoundSocket {
+impl DatagramSource for BoundSocket {
     type Inbox = SimInbox;
 
     fn receive_many(&self, inbox: &mut SimInbox) -> std::io::Result<usize> {
@@ -41,14 +41,14 @@ impl Source for BoundSocket {
 }
 
 impl SimListener {
-    pub(super) fn new(shared: Arc<Shared>, purpose: Purpose) -> Self {
-        let queues = Queues::new(SimInbox::default());
+    pub(super) fn new(shared: Arc<SharedWorld>, purpose: Purpose) -> Self {
+        let queues = CpuQueues::new(SimInbox::default());
         Self { shared, purpose, queues, bell: Arc::default() }
     }
 
-    fn bind(&self, world: &mut World, cpu: u32) -> (PortId, Arc<Socket>) {
+    fn bind(&self, world: &mut World, cpu: u32) -> (PortId, Arc<SimSocket>) {
         let bell = Arc::clone(&self.bell);
-        world.bind(Socket::new(self.shared.limit, bell, cpu, self.purpose))
+        world.bind(SimSocket::new(self.shared.limit, bell, cpu, self.purpose))
     }
 
     /// Closes all sockets as a process does that is killed: their registrations stay.
@@ -67,9 +67,9 @@ impl SimListener {
     }
 }
 
-impl Listener for SimListener {
+impl ExitListener for SimListener {
     fn waker(&self) -> Box<dyn Wake> {
-        Box::new(BellWaker(Arc::clone(&self.bell)))
+        Box::new(ReadyListWaker(Arc::clone(&self.bell)))
     }
 
     fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
@@ -97,25 +97,25 @@ impl Listener for SimListener {
     fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
         let Some(queue) = self.queues.remove(cpu) else { return };
         self.shared.world().deregister(queue.socket.port);
-        let BoundSocket { port, .. } = self.queues.finish(queue, &mut Decoding(sink));
+        let BoundSocket { port, .. } = self.queues.finish(queue, &mut ExitDecoder(sink));
         self.shared.world().close(port);
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
         let ready = &mut self.queues.ready;
         // Nothing happens while somebody waits whose own steps are the time.
-        let at_once = !ready.is_empty() || self.shared.time == Time::Stepped;
+        let at_once = !ready.is_empty() || self.shared.time == TimeSource::Stepped;
         let timeout = if at_once { Some(Duration::ZERO) } else { timeout };
         self.bell.wait(timeout, ready);
         Ok(())
     }
 
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
-        self.queues.drain(depth, &mut Decoding(sink))
+        self.queues.drain(depth, &mut ExitDecoder(sink))
     }
 
     fn check_drops(&mut self, sink: &mut dyn ExitSink) {
-        self.queues.check_drops(&mut Decoding(sink));
+        self.queues.check_drops(&mut ExitDecoder(sink));
     }
 }
 

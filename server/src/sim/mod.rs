@@ -3,11 +3,11 @@
 //!
 //! It makes the bytes that a kernel sends, so that all of decode is as it is on a real one.
 
-mod chance;
 mod clock;
 mod encode;
 mod listener;
 mod messages;
+mod random;
 mod socket;
 mod spec;
 mod statistics;
@@ -23,14 +23,14 @@ use std::thread;
 pub use spec::{Faults, Share, Spec, SpecError, Vanish};
 pub use world::{Report, World};
 
-use self::clock::Clock;
+use self::clock::SimClock;
 use self::listener::SimListener;
 use self::socket::Purpose;
-use crate::clocks::since_1970;
-use crate::taskstats::reply::{QUERY, account, failed, refused};
+use crate::clock::unix_time;
+use crate::taskstats::reply::{QUERY, failed, refused, stats_in_reply};
 use crate::taskstats::{
-    Cpumask, DelayAccounting, Exit, ExitSink, KeptSocket, Kernel, KernelError, Listener, SelfTest,
-    Stats, TaskId,
+    Cpumask, DelayAccounting, Exit, ExitListener, ExitSink, KeptSocket, Kernel, KernelError,
+    SelfTest, Stats, TaskId,
 };
 
 /// A simulated machine behind the seam.
@@ -48,27 +48,27 @@ use crate::taskstats::{
 /// ```
 #[derive(Debug)]
 pub struct SimKernel {
-    shared: Arc<Shared>,
+    shared: Arc<SharedWorld>,
     spec: Spec,
     possible: Cpumask,
     /// Moves the time on once it has begun; `None` where the owner does.
-    clock: Mutex<Option<Clock>>,
+    clock: Mutex<Option<SimClock>>,
 }
 
 /// What a kernel shares with its listeners and its clock.
 #[derive(Debug)]
-struct Shared {
+struct SharedWorld {
     world: Mutex<World>,
     /// Who waits for the world, so that its clock lets them.
     waiting: AtomicUsize,
     /// The true size that a socket's queue may have.
     limit: usize,
-    time: Time,
+    time: TimeSource,
 }
 
 /// Whose time it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Time {
+enum TimeSource {
     /// That of the clock on the wall.
     Real,
     /// That of whoever calls [`World::advance`].
@@ -82,17 +82,17 @@ impl SimKernel {
     /// When the system starts no thread.
     pub fn start(spec: Spec, receive_buffer: usize) -> io::Result<Self> {
         let kernel = Self::prepare(spec, receive_buffer);
-        kernel.begin()?;
+        kernel.start_threads()?;
         Ok(kernel)
     }
 
-    /// Prepares a machine whose time passes as real time does from [`Kernel::begin`] on.
+    /// Prepares a machine whose time passes as real time does from [`Kernel::start_threads`] on.
     ///
     /// `receive_buffer` is the size of each CPU's receive buffer, in bytes; it is less where all of
     /// them together would take more than 1 GiB, because they lie in this process.
     #[must_use]
     pub fn prepare(spec: Spec, receive_buffer: usize) -> Self {
-        let kernel = Self::new(World::booted(spec, since_1970()), receive_buffer, Time::Real);
+        let kernel = Self::new(World::booted(spec, unix_time()), receive_buffer, TimeSource::Real);
         tracing::warn!(
             "the kernel is simulated: tasks, accounts and exits are invented (sim:{spec})"
         );
@@ -109,16 +109,16 @@ impl SimKernel {
     /// wait.
     #[must_use]
     pub fn stepped(spec: Spec, receive_buffer: usize) -> Self {
-        Self::new(World::new(spec), receive_buffer, Time::Stepped)
+        Self::new(World::new(spec), receive_buffer, TimeSource::Stepped)
     }
 
-    fn new(world: World, receive_buffer: usize, time: Time) -> Self {
+    fn new(world: World, receive_buffer: usize, time: TimeSource) -> Self {
         let spec = *world.spec();
         let possible = (0..spec.cpus).collect();
         let (world, waiting) = (Mutex::new(world), AtomicUsize::new(0));
         // The kernel doubles what is asked for.
         let limit = 2 * spec.granted(receive_buffer);
-        let shared = Arc::new(Shared { world, waiting, limit, time });
+        let shared = Arc::new(SharedWorld { world, waiting, limit, time });
         Self { shared, spec, possible, clock: Mutex::new(None) }
     }
 
@@ -131,7 +131,7 @@ impl SimKernel {
     /// its registration stays. For tests.
     ///
     /// # Errors
-    /// As [`Listener::open`].
+    /// As [`ExitListener::open`].
     pub fn leave_dead_listener(&self, cpu: u32) -> Result<(), KernelError> {
         let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Watch);
         listener.open(cpu)?;
@@ -142,7 +142,7 @@ impl SimKernel {
     /// Opens a socket that registers nowhere, and so is told only what the last owner of its address
     /// had registered. For tests.
     #[must_use]
-    pub fn heir(&self, cpu: u32) -> Box<dyn Listener> {
+    pub fn listen_on_reused_port(&self, cpu: u32) -> Box<dyn ExitListener> {
         let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Watch);
         listener.open_silently(cpu);
         Box::new(listener)
@@ -160,7 +160,7 @@ impl SimKernel {
     }
 }
 
-impl Shared {
+impl SharedWorld {
     fn world(&self) -> MutexGuard<'_, World> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let world = self.world_for_clock();
@@ -168,14 +168,14 @@ impl Shared {
         world
     }
 
-    /// As [`Shared::world`], for the clock, which has nobody wait for itself.
+    /// As [`SharedWorld::world`], for the clock, which has nobody wait for itself.
     fn world_for_clock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets those go first who wait for the world: a lock that is taken again at once is seldom given
     /// to anybody else.
-    fn give_way(&self) {
+    fn yield_to_waiters(&self) {
         while self.waiting.load(Ordering::Relaxed) > 0 {
             thread::yield_now();
         }
@@ -183,10 +183,10 @@ impl Shared {
 }
 
 impl Kernel for SimKernel {
-    fn begin(&self) -> io::Result<()> {
+    fn start_threads(&self) -> io::Result<()> {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.shared.time == Time::Real && clock.is_none() {
-            *clock = Some(Clock::start(Arc::clone(&self.shared))?);
+        if self.shared.time == TimeSource::Real && clock.is_none() {
+            *clock = Some(SimClock::start(Arc::clone(&self.shared))?);
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Kernel for SimKernel {
     fn query(&self, id: TaskId) -> Result<Stats, KernelError> {
         let reply = self.world().query(id);
         match reply {
-            Ok(reply) => account(&reply, id),
+            Ok(reply) => stats_in_reply(&reply, id),
             Err(libc::ENOENT) => Err(KernelError::NoFamily),
             Err(errno) => Err(refused(QUERY, errno)),
         }
@@ -230,21 +230,21 @@ impl Kernel for SimKernel {
                 tested.untested.insert(cpu);
                 continue;
             };
-            let mut heard = Probe { pid, heard: false };
-            listener.close(cpu, &mut heard);
-            if heard.heard { &mut tested.heard } else { &mut tested.silent }.insert(cpu);
+            let mut received = Probe { pid, received: false };
+            listener.close(cpu, &mut received);
+            if received.received { &mut tested.delivered } else { &mut tested.missing }.insert(cpu);
         }
         Ok(tested)
     }
 
-    fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
+    fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
         if !self.world().has_family() {
             return Err(KernelError::NoFamily);
         }
         Ok(Box::new(SimListener::new(Arc::clone(&self.shared), Purpose::Watch)))
     }
 
-    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
+    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
         if sockets.is_empty() {
             return self.listen();
         }
@@ -263,16 +263,16 @@ impl Kernel for SimKernel {
 /// Listens for one exit. Exits that were dropped would have arrived, but for their number.
 struct Probe {
     pid: u32,
-    heard: bool,
+    received: bool,
 }
 
 impl ExitSink for Probe {
     fn exit(&mut self, exit: &Exit) {
-        self.heard |= exit.task.identity.pid == Some(self.pid);
+        self.received |= exit.task.identity.pid == Some(self.pid);
     }
 
     fn dropped(&mut self, _: u32, _: u64) {
-        self.heard = true;
+        self.received = true;
     }
 }
 
@@ -281,8 +281,8 @@ impl Drop for SimKernel {
         let clock = self.clock.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(clock) = clock else { return };
         clock.stop();
-        let Report { exits, sent, unmade, .. } = self.world().report();
-        tracing::info!(exits, sent, unmade, "the simulated kernel ends");
+        let Report { exits, sent, skipped, .. } = self.world().report();
+        tracing::info!(exits, sent, skipped, "the simulated kernel ends");
     }
 }
 

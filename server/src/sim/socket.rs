@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::netlink::Received;
 use crate::taskstats::Wake;
-use crate::taskstats::drain::{Slots, Source};
+use crate::taskstats::drain::{DatagramSlots, DatagramSource};
 
 /// What the kernel counts for a message beside its bytes: `struct skb_shared_info` behind them, in
 /// the same block,
@@ -27,9 +27,9 @@ pub(super) fn truesize(length: usize) -> usize {
 
 /// One bound socket.
 #[derive(Debug)]
-pub(super) struct Socket {
-    queue: Mutex<Queue>,
-    bell: Arc<Bell>,
+pub(super) struct SimSocket {
+    queue: Mutex<ReceiveQueue>,
+    bell: Arc<ReadyList>,
     /// What the bell calls it.
     number: u32,
     purpose: Purpose,
@@ -45,8 +45,8 @@ pub(super) enum Purpose {
 }
 
 #[derive(Debug)]
-struct Queue {
-    messages: VecDeque<Message>,
+struct ReceiveQueue {
+    messages: VecDeque<QueuedMessage>,
     /// The sum of the messages' true sizes.
     charged: usize,
     limit: usize,
@@ -60,7 +60,7 @@ struct Queue {
 }
 
 #[derive(Debug)]
-struct Message {
+struct QueuedMessage {
     bytes: Vec<u8>,
     /// Whether it will not fit into the receiver's room.
     truncated: bool,
@@ -68,17 +68,17 @@ struct Message {
 
 /// What happens to a message on its way, on purpose.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mishap {
+pub(super) struct InjectedFaults {
     /// The socket is found full although it is not.
     pub(super) no_memory: bool,
     /// The message will not fit into the receiver's room.
     pub(super) truncated: bool,
 }
 
-impl Socket {
+impl SimSocket {
     /// Opens a socket with an empty queue of at most `limit` bytes of true size.
-    pub(super) fn new(limit: usize, bell: Arc<Bell>, number: u32, purpose: Purpose) -> Self {
-        let queue = Queue {
+    pub(super) fn new(limit: usize, bell: Arc<ReadyList>, number: u32, purpose: Purpose) -> Self {
+        let queue = ReceiveQueue {
             messages: VecDeque::new(),
             charged: 0,
             limit,
@@ -97,16 +97,21 @@ impl Socket {
 
     /// Delivers a message of `length` bytes, or drops it (`netlink_attachskb`). A message that will
     /// be dropped is not made: that is what lets a million a second be offered.
-    pub(super) fn deliver(&self, length: usize, mishap: Mishap, make: impl FnOnce() -> Vec<u8>) {
+    pub(super) fn deliver(
+        &self,
+        length: usize,
+        faults: InjectedFaults,
+        make: impl FnOnce() -> Vec<u8>,
+    ) {
         let truesize = truesize(length);
         let mut queue = self.lock();
         // A message always fits into an empty queue, however small.
         let fits = queue.charged == 0 || queue.charged + truesize <= queue.limit;
-        if queue.congested || mishap.no_memory || !fits {
+        if queue.congested || faults.no_memory || !fits {
             queue.overrun(1);
         } else {
             queue.charged += truesize;
-            queue.messages.push_back(Message { bytes: make(), truncated: mishap.truncated });
+            queue.messages.push_back(QueuedMessage { bytes: make(), truncated: faults.truncated });
         }
         let ring = !std::mem::replace(&mut queue.told, true);
         drop(queue);
@@ -116,7 +121,7 @@ impl Socket {
     }
 
     /// Drops so many messages that nobody had the time to make.
-    pub(super) fn drop_unmade(&self, count: u32) {
+    pub(super) fn drop_skipped(&self, count: u32) {
         let mut queue = self.lock();
         queue.overrun(count);
         let ring = !std::mem::replace(&mut queue.told, true);
@@ -126,12 +131,12 @@ impl Socket {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, ReceiveQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
+impl ReceiveQueue {
     /// Drops messages (`netlink_overrun`).
     fn overrun(&mut self, count: u32) {
         if !std::mem::replace(&mut self.congested, true) {
@@ -167,7 +172,7 @@ impl Queue {
     }
 }
 
-impl Source for Arc<Socket> {
+impl DatagramSource for Arc<SimSocket> {
     type Inbox = SimInbox;
 
     fn receive_many(&self, inbox: &mut SimInbox) -> io::Result<usize> {
@@ -182,16 +187,16 @@ impl Source for Arc<Socket> {
 /// Messages taken from a queue.
 #[derive(Debug, Default)]
 pub(super) struct SimInbox {
-    messages: VecDeque<Message>,
+    messages: VecDeque<QueuedMessage>,
 }
 
-impl Slots for SimInbox {
+impl DatagramSlots for SimInbox {
     fn slots(&self) -> usize {
         SLOTS
     }
 
     fn received(&self, count: usize) -> impl Iterator<Item = Received<'_>> {
-        let messages: Take<vec_deque::Iter<'_, Message>> = self.messages.iter().take(count);
+        let messages: Take<vec_deque::Iter<'_, QueuedMessage>> = self.messages.iter().take(count);
         messages.map(|message| {
             if message.truncated { Received::Truncated } else { Received::Datagram(&message.bytes) }
         })
@@ -205,24 +210,24 @@ impl Slots for SimInbox {
 
 /// Tells a listener which of its sockets have something, edge by edge as epoll does.
 #[derive(Debug, Default)]
-pub(super) struct Bell {
-    rung: Mutex<Rung>,
+pub(super) struct ReadyList {
+    rung: Mutex<ReadyState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Rung {
+struct ReadyState {
     numbers: Vec<u32>,
     woken: bool,
 }
 
-impl Rung {
+impl ReadyState {
     fn is_silent(&self) -> bool {
         self.numbers.is_empty() && !self.woken
     }
 }
 
-impl Bell {
+impl ReadyList {
     fn ring(&self, number: u32) {
         self.lock().numbers.push(number);
         self.changed.notify_one();
@@ -231,7 +236,7 @@ impl Bell {
     /// Waits until the bell rings, is used to wake, or the time is over; appends the numbers of the
     /// sockets that rang.
     pub(super) fn wait(&self, timeout: Option<Duration>, numbers: &mut Vec<u32>) {
-        let silent = |rung: &mut Rung| rung.is_silent();
+        let silent = |rung: &mut ReadyState| rung.is_silent();
         let rung = self.lock();
         let mut rung = match timeout {
             Some(timeout) => {
@@ -244,16 +249,16 @@ impl Bell {
         numbers.append(&mut rung.numbers);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rung> {
+    fn lock(&self) -> MutexGuard<'_, ReadyState> {
         self.rung.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Ends a wait at a bell.
 #[derive(Debug)]
-pub(super) struct BellWaker(pub(super) Arc<Bell>);
+pub(super) struct ReadyListWaker(pub(super) Arc<ReadyList>);
 
-impl Wake for BellWaker {
+impl Wake for ReadyListWaker {
     fn wake(&self) {
         self.0.lock().woken = true;
         self.0.changed.notify_one();
@@ -265,15 +270,16 @@ mod tests {
     use super::*;
 
     const MESSAGE: usize = 596;
-    const NO_MEMORY: Mishap = Mishap { no_memory: true, truncated: false };
+    const NO_MEMORY: InjectedFaults = InjectedFaults { no_memory: true, truncated: false };
 
-    fn socket(messages: usize) -> Arc<Socket> {
+    fn socket(messages: usize) -> Arc<SimSocket> {
         let limit = messages * truesize(MESSAGE);
-        Arc::new(Socket::new(limit, Arc::default(), 3, Purpose::Watch))
+        Arc::new(SimSocket::new(limit, Arc::default(), 3, Purpose::Watch))
     }
 
-    fn send(socket: &Socket, count: usize) {
-        (0..count).for_each(|_| socket.deliver(MESSAGE, Mishap::default(), || vec![7; MESSAGE]));
+    fn send(socket: &SimSocket, count: usize) {
+        (0..count)
+            .for_each(|_| socket.deliver(MESSAGE, InjectedFaults::default(), || vec![7; MESSAGE]));
     }
 
     fn errno(outcome: io::Result<usize>) -> Option<i32> {
@@ -331,7 +337,7 @@ mod tests {
         send(&socket, 1);
         socket.bell.wait(None, &mut numbers);
         assert_eq!(numbers, [3, 3]);
-        BellWaker(Arc::clone(&socket.bell)).wake();
+        ReadyListWaker(Arc::clone(&socket.bell)).wake();
         socket.bell.wait(None, &mut numbers);
         assert_eq!(numbers.len(), 2, "woken without a socket");
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::chance::mix;
+use super::random::mix;
 use crate::taskstats::{
     Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
     Memory, Stats, TaskIdentity,
@@ -45,7 +45,7 @@ const NS: u64 = 1000;
 
 /// Who a task is, and how far it has come.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Life {
+pub(super) struct TaskState {
     pub(super) pid: u32,
     pub(super) tgid: u32,
     pub(super) seed: u64,
@@ -80,7 +80,7 @@ struct Times {
     switches: ContextSwitches,
 }
 
-impl Life {
+impl TaskState {
     /// The account of the task.
     pub(super) fn stats(&self) -> Stats {
         let (user_us, system_us) = self.cpu_us();
@@ -257,8 +257,8 @@ impl Times {
 mod tests {
     use super::*;
 
-    fn life(age_us: u64) -> Life {
-        Life {
+    fn life(age_us: u64) -> TaskState {
+        TaskState {
             pid: 7,
             tgid: 7,
             seed: 99,
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn only_the_scheduler_counts_delays_where_accounting_is_off() {
-        let off = Life { delay_accounting: false, ..life(1_000_000_000) };
+        let off = TaskState { delay_accounting: false, ..life(1_000_000_000) };
         let delays = off.stats().delays.map(Option::unwrap);
         assert!(delays[0].count > 0);
         assert!(delays[1..].iter().all(|delay| *delay == Delay::default()));

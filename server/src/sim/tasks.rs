@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::spec::Spec;
-use super::statistics::{GroupTotals, Life, PROGRAMS};
+use super::statistics::{GroupTotals, PROGRAMS, TaskState};
 use crate::taskstats::{Exit, Stats};
 
 /// `PID_MAX_LIMIT` of the kernel's `include/linux/threads.h` on 64 bits.
@@ -24,7 +24,7 @@ const LAST_OF_GROUP: u8 = 0x20;
 pub(super) struct Tasks {
     /// By the low bits of its pid: each task's group, `None` where nobody has such a pid. Its length
     /// is a power of two, and twice the number of tasks at least.
-    places: Vec<Option<Place>>,
+    places: Vec<Option<PidSlot>>,
     groups: Vec<Option<Group>>,
     /// Entries of `groups` that are `None`.
     free: Vec<usize>,
@@ -34,7 +34,7 @@ pub(super) struct Tasks {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct PidSlot {
     pid: u32,
     group: usize,
 }
@@ -64,7 +64,7 @@ struct Task {
 
 /// The time, as tasks see it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub(super) struct SimTime {
     /// Since the machine began.
     pub(super) now: Duration,
     /// When the machine began, since 1970.
@@ -75,7 +75,7 @@ pub(super) struct Moment {
 
 /// What is to be born.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Birth {
+pub(super) struct NewTask {
     pub(super) program: usize,
     pub(super) seed: u64,
     pub(super) born: Duration,
@@ -83,8 +83,8 @@ pub(super) struct Birth {
 
 /// A task's end. Its account is worked out when somebody is told.
 #[derive(Debug)]
-pub(super) struct Death {
-    life: Life,
+pub(super) struct EndedTask {
+    life: TaskState,
     status: u32,
     flags: u8,
     /// The sums of a group that ended with it and ever had several tasks.
@@ -93,7 +93,7 @@ pub(super) struct Death {
     pub(super) workload_index: Option<usize>,
 }
 
-impl Death {
+impl EndedTask {
     /// Whether a group's record belongs to it.
     pub(super) fn has_group_record(&self) -> bool {
         self.group.is_some()
@@ -101,7 +101,7 @@ impl Death {
 
     /// What the kernel tells of it.
     pub(super) fn exit(&self, cpu: u32, kernel_sequence: u32) -> Exit {
-        let Life { tgid, version, .. } = self.life;
+        let TaskState { tgid, version, .. } = self.life;
         let mut task = self.life.stats();
         task.exit_status = Some(self.status);
         if let Some(identity) = &mut task.identity.task {
@@ -129,7 +129,7 @@ impl Tasks {
     }
 
     /// Starts a process; returns its id, or `None` when all ids are taken.
-    pub(super) fn spawn(&mut self, birth: Birth, workload_index: Option<usize>) -> Option<u32> {
+    pub(super) fn spawn(&mut self, birth: NewTask, workload_index: Option<usize>) -> Option<u32> {
         let pid = self.take_pid()?;
         let leader = Task { pid, seed: birth.seed, born: birth.born };
         let group = Group {
@@ -150,7 +150,7 @@ impl Tasks {
     }
 
     /// Starts a thread of a group that has a live task with this id; returns its id.
-    pub(super) fn spawn_thread(&mut self, of: u32, birth: Birth) -> Option<u32> {
+    pub(super) fn spawn_thread(&mut self, of: u32, birth: NewTask) -> Option<u32> {
         let index = self.group_index(of)?;
         let pid = self.take_pid()?;
         self.group_mut(index)?.threads.push(Task { pid, seed: birth.seed, born: birth.born });
@@ -159,7 +159,13 @@ impl Tasks {
     }
 
     /// Ends a task; `None` if no live one has this id.
-    pub(super) fn exit(&mut self, pid: u32, status: u32, at: Moment, spec: &Spec) -> Option<Death> {
+    pub(super) fn exit(
+        &mut self,
+        pid: u32,
+        status: u32,
+        at: SimTime,
+        spec: &Spec,
+    ) -> Option<EndedTask> {
         let index = self.group_index(pid)?;
         let group = self.group_mut(index)?;
         let task = *group.living().find(|task| task.pid == pid)?;
@@ -169,7 +175,7 @@ impl Tasks {
             group.dead.get_or_insert_default().add_dead(&life.stats());
         }
         let is_leader = group.leader.pid == pid;
-        let death = Death {
+        let death = EndedTask {
             life,
             status,
             flags: exit_flags(status, is_leader, group_ended),
@@ -199,7 +205,7 @@ impl Tasks {
     }
 
     /// The account of a task, alive or waiting to be reaped.
-    pub(super) fn task(&self, pid: u32, at: Moment, spec: &Spec) -> Option<Stats> {
+    pub(super) fn task(&self, pid: u32, at: SimTime, spec: &Spec) -> Option<Stats> {
         let group = self.group(self.group_index(pid)?)?;
         if let (true, Some(status)) = (group.leader.pid == pid, group.leader_status) {
             let mut stats = group.life(&group.leader, at, spec).stats();
@@ -213,7 +219,7 @@ impl Tasks {
     }
 
     /// The sums of a group, found by the id of any of its tasks.
-    pub(super) fn group_sums(&self, pid: u32, at: Moment, spec: &Spec) -> Option<Stats> {
+    pub(super) fn group_sums(&self, pid: u32, at: SimTime, spec: &Spec) -> Option<Stats> {
         let group = self.group(self.group_index(pid)?)?;
         let mut totals = group.dead.as_deref().cloned().unwrap_or_default();
         for task in group.living() {
@@ -289,7 +295,7 @@ impl Tasks {
 
     fn settle(&mut self, pid: u32, group: usize) {
         let at = self.place(pid);
-        self.places[at] = Some(Place { pid, group });
+        self.places[at] = Some(PidSlot { pid, group });
         self.count += 1;
     }
 
@@ -310,11 +316,11 @@ impl Group {
         leader.into_iter().chain(&self.threads)
     }
 
-    fn life(&self, task: &Task, at: Moment, spec: &Spec) -> Life {
+    fn life(&self, task: &Task, at: SimTime, spec: &Spec) -> TaskState {
         let age_us = |born: Duration| {
             u64::try_from(at.now.saturating_sub(born).as_micros()).unwrap_or(u64::MAX)
         };
-        Life {
+        TaskState {
             pid: task.pid,
             tgid: self.leader.pid,
             seed: task.seed,
@@ -343,9 +349,9 @@ fn exit_flags(status: u32, is_leader: bool, group_ended: bool) -> u8 {
 mod tests {
     use super::*;
 
-    const BIRTH: Birth = Birth { program: 1, seed: 5, born: Duration::ZERO };
-    const NOW: Moment =
-        Moment { now: Duration::from_secs(9), booted_at: Duration::ZERO, accounted_since: None };
+    const BIRTH: NewTask = NewTask { program: 1, seed: 5, born: Duration::ZERO };
+    const NOW: SimTime =
+        SimTime { now: Duration::from_secs(9), booted_at: Duration::ZERO, accounted_since: None };
 
     /// After the last id come those that are free, and whoever lives keeps his.
     #[test]

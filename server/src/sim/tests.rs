@@ -10,12 +10,12 @@ const BUFFER: usize = 1 << 20;
 
 /// What a listener delivers, in order.
 #[derive(Debug, Default, PartialEq)]
-struct Heard {
+struct Received {
     exits: Vec<Exit>,
     dropped: Vec<(u32, u64)>,
 }
 
-impl ExitSink for Heard {
+impl ExitSink for Received {
     fn exit(&mut self, exit: &Exit) {
         self.exits.push(exit.clone());
     }
@@ -25,7 +25,7 @@ impl ExitSink for Heard {
     }
 }
 
-impl Heard {
+impl Received {
     fn lost(&self) -> u64 {
         self.dropped.iter().map(|(_, count)| count).sum()
     }
@@ -39,32 +39,32 @@ fn kernel(spec: &str) -> SimKernel {
     SimKernel::stepped(spec.parse().unwrap(), BUFFER)
 }
 
-fn listen_everywhere(kernel: &SimKernel) -> Box<dyn Listener> {
+fn listen_everywhere(kernel: &SimKernel) -> Box<dyn ExitListener> {
     let mut listener = kernel.listen().unwrap();
     kernel.possible_cpus().iter().for_each(|cpu| listener.open(cpu).unwrap());
     listener
 }
 
-fn drain(listener: &mut dyn Listener) -> Heard {
-    let mut heard = Heard::default();
+fn drain(listener: &mut dyn ExitListener) -> Received {
+    let mut received = Received::default();
     loop {
         listener.wait(None).unwrap();
-        if listener.drain(Depth::Empty, &mut heard) == Default::default() {
-            return heard;
+        if listener.drain(Depth::Empty, &mut received) == Default::default() {
+            return received;
         }
     }
 }
 
 /// All that happens in some time, taken in steps of another.
-fn run(spec: &str, step: Duration, steps: u32) -> Heard {
+fn run(spec: &str, step: Duration, steps: u32) -> Received {
     let kernel = kernel(spec);
     let mut listener = listen_everywhere(&kernel);
-    let mut all = Heard::default();
+    let mut all = Received::default();
     for _ in 0..steps {
         kernel.world().advance(step);
-        let heard = drain(&mut *listener);
-        all.exits.extend(heard.exits);
-        all.dropped.extend(heard.dropped);
+        let received = drain(&mut *listener);
+        all.exits.extend(received.exits);
+        all.dropped.extend(received.dropped);
     }
     all
 }
@@ -82,16 +82,16 @@ fn a_seed_decides_everything() {
 #[test]
 fn steps_of_time_do_not_matter() {
     let spec = "cpus=3,rate=5000,seed=7,threads=3";
-    let by_cpu = |mut heard: Heard| {
-        heard.exits.sort_by_key(|exit| (exit.cpu, exit.kernel_sequence));
-        heard
+    let by_cpu = |mut received: Received| {
+        received.exits.sort_by_key(|exit| (exit.cpu, exit.kernel_sequence));
+        received
     };
     let whole = by_cpu(run(spec, Duration::from_millis(100), 1));
     assert_eq!(whole, by_cpu(run(spec, Duration::from_micros(700), 200).truncate_to(&whole)));
     assert_eq!(whole.exits.len(), 500);
 }
 
-impl Heard {
+impl Received {
     /// Leaves out what another run did not come to.
     fn truncate_to(mut self, other: &Self) -> Self {
         let last = |cpu| {
@@ -122,17 +122,17 @@ fn received_and_dropped_are_what_was_sent() {
             format!("cpus=4,rate=20000,seed={seed},overflow=0.01,truncate=0.02,migrate=0.05");
         let kernel = SimKernel::stepped(spec.parse().unwrap(), 16 << 10);
         let mut listener = listen_everywhere(&kernel);
-        let mut heard = Heard::default();
+        let mut received = Received::default();
         for step in 1..20 {
             kernel.world().advance(Duration::from_millis(step % 7));
             listener.wait(None).unwrap();
-            listener.drain(Depth::Shallow, &mut heard);
+            listener.drain(Depth::Shallow, &mut received);
         }
         for cpu in kernel.possible_cpus().iter() {
-            listener.close(cpu, &mut heard);
+            listener.close(cpu, &mut received);
         }
-        assert!(heard.lost() > 0 && !heard.exits.is_empty(), "{seed}");
-        assert_eq!(heard.all(), kernel.world().report().sent, "{seed}");
+        assert!(received.lost() > 0 && !received.exits.is_empty(), "{seed}");
+        assert_eq!(received.all(), kernel.world().report().sent, "{seed}");
     }
 }
 
@@ -149,7 +149,7 @@ fn numbers_follow_each_other_unless_tasks_move() {
     assert_eq!(gaps("cpus=2,rate=500,migrate=0.1"), 2);
 }
 
-/// Requests fail by chance as they do without memory, and the family goes and comes.
+/// Requests fail by random as they do without memory, and the family goes and comes.
 #[test]
 fn requests_fail_as_they_are_told_to() {
     let failing = kernel("cpus=1,errors=0.5");
@@ -195,18 +195,19 @@ fn every_version_is_spoken() {
         let kernel = kernel(&format!("cpus=1,rate=100,version={version},threads=3"));
         let mut listener = listen_everywhere(&kernel);
         kernel.world().advance(Duration::from_secs(3));
-        let heard = drain(&mut *listener);
-        assert_eq!(heard.exits.len(), 300);
-        for exit in &heard.exits {
+        let received = drain(&mut *listener);
+        assert_eq!(received.exits.len(), 300);
+        for exit in &received.exits {
             assert_eq!(exit.task.version, version);
             assert_eq!(exit.task.identity.tgid.is_some(), version >= 12);
             assert_eq!(exit.task.delays[7].is_some(), version >= 14);
             assert!(exit.task.unknown_tail.is_empty());
         }
-        let groups: Vec<_> = heard.exits.iter().filter_map(|exit| exit.process.as_ref()).collect();
+        let groups: Vec<_> =
+            received.exits.iter().filter_map(|exit| exit.process.as_ref()).collect();
         assert!(!groups.is_empty());
         assert!(groups.iter().all(|group| group.version == version), "that of the task's record");
-        let has_extremes = heard.exits.iter().flat_map(|exit| exit.task.delays.iter().flatten());
+        let has_extremes = received.exits.iter().flat_map(|exit| exit.task.delays.iter().flatten());
         assert_eq!(has_extremes.into_iter().any(|delay| delay.extremes.is_some()), version >= 15);
     }
 }
@@ -248,7 +249,7 @@ fn lists_forget_who_closed_at_once_and_who_died_at_the_next_exit() {
     // It took the dead one's address, and with it its registration, which it gave up first.
     let listeners = |cpu| kernel.world().listeners(cpu);
     assert_eq!([listeners(0), listeners(1)], [1, 1]);
-    listener.close(0, &mut Heard::default());
+    listener.close(0, &mut Received::default());
     assert_eq!(listeners(0), 0);
     drop(listener);
     assert_eq!(listeners(1), 0);
@@ -269,11 +270,11 @@ fn skipped_exits_are_counted() {
     let now = kernel.world().now();
     kernel.world().skip(now + Duration::from_millis(200));
     kernel.world().advance(Duration::from_millis(100));
-    let heard = drain(&mut *listener);
+    let received = drain(&mut *listener);
     let report = kernel.world().report();
-    assert_eq!((report.exits, report.workload_exits, report.unmade), (400, 400, 200));
-    assert_eq!(heard.all(), report.sent);
-    assert!(heard.lost() >= 67 + 66, "{:?}", heard.dropped);
+    assert_eq!((report.exits, report.workload_exits, report.skipped), (400, 400, 200));
+    assert_eq!(received.all(), report.sent);
+    assert!(received.lost() >= 67 + 66, "{:?}", received.dropped);
 }
 
 /// A self-test hears its own exit on every CPU, is not counted, and leaves nothing behind.
@@ -281,8 +282,8 @@ fn skipped_exits_are_counted() {
 fn a_self_test_hears_every_cpu() {
     let kernel = kernel("cpus=3,rate=0");
     let tested = kernel.self_test(kernel.possible_cpus()).unwrap();
-    let heard = kernel.possible_cpus().clone();
-    assert_eq!(tested, SelfTest { heard, ..SelfTest::default() });
+    let delivered = kernel.possible_cpus().clone();
+    assert_eq!(tested, SelfTest { delivered, ..SelfTest::default() });
     assert_eq!(kernel.world().report().sent, 0);
     assert_eq!(kernel.world().listeners(1), 0);
     assert!(matches!(
@@ -335,10 +336,10 @@ fn delay_accounting_reaches_those_who_are_born_later() {
 fn a_clock_moves_the_machine_on() {
     let kernel = SimKernel::start("cpus=2,rate=1000".parse().unwrap(), BUFFER).unwrap();
     let mut listener = listen_everywhere(&kernel);
-    let mut heard = Heard::default();
-    while heard.exits.len() < 10 {
+    let mut received = Received::default();
+    while received.exits.len() < 10 {
         listener.wait(None).unwrap();
-        listener.drain(Depth::Empty, &mut heard);
+        listener.drain(Depth::Empty, &mut received);
     }
     assert!(kernel.query(TaskId::Pid(1)).is_ok());
     drop(listener);

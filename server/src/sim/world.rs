@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chance::{Chance, mix};
 use super::messages::{exit_message, exit_message_bytes, reply_message};
-use super::socket::{Mishap, Socket};
+use super::random::{Random, mix};
+use super::socket::{InjectedFaults, SimSocket};
 use super::spec::{Spec, Vanish};
-use super::tasks::{Birth, Moment, Tasks};
+use super::tasks::{NewTask, SimTime, Tasks};
 use super::writer::MessageWriter;
 use crate::taskstats::{Cpumask, DelayAccounting, Since, TaskId};
 
@@ -48,19 +48,19 @@ pub struct World {
     workload: Vec<u32>,
     cpus: Vec<Cpu>,
     /// Bound sockets by port id. One that is closed leaves its id to the next one bound.
-    ports: Vec<Option<Arc<Socket>>>,
+    ports: Vec<Option<Arc<SimSocket>>>,
     report: Report,
-    chances: Chances,
+    random: RandomStreams,
 }
 
-/// One source of chance for each cause, so that one does not change the course of the other.
+/// One source of random for each cause, so that one does not change the course of the other.
 #[derive(Debug)]
-struct Chances {
-    workload: Chance,
-    messages: Chance,
-    requests: Chance,
+struct RandomStreams {
+    workload: Random,
+    messages: Random,
+    requests: Random,
     /// Tasks that somebody starts beside the workload: callers, and self-tests.
-    guests: Chance,
+    guests: Random,
 }
 
 /// What the kernel keeps for each CPU (`listener_array` and `taskstats_seqnum` of
@@ -88,7 +88,7 @@ pub struct Report {
     pub sent: u64,
     /// Exits of the workload that came faster than this program can work them out. Their messages are
     /// dropped on the way, as by a kernel without memory, and counted as sent and dropped.
-    pub unmade: u64,
+    pub skipped: u64,
 }
 
 impl World {
@@ -100,8 +100,8 @@ impl World {
 
     /// Begins a machine at a time since 1970.
     pub(super) fn booted(spec: Spec, now: Duration) -> Self {
-        let seeded = |n: u64| Chance::new(mix(spec.seed.wrapping_mul(4).wrapping_add(n)));
-        let chances = Chances {
+        let seeded = |n: u64| Random::new(mix(spec.seed.wrapping_mul(4).wrapping_add(n)));
+        let random = RandomStreams {
             workload: seeded(0),
             messages: seeded(1),
             requests: seeded(2),
@@ -117,10 +117,10 @@ impl World {
             cpus: vec![Cpu::default(); spec.cpus as usize],
             ports: Vec::new(),
             report: Report::default(),
-            chances,
+            random,
         };
         // The first process is init, which stays.
-        world.tasks.spawn(Birth { program: 0, seed: spec.seed, born: Duration::ZERO }, None);
+        world.tasks.spawn(NewTask { program: 0, seed: spec.seed, born: Duration::ZERO }, None);
         world.populate(true);
         world
     }
@@ -162,15 +162,15 @@ impl World {
     pub(super) fn skip(&mut self, until: Duration) {
         let nanoseconds = until.saturating_sub(OLDEST).as_nanos() * u128::from(self.spec.rate);
         let due = u64::try_from(nanoseconds / NANOSECONDS).unwrap_or(u64::MAX);
-        let unmade = due.saturating_sub(self.report.workload_exits);
+        let skipped = due.saturating_sub(self.report.workload_exits);
         self.now = self.now.max(until);
-        self.report.workload_exits += unmade;
-        self.report.exits += unmade;
-        self.report.unmade += unmade;
+        self.report.workload_exits += skipped;
+        self.report.exits += skipped;
+        self.report.skipped += skipped;
         let cpus = self.cpus.len() as u64;
         for (index, cpu) in (0_u64..).zip(&mut self.cpus) {
             // The rest goes to the first ones.
-            let share = unmade / cpus + u64::from(index < unmade % cpus);
+            let share = skipped / cpus + u64::from(index < skipped % cpus);
             let share = u32::try_from(share).unwrap_or(u32::MAX);
             cpu.listeners.retain(|port| self.ports.get(port.0).is_some_and(Option::is_some));
             if cpu.listeners.is_empty() || share == 0 {
@@ -178,7 +178,7 @@ impl World {
             }
             cpu.sequence = cpu.sequence.wrapping_add(share);
             for socket in cpu.listeners.iter().filter_map(|port| self.ports.get(port.0)?.as_ref()) {
-                socket.drop_unmade(share);
+                socket.drop_skipped(share);
                 self.report.sent += u64::from(share) * u64::from(socket.is_watched());
             }
         }
@@ -200,13 +200,13 @@ impl World {
     /// Starts a process that the workload leaves alone; returns its id, or `None` when all ids are
     /// taken.
     pub fn spawn(&mut self) -> Option<u32> {
-        let birth = birth(&mut self.chances.guests, self.now);
+        let birth = birth(&mut self.random.guests, self.now);
         self.tasks.spawn(birth, None)
     }
 
     /// Starts a thread in the group of a task; returns its id, or `None` when there is no such task.
     pub fn spawn_thread(&mut self, of: u32) -> Option<u32> {
-        let birth = birth(&mut self.chances.guests, self.now);
+        let birth = birth(&mut self.random.guests, self.now);
         self.tasks.spawn_thread(of, birth)
     }
 
@@ -248,7 +248,7 @@ impl World {
     }
 
     /// Opens a socket under the lowest port id that is free; one that was just closed, if any.
-    pub(super) fn bind(&mut self, socket: Socket) -> (PortId, Arc<Socket>) {
+    pub(super) fn bind(&mut self, socket: SimSocket) -> (PortId, Arc<SimSocket>) {
         let socket = Arc::new(socket);
         let free = self.ports.iter().position(Option::is_none);
         let port = free.unwrap_or_else(|| {
@@ -270,7 +270,7 @@ impl World {
     ///
     /// # Errors
     /// `ERANGE` when a CPU is not possible, and then nothing is changed; `ENOENT` while the family is
-    /// gone; `ENOMEM` by chance.
+    /// gone; `ENOMEM` by random.
     pub(super) fn register(&mut self, port: PortId, cpus: &Cpumask) -> Result<(), i32> {
         self.check_request()?;
         if cpus.last().is_some_and(|last| last >= self.spec.cpus) {
@@ -295,7 +295,7 @@ impl World {
     /// Answers a question with the kernel's message.
     ///
     /// # Errors
-    /// `ENOENT` while the family is gone; `ENOMEM` by chance.
+    /// `ENOENT` while the family is gone; `ENOMEM` by random.
     pub(super) fn query(&mut self, id: TaskId) -> Result<Vec<u8>, i32> {
         self.check_request()?;
         let (at, spec) = (self.moment(), &self.spec);
@@ -333,29 +333,29 @@ impl World {
         if !self.has_family() {
             return Err(libc::ENOENT);
         }
-        let fails = self.chances.requests.happens(self.spec.faults.errors.0);
+        let fails = self.random.requests.happens(self.spec.faults.errors.0);
         if fails { Err(libc::ENOMEM) } else { Ok(()) }
     }
 
-    fn moment(&self) -> Moment {
+    fn moment(&self) -> SimTime {
         let Self { now, booted_at, accounted_since, .. } = *self;
-        Moment { now, booted_at, accounted_since }
+        SimTime { now, booted_at, accounted_since }
     }
 
     /// Ends a task of the workload somewhere, and starts others in its place.
     fn end_some_task(&mut self) {
-        let chance = &mut self.chances.workload;
-        let Some(tgid) = self.workload.get(chance.below(self.workload.len())).copied() else {
+        let random = &mut self.random.workload;
+        let Some(tgid) = self.workload.get(random.below(self.workload.len())).copied() else {
             return;
         };
         let living = self.tasks.living(tgid);
-        let leader_first = living.len() > 1 && chance.below(LEADERS_FIRST) == 0;
+        let leader_first = living.len() > 1 && random.below(LEADERS_FIRST) == 0;
         let Some(pid) = (if leader_first { living.first() } else { living.last() }) else { return };
-        let status = match chance.below(FAILURES) {
-            0 => FAILED[chance.below(FAILED.len())],
+        let status = match random.below(FAILURES) {
+            0 => FAILED[random.below(FAILED.len())],
             _ => 0,
         };
-        let cpu = u32::try_from(chance.below(self.cpus.len())).unwrap_or(0);
+        let cpu = u32::try_from(random.below(self.cpus.len())).unwrap_or(0);
         self.exit(*pid, cpu, status);
         self.populate(false);
     }
@@ -366,30 +366,30 @@ impl World {
         // Twice the mean, less one, is the most: each number from one on is as likely.
         let most_threads = 2 * self.spec.threads - 1;
         while self.tasks.count() <= self.spec.tasks as usize {
-            let mut birth = birth(&mut self.chances.workload, self.now);
+            let mut birth = birth(&mut self.random.workload, self.now);
             if aged {
-                let age = OLDEST / (1 + self.chances.workload.one_to(1000));
+                let age = OLDEST / (1 + self.random.workload.one_to(1000));
                 birth.born = self.now.saturating_sub(age);
             }
             let Some(tgid) = self.tasks.spawn(birth, Some(self.workload.len())) else { return };
             self.workload.push(tgid);
-            for _ in 1..self.chances.workload.one_to(most_threads) {
-                let seed = self.chances.workload.next();
-                self.tasks.spawn_thread(tgid, Birth { seed, ..birth });
+            for _ in 1..self.random.workload.one_to(most_threads) {
+                let seed = self.random.workload.next();
+                self.tasks.spawn_thread(tgid, NewTask { seed, ..birth });
             }
         }
     }
 
     /// Tells an exit to the listeners of a CPU (`taskstats_exit`, `send_cpu_listeners`).
-    fn tell(&mut self, cpu: u32, death: &super::tasks::Death) {
+    fn tell(&mut self, cpu: u32, death: &super::tasks::EndedTask) {
         let faults = self.spec.faults;
         // Without a listener the message is not made, and takes no number.
         if self.listeners(cpu) == 0 {
             return;
         }
-        let chance = &mut self.chances.messages;
-        let counting = if chance.happens(faults.migrate.0) {
-            chance.below(self.cpus.len())
+        let random = &mut self.random.messages;
+        let counting = if random.happens(faults.migrate.0) {
+            random.below(self.cpus.len())
         } else {
             cpu as usize
         };
@@ -406,18 +406,18 @@ impl World {
             // A listener whose socket has gone is taken out of the list.
             let Some(Some(socket)) = ports.get(port.0) else { return false };
             *sent += u64::from(socket.is_watched());
-            let mishap = Mishap {
-                no_memory: chance.happens(faults.overflow.0),
-                truncated: chance.happens(faults.truncate.0),
+            let faults = InjectedFaults {
+                no_memory: random.happens(faults.overflow.0),
+                truncated: random.happens(faults.truncate.0),
             };
             let make = || exit_message(&death.exit(cpu, sequence));
-            socket.deliver(length, mishap, || message.get_or_insert_with(make).clone());
+            socket.deliver(length, faults, || message.get_or_insert_with(make).clone());
             true
         });
     }
 }
 
-fn birth(chance: &mut Chance, born: Duration) -> Birth {
-    let seed = chance.next();
-    Birth { program: chance.below(usize::MAX), seed, born }
+fn birth(random: &mut Random, born: Duration) -> NewTask {
+    let seed = random.next();
+    NewTask { program: random.below(usize::MAX), seed, born }
 }

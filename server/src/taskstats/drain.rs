@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::wire::{accounts_in, decode_exit};
+use super::wire::{decode_exit, stats_messages};
 use super::{Depth, Drained, ExitSink};
 use crate::netlink::Received;
 
@@ -11,9 +11,9 @@ use crate::netlink::Received;
 const CALLS_A_TURN: usize = 64;
 
 /// What a queue is received from: a netlink socket, or one that behaves as such.
-pub(crate) trait Source {
+pub(crate) trait DatagramSource {
     /// Room for what is received.
-    type Inbox: Slots;
+    type Inbox: DatagramSlots;
 
     /// Receives as many messages as wait and fit into `inbox`, without waiting.
     ///
@@ -29,7 +29,7 @@ pub(crate) trait Source {
 }
 
 /// Room for many messages.
-pub(crate) trait Slots {
+pub(crate) trait DatagramSlots {
     /// How many.
     fn slots(&self) -> usize;
 
@@ -50,11 +50,11 @@ pub trait MessageSink {
 }
 
 /// Decodes what it is given, for a sink that takes exits.
-pub(crate) struct Decoding<'a>(pub(crate) &'a mut dyn ExitSink);
+pub(crate) struct ExitDecoder<'a>(pub(crate) &'a mut dyn ExitSink);
 
-impl MessageSink for Decoding<'_> {
+impl MessageSink for ExitDecoder<'_> {
     fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
-        for (sequence, attributes) in accounts_in(datagram) {
+        for (sequence, attributes) in stats_messages(datagram) {
             match decode_exit(attributes, cpu, sequence) {
                 Some(exit) => self.0.exit(&exit),
                 // Counted, so that nothing is lost silently.
@@ -81,7 +81,7 @@ pub(crate) struct CpuQueue<S> {
 
 /// The queues of a listener.
 #[derive(Debug)]
-pub(crate) struct Queues<S: Source> {
+pub(crate) struct CpuQueues<S: DatagramSource> {
     queues: BTreeMap<u32, CpuQueue<S>>,
     inbox: S::Inbox,
     /// CPUs whose queues may hold messages.
@@ -90,7 +90,7 @@ pub(crate) struct Queues<S: Source> {
 
 /// What one turn at a queue brought.
 #[derive(Clone, Copy, Debug, Default)]
-struct Taken {
+struct Turn {
     messages: usize,
     /// Whether the queue may hold more.
     more: bool,
@@ -98,7 +98,7 @@ struct Taken {
     cut_short: bool,
 }
 
-impl<S: Source> Queues<S> {
+impl<S: DatagramSource> CpuQueues<S> {
     pub(crate) fn new(inbox: S::Inbox) -> Self {
         Self { queues: BTreeMap::new(), inbox, ready: Vec::new() }
     }
@@ -153,7 +153,7 @@ impl<S: Source> Queues<S> {
     }
 }
 
-impl<S: Source> CpuQueue<S> {
+impl<S: DatagramSource> CpuQueue<S> {
     /// A queue that nothing was received from.
     pub(crate) fn new(cpu: u32, socket: S) -> Self {
         Self { socket, cpu, drops: 0, overflowed: false }
@@ -166,7 +166,7 @@ impl<S: Source> CpuQueue<S> {
     }
 
     /// Takes messages until the queue is as empty as wanted, or its turn is over.
-    fn take(&mut self, depth: Depth, inbox: &mut S::Inbox, sink: &mut impl MessageSink) -> Taken {
+    fn take(&mut self, depth: Depth, inbox: &mut S::Inbox, sink: &mut impl MessageSink) -> Turn {
         let mut messages = 0;
         for _ in 0..CALLS_A_TURN {
             match self.socket.receive_many(inbox) {
@@ -181,7 +181,7 @@ impl<S: Source> CpuQueue<S> {
                     }
                     // What arrived since waits for the next drain.
                     if all && depth == Depth::Shallow {
-                        return Taken { messages, more: true, cut_short: false };
+                        return Turn { messages, more: true, cut_short: false };
                     }
                 }
                 // Told once; the kernel goes on dropping until the queue is empty.
@@ -189,11 +189,11 @@ impl<S: Source> CpuQueue<S> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.emptied(&error, sink);
-                    return Taken { messages, more: false, cut_short: false };
+                    return Turn { messages, more: false, cut_short: false };
                 }
             }
         }
-        Taken { messages, more: true, cut_short: true }
+        Turn { messages, more: true, cut_short: true }
     }
 
     /// Tells what was dropped: all of it came after all that the queue held.
@@ -223,7 +223,7 @@ impl<S: Source> CpuQueue<S> {
 }
 
 /// Hands the first `count` messages of the inbox to the sink.
-fn deliver(cpu: u32, inbox: &mut impl Slots, count: usize, sink: &mut impl MessageSink) {
+fn deliver(cpu: u32, inbox: &mut impl DatagramSlots, count: usize, sink: &mut impl MessageSink) {
     let mut truncated = 0;
     for received in inbox.received(count) {
         match received {

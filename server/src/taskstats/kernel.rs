@@ -190,7 +190,7 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the system starts no thread.
-    fn begin(&self) -> io::Result<()> {
+    fn start_threads(&self) -> io::Result<()> {
         Ok(())
     }
 
@@ -259,10 +259,10 @@ pub trait Kernel: fmt::Debug + Send + Sync {
         };
         for cpu in cpus.iter() {
             let tested = self.self_test(&Cpumask::from_iter([cpu]))?;
-            if !tested.silent.is_empty() {
-                return Err(KernelError::NoExitsArrive { cpus: tested.silent });
+            if !tested.missing.is_empty() {
+                return Err(KernelError::NoExitsArrive { cpus: tested.missing });
             }
-            if !tested.heard.is_empty() {
+            if !tested.delivered.is_empty() {
                 return Ok(());
             }
         }
@@ -273,13 +273,13 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the system has no descriptors left.
-    fn listen(&self) -> Result<Box<dyn Listener>, KernelError>;
+    fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError>;
 
     /// Opens a listener that goes on where an earlier one was kept.
     ///
     /// # Errors
     /// When a socket is not one that this kernel's listeners keep.
-    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError>;
+    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError>;
 
     /// The version of `struct taskstats` that the kernel speaks.
     ///
@@ -299,9 +299,9 @@ pub trait Kernel: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SelfTest {
     /// CPUs on which a task ended, and the kernel told so.
-    pub heard: Cpumask,
+    pub delivered: Cpumask,
     /// CPUs on which a task ended, and nothing was told.
-    pub silent: Cpumask,
+    pub missing: Cpumask,
     /// CPUs on which no task could be made to end: they are outside of the agent's cpuset, or did
     /// not run it in time.
     pub untested: Cpumask,
@@ -319,8 +319,8 @@ pub struct KeptSocket {
 }
 
 /// Takes exits from the kernel, with one bounded queue a CPU. Owned by one thread.
-pub trait Listener: Send {
-    /// A handle that ends a [`Listener::wait`] from another thread.
+pub trait ExitListener: Send {
+    /// A handle that ends a [`ExitListener::wait`] from another thread.
     fn waker(&self) -> Box<dyn Wake>;
 
     /// Starts to listen on a CPU; in force when this returns.
@@ -338,7 +338,7 @@ pub trait Listener: Send {
     /// When the system cannot wait at all.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError>;
 
-    /// Empties the queues that [`Listener::wait`] found filled.
+    /// Empties the queues that [`ExitListener::wait`] found filled.
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained;
 
     /// Gives up the sockets, which listen on. What they hold was drained before.

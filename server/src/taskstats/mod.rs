@@ -26,7 +26,7 @@ pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
 pub use drain::MessageSink;
 pub use exit::{Exit, WaitStatus};
 pub use kernel::{
-    Depth, Drained, ExitSink, KeptSocket, Kernel, KernelError, Listener, Namespace, SelfTest,
+    Depth, Drained, ExitListener, ExitSink, KeptSocket, Kernel, KernelError, Namespace, SelfTest,
     TaskId, Wake,
 };
 pub use known_bad::{KNOWN_BAD_KERNELS, KnownBad};

@@ -12,7 +12,7 @@ pub(crate) const QUERY: &str = "TASKSTATS_CMD_GET";
 pub(crate) const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
 
 /// Reads the account of `id` from the reply to a query for it.
-pub(crate) fn account(datagram: &[u8], id: TaskId) -> Result<Stats, KernelError> {
+pub(crate) fn stats_in_reply(datagram: &[u8], id: TaskId) -> Result<Stats, KernelError> {
     let bad_reply = KernelError::BadReply { operation: QUERY };
     let Some(message) = Messages::new(datagram).next() else {
         return Err(bad_reply);

@@ -35,7 +35,7 @@ pub(crate) const TYPE_AGGREGATE_TGID: u16 = 5;
 
 /// What can be requested.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Command<'a> {
+pub(crate) enum TaskstatsCommand<'a> {
     Query(TaskId),
     /// Listen on the CPUs of a list.
     Register(&'a str),
@@ -43,7 +43,7 @@ pub(crate) enum Command<'a> {
     Deregister(&'a str),
 }
 
-impl<'a> Command<'a> {
+impl<'a> TaskstatsCommand<'a> {
     /// Makes the request. Registrations are acknowledged, if `acknowledge` says so; queries are
     /// answered anyway.
     pub(crate) fn request(self, family: u16, sequence: u32, acknowledge: bool) -> Request<'a> {
@@ -98,7 +98,7 @@ pub(crate) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
 /// `None` when it is none, or holds no task's record.
 #[must_use]
 pub fn decode_exit_message(datagram: &[u8], cpu: u32) -> Option<Exit> {
-    let (sequence, attributes) = accounts_in(datagram).next()?;
+    let (sequence, attributes) = stats_messages(datagram).next()?;
     decode_exit(attributes, cpu, sequence)
 }
 
@@ -107,11 +107,11 @@ pub fn decode_exit_message(datagram: &[u8], cpu: u32) -> Option<Exit> {
 /// `None` when it is none, such as a refusal, or holds no such record.
 #[must_use]
 pub fn decode_reply_message(datagram: &[u8], id: TaskId) -> Option<Stats> {
-    accounts_in(datagram).next().and_then(|(_, attributes)| decode_reply(attributes, id))
+    stats_messages(datagram).next().and_then(|(_, attributes)| decode_reply(attributes, id))
 }
 
 /// The sequence and the attributes of each message that brings accounts.
-pub(crate) fn accounts_in(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+pub(crate) fn stats_messages(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     Messages::new(datagram).filter_map(|message| match message.kind() {
         MessageKind::Generic { command: COMMAND_NEW, attributes } => {
             Some((message.header.sequence, attributes))

@@ -1,5 +1,6 @@
 //! Makes tasks exit in known ways, for the tests of the agent.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -8,9 +9,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 /// What a file is written and read in. The kernel rounds counts of system calls down to multiples of
@@ -48,6 +50,9 @@ enum What {
     ChurnThreads { count: u32 },
     /// Starts and ends short processes, one after the other, and prints how many.
     ChurnProcesses { count: u32 },
+    /// Reads ids of process groups from standard input, one a line, `+ID` to add one and `-ID` to remove
+    /// it, and kills the groups that are left when standard input ends.
+    Guard,
 }
 
 fn main() -> Result<ExitCode> {
@@ -63,6 +68,7 @@ fn main() -> Result<ExitCode> {
         What::Io { bytes, path } => write_and_read(bytes, &path)?,
         What::ChurnThreads { count } => churn(count, end_a_thread)?,
         What::ChurnProcesses { count } => churn(count, end_a_process)?,
+        What::Guard => guard()?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -136,6 +142,23 @@ fn end_a_thread() -> Result<()> {
 fn end_a_process() -> Result<()> {
     let status = Command::new(std::env::current_exe()?).args(["exit", "0"]).status()?;
     ensure!(status.success(), "a process ended with {status}");
+    Ok(())
+}
+
+fn guard() -> Result<()> {
+    let mut groups = BTreeSet::new();
+    for line in io::stdin().lines() {
+        let line = line?;
+        match line.split_at_checked(1) {
+            Some(("+", id)) => drop(groups.insert(id.parse()?)),
+            Some(("-", id)) => drop(groups.remove(&id.parse()?)),
+            _ => bail!("neither `+ID` nor `-ID`: {line:?}"),
+        }
+    }
+    for group in groups {
+        // All of the group may have ended by now.
+        let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
+    }
     Ok(())
 }
 

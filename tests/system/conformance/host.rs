@@ -5,7 +5,7 @@ use taskstats_tests::cpus;
 use taskstats_tests::kernel::Socket;
 use taskstats_tests::workload::Workload;
 use taskstatsd::sim::SimKernel;
-use taskstatsd::taskstats::{Depth, Drained, Exit, ExitSink, Kernel, LinuxKernel, Listener};
+use taskstatsd::taskstats::{Depth, Drained, Exit, ExitListener, ExitSink, Kernel, LinuxKernel};
 
 /// Holds whatever these tests make.
 const RECEIVE_BUFFER: usize = 16 << 20;
@@ -183,7 +183,7 @@ impl Host for Sim {
     async fn heir_hears_after_an_exit(&self) -> Result<bool> {
         self.kernel.leave_dead_listener(self.cpu())?;
         self.churn(1).await?;
-        let mut heir = self.kernel.heir(self.cpu());
+        let mut heir = self.kernel.listen_on_reused_port(self.cpu());
         self.churn(1).await?;
         Ok(take(&mut *heir)?.any())
     }
@@ -221,14 +221,14 @@ impl Heard {
 }
 
 /// Opens a listener of the host's CPU.
-pub(super) fn listen(host: &impl Host) -> Result<Box<dyn Listener>> {
+pub(super) fn listen(host: &impl Host) -> Result<Box<dyn ExitListener>> {
     let mut listener = host.kernel().listen()?;
     listener.open(host.cpu())?;
     Ok(listener)
 }
 
 /// Takes all that a listener has.
-pub(super) fn take(listener: &mut dyn Listener) -> Result<Heard> {
+pub(super) fn take(listener: &mut dyn ExitListener) -> Result<Heard> {
     let mut heard = Heard::default();
     loop {
         listener.wait(Some(std::time::Duration::ZERO))?;

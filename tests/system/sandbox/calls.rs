@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use taskstats_tests::binaries;
+use taskstats_tests::guarded_child::GuardedChild;
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
+use tokio::process::Command;
 
 /// What serving takes.
 const ALLOWED: [&str; 8] = [
@@ -86,21 +87,22 @@ async fn what_serving_does_not_take_is_refused() -> Result<()> {
 }
 
 /// A panic names the functions that led to it: the agent may read its own binary.
-#[test]
-fn a_panic_has_a_backtrace() -> Result<()> {
-    let tried = Command::new(binaries::confined()?).env("RUST_BACKTRACE", "1").output()?;
-    let said = String::from_utf8(tried.stderr)?;
-    assert!(said.contains("confined::panic_and_go_on"), "{said}");
-    remove_folder(&String::from_utf8(tried.stdout)?)
+#[tokio::test]
+async fn a_panic_has_a_backtrace() -> Result<()> {
+    let mut command = Command::new(binaries::confined()?);
+    let output = GuardedChild::run(command.env("RUST_BACKTRACE", "1")).await?;
+    let stderr = String::from_utf8(output.stderr)?;
+    assert!(stderr.contains("confined::panic_and_go_on"), "{stderr}");
+    remove_folder(&String::from_utf8(output.stdout)?)
 }
 
 /// An abort ends the process by its own signal, not by what comes of one that was refused.
-#[test]
-fn an_abort_is_an_abort() -> Result<()> {
+#[tokio::test]
+async fn an_abort_is_an_abort() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut command = Command::new(binaries::confined()?);
-    command.arg("abort").env("TMPDIR", directory.path()).stderr(Stdio::null());
-    assert_eq!(command.status()?.signal(), Some(nix::libc::SIGABRT));
+    let output = GuardedChild::run(command.arg("abort").env("TMPDIR", directory.path())).await?;
+    assert_eq!(output.status.signal(), Some(nix::libc::SIGABRT));
     Ok(())
 }
 

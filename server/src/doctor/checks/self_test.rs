@@ -21,23 +21,23 @@ pub(super) fn check(context: &Context) -> Finding {
 }
 
 fn found(tested: SelfTest) -> Finding {
-    let SelfTest { heard, silent, untested } = tested;
+    let SelfTest { delivered, missing, untested } = tested;
     let untold = match untested.is_empty() {
         true => String::new(),
         false => format!("; not tested: CPUs {untested}, which run no task of ours"),
     };
-    if !silent.is_empty() {
-        let error = KernelError::NoExitsArrive { cpus: silent };
+    if !missing.is_empty() {
+        let error = KernelError::NoExitsArrive { cpus: missing };
         let mut finding = Finding::refused(NAME, &error);
         finding.finding.push_str(&untold);
         return finding;
     }
-    if heard.is_empty() {
+    if delivered.is_empty() {
         return Finding::skipped(NAME, format!("no CPU ran a task of ours{untold}"));
     }
     Finding::good(
         NAME,
-        format!("a task ended on each of CPUs {heard}, and the kernel told so{untold}"),
+        format!("a task ended on each of CPUs {delivered}, and the kernel told so{untold}"),
     )
 }
 
@@ -47,10 +47,10 @@ mod tests {
     use crate::doctor::Verdict;
     use crate::taskstats::Cpumask;
 
-    fn verdict(heard: &[u32], silent: &[u32], untested: &[u32]) -> (Verdict, String) {
+    fn verdict(delivered: &[u32], missing: &[u32], untested: &[u32]) -> (Verdict, String) {
         let set = |cpus: &[u32]| cpus.iter().copied().collect::<Cpumask>();
-        let (heard, silent, untested) = (set(heard), set(silent), set(untested));
-        let finding = found(SelfTest { heard, silent, untested });
+        let (delivered, missing, untested) = (set(delivered), set(missing), set(untested));
+        let finding = found(SelfTest { delivered, missing, untested });
         (finding.verdict, finding.finding)
     }
 

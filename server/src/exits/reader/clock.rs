@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clocks::since_1970;
+use crate::clock::unix_time;
 use crate::taskstats::DelayAccounting;
 
 /// Two readings, one right after the other, are this far apart at most, unless the thread waited for a
@@ -30,7 +30,7 @@ pub(in crate::exits) struct WallClock {
 
 impl Clocks {
     /// The system's.
-    pub(in crate::exits) const SYSTEM: Self = Self { steady: Instant::now, wall: since_1970 };
+    pub(in crate::exits) const SYSTEM: Self = Self { steady: Instant::now, wall: unix_time };
 
     #[cfg(test)]
     pub(in crate::exits) const fn new(steady: fn() -> Instant, wall: fn() -> Duration) -> Self {

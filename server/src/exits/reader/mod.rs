@@ -22,7 +22,7 @@ use self::pacer::Pacer;
 use self::registry::Registry;
 use super::counters::Counters;
 use super::history::History;
-use crate::taskstats::{Cpumask, Depth, KeptSocket, Kernel, KernelError, Listener, Wake};
+use crate::taskstats::{Cpumask, Depth, ExitListener, KeptSocket, Kernel, KernelError, Wake};
 
 /// Drop counters and the sysctl are read this often while exits flow.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ pub(super) enum SocketDisposition {
 
 /// A listener that is there when the reader starts, and when it was last read, since 1970.
 pub(super) struct InheritedListener {
-    pub(super) listener: Box<dyn Listener>,
+    pub(super) listener: Box<dyn ExitListener>,
     pub(super) cpus: Cpumask,
     pub(super) read_at: Duration,
 }
@@ -117,7 +117,7 @@ pub(super) struct ExitReader {
     /// tells watchers that nothing more will come.
     newest: watch::Sender<u64>,
     registry: Registry,
-    listener: Option<Box<dyn Listener>>,
+    listener: Option<Box<dyn ExitListener>>,
     pacer: Pacer,
     /// How long to sleep before the next drain; `None` to wait for a message.
     sleep: Option<Duration>,
@@ -271,7 +271,7 @@ impl ExitReader {
         self.publish_watched();
     }
 
-    fn set_listener(&mut self, listener: Box<dyn Listener>) {
+    fn set_listener(&mut self, listener: Box<dyn ExitListener>) {
         *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.waker());
         self.listener = Some(listener);
     }

@@ -31,7 +31,7 @@ impl Wake for Sender<()> {
     }
 }
 
-impl Listener for QuietListener {
+impl ExitListener for QuietListener {
     fn waker(&self) -> Box<dyn Wake> {
         Box::new(self.waker.clone())
     }

@@ -41,7 +41,7 @@ async fn turns(incoming: &mut Incoming, count: usize) -> String {
     for _ in 0..count {
         let connection = incoming.next().await.unwrap().unwrap();
         let Stream::Unix(stream) = connection.stream else { panic!("{connection:?}") };
-        let address = stream.local_addr().unwrap();
+        let address = stream.get_ref().local_addr().unwrap();
         let name = address.as_pathname().and_then(|path| path.file_name()).unwrap();
         turns.push_str(name.to_str().unwrap());
     }

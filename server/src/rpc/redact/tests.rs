@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use prost::encoding::encode_varint;
 
 use super::*;
+use crate::encode::arbitrary::{accounting, exit, stats};
 use crate::encode::encode_event;
 use crate::taskstats::{
     Comm, DelayAccounting, Executable, Exit, Identity, Io, Stats, TaskIdentity,
@@ -100,7 +101,7 @@ proptest! {
         }
         let original = Bytes::from(encoded);
         let before = original.clone();
-        let shown = strip_events(std::slice::from_ref(&original), redaction).unwrap().concat();
+        let shown = strip_events(std::slice::from_ref(&original), redaction).unwrap();
         prop_assert!(!holds(&shown, &secrets.tail), "the unknown tail");
         for field in FIELDS {
             for secret in secrets.of(field) {
@@ -114,6 +115,45 @@ proptest! {
         };
         prop_assert_eq!(sequences(&shown), sequences(&original));
         prop_assert_eq!(original, before, "other watchers share the original");
+    }
+}
+
+proptest! {
+    /// Removing fields from the bytes and from the messages gives the same.
+    #[test]
+    fn a_redacted_stream_is_the_stream_of_redacted_messages(
+        exits in proptest::collection::vec(exit(), 1..4),
+        chosen in proptest::sample::subsequence(FIELDS.to_vec(), 0..=FIELDS.len()),
+        accounting in accounting(),
+    ) {
+        let redaction: Redaction = chosen.iter().copied().collect();
+        let mut slices = Vec::new();
+        for (sequence, exit) in (1..).zip(&exits) {
+            let mut encoded = Vec::new();
+            encode_event(&mut encoded, exit, sequence, Duration::ZERO, accounting);
+            slices.push(Bytes::from(encoded));
+        }
+        let mut expected = v1::ExitEvents::decode(&*slices.concat()).unwrap();
+        for event in &mut expected.events {
+            let statistics = event.task.iter_mut().chain(event.process.as_deref_mut());
+            statistics.for_each(|stats| strip(stats, redaction));
+        }
+        let stripped = strip_events(&slices, redaction).unwrap();
+        prop_assert_eq!(v1::ExitEvents::decode(stripped).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_redacted_pid_response_is_the_response_without_the_fields(
+        stats in stats(),
+        chosen in proptest::sample::subsequence(FIELDS.to_vec(), 0..=FIELDS.len()),
+        accounting in accounting(),
+    ) {
+        let redaction: Redaction = chosen.iter().copied().collect();
+        let encoded = crate::encode::encode_pid_response(&stats, accounting);
+        let mut expected = v1::GetPidResponse::decode(&*encoded).unwrap();
+        expected.stats.iter_mut().for_each(|stats| strip(stats, redaction));
+        let redacted = encode_pid_response(&stats, accounting, redaction);
+        prop_assert_eq!(v1::GetPidResponse::decode(&*redacted).unwrap(), expected);
     }
 }
 

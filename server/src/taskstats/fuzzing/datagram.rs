@@ -1,7 +1,7 @@
 //! Any bytes in place of what a netlink socket gives.
 
 use crate::netlink::{Attribute, MessageKind, Messages, attributes};
-use crate::taskstats::wire::{accounts_in, decode_exit, decode_reply};
+use crate::taskstats::wire::{decode_exit, decode_reply, stats_messages};
 use crate::taskstats::{Exit, TaskId};
 
 /// Where the datagram is said to come from.
@@ -15,8 +15,8 @@ const ID: u32 = 77;
 /// When a message is neither told nor counted, or something beyond the datagram is.
 pub fn datagram(datagram: &[u8]) {
     let sequences = news(datagram);
-    let exits =
-        accounts_in(datagram).map(|(sequence, attributes)| decode_exit(attributes, CPU, sequence));
+    let exits = stats_messages(datagram)
+        .map(|(sequence, attributes)| decode_exit(attributes, CPU, sequence));
     let exits: Vec<_> = exits.collect();
     assert_eq!(exits.len(), sequences.len(), "each message is an exit, or one that cannot be read");
     for (exit, sequence) in exits.iter().zip(sequences) {

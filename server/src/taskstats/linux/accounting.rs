@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use inotify::{Inotify, WatchMask};
 
 use super::failed;
-use crate::clocks::since_1970;
+use crate::clock::unix_time;
 use crate::taskstats::{DelayAccounting, KernelError, Since};
 
 /// The sysctl. Absent before 5.14, where the kernel's command line decides.
@@ -30,24 +30,24 @@ const EVENT_BYTES: usize = 256;
 
 /// Reads whether delays are accounted, and remembers when that was seen to change.
 #[derive(Debug)]
-pub(super) struct Switch {
+pub(super) struct DelaySwitch {
     /// Kept open, because it is read with most answers. `None` where the kernel has none.
     file: Option<File>,
-    at_boot: AtBoot,
+    at_boot: BootSetting,
     reading_lasts: Duration,
-    seen: Mutex<Seen>,
+    seen: Mutex<SwitchHistory>,
 }
 
 /// Whether somebody wrote to the switch. Readings alone would miss that it was off between two of
 /// them. What is written through another mount of procfs is not seen.
 #[derive(Debug)]
-struct Writes {
+struct WriteWatch {
     inotify: Inotify,
 }
 
 /// What was decided when the machine started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AtBoot {
+enum BootSetting {
     On,
     Off,
     Unsaid,
@@ -57,32 +57,32 @@ enum AtBoot {
 /// computes when a task began from the wall clock of the answer and the task's age, so these are
 /// computed so too.
 #[derive(Debug, Default)]
-struct Seen {
+struct SwitchHistory {
     /// Before the last reading that was off.
     off_at: Option<Instant>,
     /// After the first reading since that was on, with nothing written after it.
     on_at: Option<Instant>,
     /// `None` where writes cannot be seen: then it may have been off before each reading.
-    writes: Option<Writes>,
-    newest: Option<Reading>,
+    writes: Option<WriteWatch>,
+    newest: Option<SwitchReading>,
 }
 
 /// What was read, and just before when.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+struct SwitchReading {
     at: Instant,
-    position: Position,
+    position: SwitchState,
 }
 
 /// What the switch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Position {
+enum SwitchState {
     On,
     Off,
     Unknown,
 }
 
-impl Switch {
+impl DelaySwitch {
     /// Looks for the switch of the kernel of this release.
     pub(super) fn new(release: &str) -> Self {
         let command_line = fs::read_to_string(COMMAND_LINE).unwrap_or_default();
@@ -93,10 +93,10 @@ impl Switch {
             without_switch(&command_line, release, config.ok().as_deref())
         } else {
             // Whatever the command line says, it may have been off since.
-            AtBoot::Unsaid
+            BootSetting::Unsaid
         };
-        let writes = if is_absent { None } else { Writes::watch(SWITCH) };
-        let seen = Seen { writes, ..Seen::default() };
+        let writes = if is_absent { None } else { WriteWatch::watch(SWITCH) };
+        let seen = SwitchHistory { writes, ..SwitchHistory::default() };
         let (file, reading_lasts) = (file.ok(), READING_LASTS);
         let switch = Self { file, at_boot, reading_lasts, seen: Mutex::new(seen) };
         // Tasks that begin after this reading are known to have accounts, if it was on.
@@ -107,17 +107,18 @@ impl Switch {
     pub(super) fn read(&self) -> DelayAccounting {
         let Some(file) = &self.file else {
             return match self.at_boot {
-                AtBoot::On => DelayAccounting::On(Since::Boot),
-                AtBoot::Off => DelayAccounting::Off,
-                AtBoot::Unsaid => DelayAccounting::Unknown,
+                BootSetting::On => DelayAccounting::On(Since::Boot),
+                BootSetting::Off => DelayAccounting::Off,
+                BootSetting::Unsaid => DelayAccounting::Unknown,
             };
         };
         // Held while reading, so that readings are in the order of their moments.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.forget_if_written();
         let now = Instant::now();
-        let lasts =
-            |reading: &Reading| now.saturating_duration_since(reading.at) < self.reading_lasts;
+        let lasts = |reading: &SwitchReading| {
+            now.saturating_duration_since(reading.at) < self.reading_lasts
+        };
         let position = match seen.newest.filter(lasts) {
             Some(reading) => reading.position,
             None => seen.read(file, now),
@@ -139,21 +140,21 @@ impl Switch {
     }
 }
 
-impl Seen {
-    fn read(&mut self, file: &File, now: Instant) -> Position {
+impl SwitchHistory {
+    fn read(&mut self, file: &File, now: Instant) -> SwitchState {
         let mut digit = [0];
         let position = match (file.read_at(&mut digit, 0), digit) {
             (Ok(1), [b'0']) => {
                 (self.off_at, self.on_at) = (Some(now), None);
-                Position::Off
+                SwitchState::Off
             }
             (Ok(1), [b'1']) => {
                 self.on();
-                Position::On
+                SwitchState::On
             }
-            _ => Position::Unknown,
+            _ => SwitchState::Unknown,
         };
-        self.newest = Some(Reading { at: now, position });
+        self.newest = Some(SwitchReading { at: now, position });
         position
     }
 
@@ -166,28 +167,28 @@ impl Seen {
 
     /// Where something was written, or nobody knows, the readings so far say nothing of now.
     fn forget_if_written(&mut self) {
-        if self.writes.as_mut().is_none_or(Writes::happened) {
+        if self.writes.as_mut().is_none_or(WriteWatch::happened) {
             (self.on_at, self.newest) = (None, None);
         }
     }
 
     /// Tells it by the clock of the wall as it is now, which may have been set since the reading.
-    fn tell(&self, position: Position) -> DelayAccounting {
+    fn tell(&self, position: SwitchState) -> DelayAccounting {
         match (position, self.on_at) {
-            (Position::Off, _) => DelayAccounting::Off,
-            (Position::On, Some(on_at)) => {
-                let wall_clock = since_1970();
+            (SwitchState::Off, _) => DelayAccounting::Off,
+            (SwitchState::On, Some(on_at)) => {
+                let wall_clock = unix_time();
                 let now = Instant::now();
                 let told = |moment: Instant| wall_clock.saturating_sub(now.duration_since(moment));
                 let (off_at, on_at) = (self.off_at.map(told), told(on_at));
                 DelayAccounting::On(Since::Between { off_at, on_at })
             }
-            (Position::On, None) | (Position::Unknown, _) => DelayAccounting::Unknown,
+            (SwitchState::On, None) | (SwitchState::Unknown, _) => DelayAccounting::Unknown,
         }
     }
 }
 
-impl Writes {
+impl WriteWatch {
     fn watch(path: &str) -> Option<Self> {
         let watched = Inotify::init().and_then(|inotify| {
             inotify.watches().add(path, WatchMask::MODIFY)?;
@@ -214,18 +215,18 @@ impl Writes {
 
 /// What a kernel without the switch does: that of before the switch came accounts delays unless
 /// it is told not to; a later one was built without.
-fn without_switch(command_line: &str, release: &str, config: Option<&str>) -> AtBoot {
+fn without_switch(command_line: &str, release: &str, config: Option<&str>) -> BootSetting {
     if has_word(command_line, "nodelayacct") {
-        return AtBoot::Off;
+        return BootSetting::Off;
     }
     match config.map(|config| config.lines().any(|line| line.trim() == CONFIGURED)) {
-        Some(false) => return AtBoot::Off,
-        Some(true) => return AtBoot::On,
+        Some(false) => return BootSetting::Off,
+        Some(true) => return BootSetting::On,
         None => {}
     }
     match version(release) {
-        Some(version) if version >= SWITCH_SINCE => AtBoot::Off,
-        _ => AtBoot::Unsaid,
+        Some(version) if version >= SWITCH_SINCE => BootSetting::Off,
+        _ => BootSetting::Unsaid,
     }
 }
 
@@ -249,13 +250,13 @@ mod tests {
         let (with, without) =
             ("A=y\nCONFIG_TASK_DELAY_ACCT=y\n", "# CONFIG_TASK_DELAY_ACCT is not set\n");
         for (command_line, release, config, expected) in [
-            ("quiet nodelayacct", old, Some(with), AtBoot::Off),
-            ("quiet", old, Some(with), AtBoot::On),
-            ("quiet", old, Some(without), AtBoot::Off),
-            ("quiet", old, None, AtBoot::Unsaid),
-            ("quiet", new, None, AtBoot::Off),
-            ("quiet", "unheard-of", None, AtBoot::Unsaid),
-            ("quiet xnodelayacct", old, None, AtBoot::Unsaid),
+            ("quiet nodelayacct", old, Some(with), BootSetting::Off),
+            ("quiet", old, Some(with), BootSetting::On),
+            ("quiet", old, Some(without), BootSetting::Off),
+            ("quiet", old, None, BootSetting::Unsaid),
+            ("quiet", new, None, BootSetting::Off),
+            ("quiet", "unheard-of", None, BootSetting::Unsaid),
+            ("quiet xnodelayacct", old, None, BootSetting::Unsaid),
         ] {
             let found = without_switch(command_line, release, config);
             assert_eq!(found, expected, "{command_line}, {release}, {config:?}");
@@ -263,19 +264,19 @@ mod tests {
     }
 
     /// A switch in a file of the test's own.
-    fn switch(file: &tempfile::NamedTempFile) -> Switch {
-        let writes = Writes::watch(file.path().to_str().unwrap());
-        let seen = Mutex::new(Seen { writes, ..Seen::default() });
+    fn switch(file: &tempfile::NamedTempFile) -> DelaySwitch {
+        let writes = WriteWatch::watch(file.path().to_str().unwrap());
+        let seen = Mutex::new(SwitchHistory { writes, ..SwitchHistory::default() });
         let (file, reading_lasts) = (Some(file.reopen().unwrap()), Duration::ZERO);
-        Switch { file, at_boot: AtBoot::Unsaid, reading_lasts, seen }
+        DelaySwitch { file, at_boot: BootSetting::Unsaid, reading_lasts, seen }
     }
 
     #[test]
     fn a_reading_stands_for_the_next_until_something_is_written() {
         let file = tempfile::NamedTempFile::new().unwrap();
         write(&file, "0");
-        let switch = Switch { reading_lasts: Duration::MAX, ..switch(&file) };
-        let read_at = |switch: &Switch| switch.seen.lock().unwrap().newest.unwrap().at;
+        let switch = DelaySwitch { reading_lasts: Duration::MAX, ..switch(&file) };
+        let read_at = |switch: &DelaySwitch| switch.seen.lock().unwrap().newest.unwrap().at;
         assert_eq!(switch.read(), DelayAccounting::Off);
         let first = read_at(&switch);
         assert_eq!(switch.read(), DelayAccounting::Off);
@@ -284,12 +285,12 @@ mod tests {
         assert!(matches!(switch.read(), DelayAccounting::On(_)));
         assert!(read_at(&switch) > first);
         let second = read_at(&switch);
-        let switch = Switch { reading_lasts: Duration::ZERO, ..switch };
+        let switch = DelaySwitch { reading_lasts: Duration::ZERO, ..switch };
         switch.read();
         assert!(read_at(&switch) > second);
     }
 
-    fn on_at(switch: &Switch) -> Option<Instant> {
+    fn on_at(switch: &DelaySwitch) -> Option<Instant> {
         assert!(matches!(switch.read(), DelayAccounting::On(Since::Between { .. })));
         switch.seen.lock().unwrap().on_at
     }
@@ -329,7 +330,7 @@ mod tests {
     /// Where nobody tells of writes, each reading knows of its own moment alone.
     #[test]
     fn without_word_of_writes_no_reading_speaks_for_the_time_before_it() {
-        let mut seen = Seen::default();
+        let mut seen = SwitchHistory::default();
         seen.on();
         let first = seen.on_at;
         seen.on();

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::{failed, refused};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
-use crate::taskstats::drain::{CpuQueue, Decoding, MessageSink, Queues, Slots, Source};
+use crate::taskstats::drain::{
+    CpuQueue, CpuQueues, DatagramSlots, DatagramSource, ExitDecoder, MessageSink,
+};
 use crate::taskstats::reply::REGISTER;
-use crate::taskstats::wire::Command;
+use crate::taskstats::wire::TaskstatsCommand;
 use crate::taskstats::{
-    Depth, Drained, ExitSink, KeptSocket, KernelError, Listener, Namespace, Wake,
+    Depth, Drained, ExitListener, ExitSink, KeptSocket, KernelError, Namespace, Wake,
 };
 
 /// Messages taken by one system call; more would only make the memory that they go through larger.
@@ -31,7 +33,7 @@ pub(super) struct LinuxListener {
     /// The list of all possible CPUs.
     possible: String,
     receive_buffer: usize,
-    queues: Queues<Socket>,
+    queues: CpuQueues<Socket>,
     poller: Poller,
 }
 
@@ -48,19 +50,19 @@ impl LinuxListener {
             family,
             possible,
             receive_buffer,
-            queues: Queues::new(Inbox::new(SLOTS, slot_bytes)),
+            queues: CpuQueues::new(Inbox::new(SLOTS, slot_bytes)),
             poller: Poller::new().map_err(|source| failed("epoll_create", source))?,
         })
     }
 
-    /// As [`Listener::close`], with the kernel's bytes.
+    /// As [`ExitListener::close`], with the kernel's bytes.
     pub(super) fn close_into(&mut self, cpu: u32, sink: &mut impl MessageSink) {
         let Some(queue) = self.queues.remove(cpu) else { return };
         self.deregister(cpu, &queue);
         self.queues.finish(queue, sink);
     }
 
-    /// As [`Listener::drain`], with the kernel's bytes.
+    /// As [`ExitListener::drain`], with the kernel's bytes.
     pub(super) fn drain_into(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
         self.queues.drain(depth, sink)
     }
@@ -100,13 +102,13 @@ impl LinuxListener {
         // A listener that died without deregistering stays in the kernel's lists until the next
         // exit, and a socket that is given its port id inherits it (`kernel/taskstats.c`). Such a
         // socket would be told exits of other CPUs.
-        self.command(socket, Command::Deregister(&self.possible))?;
-        self.command(socket, Command::Register(&cpu.to_string()))
+        self.command(socket, TaskstatsCommand::Deregister(&self.possible))?;
+        self.command(socket, TaskstatsCommand::Register(&cpu.to_string()))
     }
 
     /// Sends a command and waits for its acknowledgement. Exits that arrive before it belong to a
     /// registration that was inherited.
-    fn command(&self, socket: &Socket, command: Command<'_>) -> Result<(), KernelError> {
+    fn command(&self, socket: &Socket, command: TaskstatsCommand<'_>) -> Result<(), KernelError> {
         const SEQUENCE: u32 = 1;
         let io_failed = |source| failed(REGISTER, source);
         let request = command.request(self.family, SEQUENCE, true).encode().map_err(io_failed)?;
@@ -135,7 +137,7 @@ impl LinuxListener {
         // Not acknowledged: the queue may be full, and then the kernel would drop the acknowledgement
         // and count it among the exits that it dropped.
         let list = cpu.to_string();
-        let request = Command::Deregister(&list).request(self.family, 1, false).encode();
+        let request = TaskstatsCommand::Deregister(&list).request(self.family, 1, false).encode();
         let outcome = request.and_then(|request| queue.socket.send(&request));
         if let Err(error) = outcome.and_then(|()| self.poller.remove(&queue.socket)) {
             tracing::warn!(cpu, %error, "deregistering failed");
@@ -143,7 +145,7 @@ impl LinuxListener {
     }
 }
 
-impl Listener for LinuxListener {
+impl ExitListener for LinuxListener {
     fn waker(&self) -> Box<dyn Wake> {
         Box::new(self.poller.waker())
     }
@@ -163,7 +165,7 @@ impl Listener for LinuxListener {
     }
 
     fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink) {
-        self.close_into(cpu, &mut Decoding(sink));
+        self.close_into(cpu, &mut ExitDecoder(sink));
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
@@ -173,11 +175,11 @@ impl Listener for LinuxListener {
     }
 
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained {
-        self.drain_into(depth, &mut Decoding(sink))
+        self.drain_into(depth, &mut ExitDecoder(sink))
     }
 
     fn check_drops(&mut self, sink: &mut dyn ExitSink) {
-        self.queues.check_drops(&mut Decoding(sink));
+        self.queues.check_drops(&mut ExitDecoder(sink));
     }
 }
 
@@ -190,7 +192,7 @@ impl Drop for LinuxListener {
     }
 }
 
-impl Source for Socket {
+impl DatagramSource for Socket {
     type Inbox = Inbox;
 
     fn receive_many(&self, inbox: &mut Inbox) -> io::Result<usize> {
@@ -202,7 +204,7 @@ impl Source for Socket {
     }
 }
 
-impl Slots for Inbox {
+impl DatagramSlots for Inbox {
     fn slots(&self) -> usize {
         Self::slots(self)
     }

@@ -13,13 +13,13 @@ use std::sync::OnceLock;
 pub use self::namespaces::Placement;
 pub use self::raw::RawListener;
 
-use self::accounting::Switch;
+use self::accounting::DelaySwitch;
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
 use super::reply::{failed, refused};
 use super::wire::FAMILY;
 use super::{
-    Cpumask, DelayAccounting, KeptSocket, Kernel, KernelError, KnownBad, Listener, Namespace,
+    Cpumask, DelayAccounting, ExitListener, KeptSocket, Kernel, KernelError, KnownBad, Namespace,
     SelfTest, Stats, TaskId,
 };
 use crate::netlink::resolve_family;
@@ -40,7 +40,7 @@ pub struct LinuxKernel {
     family: OnceLock<u16>,
     queries: QuerySockets,
     possible_cpus: Cpumask,
-    delay_accounting: Switch,
+    delay_accounting: DelaySwitch,
     receive_buffer: usize,
     release: String,
     /// Why the kernel must not be asked.
@@ -69,7 +69,7 @@ impl LinuxKernel {
             family: OnceLock::new(),
             queries: QuerySockets::default(),
             possible_cpus: system::possible_cpus()?,
-            delay_accounting: Switch::new(&release),
+            delay_accounting: DelaySwitch::new(&release),
             receive_buffer,
             bug: KnownBad::of(&release),
             release,
@@ -173,11 +173,11 @@ impl Kernel for LinuxKernel {
         self_test::run(&mut self.new_listener()?, cpus)
     }
 
-    fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
+    fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
         Ok(Box::new(self.new_listener()?))
     }
 
-    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
+    fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
         let mut listener = self.new_listener()?;
         for socket in sockets {
             listener.adopt(socket)?;
@@ -233,6 +233,6 @@ mod tests {
         let kernel = LinuxKernel::new(RECEIVE_BUFFER).unwrap();
         let online = kernel.online_cpus().unwrap();
         let tested = kernel.self_test(&online).unwrap();
-        assert_eq!(tested, SelfTest { heard: online, ..SelfTest::default() });
+        assert_eq!(tested, SelfTest { delivered: online, ..SelfTest::default() });
     }
 }

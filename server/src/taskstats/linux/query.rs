@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::failed;
 use crate::netlink::{NumberRequest, Socket};
-use crate::taskstats::reply::{QUERY, account};
-use crate::taskstats::wire::Command;
+use crate::taskstats::reply::{QUERY, stats_in_reply};
+use crate::taskstats::wire::TaskstatsCommand;
 use crate::taskstats::{KernelError, Stats, TaskId};
 
 /// Questions sent in one datagram. Their replies wait in a receive buffer of the default size, which
@@ -96,7 +96,8 @@ impl QuerySockets {
 impl QuerySocket {
     fn open(family: u16) -> Result<Self, KernelError> {
         let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
-        let template = |id| NumberRequest::new(&Command::Query(id).request(family, 0, false));
+        let template =
+            |id| NumberRequest::new(&TaskstatsCommand::Query(id).request(family, 0, false));
         let invalid = |source| failed(QUERY, source);
         Ok(Self {
             socket,
@@ -126,6 +127,6 @@ impl QuerySocket {
     }
 
     fn account(&self, length: usize, id: TaskId) -> Result<Stats, KernelError> {
-        account(&self.reply[..length], id)
+        stats_in_reply(&self.reply[..length], id)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::listener::LinuxListener;
 use crate::taskstats::drain::MessageSink;
-use crate::taskstats::{Depth, KernelError, Listener, Wake};
+use crate::taskstats::{Depth, ExitListener, KernelError, Wake};
 
 /// Takes exits from the kernel without reading what they say, with one bounded queue a CPU.
 #[derive(Debug)]
@@ -17,13 +17,13 @@ impl RawListener {
         Self { inner }
     }
 
-    /// As [`Listener::waker`].
+    /// As [`ExitListener::waker`].
     #[must_use]
     pub fn waker(&self) -> Box<dyn Wake> {
         self.inner.waker()
     }
 
-    /// As [`Listener::open`].
+    /// As [`ExitListener::open`].
     ///
     /// # Errors
     /// As there.
@@ -31,12 +31,12 @@ impl RawListener {
         self.inner.open(cpu)
     }
 
-    /// As [`Listener::close`].
+    /// As [`ExitListener::close`].
     pub fn close(&mut self, cpu: u32, sink: &mut impl MessageSink) {
         self.inner.close_into(cpu, sink);
     }
 
-    /// As [`Listener::wait`].
+    /// As [`ExitListener::wait`].
     ///
     /// # Errors
     /// As there.

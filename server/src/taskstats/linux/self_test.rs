@@ -13,7 +13,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
 
 use super::listener::LinuxListener;
-use crate::taskstats::{Cpumask, Depth, Exit, ExitSink, KernelError, Listener, SelfTest};
+use crate::taskstats::{Cpumask, Depth, Exit, ExitListener, ExitSink, KernelError, SelfTest};
 
 /// How long a CPU may take to run a task of a few microseconds. Only tasks of real-time priority can
 /// keep it away for long.
@@ -25,27 +25,28 @@ const TELL_WITHIN: Duration = Duration::from_millis(500);
 /// Has a task end on each CPU, one after the other, so that no exit of the machine is told to the
 /// test longer than needed.
 pub(super) fn run(listener: &mut LinuxListener, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
-    let (mut result, mut heard) = (SelfTest::default(), Heard::default());
+    let (mut result, mut received) = (SelfTest::default(), ReceivedExits::default());
     let mut ended = BTreeMap::new();
     for cpu in cpus.iter() {
         listener.open(cpu)?;
-        let Some(task) = Mayfly::end_on(cpu)? else {
-            listener.close(cpu, &mut heard);
+        let Some(task) = ProbeThread::end_on(cpu)? else {
+            listener.close(cpu, &mut received);
             result.untested.insert(cpu);
             continue;
         };
         ended.insert(cpu, task);
         listener.wait(Some(Duration::ZERO))?;
-        listener.drain(Depth::Empty, &mut heard);
-        if heard.about(cpu, task) {
-            listener.close(cpu, &mut heard);
+        listener.drain(Depth::Empty, &mut received);
+        if received.about(cpu, task) {
+            listener.close(cpu, &mut received);
         }
     }
-    wait_for_the_rest(listener, &ended, &mut heard)?;
+    wait_for_the_rest(listener, &ended, &mut received)?;
     for (cpu, task) in ended {
-        let told = if heard.about(cpu, task) { &mut result.heard } else { &mut result.silent };
+        let told =
+            if received.about(cpu, task) { &mut result.delivered } else { &mut result.missing };
         told.insert(cpu);
-        listener.close(cpu, &mut Heard::default());
+        listener.close(cpu, &mut ReceivedExits::default());
     }
     Ok(result)
 }
@@ -55,36 +56,36 @@ pub(super) fn run(listener: &mut LinuxListener, cpus: &Cpumask) -> Result<SelfTe
 fn wait_for_the_rest(
     listener: &mut LinuxListener,
     ended: &BTreeMap<u32, u32>,
-    heard: &mut Heard,
+    received: &mut ReceivedExits,
 ) -> Result<(), KernelError> {
     let deadline = Instant::now() + TELL_WITHIN;
-    while ended.iter().any(|(cpu, task)| !heard.about(*cpu, *task)) {
+    while ended.iter().any(|(cpu, task)| !received.about(*cpu, *task)) {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
         }
         listener.wait(Some(left))?;
-        listener.drain(Depth::Empty, heard);
+        listener.drain(Depth::Empty, received);
     }
     Ok(())
 }
 
 /// What the kernel told.
 #[derive(Debug, Default)]
-struct Heard {
+struct ReceivedExits {
     /// Tasks that ended, with the CPU that their exit was told of.
     exits: Vec<(u32, u32)>,
     /// CPUs of which exits were dropped: those arrive, if they are not too many.
     overflowed: Cpumask,
 }
 
-impl Heard {
+impl ReceivedExits {
     fn about(&self, cpu: u32, task: u32) -> bool {
         self.exits.contains(&(cpu, task)) || self.overflowed.contains(cpu)
     }
 }
 
-impl ExitSink for Heard {
+impl ExitSink for ReceivedExits {
     fn exit(&mut self, exit: &Exit) {
         self.exits.extend(exit.task.identity.pid.map(|pid| (exit.cpu, pid)));
     }
@@ -95,7 +96,7 @@ impl ExitSink for Heard {
 }
 
 /// A thread that is bound to a CPU and ends there.
-struct Mayfly {
+struct ProbeThread {
     task: Pid,
     thread: JoinHandle<()>,
     /// Dropped to let it end.
@@ -104,7 +105,7 @@ struct Mayfly {
     landed: Receiver<()>,
 }
 
-impl Mayfly {
+impl ProbeThread {
     /// Has a task end on a CPU, and returns its id; `None` if the CPU is out of reach, or did not
     /// run it in time.
     fn end_on(cpu: u32) -> Result<Option<u32>, KernelError> {

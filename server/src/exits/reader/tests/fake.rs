@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::*;
 
-type Listen = dyn Fn() -> Box<dyn Listener> + Send + Sync;
+type Listen = dyn Fn() -> Box<dyn ExitListener> + Send + Sync;
 type Accounting = dyn Fn() -> DelayAccounting + Send + Sync;
 
 /// Nobody lives on it, and all that it tells comes from its listeners.
@@ -52,11 +52,11 @@ impl Kernel for FakeKernel {
         Ok(SelfTest::default())
     }
 
-    fn listen(&self) -> Result<Box<dyn Listener>, KernelError> {
+    fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
         Ok((self.listen)())
     }
 
-    fn adopt(&self, _sockets: Vec<KeptSocket>) -> Result<Box<dyn Listener>, KernelError> {
+    fn adopt(&self, _sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
         self.listen()
     }
 }

@@ -52,7 +52,7 @@ impl ScriptedListener {
     }
 }
 
-impl Listener for ScriptedListener {
+impl ExitListener for ScriptedListener {
     fn waker(&self) -> Box<dyn Wake> {
         Box::new(NobodyWaits)
     }

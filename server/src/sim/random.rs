@@ -3,7 +3,7 @@
 /// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): a
 /// published algorithm of ten lines, which no update of a dependency can change.
 #[derive(Clone, Debug)]
-pub(super) struct Chance {
+pub(super) struct Random {
     state: u64,
 }
 
@@ -12,7 +12,7 @@ const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Parts of a whole in which a [`Share`](super::spec::Share) is counted.
 const MILLION: u64 = 1_000_000;
 
-impl Chance {
+impl Random {
     pub(super) fn new(seed: u64) -> Self {
         Self { state: seed }
     }
@@ -55,21 +55,21 @@ mod tests {
     /// The first numbers of the published algorithm: simulations of old can be run again.
     #[test]
     fn the_numbers_stay_what_they_are() {
-        let mut chance = Chance::new(0);
-        let numbers = [chance.next(), chance.next()];
+        let mut random = Random::new(0);
+        let numbers = [random.next(), random.next()];
         assert_eq!(numbers, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
     }
 
     #[test]
     fn bounds_are_kept_and_reached() {
-        let mut chance = Chance::new(7);
+        let mut random = Random::new(7);
         let mut seen = [false; 5];
-        (0..200).for_each(|_| seen[chance.below(5)] = true);
+        (0..200).for_each(|_| seen[random.below(5)] = true);
         assert_eq!(seen, [true; 5]);
-        assert_eq!(chance.below(0), 0);
-        let from_one: Vec<u32> = (0..200).map(|_| chance.one_to(3)).collect();
+        assert_eq!(random.below(0), 0);
+        let from_one: Vec<u32> = (0..200).map(|_| random.one_to(3)).collect();
         assert_eq!((from_one.iter().min(), from_one.iter().max()), (Some(&1), Some(&3)));
-        assert!(!chance.happens(0));
-        assert!(chance.happens(1_000_000));
+        assert!(!random.happens(0));
+        assert!(random.happens(1_000_000));
     }
 }

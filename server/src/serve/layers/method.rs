@@ -1,28 +1,27 @@
-//! What is called.
+//! The methods, and what the layers need to know about each.
 
-use super::SMALL_REQUEST;
 use crate::security::{Resource, Role};
 
-/// A method, and what is to know of it beforehand.
+/// A method of any of the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Method {
-    /// Its name, for people. Not the path, in which a caller may write what it likes.
+    /// The name for logs and errors. Never the path itself, which callers can fill with anything.
     pub(super) name: &'static str,
-    /// What a caller needs.
+    /// The role that a caller needs.
     pub(super) role: Role,
     pub(super) kind: Kind,
 }
 
-/// Which limits a method is subject to.
+/// The limits that apply to a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Those of calls.
+    /// The limits of calls.
     Call,
-    /// Those of calls until the stream begins, and those of watchers then.
+    /// The limits of calls until the stream begins, then those of watchers.
     Watch,
-    /// Those of other streams.
+    /// The limits of streams other than those of watchers.
     Stream,
-    /// A share, and no rate.
+    /// A share of the calls, without a rate.
     Health,
 }
 
@@ -31,7 +30,7 @@ const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.";
 
 impl Kind {
-    /// What it is counted among until its answer has gone.
+    /// Returns the resource that a call holds until its response is sent.
     pub(super) const fn resource(self) -> Resource {
         match self {
             Self::Call | Self::Watch => Resource::Call,
@@ -40,21 +39,14 @@ impl Kind {
         }
     }
 
-    /// Bytes of a request, where one of ours may have `allowed`.
-    pub(super) fn longest_request(self, allowed: usize) -> usize {
-        match self {
-            Self::Call | Self::Watch => allowed,
-            Self::Stream | Self::Health => allowed.min(SMALL_REQUEST),
-        }
-    }
-
-    /// Whether the answer is one message, which can be taken as soon as it is there.
+    /// Returns true if the response is a single message, which can be sent as soon as it is there.
     pub(super) const fn has_send_timeout(self) -> bool {
         matches!(self, Self::Call | Self::Health)
     }
 }
 
 impl Method {
+    /// Returns the method with this path.
     pub(super) fn of(path: &str) -> Self {
         if let Some(method) = path.strip_prefix(TASKSTATS) {
             return match method {
@@ -95,9 +87,9 @@ mod tests {
 
     use super::*;
 
-    /// A method that is added to the contract needs a role.
+    /// A method that is added to the proto file needs an entry here.
     #[test]
-    fn every_method_of_the_contract_has_its_role() {
+    fn every_method_of_the_service_has_a_role() {
         let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
         let services = files.iter().flat_map(|file| &file.service);
         let methods: Vec<&str> =
@@ -109,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_belongs_to_the_node() {
+    fn methods_of_other_services_need_role_node() {
         for path in [
             "/grpc.health.v1.Health/Check",
             "/grpc.health.v1.Health/Watch",

@@ -1,5 +1,7 @@
-//! How long a caller may take to read its answer. HTTP/2 does not ask a body for anything while the peer
-//! gives no window, so that a body cannot end itself: the task of its stream is ended.
+//! Resets streams whose response the peer does not receive in time.
+//!
+//! HTTP/2 does not poll the body of a response while the peer gives no flow-control window, so a body
+//! cannot end itself. The task of its stream is ended instead.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -10,25 +12,25 @@ use tokio::time::sleep;
 
 use crate::security::{Caller, Limit};
 
-/// Answers are at most some hundred kilobytes, which the slowest network takes in seconds.
+/// The longest time in which a response is sent. Responses are some hundred kilobytes at most, which
+/// the slowest network transfers in seconds.
 const MAX_SEND_TIME: Duration = Duration::from_secs(30);
 
 tokio::task_local! {
-    /// That of the stream whose task runs.
+    /// The timeout of the stream whose task runs.
     static SEND_TIMEOUT: Arc<SendTimeout>;
 }
 
-/// Whether an answer is there to be taken.
+/// The state of one stream.
 #[derive(Debug, Default)]
 struct SendTimeout {
     responded: Notify,
-    /// Whose it is.
     caller: OnceLock<Arc<Caller>>,
 }
 
-/// Runs the whole of a stream, and resets it when its answer is not taken in time. No timer is begun
-/// for an answer that is taken at once.
-pub async fn with_send_timeout(stream: impl Future<Output = ()>) {
+/// Runs the task of a stream, and drops it [`MAX_SEND_TIME`] after [`begin`]. A response that is sent
+/// at once needs no timer.
+pub(super) async fn with_send_timeout(stream: impl Future<Output = ()>) {
     let timeout = Arc::<SendTimeout>::default();
     tokio::select! {
         biased;
@@ -37,9 +39,9 @@ pub async fn with_send_timeout(stream: impl Future<Output = ()>) {
     }
 }
 
-/// Says in the task of a stream that its answer is there, and has to be taken.
+/// Starts the timeout in the task of a stream, when its response is there.
 pub(super) fn begin(caller: &Arc<Caller>) {
-    // Without such a task, nobody takes answers but a test.
+    // Only a test calls the layers outside of such a task.
     let _outside = SEND_TIMEOUT.try_with(|timeout| {
         timeout.caller.get_or_init(|| Arc::clone(caller));
         timeout.responded.notify_one();
@@ -51,7 +53,7 @@ impl SendTimeout {
         self.responded.notified().await;
         sleep(MAX_SEND_TIME).await;
         if let Some(caller) = self.caller.get() {
-            let what = format_args!("the answer was not taken within {MAX_SEND_TIME:?}");
+            let what = format_args!("the response was not received within {MAX_SEND_TIME:?}");
             caller.reject(Limit::CallTime, &what);
         }
     }
@@ -78,23 +80,23 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn an_answer_that_nobody_takes_ends_its_stream_and_another_stream_lasts() {
+    async fn a_response_that_is_not_received_ends_its_own_stream_only() {
         pause();
         let callers = Arc::new(Callers::new(Policy::default(), Redaction::default(), LIMITS));
         let principal = Arc::new(Principal::Local { uid: 1, gid: 1 });
         let caller = callers.connect(&principal).unwrap();
-        let mut answered = Box::pin(with_send_timeout(async {
+        let mut responded = Box::pin(with_send_timeout(async {
             begin(&caller);
             pending::<()>().await;
         }));
-        let mut unanswered = Box::pin(with_send_timeout(pending()));
-        assert!(answered.as_mut().now_or_never().is_none());
-        assert!(unanswered.as_mut().now_or_never().is_none());
+        let mut waiting = Box::pin(with_send_timeout(pending()));
+        assert!(responded.as_mut().now_or_never().is_none());
+        assert!(waiting.as_mut().now_or_never().is_none());
         advance(MAX_SEND_TIME / 2).await;
-        assert!(answered.as_mut().now_or_never().is_none());
+        assert!(responded.as_mut().now_or_never().is_none());
         advance(MAX_SEND_TIME).await;
-        assert!(answered.as_mut().now_or_never().is_some());
-        assert!(unanswered.as_mut().now_or_never().is_none());
+        assert!(responded.as_mut().now_or_never().is_some());
+        assert!(waiting.as_mut().now_or_never().is_none());
         assert_eq!(callers.rejections().count(Limit::CallTime), 1);
     }
 }
