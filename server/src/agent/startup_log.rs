@@ -52,7 +52,7 @@ impl Agent {
         let size = ByteSize::b;
         tracing::info!(
             total = %size(bound.total()),
-            parts = bound.parts(),
+            parts = %bound.parts(),
             "computed memory bound"
         );
         if bound.simulated == 0 {

@@ -11,7 +11,7 @@ pub(super) fn serve(args: Args) -> Result<Outcome, Error> {
     signals::block_agent_signals().map_err(Error::Signals)?;
     let inherited = inherit::take().map_err(Error::Inherited)?;
     start_log(&args)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting taskstatsd");
+    tracing::info!(version = %env!("CARGO_PKG_VERSION"), "starting taskstatsd");
     raise_fd_limit();
     let config = Config::try_from(args)?;
     let runtime = agent::runtime().map_err(Error::Runtime)?;
