@@ -55,6 +55,7 @@ impl Agent {
             parts = %bound.parts(),
             "computed memory bound"
         );
+        tracing::info!(history = %size(number(self.config.history_bytes)), "allocated history");
         if bound.simulated == 0 {
             tracing::info!(
                 each = %size(number(self.config.reader.receive_buffer)),
