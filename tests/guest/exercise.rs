@@ -36,7 +36,7 @@ pub(crate) async fn exercise(directory: &Path) -> Result<Report> {
     let live = live::compare(&channel, &mut comparison).await.context("live accounts")?;
     let tally = exits::compare(&mut reference, &mut watch, &mut comparison).await;
     let Tally { exits, groups, has_waited } = tally.context("exits")?;
-    ensure!(watch.sequence_check()?.lost_anywhere() == 0, "exits were lost: {:?}", watch.losses());
+    ensure!(watch.sequence_check()?.lost_total() == 0, "exits were lost: {:?}", watch.losses());
     let can_wait = node.taskstats_version >= WRITE_PROTECT_COPY.1 && accounts_delays()?;
     ensure!(has_waited || !can_wait, "delays are accounted, but no exit of {exits} has any");
     let capture = captures::take(directory, &mut reference).await.context("capture")?;

@@ -1,4 +1,4 @@
-//! The bookkeeping of one stream: whether every exit is accounted for, once.
+//! Checks that a stream reports every exit once, as an event or as part of a loss.
 
 use std::collections::BTreeMap;
 
@@ -6,37 +6,40 @@ use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{Cursor, ExitEvents, Heartbeat, Lost, LostStage, WatchStarted};
 
-/// Follows a stream that nothing is left out of: all CPUs, all tasks. On such a stream each sequence
-/// number is either an event's or counted by a loss.
+/// Checks a stream of all tasks on all CPUs: there each sequence number either belongs to an event or
+/// is counted by a loss.
 #[derive(Debug, Clone)]
 pub struct SequenceCheck {
     instance: String,
+    /// The sequence number after which the stream begins. It is not 0 where tasks exited between the
+    /// registration with the kernel and the first message.
+    beginning: u64,
     position: u64,
-    /// The place that the last message told. Of several losses of one interval, each tells the place
-    /// after all of them.
-    told: u64,
+    /// The cursor of the last message. Each of several losses of one interval has the cursor after all of
+    /// them.
+    cursor: u64,
     received: u64,
     lost: BTreeMap<LostStage, u64>,
 }
 
 impl SequenceCheck {
-    /// Begins where the stream begins.
+    /// Begins at the cursor of the stream's first message.
     ///
     /// # Errors
     ///
-    /// The stream does not say where.
+    /// The first message has no cursor.
     pub fn open(started: &WatchStarted) -> Result<Self> {
-        let cursor = started.cursor.as_ref().context("stream begins nowhere")?;
+        let cursor = started.cursor.as_ref().context("the stream begins without a cursor")?;
         ensure!(cursor.instance_id == started.instance_id, "cursor of another run");
         Ok(Self::at(&started.instance_id, cursor.sequence))
     }
 
-    /// Begins after the cursor that the stream was to continue after: what is no longer remembered is
-    /// told as a loss. A cursor of another run is one before all exits of this run.
+    /// Begins at `after`, the cursor that the stream resumes from. Exits that the agent no longer has are
+    /// reported as a loss. A cursor of another run stands before all exits of this run.
     ///
     /// # Errors
     ///
-    /// The stream begins elsewhere, so that who stops before the first loss would not hear of it.
+    /// The stream begins at another cursor: a client that stops before the first loss would miss it.
     pub fn resume(started: &WatchStarted, after: &Cursor) -> Result<Self> {
         let begin = started.cursor.as_ref();
         ensure!(begin == Some(after), "wanted {after:?}, the stream begins at {begin:?}");
@@ -46,108 +49,120 @@ impl SequenceCheck {
 
     fn at(instance: &str, position: u64) -> Self {
         let instance = instance.to_owned();
-        Self { instance, position, told: position, received: 0, lost: BTreeMap::new() }
+        let (beginning, cursor) = (position, position);
+        Self { instance, beginning, position, cursor, received: 0, lost: BTreeMap::new() }
     }
 
-    /// Books one message.
+    /// Checks the next message.
     ///
     /// # Errors
     ///
     /// The message repeats or leaves out an exit, or contradicts itself.
-    pub fn book(&mut self, kind: &Kind) -> Result<()> {
+    pub fn apply(&mut self, kind: &Kind) -> Result<()> {
         match kind {
             Kind::Started(_) => anyhow::bail!("the stream began twice"),
-            Kind::Events(events) => self.book_events(events),
-            Kind::Lost(lost) => self.book_lost(lost),
-            Kind::Heartbeat(heartbeat) => self.book_heartbeat(heartbeat),
+            Kind::Events(events) => self.apply_events(events),
+            Kind::Lost(lost) => self.apply_lost(lost),
+            Kind::Heartbeat(heartbeat) => self.apply_heartbeat(heartbeat),
         }
     }
 
-    /// Checks that the losses told last add up to the place that they told.
+    /// Checks that the counts of the last losses add up to their cursor.
     ///
     /// # Errors
     ///
-    /// They do not.
-    pub fn ensure_settled(&self) -> Result<()> {
-        let (told, counted) = (self.told, self.position);
-        ensure!(told == counted, "the losses say {told}, their counts {counted}");
+    /// The counts do not add up.
+    pub fn ensure_counts_complete(&self) -> Result<()> {
+        let (cursor, counted) = (self.cursor, self.position);
+        ensure!(cursor == counted, "the cursor is {cursor}, the counts reach {counted}");
         Ok(())
     }
 
-    /// Returns the sequence of the last exit that was reported.
+    /// Returns the sequence number after which the stream begins.
+    #[must_use]
+    pub fn beginning(&self) -> u64 {
+        self.beginning
+    }
+
+    /// Returns the sequence number of the last exit that was received or counted as lost.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Returns how many exits were received.
+    /// Returns the number of exits that were received.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Returns how many exits were lost at `stage`.
+    /// Returns the number of exits that were lost at `stage`.
     #[must_use]
     pub fn lost(&self, stage: LostStage) -> u64 {
         self.lost.get(&stage).copied().unwrap_or_default()
     }
 
-    /// Returns how many exits were lost at any stage.
+    /// Returns the number of exits that were lost at any stage.
     #[must_use]
-    pub fn lost_anywhere(&self) -> u64 {
+    pub fn lost_total(&self) -> u64 {
         self.lost.values().sum()
     }
 
-    fn book_events(&mut self, events: &ExitEvents) -> Result<()> {
-        ensure!(!events.events.is_empty(), "a batch of nothing");
-        self.ensure_settled()?;
+    fn apply_events(&mut self, events: &ExitEvents) -> Result<()> {
+        ensure!(!events.events.is_empty(), "a batch without events");
+        self.ensure_counts_complete()?;
         for event in &events.events {
             let (position, sequence) = (self.position, event.sequence);
             ensure!(sequence == position + 1, "exit {sequence} follows exit {position}");
             self.position = sequence;
             self.received += 1;
         }
-        self.book_cursor(events.cursor.as_ref())
+        self.check_cursor(events.cursor.as_ref())
     }
 
-    fn book_lost(&mut self, lost: &Lost) -> Result<()> {
+    fn apply_lost(&mut self, lost: &Lost) -> Result<()> {
         if lost.stage() == LostStage::AgentRestart {
-            ensure!(lost.count.is_none() && lost.total == 0, "a restart loses an unknown number");
+            ensure!(lost.count.is_none() && lost.total == 0, "the loss of a restart has a count");
         } else {
-            self.book_count(lost)?;
+            self.apply_count(lost)?;
         }
-        let cursor = lost.cursor.as_ref().context("a message without its place")?;
+        let cursor = lost.cursor.as_ref().context("a message without a cursor")?;
         ensure!(cursor.instance_id == self.instance, "a cursor of another run");
-        self.told = cursor.sequence;
-        ensure!(self.told >= self.position, "{} exits before {}", self.position, self.told);
+        self.cursor = cursor.sequence;
+        ensure!(
+            self.cursor >= self.position,
+            "the counts reach {}, beyond the cursor {}",
+            self.position,
+            self.cursor
+        );
         Ok(())
     }
 
-    fn book_count(&mut self, lost: &Lost) -> Result<()> {
+    fn apply_count(&mut self, lost: &Lost) -> Result<()> {
         let stage = lost.stage();
         let count = lost.count.context("a loss of unknown size")?;
-        ensure!(count > 0, "a loss of nothing");
-        // When the oldest of them happened that were forgotten before the stream began is not known.
-        ensure!(lost.first_at.is_some() || stage == LostStage::History, "a loss at no time");
-        ensure!(lost.last_at.is_some(), "a loss at no time");
+        ensure!(count > 0, "a loss of 0 exits");
+        // The agent does not know the time of the oldest exit that it evicted before the stream began.
+        ensure!(lost.first_at.is_some() || stage == LostStage::History, "a loss without a time");
+        ensure!(lost.last_at.is_some(), "a loss without a time");
         let total = self.lost.entry(stage).or_default();
         *total += count;
-        ensure!(*total == lost.total, "losses sum up to {total}, the stream says {}", lost.total);
+        ensure!(*total == lost.total, "the losses add up to {total}, not to {}", lost.total);
         self.position += count;
         Ok(())
     }
 
-    fn book_heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<()> {
-        self.ensure_settled()?;
-        self.book_cursor(heartbeat.cursor.as_ref())
+    fn apply_heartbeat(&mut self, heartbeat: &Heartbeat) -> Result<()> {
+        self.ensure_counts_complete()?;
+        self.check_cursor(heartbeat.cursor.as_ref())
     }
 
-    fn book_cursor(&mut self, cursor: Option<&Cursor>) -> Result<()> {
-        let cursor = cursor.context("a message without its place")?;
+    fn check_cursor(&mut self, cursor: Option<&Cursor>) -> Result<()> {
+        let cursor = cursor.context("a message without a cursor")?;
         ensure!(cursor.instance_id == self.instance, "a cursor of another run");
-        let (said, counted) = (cursor.sequence, self.position);
-        ensure!(said == counted, "the cursor says {said}, the exits {counted}");
-        self.told = said;
+        let (sequence, counted) = (cursor.sequence, self.position);
+        ensure!(sequence == counted, "the cursor is {sequence}, the exits reach {counted}");
+        self.cursor = sequence;
         Ok(())
     }
 }
@@ -192,32 +207,31 @@ mod tests {
     }
 
     #[test]
-    fn what_was_received_and_lost_is_summed_up() {
+    fn received_and_lost_exits_are_counted_from_the_beginning() {
         let mut sequence_check = check_at(5);
         for kind in [events(&[6, 7], 7), lost(3, 3, 10), events(&[11], 11), lost(2, 5, 13)] {
-            sequence_check.book(&kind).unwrap();
+            sequence_check.apply(&kind).unwrap();
         }
-        assert_eq!(
-            (sequence_check.received(), sequence_check.lost_anywhere(), sequence_check.position()),
-            (3, 5, 13)
-        );
+        let check = &sequence_check;
+        assert_eq!((check.received(), check.lost_total()), (3, 5));
+        assert_eq!((check.beginning(), check.position()), (5, 13));
     }
 
     #[test]
-    fn every_kind_of_contradiction_is_noticed() {
+    fn every_kind_of_contradiction_is_an_error() {
         for (contradiction, kind) in [
             ("a gap", events(&[6, 8], 8)),
             ("a repetition", events(&[5], 5)),
             ("disorder", events(&[7, 6], 7)),
             ("a cursor beyond the events", events(&[6], 7)),
-            ("a batch of nothing", events(&[], 5)),
+            ("a batch without events", events(&[], 5)),
             ("a wrong total", lost(3, 4, 8)),
-            ("a loss beyond its place", lost(3, 3, 7)),
-            ("a loss of nothing", lost(0, 0, 5)),
-            ("a heartbeat elsewhere", Kind::Heartbeat(Heartbeat { cursor: cursor(4) })),
-            ("a second beginning", Kind::Started(WatchStarted::default())),
+            ("a loss beyond its cursor", lost(3, 3, 7)),
+            ("a loss of 0 exits", lost(0, 0, 5)),
+            ("a heartbeat with another cursor", Kind::Heartbeat(Heartbeat { cursor: cursor(4) })),
+            ("a second first message", Kind::Started(WatchStarted::default())),
         ] {
-            assert!(check_at(5).book(&kind).is_err(), "{contradiction} was not noticed");
+            assert!(check_at(5).apply(&kind).is_err(), "{contradiction} is accepted");
         }
     }
 
@@ -225,14 +239,14 @@ mod tests {
     fn losses_of_one_interval_must_add_up_to_its_end() {
         let mut sequence_check = check_at(5);
         for kind in [lost(3, 3, 10), lost(2, 5, 10), events(&[11], 11)] {
-            sequence_check.book(&kind).unwrap();
+            sequence_check.apply(&kind).unwrap();
         }
-        sequence_check.ensure_settled().unwrap();
-        sequence_check.book(&lost(3, 8, 15)).unwrap();
-        assert!(sequence_check.ensure_settled().is_err());
+        sequence_check.ensure_counts_complete().unwrap();
+        sequence_check.apply(&lost(3, 8, 15)).unwrap();
+        assert!(sequence_check.ensure_counts_complete().is_err());
         assert!(
-            sequence_check.book(&events(&[15], 15)).is_err(),
-            "a loss that leaves its place open"
+            sequence_check.apply(&events(&[15], 15)).is_err(),
+            "the counts end before the cursor"
         );
     }
 }

@@ -83,7 +83,7 @@ impl Watch {
     ///
     /// The stream leaves something out, so there are none.
     pub fn sequence_check(&self) -> Result<&SequenceCheck> {
-        self.sequence_check.as_ref().context("a stream of some exits has no ledger")
+        self.sequence_check.as_ref().context("a stream of some exits cannot be checked")
     }
 
     /// Returns the place after all that has been read of a stream of everything.
@@ -124,7 +124,7 @@ impl Watch {
         };
         let kind = message.kind.context("a message of no kind")?;
         if let Some(sequence_check) = &mut self.sequence_check {
-            sequence_check.book(&kind)?;
+            sequence_check.apply(&kind)?;
         }
         match &kind {
             Kind::Events(events) => self.seen.extend(events.events.iter().cloned()),

@@ -114,7 +114,7 @@ async fn an_agent_on_one_cpu_accounts_for_every_exit() -> Result<()> {
     println!("on one CPU: {told:?}");
     assert_eq!(told.total(), sent(&reference.take()?, &ranges)?, "{told:?}");
     assert!(told.received > 0, "{told:?}");
-    watch.sequence_check()?.ensure_settled()
+    watch.sequence_check()?.ensure_counts_complete()
 }
 
 async fn marks(watch: &mut Watch, cpus: &[u32]) -> Result<Vec<u32>> {

@@ -18,28 +18,28 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::{get_pid, identity};
 
-/// Far more exits than the agent can take, on far more CPUs than a machine of two cores has.
+/// Far more exits than the agent can process, on far more CPUs than a machine of two cores has.
 const STORM: &str = "sim:cpus=512,rate=1000000,seed=1";
-/// Exits of the storm that are accounted for.
+/// Exits of the storm that are received or lost before the agent is stopped.
 const EXITS: u64 = 3_000_000;
-/// Calls of each kind that are answered meanwhile.
+/// Calls of each kind that complete meanwhile.
 const CALLS: u64 = 200;
-/// What the storm's sockets may hold, each, is twice this.
+/// Each socket of the storm may hold twice this.
 const RECEIVE_BUFFER_KIB: u64 = 128;
 const CPUS: u64 = 512;
 const HISTORY_KIB: u64 = 16 * 1024;
-/// The agent without history and receive buffers, in a debug build: its code, its threads, and what
-/// a stream has in flight.
+/// The agent without its history and its receive buffers, in a debug build: its code, its threads and
+/// the messages in flight.
 const REST_KIB: u64 = 64 * 1024;
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// Takes the right to ask for accounts away from what it starts.
+/// Starts a command without the capability that taskstats needs.
 const WITHOUT_NET_ADMIN: [&str; 5] =
     ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
 
-/// Without any rights a simulated kernel is served: queries, exits, and a label that says so.
+/// A simulated kernel needs no privileges: queries and exits are served, and labelled as simulated.
 #[tokio::test]
-async fn a_simulated_kernel_needs_no_rights_and_is_labelled() -> Result<()> {
+async fn a_simulated_kernel_needs_no_privileges_and_is_labelled() -> Result<()> {
     let kernel = "sim:cpus=6,rate=2000,version=14,seed=7";
     let launch = Launch::new()?.listen_privately().arguments(["--kernel", kernel]);
     let agent = launch.wrapped(WITHOUT_NET_ADMIN).start().await?;
@@ -47,7 +47,7 @@ async fn a_simulated_kernel_needs_no_rights_and_is_labelled() -> Result<()> {
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
     assert!(node.simulated_kernel.starts_with("sim:cpus=6,rate=2000,seed=7,version=14,"));
     assert_eq!((node.possible_cpus.as_str(), node.taskstats_version), ("0-5", 14));
-    assert!(node.exits.context("no word on exits")?.watchable);
+    assert!(node.exits.context("no exits status")?.watchable);
     let init = get_pid(&mut client, 1).await?;
     assert_eq!(identity(&init)?.comm.as_deref(), Some("init"));
     let mut watch = Watch::everything(&connect(&agent.url()).await?).await?;
@@ -59,17 +59,17 @@ async fn a_simulated_kernel_needs_no_rights_and_is_labelled() -> Result<()> {
     Ok(())
 }
 
-/// What is turned on in a simulated kernel is not said of the machine's own.
+/// Delay accounting that is turned on in a simulated kernel is not reported as the sysctl of the machine.
 #[tokio::test]
-async fn delay_accounting_of_a_simulated_kernel_is_its_own() -> Result<()> {
+async fn delay_accounting_of_a_simulated_kernel_is_not_the_sysctl() -> Result<()> {
     let flags = ["--kernel", "sim:cpus=2,delayacct=off", "--enable-delay-accounting"];
     let agent = Agent::start_with(flags).await?;
     let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?.into_inner();
     assert_eq!(node.delay_accounting(), DelayAccounting::On);
     let stderr = agent.stderr()?;
-    let told = stderr.lines().find(|line| line.contains("enabled delay accounting"));
-    let told = told.with_context(|| format!("not a word in {stderr}"))?;
-    assert!(told.contains("simulated") && !told.contains("sysctl"), "{told}");
+    let line = stderr.lines().find(|line| line.contains("enabled delay accounting"));
+    let line = line.with_context(|| format!("no such line in {stderr}"))?;
+    assert!(line.contains("simulated") && !line.contains("sysctl"), "{line}");
     Ok(())
 }
 
@@ -83,9 +83,9 @@ async fn a_real_kernel_is_not_labelled() -> Result<()> {
     Ok(())
 }
 
-/// What cannot be simulated is refused with what can.
+/// A simulation that is not possible is a usage error that names the possible values.
 #[tokio::test]
-async fn a_senseless_simulation_is_refused() -> Result<()> {
+async fn an_impossible_simulation_is_refused() -> Result<()> {
     for (kernel, said) in [
         ("hurd", "`hurd` is no kernel"),
         ("sim:cpus=0", "cpus=0 is out of range; use 1 to 1024"),
@@ -105,8 +105,8 @@ async fn a_senseless_simulation_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A million exits a second on 512 CPUs: each is received or counted as lost, up to the agent's end;
-/// memory stays below its ceiling; and calls are answered all the while.
+/// At a million exits a second on 512 CPUs each exit is received or counted as lost until the agent
+/// ends, memory stays below its bound, and calls complete meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -123,34 +123,37 @@ async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
     .await?;
     let mut storm = Storm::open(&agent.url()).await?;
     let calls = tokio::spawn(call(agent.url(), agent.pid()?));
-    while storm.sequence_check.position() < EXITS || !calls.is_finished() {
-        storm.book().await?;
+    while storm.check.position() - storm.check.beginning() < EXITS || !calls.is_finished() {
+        storm.next().await?;
     }
-    let (answered, most_kib) = calls.await??;
+    let (completed, peak_kib) = calls.await??;
     let (stopped, read) = tokio::join!(agent.stop(), storm.read_to_the_end());
     read?;
     assert!(stopped?.success(), "{}", agent.stderr()?);
 
-    let sequence_check = &storm.sequence_check;
-    sequence_check.ensure_settled()?;
-    let (received, kernel) =
-        (sequence_check.received(), sequence_check.lost(LostStage::KernelSocket));
-    let history = sequence_check.lost(LostStage::History);
+    let check = &storm.check;
+    check.ensure_counts_complete()?;
+    // Sent while the sockets were registered one after the other: the stream begins behind them.
+    let before = check.beginning();
+    let (received, kernel) = (check.received(), check.lost(LostStage::KernelSocket));
+    let history = check.lost(LostStage::History);
     let sent = sent(&agent.stderr()?)?;
-    println!("sent {sent} = received {received} + kernel {kernel} + history {history}");
-    println!("{answered} calls of each kind; at most {most_kib} KiB resident");
+    println!(
+        "sent {sent}: before {before}, received {received}, kernel {kernel}, history {history}"
+    );
+    println!("{completed} calls of each kind; at most {peak_kib} KiB resident");
     println!("{}", agent.stderr()?);
-    assert_eq!(received + kernel + history, sent);
-    assert!(received > 0 && kernel > 0, "no storm");
-    let ceiling = HISTORY_KIB + 2 * RECEIVE_BUFFER_KIB * CPUS + REST_KIB;
-    assert!(most_kib < ceiling, "{most_kib} KiB, above {ceiling} KiB");
+    assert_eq!(before + received + kernel + history, sent);
+    assert!(received > 0 && kernel > 0, "the agent kept up with the storm");
+    let bound = HISTORY_KIB + 2 * RECEIVE_BUFFER_KIB * CPUS + REST_KIB;
+    assert!(peak_kib < bound, "{peak_kib} KiB, above {bound} KiB");
     Ok(())
 }
 
-/// A stream of everything, of which only the books are kept.
+/// A stream of all exits that keeps nothing but the counts.
 struct Storm {
     stream: Streaming<taskstats_proto::v1::WatchExitsResponse>,
-    sequence_check: SequenceCheck,
+    check: SequenceCheck,
 }
 
 impl Storm {
@@ -161,45 +164,45 @@ impl Storm {
         let Some(Kind::Started(started)) = first.and_then(|message| message.kind) else {
             anyhow::bail!("the stream did not start");
         };
-        Ok(Self { stream, sequence_check: SequenceCheck::open(&started)? })
+        Ok(Self { stream, check: SequenceCheck::open(&started)? })
     }
 
-    /// Books one more message; false at the end.
-    async fn book(&mut self) -> Result<bool> {
+    /// Reads the next message; false at the end.
+    async fn next(&mut self) -> Result<bool> {
         let message = match within("a message", self.stream.message()).await? {
             Ok(message) => message,
             Err(status) if status.code() == tonic::Code::Unavailable => None,
             Err(status) => return Err(status.into()),
         };
         let Some(kind) = message.and_then(|message| message.kind) else { return Ok(false) };
-        self.sequence_check.book(&kind)?;
+        self.check.apply(&kind)?;
         Ok(true)
     }
 
     async fn read_to_the_end(&mut self) -> Result<()> {
-        while self.book().await? {}
+        while self.next().await? {}
         Ok(())
     }
 }
 
-/// Calls until each kind was answered so often; returns how often, and the most memory seen.
+/// Makes [`CALLS`] calls of each kind; returns their number, and the largest resident size seen, in KiB.
 async fn call(url: String, pid: u32) -> Result<(u64, u64)> {
     let mut client = service(&url).await?;
     let mut health = HealthClient::new(connect(&url).await?);
-    let mut most_kib = 0;
+    let mut peak_kib = 0;
     for _ in 0..CALLS {
-        within("an account", client.get_pid(GetPidRequest { pid: 1 })).await??;
+        within("a response to GetPid", client.get_pid(GetPidRequest { pid: 1 })).await??;
         within("a health check", health.check(HealthCheckRequest::default())).await??;
         within("the node", client.get_node(GetNodeRequest {})).await??;
-        most_kib = most_kib.max(resident_kib(pid)?);
+        peak_kib = peak_kib.max(resident_kib(pid)?);
     }
-    Ok((CALLS, most_kib))
+    Ok((CALLS, peak_kib))
 }
 
-/// How many messages the simulated kernel says that it has sent.
+/// The number of messages that the simulated kernel logs at its end.
 fn sent(stderr: &str) -> Result<u64> {
     let line = stderr.lines().find(|line| line.contains("the simulated kernel ends"));
-    let words = line.context("it did not say its end")?.split(' ');
+    let words = line.context("no line at the end of the simulated kernel")?.split(' ');
     let sent = words.filter_map(|word| word.strip_prefix("sent=")).next();
-    Ok(sent.context("it did not say what it sent")?.parse()?)
+    Ok(sent.context("no sent= in the line")?.parse()?)
 }

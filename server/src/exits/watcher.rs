@@ -28,7 +28,9 @@ pub struct Watcher {
     cursor: ReadCursor,
     max_batch_delay: Duration,
     on_lag: OnLag,
-    /// When it last event something.
+    /// Whether the last event was there without waiting.
+    is_behind: bool,
+    /// When the watcher last returned an event.
     last_event_at: Instant,
     /// Exits whose loss was event, by stage.
     lost: [u64; LossStage::COUNT],
@@ -163,6 +165,7 @@ impl Watcher {
             cursor: begin.cursor,
             max_batch_delay: options.max_batch_delay,
             on_lag: options.on_lag,
+            is_behind: true,
             last_event_at: Instant::now(),
             lost: [0; LossStage::COUNT],
             pending: between_runs.into_iter().chain(evicted).collect(),
@@ -182,13 +185,22 @@ impl Watcher {
         !self.pending.is_empty()
     }
 
+    /// Returns whether the next event may be there without waiting: the watcher has just begun, or
+    /// did not have to wait for the last one.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
     /// Waits for the next thing to tell. Nothing is lost when the wait is given up.
     pub async fn next(&mut self) -> WatchEvent {
+        self.is_behind = true;
         loop {
             if let Some(event) = self.read() {
                 self.last_event_at = Instant::now();
                 return event;
             }
+            self.is_behind = false;
             tokio::select! {
                 changed = self.context.newest.changed() => match changed {
                     Ok(()) if self.max_batch_delay.is_zero() => {}

@@ -16,6 +16,7 @@ mod service;
 mod slow_call;
 mod statistics;
 mod stream;
+mod turns;
 
 pub use error::RpcError;
 pub use health::{Health, HealthChecks};

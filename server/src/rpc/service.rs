@@ -14,6 +14,7 @@ use super::frame::Framer;
 use super::slow_call::SlowCall;
 use super::statistics;
 use super::stream::WatchStream;
+use super::turns::Turns;
 use super::{Node, RpcError, redact, request};
 use crate::encode::encode_pid_response;
 use crate::exits::{Exits, WatchError, Watcher};
@@ -29,11 +30,12 @@ pub struct Service {
     node: Arc<Node>,
     readiness: Readiness,
     callers: Arc<Callers>,
+    turns: Arc<Turns>,
 }
 
 impl Service {
     /// Returns the service. Each request needs its [`Caller`] among the extensions, which the layers
-    /// of `serve` put there.
+    /// of `serve` put there. Needs a tokio runtime.
     #[must_use]
     pub fn new(
         kernel: Arc<dyn Kernel>,
@@ -42,7 +44,7 @@ impl Service {
         readiness: Readiness,
         callers: Arc<Callers>,
     ) -> Self {
-        Self { kernel, exits, node, readiness, callers }
+        Self { kernel, exits, node, readiness, callers, turns: Arc::new(Turns::start()) }
     }
 
     /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
@@ -187,7 +189,8 @@ impl TaskstatsService for Service {
         let framer = Framer { instance_id: self.node.instance_id.clone() };
         let started = self.started(&watcher, cpumask, resume_after, &framer)?;
         let redaction = caller.redaction();
-        let stream = WatchStream { watcher, framer, redaction, _slot: slot };
+        let turns = Arc::clone(&self.turns);
+        let stream = WatchStream { watcher, framer, turns, redaction, _slot: slot };
         Ok(Response::new(Box::pin(stream.messages(started))))
     }
 

@@ -1,5 +1,7 @@
 //! One watcher's stream of messages.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use taskstats_proto::EncodedWatchExitsResponse;
@@ -8,6 +10,7 @@ use tonic::Status;
 use super::RpcError;
 use super::frame::Framer;
 use super::redact::strip_events;
+use super::turns::Turns;
 use crate::exits::{WatchEvent, Watcher};
 use crate::security::{Permit, Redaction};
 
@@ -15,6 +18,7 @@ use crate::security::{Permit, Redaction};
 pub(super) struct WatchStream {
     pub(super) watcher: Watcher,
     pub(super) framer: Framer,
+    pub(super) turns: Arc<Turns>,
     /// What its watcher may not see.
     pub(super) redaction: Option<Redaction>,
     /// Counts the stream among the watchers.
@@ -58,6 +62,9 @@ async fn next(state: State) -> (Item, Option<State>) {
         State::End(error) => return (Err(error.into()), None),
         State::Watch(stream) => stream,
     };
+    if stream.watcher.is_behind() {
+        stream.turns.wait().await;
+    }
     let message = match stream.watcher.next().await {
         WatchEvent::Exits { slices, cursor } => match stream.shown(slices) {
             Ok(slices) => stream.framer.events(slices, cursor),
