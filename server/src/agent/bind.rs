@@ -90,7 +90,7 @@ fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
 /// Returns the hand-over to the next run; removes `--state-dir` from the configuration where no service
 /// manager keeps the sockets.
 fn prepare_handover(config: &mut Config, node: &Node) -> Option<Handover> {
-    if let Some(directory) = config.state_dir.take_if(|_| !notify::is_heard()) {
+    if let Some(directory) = config.state_dir.take_if(|_| !notify::is_available()) {
         tracing::warn!(
             "disabled the hand-over to the next run, and left --state-dir {} unchanged: NOTIFY_SOCKET is not set, so no service manager keeps the sockets over a restart; run the agent as a unit with Type=notify and FileDescriptorStoreMax=, or remove the flag",
             directory.display()

@@ -15,7 +15,7 @@ const MAX_HANDOVER_DRAIN: Duration = Duration::from_secs(1);
 /// Name of the thread that ends the exit reader.
 const ENDING_THREAD: &str = "ending";
 
-/// How the drain of an agent ended.
+/// The outcome of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
     /// All calls and streams ended.
@@ -36,7 +36,7 @@ impl Running {
         let ending = Arc::new(Ending {
             exits: Arc::clone(&self.exits),
             node: Arc::clone(&self.node),
-            handover: self.handover.take().filter(|_| notify::is_heard()),
+            handover: self.handover.take().filter(|_| notify::is_available()),
         });
         let timeout = match ending.handover {
             Some(_) => self.drain_timeout.min(MAX_HANDOVER_DRAIN),

@@ -27,7 +27,7 @@ const FDS_PER_LISTENER: usize = 2;
 /// for each of the four slow calls (12), certificates that are read (3), the file of the hand-over (2), a
 /// connection and a handshake that are accepted to be rejected (2); and a reserve.
 const RESERVED_FDS: usize = 32;
-/// Where descriptors are few, one part in so many is for connections that do not stay: handshakes last for
+/// One part in so many of too few descriptors is for connections that do not stay: handshakes last for
 /// milliseconds, connections for days.
 const TRANSIENT_PART: usize = 4;
 /// One part in so many of those is for connections that receive an error.

@@ -11,7 +11,7 @@ use super::{Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs};
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
 
-/// What follows the flags in the help.
+/// The text after the flags in the help.
 const AFTER_HELP: &str = "\
 A variable sets its flag, and the command line has precedence. Variables of flags without a value
 accept 1/0, yes/no, on/off and true/false. An empty variable counts as unset. A SIZE of 16MiB or 16Mi

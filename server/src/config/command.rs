@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use super::{CaptureArgs, ConfigError, KernelChoice};
 
-/// What to do instead of serving.
+/// A command to run instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Check this machine and the agent's environment, and report what to change

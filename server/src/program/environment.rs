@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command};
 
-/// What replaces the value of a variable.
+/// A new value of a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Change {
     variable: OsString,

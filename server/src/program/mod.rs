@@ -19,7 +19,7 @@ use crate::config::{Args, Command, ConfigError, DoctorArgs, ReportFormat};
 use crate::doctor;
 use crate::telemetry::{self, LogFormat};
 
-/// How a command ended that did not fail.
+/// The outcome of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The command did all that it was to do.
