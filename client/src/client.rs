@@ -147,7 +147,9 @@ impl Client {
     /// end with.
     pub async fn pid(&self, pid: u32) -> Result<TaskStats, Error> {
         let mut service = self.service.clone();
-        let answer = self.finish(service.get_pid(self.request(GetPidRequest { pid }))).await?;
+        let answer = self
+            .finish(service.get_pid(self.request(GetPidRequest { pid, ..Default::default() })))
+            .await?;
         answer.stats.ok_or(Error::Incomplete { field: "stats" })
     }
 
@@ -158,7 +160,7 @@ impl Client {
     /// the threads do not fit into an answer.
     pub async fn tgid(&self, tgid: u32, threads: Threads) -> Result<Process, Error> {
         let include_threads = threads == Threads::Include;
-        let request = self.request(GetTgidRequest { tgid, include_threads });
+        let request = self.request(GetTgidRequest { tgid, include_threads, ..Default::default() });
         let mut service = self.service.clone();
         let answer = self.finish(service.get_tgid(request)).await?;
         let stats = answer.stats.ok_or(Error::Incomplete { field: "stats" })?;
@@ -173,7 +175,8 @@ impl Client {
     /// [`Error::FailedPrecondition`] when the agent may not ask the kernel, and what any call can
     /// end with.
     pub async fn batch(&self, pids: &[u32], tgids: &[u32]) -> Result<Vec<BatchEntry>, Error> {
-        let request = BatchGetRequest { pids: pids.to_vec(), tgids: tgids.to_vec() };
+        let request =
+            BatchGetRequest { pids: pids.to_vec(), tgids: tgids.to_vec(), ..Default::default() };
         let mut service = self.service.clone();
         let answer = self.finish(service.batch_get(self.request(request))).await?;
         if answer.results.len() != pids.len() + tgids.len() {

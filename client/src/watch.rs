@@ -8,7 +8,7 @@ use futures_core::Stream;
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{
     Cursor, ExitEvents, Heartbeat, Lost, OnLag, Scope, WatchExitsRequest, WatchExitsResponse,
-    WatchStarted,
+    WatchStarted, Workloads,
 };
 use tokio_stream::StreamExt;
 use tonic::Streaming;
@@ -62,6 +62,8 @@ pub enum Event {
     Lost(Lost),
     /// Nothing happened for a while, or the agent is about to end the stream.
     Heartbeat(Heartbeat),
+    /// Owners of cgroups that later exits refer to.
+    Workloads(Workloads),
     /// A kind of message that is newer than this client.
     Unknown,
 }
@@ -172,7 +174,7 @@ impl Event {
             Self::Exits(exits) => exits.cursor.as_ref(),
             Self::Lost(lost) => lost.cursor.as_ref(),
             Self::Heartbeat(heartbeat) => heartbeat.cursor.as_ref(),
-            Self::Unknown => None,
+            Self::Workloads(_) | Self::Unknown => None,
         }
     }
 }
@@ -184,6 +186,7 @@ impl From<WatchExitsResponse> for Event {
             Some(Kind::Events(events)) => Self::Exits(events),
             Some(Kind::Lost(lost)) => Self::Lost(lost),
             Some(Kind::Heartbeat(heartbeat)) => Self::Heartbeat(heartbeat),
+            Some(Kind::Workloads(workloads)) => Self::Workloads(workloads),
             None => Self::Unknown,
         }
     }

@@ -16,12 +16,16 @@ pub(crate) mod signals;
 
 pub mod netlink;
 
+pub mod bpf;
+
 pub mod taskstats;
 
 #[cfg(feature = "sim")]
 pub mod sim;
 
 pub mod capture;
+
+pub mod workload;
 
 pub mod encode;
 

@@ -1,6 +1,7 @@
 //! Exits as this machine's kernel tells them, decoded by the agent's library.
 
 use std::time::Duration;
+use taskstatsd::bpf::CgroupLosses;
 
 use anyhow::{Result, ensure};
 use taskstatsd::taskstats::{Depth, Exit, ExitSink, Kernel, LinuxKernel};
@@ -48,5 +49,5 @@ impl ExitSink for Recording {
     }
 
     /// A sample needs not be complete, and other loads of the machine may be larger than this one.
-    fn dropped(&mut self, _: u32, _: u64) {}
+    fn dropped(&mut self, _: u32, _: u64, _: CgroupLosses) {}
 }

@@ -114,7 +114,8 @@ async fn end_one(tasks: &mut Vec<Workload>, watch: &mut Watch) -> Result<DelayAc
 /// The account of the last one.
 async fn of_task(channel: &Channel, tasks: &[Workload]) -> Result<TaskStats> {
     let pid = tasks.last().context("no task is left")?.pid();
-    let answer = Client::new(channel.clone()).get_pid(GetPidRequest { pid }).await?;
+    let answer =
+        Client::new(channel.clone()).get_pid(GetPidRequest { pid, ..Default::default() }).await?;
     answer.into_inner().stats.context("no account")
 }
 

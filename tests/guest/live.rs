@@ -27,7 +27,8 @@ pub(crate) async fn compare(channel: &Channel, comparison: &mut Comparison) -> R
     let mut compared = 0;
     for pid in [workload.pid(), KTHREADD] {
         let before = kernel.pid(pid)?;
-        let stats = client.get_pid(GetPidRequest { pid }).await?.into_inner().stats;
+        let stats =
+            client.get_pid(GetPidRequest { pid, ..Default::default() }).await?.into_inner().stats;
         let stats = stats.context("a task without account")?;
         comparison
             .live(&before, &stats, &kernel.pid(pid)?)
@@ -36,7 +37,7 @@ pub(crate) async fn compare(channel: &Channel, comparison: &mut Comparison) -> R
     }
     compared += process(workload.pid(), &mut client, &mut kernel, comparison).await?;
     compared += batch(workload.pid(), &mut client, &mut kernel, comparison).await?;
-    let refused = client.get_pid(GetPidRequest { pid: NO_SUCH_TASK }).await;
+    let refused = client.get_pid(GetPidRequest { pid: NO_SUCH_TASK, ..Default::default() }).await;
     let code = refused.map_or_else(|status| status.code(), |_| Code::Ok);
     ensure!(code == Code::NotFound, "a task that does not exist is {code:?}");
     workload.end().await?;
@@ -51,8 +52,8 @@ async fn process(
 ) -> Result<usize> {
     let before = kernel.tgid(tgid)?;
     let threads_before = records(tgid, kernel)?;
-    let request = GetTgidRequest { tgid, include_threads: true };
-    let GetTgidResponse { stats, threads } = client.get_tgid(request).await?.into_inner();
+    let request = GetTgidRequest { tgid, include_threads: true, ..Default::default() };
+    let GetTgidResponse { stats, threads, .. } = client.get_tgid(request).await?.into_inner();
     let threads_after = records(tgid, kernel)?;
     let stats = stats.context("a process without account")?;
     let version = kernel.pid(tgid)?.version()?;
@@ -71,7 +72,8 @@ async fn batch(
     comparison: &mut Comparison,
 ) -> Result<usize> {
     let before = (kernel.pid(pid)?, kernel.tgid(pid)?);
-    let request = BatchGetRequest { pids: vec![NO_SUCH_TASK, pid], tgids: vec![pid] };
+    let request =
+        BatchGetRequest { pids: vec![NO_SUCH_TASK, pid], tgids: vec![pid], ..Default::default() };
     let results = client.batch_get(request).await?.into_inner().results;
     let mut stats = results.into_iter().map(|result| match result.result {
         Some(Outcome::Stats(stats)) => Some(stats),

@@ -65,11 +65,13 @@ impl Question {
         let mut client = Client::new(channel.clone());
         match self {
             Self::Account => {
-                let answer = client.get_pid(GetPidRequest { pid }).await?.into_inner();
+                let answer =
+                    client.get_pid(GetPidRequest { pid, ..Default::default() }).await?.into_inner();
                 ensure!(answer.stats.is_some(), "an answer of nothing");
             }
             Self::Batch => {
-                let request = BatchGetRequest { pids: vec![pid, 1], tgids: vec![pid] };
+                let request =
+                    BatchGetRequest { pids: vec![pid, 1], tgids: vec![pid], ..Default::default() };
                 let results = client.batch_get(request).await?.into_inner().results;
                 ensure!(results.len() == 3, "{} results of 3", results.len());
             }

@@ -1,13 +1,13 @@
 //! The exit stream without what the accounts say, so that a test process can read many streams at
 //! full speed. Field numbers are the contract's.
 
-use taskstats_proto::v1::{Cursor, Heartbeat, Lost, WatchStarted};
+use taskstats_proto::v1::{Cursor, Heartbeat, Lost, WatchStarted, Workloads};
 
 /// `WatchExitsResponse`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Response {
     /// What the message is.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: Option<Kind>,
 }
 
@@ -26,6 +26,9 @@ pub enum Kind {
     /// A sign of life.
     #[prost(message, tag = "4")]
     Heartbeat(Heartbeat),
+    /// Owners of cgroups.
+    #[prost(message, tag = "5")]
+    Workloads(Workloads),
 }
 
 /// `ExitEvents`.

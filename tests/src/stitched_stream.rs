@@ -82,6 +82,7 @@ impl StitchedStream {
             Kind::Events(events) => self.apply_events(events),
             Kind::Lost(lost) => self.apply_lost(lost),
             Kind::Heartbeat(heartbeat) => self.advance(heartbeat.cursor.as_ref()),
+            Kind::Workloads(_) => Ok(()),
         }
     }
 

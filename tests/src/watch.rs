@@ -129,7 +129,7 @@ impl Watch {
         match &kind {
             Kind::Events(events) => self.seen.extend(events.events.iter().cloned()),
             Kind::Lost(lost) => self.losses.push(lost.clone()),
-            Kind::Started(_) | Kind::Heartbeat(_) => {}
+            Kind::Started(_) | Kind::Heartbeat(_) | Kind::Workloads(_) => {}
         }
         Ok(Some(kind))
     }

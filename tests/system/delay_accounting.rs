@@ -115,7 +115,7 @@ async fn task_and_group(
     pid: u32,
 ) -> Result<(DelayAccounting, DelayAccounting)> {
     let task = get_pid(client, pid).await?.delay_accounting();
-    let request = GetTgidRequest { tgid: pid, include_threads: false };
+    let request = GetTgidRequest { tgid: pid, include_threads: false, ..Default::default() };
     let group = client.get_tgid(request).await?.into_inner().stats.context("no account")?;
     Ok((task, group.delay_accounting()))
 }

@@ -81,7 +81,7 @@ async fn a_connection_waits_for_the_agent() -> Result<()> {
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
     for _ in 0..2 {
         let mut client = Client::new(connect(&manager.url()).await?);
-        let call = client.get_pid(GetPidRequest { pid: std::process::id() });
+        let call = client.get_pid(GetPidRequest { pid: std::process::id(), ..Default::default() });
         let (answer, started) = tokio::join!(within("an answer", call), manager.start());
         started?;
         assert!(answer??.into_inner().stats.is_some());

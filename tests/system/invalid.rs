@@ -27,9 +27,9 @@ async fn task_zero_is_a_bad_request() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid: 0 }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid: 0, ..Default::default() }).await)?;
     assert_violation(&refusal, "pid", "0");
-    let request = GetTgidRequest { tgid: 0, include_threads: false };
+    let request = GetTgidRequest { tgid: 0, include_threads: false, ..Default::default() };
     assert_violation(&refused(client.get_tgid(request).await)?, "tgid", "0");
     Ok(())
 }
@@ -40,9 +40,11 @@ async fn a_missing_task_is_not_found() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid: NO_SUCH_TASK }).await)?;
+    let refusal =
+        refused(client.get_pid(GetPidRequest { pid: NO_SUCH_TASK, ..Default::default() }).await)?;
     assert_not_found(&refusal);
-    let request = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true };
+    let request =
+        GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true, ..Default::default() };
     assert_not_found(&refused(client.get_tgid(request).await)?);
     Ok(())
 }

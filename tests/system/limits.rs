@@ -91,7 +91,9 @@ async fn unanswered_calls_have_a_limit() -> Result<()> {
     let half = tokio::spawn(half_a_call(connect(&agent.url()).await?));
     let refused_one = async {
         loop {
-            if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
+            if let Err(status) =
+                client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await
+            {
                 return DetailedStatus::from(&status);
             }
         }
@@ -114,7 +116,9 @@ async fn calls_have_a_rate() -> Result<()> {
     let mut client = service(&agent.url()).await?;
     let too_often = async {
         loop {
-            if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
+            if let Err(status) =
+                client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await
+            {
                 return DetailedStatus::from(&status);
             }
         }
@@ -128,7 +132,9 @@ async fn calls_have_a_rate() -> Result<()> {
     assert_eq!(said.code, Some(0), "{said:?}");
     // A new connection does not make another caller.
     let mut again = service(&agent.url()).await?;
-    let exhausted = async { while again.get_pid(GetPidRequest { pid: 1 }).await.is_ok() {} };
+    let exhausted = async {
+        while again.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await.is_ok() {}
+    };
     within("a refusal on a new connection", exhausted).await?;
     until_it_works(&mut client).await?;
     let counted = async {
@@ -149,10 +155,14 @@ async fn requests_have_a_size() -> Result<()> {
     let agent = Agent::start_with(["--max-request-size", "1KiB"]).await?;
     let mut client = service(&agent.url()).await?;
     let pids = vec![u32::MAX; 1000];
-    let refusal = refused(client.batch_get(BatchGetRequest { pids, tgids: Vec::new() }).await)?;
+    let refusal = refused(
+        client.batch_get(BatchGetRequest { pids, tgids: Vec::new(), ..Default::default() }).await,
+    )?;
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, false), "{refusal:?}");
     assert!(refusal.message.contains("--max-request-size"), "{refusal:?}");
-    client.batch_get(BatchGetRequest { pids: vec![1], tgids: Vec::new() }).await?;
+    client
+        .batch_get(BatchGetRequest { pids: vec![1], tgids: Vec::new(), ..Default::default() })
+        .await?;
     assert_eq!(count(&mut client, Limit::RequestSize).await?, 1);
     Ok(())
 }
@@ -165,7 +175,7 @@ async fn headers_have_a_size() -> Result<()> {
     let agent = Agent::start_with(["--max-header-size", "1KiB"]).await?;
     let mut client = service(&agent.url()).await?;
     let with_header = |length: usize| {
-        let mut request = Request::new(GetPidRequest { pid: 1 });
+        let mut request = Request::new(GetPidRequest { pid: 1, ..Default::default() });
         let value = "x".repeat(length).parse().context("a value that is none");
         value.map(|value| {
             request.metadata_mut().insert("x-long", value);
@@ -194,7 +204,10 @@ async fn a_path_has_a_size() -> Result<()> {
         grpc.ready().await?;
         let path = PathAndQuery::try_from(format!("{GET_PID}?{}", "x".repeat(length)))?;
         let codec = ProstCodec::<GetPidRequest, GetPidResponse>::default();
-        anyhow::Ok(grpc.unary(Request::new(GetPidRequest { pid: 1 }), path, codec).await)
+        anyhow::Ok(
+            grpc.unary(Request::new(GetPidRequest { pid: 1, ..Default::default() }), path, codec)
+                .await,
+        )
     };
     let refusal = refused(asked(1024).await?)?;
     assert!(refusal.message.contains("--max-header-size"), "{refusal:?}");

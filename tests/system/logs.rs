@@ -37,9 +37,13 @@ async fn calls_are_logged_and_accounts_are_not() -> Result<()> {
     let mut client = service(&agent.url()).await?;
     let comm = identity(&get_pid(&mut client, pid).await?)?.comm.clone();
     assert_eq!(comm.as_deref(), Some(COMM));
-    client.get_tgid(GetTgidRequest { tgid: pid, include_threads: true }).await?;
-    client.batch_get(BatchGetRequest { pids: vec![pid], tgids: vec![pid] }).await?;
-    refused(client.get_pid(GetPidRequest { pid: NO_SUCH_TASK }).await)?;
+    client
+        .get_tgid(GetTgidRequest { tgid: pid, include_threads: true, ..Default::default() })
+        .await?;
+    client
+        .batch_get(BatchGetRequest { pids: vec![pid], tgids: vec![pid], ..Default::default() })
+        .await?;
+    refused(client.get_pid(GetPidRequest { pid: NO_SUCH_TASK, ..Default::default() }).await)?;
     nix::sys::signal::kill(Pid::from_raw(pid.try_into()?), nix::sys::signal::Signal::SIGKILL)?;
     let event = watch.exit_of(pid).await?;
     assert_eq!(identity(task(&event)?)?.comm.as_deref(), Some(COMM));
@@ -86,7 +90,7 @@ async fn calls_leave_no_lines_by_default() -> Result<()> {
     let before = agent.stderr()?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, std::process::id()).await?;
-    refused(client.get_pid(GetPidRequest { pid: 0 }).await)?;
+    refused(client.get_pid(GetPidRequest { pid: 0, ..Default::default() }).await)?;
     assert_eq!(agent.stderr()?, before);
     Ok(())
 }
@@ -98,7 +102,7 @@ async fn a_caller_that_is_refused_cannot_fill_the_log() -> Result<()> {
     let agent = Agent::start_with(["--max-call-rate", "1"]).await?;
     let mut client = service(&agent.url()).await?;
     for _ in 0..100 {
-        drop(client.get_pid(GetPidRequest { pid: 1 }).await);
+        drop(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await);
     }
     let log = agent.stderr()?;
     let lines = log.lines().filter(|line| line.contains("--max-call-rate")).count();

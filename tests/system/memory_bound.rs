@@ -97,7 +97,9 @@ async fn besiege(url: &str, connections: usize) -> Result<Vec<Raw>> {
         raw.exchange(&bytes).await?;
         peers.push(raw);
     }
-    let batch = BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new() }.encode_to_vec();
+    let batch =
+        BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new(), ..Default::default() }
+            .encode_to_vec();
     for _ in WATCHERS..connections {
         let mut raw = Raw::greeted_with(url, NO_WINDOW).await?;
         for stream in (0..STREAMS).map(|index| 2 * index + 1) {
@@ -212,7 +214,8 @@ async fn an_answer_of_many_threads_counts_more() -> Result<()> {
         let limits = ["--max-slow-calls", slow_calls, "--principal-share", "100"];
         let agent = Agent::start_with(limits).await?;
         let mut client = service(&agent.url()).await?;
-        let request = GetTgidRequest { tgid: workload.pid(), include_threads: true };
+        let request =
+            GetTgidRequest { tgid: workload.pid(), include_threads: true, ..Default::default() };
         let answer = client.get_tgid(request).await;
         if is_enough {
             assert!(answer?.into_inner().threads.len() > 1024);

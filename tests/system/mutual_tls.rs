@@ -152,7 +152,7 @@ async fn a_certificate_without_names_is_called_by_its_subject() -> Result<()> {
     let nameless = fixture.authority.sign(&Wanted::for_client("").named(&[]))?;
     let (url, ca) = (agent.listening_on("tcp://")?, fixture.authority.pem());
     let mut client = Client::new(connect_securely(&url, ca, Some(&nameless), NAME).await?);
-    let refusal = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await)?;
     assert_eq!(refusal.code, Code::PermissionDenied, "{refusal:?}");
     assert!(refusal.message.contains("`CN="), "{refusal:?}");
     Ok(())

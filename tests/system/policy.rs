@@ -114,7 +114,7 @@ async fn whoever_has_no_identity_is_told_so() -> Result<()> {
     let agent = open()?.arguments(["--allow", "uid:0=query"]).start().await?;
     get_pid(&mut service(&agent.url()).await?, pid).await?;
     let mut client = service(&agent.listening_on("tcp://")?).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid, ..Default::default() }).await)?;
     assert_eq!(refusal.code, Code::Unauthenticated, "{refusal:?}");
     for part in ["127.0.0.1", "GetPid", "role query"] {
         assert!(refusal.message.contains(part), "{refusal:?}");
@@ -122,7 +122,7 @@ async fn whoever_has_no_identity_is_told_so() -> Result<()> {
     let agent = open()?.arguments(["--allow", "anonymous=node"]).start().await?;
     let mut client = service(&agent.listening_on("tcp://")?).await?;
     client.get_node(GetNodeRequest {}).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid, ..Default::default() }).await)?;
     assert_eq!(refusal.code, Code::Unauthenticated, "{refusal:?}");
     Ok(())
 }
@@ -138,7 +138,8 @@ async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
     let mut denied = 0;
     let too_fast = async {
         loop {
-            let refusal = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+            let refusal =
+                refused(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await)?;
             match refusal.code {
                 Code::PermissionDenied => denied += 1,
                 code => return anyhow::Ok(code),
@@ -210,7 +211,7 @@ async fn rules_can_stand_in_the_environment() -> Result<()> {
     let agent = Launch::new()?.listen_privately().wrapped(["env", allow]).start().await?;
     let mut client = service(&agent.url()).await?;
     client.get_node(GetNodeRequest {}).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await)?;
     assert_eq!(refusal.code, Code::PermissionDenied, "{refusal:?}");
     Ok(())
 }

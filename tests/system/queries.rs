@@ -77,7 +77,8 @@ async fn a_process_has_what_the_kernel_sums_and_nothing_else() -> Result<()> {
     let mut kernel = Query::open()?;
     let workload = Workload::waiting(&["threads", &THREADS.to_string()]).await?;
     let before = kernel.tgid(workload.pid())?;
-    let request = GetTgidRequest { tgid: workload.pid(), include_threads: false };
+    let request =
+        GetTgidRequest { tgid: workload.pid(), include_threads: false, ..Default::default() };
     let response = client.get_tgid(request).await?.into_inner();
     let after = kernel.tgid(workload.pid())?;
     assert_eq!(response.threads, []);
@@ -113,11 +114,12 @@ async fn a_process_with_very_many_threads_comes_without_them() -> Result<()> {
     assert_eq!(get_threads(&mut client, workload.pid()).await?.len(), MOST_THREADS);
     let one_more = Workload::waiting(&["threads", &MOST_THREADS.to_string()]).await?;
     let tgid = one_more.pid();
-    let answer = client.get_tgid(GetTgidRequest { tgid, include_threads: true }).await;
+    let answer =
+        client.get_tgid(GetTgidRequest { tgid, include_threads: true, ..Default::default() }).await;
     let refusal: DetailedStatus = refused(answer)?;
     assert_eq!(refusal.code, Code::FailedPrecondition);
     assert_eq!(refusal.reason.as_deref(), Some("TOO_MANY_THREADS"));
-    client.get_tgid(GetTgidRequest { tgid, include_threads: false }).await?;
+    client.get_tgid(GetTgidRequest { tgid, include_threads: false, ..Default::default() }).await?;
     Ok(())
 }
 
@@ -130,7 +132,8 @@ async fn a_batch_answers_every_id_in_order() -> Result<()> {
     let workload = Workload::waiting(&["idle"]).await?;
     let pids = vec![workload.pid(), NO_SUCH_TASK, 0, std::process::id()];
     let tgids = vec![NO_SUCH_TASK, workload.pid()];
-    let request = BatchGetRequest { pids: pids.clone(), tgids: tgids.clone() };
+    let request =
+        BatchGetRequest { pids: pids.clone(), tgids: tgids.clone(), ..Default::default() };
     let results = client.batch_get(request).await?.into_inner().results;
     let asked = pids.into_iter().map(Id::Pid).chain(tgids.into_iter().map(Id::Tgid));
     let ids: Vec<_> = results.iter().filter_map(|result| result.id).collect();
@@ -147,7 +150,11 @@ async fn a_batch_has_a_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
-    let batch = |size| BatchGetRequest { pids: vec![NO_SUCH_TASK; size], tgids: vec![] };
+    let batch = |size| BatchGetRequest {
+        pids: vec![NO_SUCH_TASK; size],
+        tgids: vec![],
+        ..Default::default()
+    };
     let results = client.batch_get(batch(BATCH_LIMIT)).await?.into_inner().results;
     assert_eq!(results.len(), BATCH_LIMIT);
     let mut too_large = batch(BATCH_LIMIT);

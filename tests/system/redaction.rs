@@ -23,11 +23,15 @@ async fn accounts(url: &str) -> Result<Vec<(&'static str, TaskStats)>> {
     let mut accounts = vec![("GetPid", get_pid(&mut client, pid).await?)];
     let threads = get_threads(&mut client, pid).await?;
     accounts.extend(threads.into_iter().map(|thread| ("GetTgid", thread)));
-    let batch = client.batch_get(BatchGetRequest { pids: vec![pid], tgids: Vec::new() }).await?;
+    let batch = client
+        .batch_get(BatchGetRequest { pids: vec![pid], tgids: Vec::new(), ..Default::default() })
+        .await?;
     let result = batch.into_inner().results.pop().context("no result")?.result;
     let Some(Outcome::Stats(stats)) = result else { anyhow::bail!("the batch said {result:?}") };
     accounts.push(("BatchGet", stats));
-    client.get_tgid(GetTgidRequest { tgid: pid, include_threads: false }).await?;
+    client
+        .get_tgid(GetTgidRequest { tgid: pid, include_threads: false, ..Default::default() })
+        .await?;
     workload.end().await?;
     accounts.push(("WatchExits", task(&watch.exit_of(pid).await?)?.clone()));
     Ok(accounts)

@@ -62,8 +62,11 @@ async fn use_all(agent: &Agent) -> Result<()> {
     watch.exit_of(ended.pid).await?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, std::process::id()).await?;
-    let request =
-        taskstats_proto::v1::GetTgidRequest { tgid: std::process::id(), include_threads: true };
+    let request = taskstats_proto::v1::GetTgidRequest {
+        tgid: std::process::id(),
+        include_threads: true,
+        ..Default::default()
+    };
     let answer = client.get_tgid(request).await?.into_inner();
     assert!(!answer.threads.is_empty(), "the threads of others' processes are not seen");
     Ok(())

@@ -191,7 +191,8 @@ async fn call(url: String, pid: u32) -> Result<(u64, u64)> {
     let mut health = HealthClient::new(connect(&url).await?);
     let mut peak_kib = 0;
     for _ in 0..CALLS {
-        within("a response to GetPid", client.get_pid(GetPidRequest { pid: 1 })).await??;
+        let request = GetPidRequest { pid: 1, ..Default::default() };
+        within("a response to GetPid", client.get_pid(request)).await??;
         within("a health check", health.check(HealthCheckRequest::default())).await??;
         within("the node", client.get_node(GetNodeRequest {})).await??;
         peak_kib = peak_kib.max(resident_kib(pid)?);

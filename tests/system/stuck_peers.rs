@@ -79,6 +79,7 @@ async fn nobody_who_is_stuck_holds_the_agent() -> Result<()> {
     while let Some(message) = watch.next().await? {
         cursor = match message {
             Message::Heartbeat(heartbeat) => heartbeat.cursor,
+            Message::Workloads(_) => cursor,
             Message::Events(_) | Message::Lost(_) | Message::Started(_) => None,
         };
     }

@@ -15,12 +15,12 @@ use tonic::{Code, Response, Status};
 pub(crate) const NO_SUCH_TASK: u32 = 4_194_305;
 
 pub(crate) async fn get_pid(client: &mut Client, pid: u32) -> Result<TaskStats> {
-    let response = client.get_pid(GetPidRequest { pid }).await?.into_inner();
+    let response = client.get_pid(GetPidRequest { pid, ..Default::default() }).await?.into_inner();
     response.stats.context("a task without account")
 }
 
 pub(crate) async fn get_threads(client: &mut Client, tgid: u32) -> Result<Vec<TaskStats>> {
-    let request = GetTgidRequest { tgid, include_threads: true };
+    let request = GetTgidRequest { tgid, include_threads: true, ..Default::default() };
     Ok(client.get_tgid(request).await?.into_inner().threads)
 }
 

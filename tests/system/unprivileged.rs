@@ -32,9 +32,10 @@ async fn one_capability_is_enough() -> Result<()> {
     let other = get_pid(&mut client, workload.pid()).await?;
     assert_eq!(identity(&other)?.uid, Some(0));
     assert_eq!(get_threads(&mut client, workload.pid()).await?.len(), 3);
-    let request = GetTgidRequest { tgid: 1, include_threads: false };
+    let request = GetTgidRequest { tgid: 1, include_threads: false, ..Default::default() };
     client.get_tgid(request).await?.into_inner().stats.context("process 1 without account")?;
-    let request = BatchGetRequest { pids: vec![1, workload.pid()], tgids: vec![1] };
+    let request =
+        BatchGetRequest { pids: vec![1, workload.pid()], tgids: vec![1], ..Default::default() };
     let results = client.batch_get(request).await?.into_inner().results;
     let answered = results.iter().filter(|it| matches!(it.result, Some(Outcome::Stats(_))));
     assert_eq!(answered.count(), 3, "{results:?}");

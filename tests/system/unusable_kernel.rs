@@ -39,7 +39,7 @@ async fn a_known_bad_kernel_is_told_to_all_who_ask() -> Result<()> {
     let mut client = Client::new(channel.clone());
     assert_eq!(health_of(&channel, AGENT).await?, ServingStatus::Serving);
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
-    let query = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+    let query = refused(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await)?;
     let watch = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
     for refusal in [query, watch] {
         assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
@@ -69,7 +69,9 @@ async fn a_kernel_whose_taskstats_come_back_is_served_again() -> Result<()> {
     health.becomes(ServingStatus::Serving).await?;
     let query = within("taskstats to vanish", async {
         loop {
-            if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
+            if let Err(status) =
+                client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await
+            {
                 return refused::<()>(Err(status));
             }
         }

@@ -186,13 +186,15 @@ async fn hidden_threads_are_told_from_a_group_that_is_gone() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Launch::new()?.listen_privately().wrapped(WITH_HIDDEN_PROCESSES).start().await?;
     let mut client = service(&agent.url()).await?;
-    client.get_tgid(GetTgidRequest { tgid: 1, include_threads: false }).await?;
-    let hidden = GetTgidRequest { tgid: 1, include_threads: true };
+    client
+        .get_tgid(GetTgidRequest { tgid: 1, include_threads: false, ..Default::default() })
+        .await?;
+    let hidden = GetTgidRequest { tgid: 1, include_threads: true, ..Default::default() };
     let refusal = refused(client.get_tgid(hidden).await)?;
     assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
     assert_eq!(refusal.reason.as_deref(), Some("HIDDEN_THREADS"), "{refusal:?}");
     assert!(refusal.message.contains("hidepid"), "{refusal:?}");
-    let gone = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true };
+    let gone = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true, ..Default::default() };
     assert_eq!(refused(client.get_tgid(gone).await)?.code, Code::NotFound);
     Ok(())
 }
@@ -236,7 +238,7 @@ async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
 
     let mut client = service(&agent.url()).await?;
     // In a pid namespace of its own, the agent is process 1.
-    let request = taskstats_proto::v1::GetPidRequest { pid: 1 };
+    let request = taskstats_proto::v1::GetPidRequest { pid: 1, ..Default::default() };
     if environment.answers {
         get_pid(&mut client, 1).await?;
     } else {

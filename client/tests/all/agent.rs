@@ -157,7 +157,7 @@ impl Service {
                 message: status.message().to_owned(),
             }),
         };
-        v1::BatchGetResult { id: Some(id), result: Some(result) }
+        v1::BatchGetResult { id: Some(id), result: Some(result), ..Default::default() }
     }
 }
 
@@ -169,7 +169,7 @@ impl TaskstatsService for Service {
     ) -> Result<Response<EncodedGetPidResponse>, Status> {
         self.listen(&request)?;
         let stats = self.account(request.get_ref().pid).await?;
-        let response = v1::GetPidResponse { stats: Some(stats) };
+        let response = v1::GetPidResponse { stats: Some(stats), ..Default::default() };
         Ok(Response::new(EncodedGetPidResponse::from(&response)))
     }
 
@@ -181,7 +181,7 @@ impl TaskstatsService for Service {
         let request = request.into_inner();
         let stats = self.account(request.tgid).await?;
         let threads = if request.include_threads { self.script.threads.clone() } else { vec![] };
-        Ok(Response::new(v1::GetTgidResponse { stats: Some(stats), threads }))
+        Ok(Response::new(v1::GetTgidResponse { stats: Some(stats), threads, ..Default::default() }))
     }
 
     async fn batch_get(
@@ -189,7 +189,7 @@ impl TaskstatsService for Service {
         request: Request<v1::BatchGetRequest>,
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
         self.listen(&request)?;
-        let v1::BatchGetRequest { pids, tgids } = request.into_inner();
+        let v1::BatchGetRequest { pids, tgids, .. } = request.into_inner();
         let mut results = Vec::new();
         for pid in pids {
             results.push(self.entry(batch_get_result::Id::Pid(pid), pid).await);

@@ -42,6 +42,7 @@ pub(crate) fn exit(sequence: u64, status: ExitStatus) -> ExitEvent {
         task: Some(task),
         process: None,
         last_in_process: Some(true),
+        ..Default::default()
     }
 }
 
@@ -102,5 +103,6 @@ pub(crate) fn lost(count: Option<u64>) -> Kind {
         last_at: moment(250),
         total: 40,
         cursor: cursor(14),
+        ..Default::default()
     })
 }

@@ -69,6 +69,7 @@ fn node() -> GetNodeResponse {
             gaps: vec!["no landlock".to_owned()],
         }),
         simulated_kernel: String::new(),
+        ..Default::default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attribution::Attribution;
 use super::delay_accounting::enable_delay_accounting;
 use super::{Agent, StartError};
 use crate::capacity::{MemoryLimit, fit_to_fd_limit};
@@ -21,8 +22,8 @@ impl Agent {
     /// # Errors
     /// [`StartError`]; nothing is left behind then.
     pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
-        let kernel = open_kernel(&mut config)?;
-        Self::bind_with(config, inherited, kernel).await
+        let (kernel, attribution) = open_kernel(&mut config)?;
+        Self::bind_parts(config, inherited, kernel, attribution).await
     }
 
     /// Binds all listeners, for a kernel of the caller's.
@@ -30,9 +31,19 @@ impl Agent {
     /// # Errors
     /// The errors of [`Agent::bind`].
     pub async fn bind_with(
+        config: Config,
+        inherited: Vec<Inherited>,
+        kernel: Arc<dyn Kernel>,
+    ) -> Result<Self, StartError> {
+        let attribution = Attribution::off("this kernel does not attribute exits", "");
+        Self::bind_parts(config, inherited, kernel, attribution).await
+    }
+
+    async fn bind_parts(
         mut config: Config,
         inherited: Vec<Inherited>,
         kernel: Arc<dyn Kernel>,
+        attribution: Attribution,
     ) -> Result<Self, StartError> {
         let always_watch = config.always_watch.as_deref();
         let always_watch = always_watch.map(|list| Cpumask::parse(list, kernel.possible_cpus()));
@@ -41,6 +52,7 @@ impl Agent {
         let listeners = bind_listeners(&config, passed).await?;
         let certificates = load_certificates(&config)?;
         let mut node = Node::read(config.node_name.clone())?.running_on(&*kernel)?;
+        node.attribution = attribution.report.clone();
         node.tls = certificates.as_ref().map(Reloader::tls);
         let handover = prepare_handover(&mut config, &node);
         if let Err(error) = notify::connect() {
@@ -59,6 +71,7 @@ impl Agent {
             handover,
             stored,
             always_watch,
+            attribution,
             handshakes,
             memory_limit: MemoryLimit::read(),
             config,
@@ -68,21 +81,26 @@ impl Agent {
 
 /// Opens the kernel that the configuration names, and replaces the size of receive buffers in the
 /// configuration by the size that the kernel grants.
-fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
+fn open_kernel(config: &mut Config) -> Result<(Arc<dyn Kernel>, Attribution), StartError> {
     let receive_buffer = &mut config.reader.receive_buffer;
     match config.kernel {
         KernelChoice::Linux => {
-            let kernel = LinuxKernel::new(*receive_buffer)?;
-            Ok(Arc::new(match config.ignore_known_bad_kernel {
-                true => kernel.ignoring_known_bugs(),
-                false => kernel,
-            }))
+            let mut kernel = LinuxKernel::new(*receive_buffer)?;
+            if config.ignore_known_bad_kernel {
+                kernel = kernel.ignoring_known_bugs();
+            }
+            let cpus = kernel.online_cpus()?;
+            let mut attribution = Attribution::prepare(config.attribution, &cpus, *receive_buffer)?;
+            if let Some(filters) = attribution.filters.take() {
+                kernel = kernel.attributing(filters);
+            }
+            Ok((Arc::new(kernel), attribution))
         }
         #[cfg(feature = "sim")]
         KernelChoice::Sim(spec) => {
             let kernel = crate::sim::SimKernel::prepare(spec, *receive_buffer);
             *receive_buffer = spec.granted(*receive_buffer);
-            Ok(Arc::new(kernel))
+            Ok((Arc::new(kernel), Attribution::off("the kernel is simulated", "")))
         }
     }
 }

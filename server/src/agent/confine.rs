@@ -33,6 +33,7 @@ impl Agent {
         if let Some(directory) = &self.config.state_dir {
             paths.keep_state(directory);
         }
+        paths.read.extend(self.attribution.directories());
         if let Some(tls) = &self.config.tls {
             tls.files.iter().for_each(|file| paths.reread(file.path()));
         }

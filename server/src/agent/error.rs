@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::attribution::AttributionError;
 use crate::config::ConfigError;
 use crate::exits::{self, WatchError};
 use crate::listen::BindError;
@@ -38,6 +39,9 @@ pub enum StartError {
     /// The sandbox could not be applied.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// Exits cannot be attributed, and `--attribution kernel` is set.
+    #[error("attributing exits failed, and --attribution kernel is set: {0}")]
+    Attribution(#[source] AttributionError),
     /// The CPU list of `--always-watch` cannot be used.
     #[error("--always-watch: {0}")]
     AlwaysWatch(#[source] CpumaskError),

@@ -1,5 +1,6 @@
 //! The agent: bound from a configuration, confined, started, and drained.
 
+mod attribution;
 mod bind;
 mod confine;
 mod delay_accounting;
@@ -19,6 +20,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::attribution::Attribution;
+pub use self::attribution::AttributionError;
 pub use self::drain::Drained;
 pub use self::error::StartError;
 use self::health::{HealthTask, RunningHealthTask, exits_unavailable};
@@ -35,6 +38,7 @@ use crate::readiness::Readiness;
 use crate::rpc::{Health, Node};
 use crate::security::tls::{ReloadHandle, Reloader};
 use crate::taskstats::{Cpumask, Kernel};
+use crate::workload::RunningFollower;
 
 /// The threads beside the event loop, for calls whose time in the kernel grows with the request.
 const BLOCKING_THREADS: usize = 4;
@@ -54,6 +58,7 @@ pub struct Agent {
     /// Sockets of the previous run, from the service manager's descriptor store.
     stored: Vec<StoredSocket>,
     always_watch: Option<Cpumask>,
+    attribution: Attribution,
     /// The number of concurrent TLS handshakes for which there are file descriptors.
     handshakes: usize,
     /// The memory limit of the control group, which cannot be read inside the sandbox.
@@ -79,6 +84,8 @@ pub struct Running {
     health: Health,
     fail_fast: bool,
     drain_timeout: Duration,
+    /// Follows cgroups until the agent has ended.
+    _follower: Option<RunningFollower>,
 }
 
 /// Creates the runtime of an agent: one thread, beside the thread of the exit reader. A second thread would

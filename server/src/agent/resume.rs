@@ -10,6 +10,7 @@ use crate::handover::{self, Handover, PreviousRun, StoredSocket};
 use crate::readiness::{Prober, Readiness};
 use crate::rpc::Node;
 use crate::taskstats::Kernel;
+use crate::workload::{CgroupTable, RunningFollower};
 
 /// The parts of an agent that run before it accepts connections.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Resumed {
     pub(super) prober: Prober,
     pub(super) readiness: Readiness,
     pub(super) always_watch: Option<AlwaysWatch>,
+    pub(super) follower: Option<RunningFollower>,
 }
 
 impl Agent {
@@ -25,9 +27,16 @@ impl Agent {
     /// privileges of the caller.
     pub(super) async fn resume(&mut self) -> Result<Resumed, StartError> {
         self.kernel.start_threads().map_err(StartError::Simulation)?;
+        let follower = self.attribution.start()?;
         let stored = std::mem::take(&mut self.stored);
         let previous = previous_run(self.handover.as_ref(), stored);
-        let exits = start_exits(&self.config, &self.kernel, &mut self.node, previous)?;
+        let exits = start_exits(
+            &self.config,
+            &self.kernel,
+            &mut self.node,
+            previous,
+            &self.attribution.cgroups,
+        )?;
         let (prober, readiness) = Prober::start(Arc::clone(&self.kernel)).await;
         if let (true, Err(error)) = (self.config.fail_fast, readiness.verdict()) {
             return Err(StartError::ExitsUnavailable(error));
@@ -40,7 +49,7 @@ impl Agent {
         {
             return Err(error.into());
         }
-        Ok(Resumed { exits: Arc::new(exits), prober, readiness, always_watch })
+        Ok(Resumed { exits: Arc::new(exits), prober, readiness, always_watch, follower })
     }
 }
 
@@ -65,10 +74,11 @@ fn start_exits(
     kernel: &Arc<dyn Kernel>,
     node: &mut Node,
     previous: Option<PreviousRun>,
+    cgroups: &Arc<CgroupTable>,
 ) -> Result<Exits, exits::StartError> {
     let (reader, history_bytes) = (config.reader, config.history_bytes);
     if let Some(PreviousRun { instance_id, exits }) = previous {
-        match Exits::resume(Arc::clone(kernel), reader, history_bytes, exits) {
+        match Exits::resume(Arc::clone(kernel), reader, history_bytes, exits, Arc::clone(cgroups)) {
             Ok(exits) => {
                 tracing::info!(instance_id, "resumed from the state of the previous run");
                 node.instance_id = instance_id;
@@ -79,5 +89,5 @@ fn start_exits(
             }
         }
     }
-    Exits::start(Arc::clone(kernel), reader, history_bytes)
+    Exits::start(Arc::clone(kernel), reader, history_bytes, Arc::clone(cgroups))
 }

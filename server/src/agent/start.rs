@@ -20,7 +20,7 @@ impl Agent {
     /// cannot be watched.
     pub async fn start(mut self) -> Result<Running, StartError> {
         self.log_start();
-        let Resumed { exits, prober, readiness, always_watch } = self.resume().await?;
+        let Resumed { exits, prober, readiness, always_watch, follower } = self.resume().await?;
         let node = Arc::new(self.node);
         let health = Health::default();
         health.begin().await;
@@ -66,6 +66,7 @@ impl Agent {
             health,
             fail_fast: self.config.fail_fast,
             drain_timeout: self.config.drain_timeout,
+            _follower: follower,
         })
     }
 }

@@ -13,9 +13,10 @@ use tokio::time::sleep;
 use super::error::RecordError;
 use super::format::{CaptureEntry, CaptureHeader, CaptureTotals};
 use super::writer::CaptureWriter;
+use crate::bpf::CgroupLosses;
 use crate::clock::unix_time;
 use crate::taskstats::{
-    Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
+    Attributor, Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
 };
 
 /// Accounts are nobody's business but the owner's.
@@ -193,12 +194,12 @@ impl<W: Write> FileSink<W> {
 }
 
 impl<W: Write> MessageSink for FileSink<W> {
-    fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
+    fn datagram(&mut self, cpu: u32, datagram: &[u8], _: &mut Attributor<'_>) {
         let message = datagram.to_vec();
         self.write(&CaptureEntry::Exit { cpu, received_at_ns: now_ns(), message });
     }
 
-    fn dropped(&mut self, cpu: u32, count: u64) {
+    fn dropped(&mut self, cpu: u32, count: u64, _: CgroupLosses) {
         self.write(&CaptureEntry::Dropped { cpu, noticed_at_ns: now_ns(), count });
     }
 }

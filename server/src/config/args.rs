@@ -7,7 +7,9 @@ use bytesize::ByteSize;
 use clap::Parser;
 
 use super::switch::Switch;
-use super::{Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs};
+use super::{
+    AttributionChoice, Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs,
+};
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
 
@@ -129,6 +131,17 @@ pub struct Args {
     /// sockets meanwhile, so that no exits are lost
     #[arg(long, value_name = "DIR", env = "TASKSTATSD_STATE_DIR", help_heading = "Exits")]
     pub state_dir: Option<PathBuf>,
+
+    /// Method by which exits are attributed to cgroups, that is to pods, containers and units
+    #[arg(
+        long,
+        value_name = "METHOD",
+        value_enum,
+        env = "TASKSTATSD_ATTRIBUTION",
+        default_value_t,
+        help_heading = "Exits"
+    )]
+    pub attribution: AttributionChoice,
 
     /// Exit with code 1 if exits cannot be watched, instead of serving live queries and retrying
     #[arg(

@@ -1,6 +1,7 @@
 //! Flags and variables, and the validated configuration that they become.
 
 mod args;
+mod attribution;
 mod capture;
 mod command;
 mod error;
@@ -21,6 +22,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub use self::args::Args;
+pub use self::attribution::AttributionChoice;
 pub use self::capture::CaptureArgs;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
 pub use self::error::ConfigError;
@@ -56,6 +58,8 @@ pub struct Config {
     pub kernel: KernelChoice,
     /// The addresses to listen on.
     pub listen: Vec<ListenAddress>,
+    /// The method by which exits are attributed to cgroups.
+    pub attribution: AttributionChoice,
     /// The configuration of the exit reader.
     pub reader: ReaderConfig,
     /// The memory for past exits in bytes.
@@ -157,6 +161,7 @@ impl TryFrom<Args> for Config {
         }
         Ok(Self {
             kernel: args.kernel,
+            attribution: args.attribution,
             listen: args.listen,
             reader: ReaderConfig {
                 pace: args.pace,

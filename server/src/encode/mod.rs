@@ -15,9 +15,10 @@ use std::time::Duration;
 
 pub use self::redact::{HiddenFields, MalformedEvents, remove_fields};
 use self::writer::FieldWriter;
+use crate::bpf::Hierarchy;
 use crate::taskstats::{
-    Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage, Executable, Exit,
-    Faults, Identity, Io, Memory, Stats, TaskIdentity, WaitStatus,
+    Attribution, Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage,
+    Executable, Exit, Faults, Identity, Io, Memory, Owner, Stats, TaskIdentity, WaitStatus,
 };
 
 /// Room made for an event before it is written, so that the buffer grows once at most. Events are
@@ -51,7 +52,7 @@ pub fn encode_event(
     delay_accounting: DelayAccounting,
 ) {
     use field::exit_event::{
-        CPU, KERNEL_SEQUENCE, LAST_IN_PROCESS, PROCESS, RECEIVED_AT, SEQUENCE, TASK,
+        CPU, EXIT_TIME, KERNEL_SEQUENCE, LAST_IN_PROCESS, PROCESS, RECEIVED_AT, SEQUENCE, TASK,
     };
     out.reserve(USUAL_EVENT);
     FieldWriter::new(out).message(field::exit_events::EVENTS, |event| {
@@ -66,7 +67,30 @@ pub fn encode_event(
             event.message(PROCESS, |writer| stats(writer, process, covered));
         }
         event.integer_if_some(LAST_IN_PROCESS, exit.last_in_process().map(u64::from));
+        if let Some(owner) = exit.owner {
+            encode_owner(event, owner);
+        }
+        optional(event, EXIT_TIME, exit.ended_at, timestamp);
     });
+}
+
+#[inline(always)]
+fn encode_owner(event: &mut FieldWriter<'_>, owner: Owner) {
+    use field::exit_event::{ATTRIBUTION, CGROUP_ID, HIERARCHY};
+    use field::{attribution, hierarchy};
+    event.fixed64(CGROUP_ID, owner.cgroup.id);
+    let hierarchy = match owner.cgroup.hierarchy {
+        Hierarchy::V2 => hierarchy::V2,
+        Hierarchy::V1 => hierarchy::V1,
+    };
+    event.integer(HIERARCHY, hierarchy);
+    let attribution = match owner.attribution {
+        Attribution::Exact => attribution::EXACT,
+        Attribution::Observed => attribution::OBSERVED,
+        Attribution::Inferred => attribution::INFERRED,
+        Attribution::Guess => attribution::GUESS,
+    };
+    event.integer(ATTRIBUTION, attribution);
 }
 
 /// Encodes a `GetPidResponse`: the answer to the most frequent question.

@@ -61,10 +61,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use counters::{Counter, Counters};
+pub use counters::{AttributionCounters, Counter, Counters};
 pub use history::{
-    ExitKind, FutureSequence, History, HistoryReport, HistorySnapshot, InvalidSnapshot,
-    ItemSnapshot, KernelLoss, Scope, Selection, Start, TotalsSnapshot,
+    CgroupCounts, ExitKind, FutureSequence, History, HistoryReport, HistorySnapshot,
+    InvalidSnapshot, ItemSnapshot, KernelLoss, Scope, Selection, Start, TotalsSnapshot,
 };
 pub use reader::{Claim, ReaderConfig};
 pub use watcher::{Loss, LossStage, OnLag, WatchEvent, WatchOptions, Watcher};
@@ -73,6 +73,7 @@ use self::reader::{InheritedListener, ReaderHandle, SocketDisposition};
 use self::watcher::WatcherContext;
 use crate::clock::unix_time;
 use crate::taskstats::{Cpumask, KeptSocket, Kernel, KernelError};
+use crate::workload::CgroupTable;
 
 /// The exits of this machine, for any number of watchers.
 #[derive(Debug)]
@@ -133,8 +134,9 @@ impl Exits {
         kernel: Arc<dyn Kernel>,
         config: ReaderConfig,
         history_bytes: usize,
+        cgroups: Arc<CgroupTable>,
     ) -> Result<Self, StartError> {
-        let history = History::new(history_bytes, cpu_numbers(&*kernel));
+        let history = History::new(history_bytes, cpu_numbers(&*kernel), cgroups);
         Self::start_with(kernel, config, history, None)
     }
 
@@ -147,8 +149,10 @@ impl Exits {
         config: ReaderConfig,
         history_bytes: usize,
         kept: Handoff,
+        cgroups: Arc<CgroupTable>,
     ) -> Result<Self, StartError> {
-        let history = History::restore(kept.history, history_bytes, cpu_numbers(&*kernel))?;
+        let numbers = cpu_numbers(&*kernel);
+        let history = History::restore(kept.history, history_bytes, numbers, cgroups)?;
         let cpus = kept.sockets.iter().map(|socket| socket.cpu).collect();
         let listener = kernel.adopt(kept.sockets)?;
         let inherited = InheritedListener { listener, cpus, read_at: kept.read_at };
@@ -221,6 +225,12 @@ impl Exits {
         &self.counters
     }
 
+    /// The cgroups that exits refer to.
+    #[must_use]
+    pub fn cgroups(&self) -> &CgroupTable {
+        self.history.cgroups()
+    }
+
     /// What is remembered.
     #[must_use]
     pub fn history(&self) -> HistoryReport {
@@ -269,7 +279,8 @@ impl Exits {
         clocks: reader::Clocks,
         inherited: Option<InheritedListener>,
     ) -> (Self, reader::ExitReader) {
-        let history = Arc::new(History::new(history_bytes, cpu_numbers(&*kernel)));
+        let numbers = cpu_numbers(&*kernel);
+        let history = Arc::new(History::new(history_bytes, numbers, Arc::default()));
         let counters = Arc::new(Counters::default());
         let (shared, counted) = (Arc::clone(&history), Arc::clone(&counters));
         let (reader, newest) = reader::prepare(kernel, config, shared, counted, inherited, clocks);

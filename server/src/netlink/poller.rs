@@ -8,8 +8,6 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::Socket;
-
 /// Ready sockets taken from the kernel at one wait. More than this are taken at the next.
 const EVENTS: usize = 256;
 /// The token of the waker; sockets use their CPU's number, which is far smaller.
@@ -59,7 +57,7 @@ impl Poller {
     ///
     /// # Errors
     /// What epoll said.
-    pub fn add(&self, socket: &Socket, number: u32) -> io::Result<()> {
+    pub fn add(&self, socket: &impl AsRawFd, number: u32) -> io::Result<()> {
         let token = Token(usize::try_from(number).unwrap_or(usize::MAX - 1));
         self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
     }
@@ -68,7 +66,7 @@ impl Poller {
     ///
     /// # Errors
     /// What epoll said.
-    pub fn remove(&self, socket: &Socket) -> io::Result<()> {
+    pub fn remove(&self, socket: &impl AsRawFd) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()))
     }
 

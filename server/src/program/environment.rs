@@ -6,6 +6,9 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command};
 
+/// Flags whose values have items separated by commas, although clap does not split them.
+const COMMA_LISTS: [&str; 5] = ["allow", "always_watch", "cpus", "kernel", "log"];
+
 /// A new value of a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Change {
@@ -43,13 +46,21 @@ fn changes(command: &Command, lookup: &dyn Fn(&OsString) -> Option<OsString>) ->
 }
 
 fn normalized(flag: &Arg, value: &str) -> String {
+    let is_comma_list = COMMA_LISTS.contains(&flag.get_id().as_str());
+    let item = |text: &str| match is_comma_list {
+        true => without_empty_items(text, ',', str::to_owned),
+        false => text.trim().to_owned(),
+    };
     match flag.get_value_delimiter() {
-        None => value.trim().to_owned(),
-        Some(delimiter) => {
-            let items = value.split(delimiter).map(str::trim).filter(|item| !item.is_empty());
-            items.collect::<Vec<_>>().join(&delimiter.to_string())
-        }
+        Some(delimiter) => without_empty_items(value, delimiter, item),
+        None => item(value),
     }
+}
+
+/// Returns the items of a list that are not empty, each of them trimmed and mapped by `item`.
+fn without_empty_items(list: &str, delimiter: char, item: impl Fn(&str) -> String) -> String {
+    let items = list.split(delimiter).map(|text| item(text.trim())).filter(|item| !item.is_empty());
+    items.collect::<Vec<_>>().join(&delimiter.to_string())
 }
 
 #[cfg(test)]
@@ -72,6 +83,9 @@ mod tests {
             ("TASKSTATSD_ALLOW", "; uid:0=query ;", "uid:0=query"),
             ("TASKSTATSD_MAX_CALLS", " 7\n", "7"),
             ("TASKSTATSD_CAPTURE_PID", "1, 2,", "1,2"),
+            ("TASKSTATSD_ALLOW", "uid:0=query, node,; uid:1=watch", "uid:0=query,node;uid:1=watch"),
+            ("TASKSTATSD_ALWAYS_WATCH", "0-3, 8,", "0-3,8"),
+            ("TASKSTATSD_KERNEL", "sim:cpus=2, rate=7,", "sim:cpus=2,rate=7"),
         ] {
             assert_eq!(changed(variable, value), [Some(changed_to.to_owned())], "{variable}");
         }

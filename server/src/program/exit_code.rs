@@ -55,6 +55,8 @@ impl From<Error> for ExitCode {
                     | StartError::Node(_)
                     | StartError::Descriptors(_)
                     | StartError::Claim(_)
+                    | StartError::Attribution(_)
+                    | StartError::Attribution(_)
                     | StartError::ExitsUnavailable(_)
                     | StartError::Exits(_)
                     | StartError::Reflection(_)

@@ -15,6 +15,7 @@ use super::slow_call::SlowCall;
 use super::statistics;
 use super::stream::WatchStream;
 use super::turns::Turns;
+use super::workload::SentWorkloads;
 use super::{Node, RpcError, redact, request};
 use crate::encode::encode_pid_response;
 use crate::exits::{Exits, WatchError, Watcher};
@@ -146,7 +147,8 @@ impl TaskstatsService for Service {
     ) -> Result<Response<v1::GetTgidResponse>, Status> {
         let caller = caller(&request)?;
         let redaction = caller.redaction();
-        let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
+        let v1::GetTgidRequest { tgid, include_threads, include_workload: _ } =
+            request.into_inner();
         request::tgid(tgid)?;
         let answer = self.slow(&caller, move |kernel, places| {
             let mut answer = statistics::process(kernel, tgid, include_threads, places)?;
@@ -190,7 +192,8 @@ impl TaskstatsService for Service {
         let started = self.started(&watcher, cpumask, resume_after, &framer)?;
         let redaction = caller.redaction();
         let turns = Arc::clone(&self.turns);
-        let stream = WatchStream { watcher, framer, turns, redaction, _slot: slot };
+        let sent = SentWorkloads::default();
+        let stream = WatchStream { watcher, framer, turns, redaction, sent, _slot: slot };
         Ok(Response::new(Box::pin(stream.messages(started))))
     }
 

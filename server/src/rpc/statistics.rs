@@ -33,6 +33,7 @@ pub(super) fn process(
     Ok(v1::GetTgidResponse {
         stats: Some(group_stats(&group, began.as_ref(), accounting)),
         threads,
+        ..v1::GetTgidResponse::default()
     })
 }
 
@@ -121,5 +122,5 @@ fn entry(
             })
         }
     };
-    v1::BatchGetResult { id: Some(named), result: Some(result) }
+    v1::BatchGetResult { id: Some(named), result: Some(result), ..v1::BatchGetResult::default() }
 }

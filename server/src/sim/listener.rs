@@ -63,7 +63,7 @@ impl SimListener {
     pub(super) fn open_silently(&mut self, cpu: u32) {
         let mut world = self.shared.world();
         let (port, socket) = self.bind(&mut world, cpu);
-        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }));
+        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }, None));
     }
 }
 
@@ -85,7 +85,7 @@ impl ExitListener for SimListener {
             });
         }
         drop(world);
-        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }));
+        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }, None));
         Ok(())
     }
 

@@ -26,6 +26,7 @@ pub use world::{Report, World};
 use self::clock::SimClock;
 use self::listener::SimListener;
 use self::socket::Purpose;
+use crate::bpf::CgroupLosses;
 use crate::clock::unix_time;
 use crate::taskstats::reply::{QUERY, failed, refused, stats_in_reply};
 use crate::taskstats::{
@@ -271,7 +272,7 @@ impl ExitSink for Probe {
         self.received |= exit.task.identity.pid == Some(self.pid);
     }
 
-    fn dropped(&mut self, _: u32, _: u64) {
+    fn dropped(&mut self, _: u32, _: u64, _: CgroupLosses) {
         self.received = true;
     }
 }

@@ -108,7 +108,7 @@ impl EndedTask {
             identity.flags = self.flags;
         }
         let process = self.group.as_ref().map(|totals| Box::new(totals.stats(tgid, version)));
-        Exit { cpu, kernel_sequence, task, process }
+        Exit { cpu, kernel_sequence, task, process, ..Exit::default() }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::bpf::CgroupLosses;
 use crate::taskstats::{DelayCoverage, Depth, Exit, ExitSink};
 
 const BUFFER: usize = 1 << 20;
@@ -20,7 +21,7 @@ impl ExitSink for Received {
         self.exits.push(exit.clone());
     }
 
-    fn dropped(&mut self, cpu: u32, count: u64) {
+    fn dropped(&mut self, cpu: u32, count: u64, _: CgroupLosses) {
         self.dropped.push((cpu, count));
     }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use super::wire::{decode_exit, stats_messages};
-use super::{Depth, Drained, ExitSink};
+use super::{Attribution, Depth, Drained, Exit, ExitSink, Owner};
+use crate::bpf::{CgroupLosses, Slots as CgroupSlots};
+use crate::clock::{unix_time, uptime};
 use crate::netlink::Received;
 
 /// System calls at one queue before the others get their turn; then it stays ready.
@@ -43,28 +46,71 @@ pub(crate) trait DatagramSlots {
 /// Where a listener puts the kernel's own bytes.
 pub trait MessageSink {
     /// One datagram of the kernel, from its `nlmsghdr` on: the exit of one task.
-    fn datagram(&mut self, cpu: u32, datagram: &[u8]);
+    fn datagram(&mut self, cpu: u32, datagram: &[u8], attributor: &mut Attributor<'_>);
 
-    /// Exits of a CPU that the kernel dropped after those it delivered so far.
-    fn dropped(&mut self, cpu: u32, count: u64);
+    /// Exits of a CPU that the kernel dropped after those it delivered so far, and those of them whose
+    /// cgroups are known.
+    fn dropped(&mut self, cpu: u32, count: u64, by_cgroup: CgroupLosses);
+}
+
+/// Adds to the exits of one receive call what the filter of their socket stored.
+#[derive(Debug)]
+pub struct Attributor<'a> {
+    slots: Option<&'a mut CgroupSlots>,
+    clocks: Clocks,
+}
+
+/// The times at which one receive call returned.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    unix_time: Duration,
+    uptime: Duration,
+    /// The time for which the oldest of the messages may have waited.
+    longest_wait: Duration,
+}
+
+impl Clocks {
+    /// The time since 1970 of an event that happened before these times, of which the low half of
+    /// `CLOCK_BOOTTIME` in nanoseconds is known. `None` if the event may be older than that half wraps.
+    fn resolve(&self, low_ns: u32) -> Option<Duration> {
+        if self.longest_wait >= Duration::from_nanos(u32::MAX.into()) {
+            return None;
+        }
+        let now_low_ns = u32::try_from(self.uptime.as_nanos() & u128::from(u32::MAX)).ok()?;
+        let age = Duration::from_nanos(now_low_ns.wrapping_sub(low_ns).into());
+        self.unix_time.checked_sub(age)
+    }
+}
+
+impl Attributor<'_> {
+    /// Sets the cgroup and the end of an exit, if the filter stored them.
+    fn attribute(&mut self, exit: &mut Exit) {
+        let Some((slots, pid)) = self.slots.as_mut().zip(exit.task.identity.pid) else { return };
+        let Some(seen) = slots.find(exit.kernel_sequence, pid) else { return };
+        exit.owner = Some(Owner { cgroup: seen.cgroup, attribution: Attribution::Exact });
+        exit.ended_at = self.clocks.resolve(seen.ended_low_ns);
+    }
 }
 
 /// Decodes what it is given, for a sink that takes exits.
 pub(crate) struct ExitDecoder<'a>(pub(crate) &'a mut dyn ExitSink);
 
 impl MessageSink for ExitDecoder<'_> {
-    fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
+    fn datagram(&mut self, cpu: u32, datagram: &[u8], attributor: &mut Attributor<'_>) {
         for (sequence, attributes) in stats_messages(datagram) {
             match decode_exit(attributes, cpu, sequence) {
-                Some(exit) => self.0.exit(&exit),
+                Some(mut exit) => {
+                    attributor.attribute(&mut exit);
+                    self.0.exit(&exit);
+                }
                 // Counted, so that nothing is lost silently.
-                None => self.0.dropped(cpu, 1),
+                None => self.0.dropped(cpu, 1, CgroupLosses::new()),
             }
         }
     }
 
-    fn dropped(&mut self, cpu: u32, count: u64) {
-        self.0.dropped(cpu, count);
+    fn dropped(&mut self, cpu: u32, count: u64, by_cgroup: CgroupLosses) {
+        self.0.dropped(cpu, count, by_cgroup);
     }
 }
 
@@ -77,6 +123,10 @@ pub(crate) struct CpuQueue<S> {
     pub(crate) drops: u32,
     /// Whether drops were told of since the queue was last empty.
     overflowed: bool,
+    /// What the filter of the socket stored, if it has one.
+    cgroups: Option<CgroupSlots>,
+    /// The time since the boot at which the queue was last seen empty.
+    emptied_at: Duration,
 }
 
 /// The queues of a listener.
@@ -125,7 +175,7 @@ impl<S: DatagramSource> CpuQueues<S> {
     /// Empties a queue that was taken out, and tells its last drops.
     pub(crate) fn finish(&mut self, mut queue: CpuQueue<S>, sink: &mut impl MessageSink) -> S {
         while queue.take(Depth::Empty, &mut self.inbox, sink).more {}
-        queue.check_drops(sink);
+        queue.check_drops(true, sink);
         queue.socket
     }
 
@@ -148,21 +198,29 @@ impl<S: DatagramSource> CpuQueues<S> {
     /// Reads all drop counters.
     pub(crate) fn check_drops(&mut self, sink: &mut impl MessageSink) {
         for queue in self.queues.values_mut() {
-            queue.check_drops(sink);
+            queue.check_drops(false, sink);
         }
     }
 }
 
 impl<S: DatagramSource> CpuQueue<S> {
     /// A queue that nothing was received from.
-    pub(crate) fn new(cpu: u32, socket: S) -> Self {
-        Self { socket, cpu, drops: 0, overflowed: false }
+    pub(crate) fn new(cpu: u32, socket: S, cgroups: Option<CgroupSlots>) -> Self {
+        Self { socket, cpu, drops: 0, overflowed: false, cgroups, emptied_at: uptime() }
     }
 
     /// A queue that was read before, when its drop counter stood at `drops`. It may have overflowed
     /// since; the error that says so may have been taken.
     pub(crate) fn adopted(cpu: u32, socket: S, drops: u32) -> Self {
-        Self { socket, cpu, drops, overflowed: true }
+        Self {
+            socket,
+            cpu,
+            drops,
+            overflowed: true,
+            cgroups: None,
+            // Messages may have waited since the boot.
+            emptied_at: Duration::ZERO,
+        }
     }
 
     /// Takes messages until the queue is as empty as wanted, or its turn is over.
@@ -173,11 +231,11 @@ impl<S: DatagramSource> CpuQueue<S> {
                 Ok(count) => {
                     messages += count;
                     let all = count < inbox.slots();
-                    deliver(self.cpu, inbox, count, sink);
+                    self.deliver(inbox, count, sink);
                     // The queue was empty, so all that was dropped came after what it gave and before
                     // what it will give.
                     if all && std::mem::take(&mut self.overflowed) {
-                        self.check_drops(sink);
+                        self.check_drops(true, sink);
                     }
                     // What arrived since waits for the next drain.
                     if all && depth == Depth::Shallow {
@@ -201,12 +259,14 @@ impl<S: DatagramSource> CpuQueue<S> {
         if error.kind() != io::ErrorKind::WouldBlock {
             tracing::error!(cpu = self.cpu, %error, "receiving exits failed");
         }
+        self.emptied_at = uptime();
         if std::mem::take(&mut self.overflowed) {
-            self.check_drops(sink);
+            self.check_drops(true, sink);
         }
     }
 
-    fn check_drops(&mut self, sink: &mut impl MessageSink) {
+    /// Reports new drops. `is_empty` says that the queue was just seen empty.
+    fn check_drops(&mut self, is_empty: bool, sink: &mut impl MessageSink) {
         let drops = match self.socket.drops() {
             Ok(drops) => drops,
             Err(error) => {
@@ -217,22 +277,37 @@ impl<S: DatagramSource> CpuQueue<S> {
         let new = drops.wrapping_sub(self.drops);
         self.drops = drops;
         if new > 0 {
-            sink.dropped(self.cpu, u64::from(new));
+            let count = u64::from(new);
+            let slots = self.cgroups.as_mut();
+            let by_cgroup = slots.map(|slots| slots.take_losses(count, is_empty));
+            sink.dropped(self.cpu, count, by_cgroup.unwrap_or_default());
         }
     }
-}
 
-/// Hands the first `count` messages of the inbox to the sink.
-fn deliver(cpu: u32, inbox: &mut impl DatagramSlots, count: usize, sink: &mut impl MessageSink) {
-    let mut truncated = 0;
-    for received in inbox.received(count) {
-        match received {
-            Received::Datagram(datagram) => sink.datagram(cpu, datagram),
-            Received::Truncated => truncated += 1,
+    /// Hands the first `count` messages of the inbox to the sink.
+    fn deliver(&mut self, inbox: &mut S::Inbox, count: usize, sink: &mut impl MessageSink) {
+        let now = uptime();
+        let longest_wait = now.saturating_sub(self.emptied_at);
+        let clocks = Clocks { unix_time: unix_time(), uptime: now, longest_wait };
+        let mut attributor = Attributor { slots: self.cgroups.as_mut(), clocks };
+        let mut truncated = 0;
+        for received in inbox.received(count) {
+            match received {
+                Received::Datagram(datagram) => {
+                    sink.datagram(self.cpu, datagram, &mut attributor);
+                }
+                Received::Truncated => truncated += 1,
+            }
         }
-    }
-    if truncated > 0 {
-        inbox.enlarge(cpu, truncated);
-        sink.dropped(cpu, truncated);
+        if let Some(slots) = &self.cgroups {
+            slots.publish();
+        }
+        if count < inbox.slots() {
+            self.emptied_at = now;
+        }
+        if truncated > 0 {
+            inbox.enlarge(self.cpu, truncated);
+            sink.dropped(self.cpu, truncated, CgroupLosses::new());
+        }
     }
 }

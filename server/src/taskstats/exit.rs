@@ -1,6 +1,9 @@
 //! The end of a task.
 
+use std::time::Duration;
+
 use super::stats::Stats;
+use crate::bpf::CgroupId;
 
 /// `AGROUP` of the kernel's `include/uapi/linux/acct.h`: the last task of its group.
 const LAST_OF_GROUP: u8 = 0x20;
@@ -20,6 +23,32 @@ pub struct Exit {
     /// The kernel's record of the group; only with the last task of a group that ever had more than
     /// one. Boxed, because few exits have it.
     pub process: Option<Box<Stats>>,
+    /// The task's cgroup, if it is known.
+    pub owner: Option<Owner>,
+    /// The time at which the kernel sent the message, since 1970, if the kernel stored it.
+    pub ended_at: Option<Duration>,
+}
+
+/// A task's cgroup, and the certainty of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The cgroup.
+    pub cgroup: CgroupId,
+    /// The certainty.
+    pub attribution: Attribution,
+}
+
+/// The certainty of a task's cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attribution {
+    /// The kernel stored it from inside the exiting task.
+    Exact,
+    /// It was read of this very process, which did not move since.
+    Observed,
+    /// It is that of the parent, whose fork was observed, and no move was observed since.
+    Inferred,
+    /// The process may have moved, or its parent is known by its id only.
+    Guess,
 }
 
 /// A status word of wait(2).

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::{Cpumask, DelayAccounting, Exit, KnownBad, Stats};
+use crate::bpf::CgroupLosses;
 
 /// What a query asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -380,6 +381,7 @@ pub trait ExitSink {
     /// One exit.
     fn exit(&mut self, exit: &Exit);
 
-    /// Exits of a CPU that the kernel dropped after those it delivered so far.
-    fn dropped(&mut self, cpu: u32, count: u64);
+    /// Exits of a CPU that the kernel dropped after those it delivered so far, and those of them whose
+    /// cgroups are known.
+    fn dropped(&mut self, cpu: u32, count: u64, by_cgroup: CgroupLosses);
 }

@@ -23,8 +23,9 @@ pub(crate) use decode::swapped::{decode_swapped, swap};
 pub(crate) use decode::tests::{expected, raw};
 pub use decode::{Provenance, decode};
 pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
+pub use drain::Attributor;
 pub use drain::MessageSink;
-pub use exit::{Exit, WaitStatus};
+pub use exit::{Attribution, Exit, Owner, WaitStatus};
 pub use kernel::{
     Depth, Drained, ExitListener, ExitSink, KeptSocket, Kernel, KernelError, Namespace, SelfTest,
     TaskId, Wake,

@@ -51,7 +51,8 @@ fn cpu_of(cpus: u32, recorded: &[Exit]) -> Result<Duration> {
     let (measured, report) = mpsc::channel();
     let kernel = Arc::new(SyntheticKernel::new(cpus, recorded.to_vec(), measured));
     let all = kernel.possible_cpus().clone();
-    let exits = Exits::start(kernel, CONFIG, HISTORY_BYTES).context("start the reader")?;
+    let exits =
+        Exits::start(kernel, CONFIG, HISTORY_BYTES, Arc::default()).context("start the reader")?;
     let everything = Selection::new(all.clone(), Scope::AllTasks, &all);
     let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
     let watcher = runtime.block_on(exits.watch(everything, WatchOptions::default()))?;

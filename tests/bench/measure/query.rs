@@ -67,7 +67,7 @@ impl Caller {
     pub(super) async fn call(&mut self, call: Call) -> Result<()> {
         match call {
             Call::GetPid => {
-                let request = GetPidRequest { pid: process::id() };
+                let request = GetPidRequest { pid: process::id(), ..Default::default() };
                 self.tasks.get_pid(request).await.context("get a pid")?;
             }
             Call::Check => {

@@ -262,7 +262,9 @@ async fn large_answers_that_nobody_takes_are_not_piled_up() -> Result<()> {
 }
 
 async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
-    let request = BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new() }.encode_to_vec();
+    let request =
+        BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new(), ..Default::default() }
+            .encode_to_vec();
     let mut message = BytesMut::from(&[0][..]);
     message.put_u32(u32::try_from(request.len())?);
     message.put_slice(&request);

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use taskstats_tests::cpus;
 use taskstats_tests::kernel::Socket;
 use taskstats_tests::workload::Workload;
+use taskstatsd::bpf::CgroupLosses;
 use taskstatsd::sim::SimKernel;
 use taskstatsd::taskstats::{Depth, Drained, Exit, ExitListener, ExitSink, Kernel, LinuxKernel};
 
@@ -202,7 +203,7 @@ impl ExitSink for Heard {
         self.exits.push(exit.clone());
     }
 
-    fn dropped(&mut self, _: u32, count: u64) {
+    fn dropped(&mut self, _: u32, count: u64, _: CgroupLosses) {
         self.dropped.push(count);
     }
 }

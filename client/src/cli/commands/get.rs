@@ -105,7 +105,9 @@ fn task(stats: TaskStats, out: &mut Output) -> Result<(), CommandError> {
             out.text(&text)?;
         }
         Mode::Compact => out.text(&compact_live(&stats))?,
-        Mode::Json(_) => out.document(&GetPidResponse { stats: Some(stats) })?,
+        Mode::Json(_) => {
+            out.document(&GetPidResponse { stats: Some(stats), ..Default::default() })?;
+        }
     }
     Ok(())
 }
@@ -125,7 +127,11 @@ fn process(process: Process, asked: Threads, out: &mut Output) -> Result<(), Com
             out.text(&accounts.map(compact_live).collect::<String>())?;
         }
         Mode::Json(_) => {
-            out.document(&GetTgidResponse { stats: Some(stats), threads: members })?;
+            out.document(&GetTgidResponse {
+                stats: Some(stats),
+                threads: members,
+                ..Default::default()
+            })?;
         }
     }
     Ok(())

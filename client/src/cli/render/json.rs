@@ -129,7 +129,7 @@ mod tests {
             }),
             ..Default::default()
         };
-        let line = lines(&GetPidResponse { stats: Some(stats) });
+        let line = lines(&GetPidResponse { stats: Some(stats), ..Default::default() });
         let expected = json!({"stats": {
             "identity": {"nice": 0, "beginTime": "1970-01-01T00:00:00.005Z"},
             "elapsedUs": "18446744073709551615",

@@ -8,9 +8,10 @@ use prost::Message;
 use taskstats_proto::v1;
 
 use super::{task_stats, timestamp};
+use crate::bpf::Hierarchy;
 use crate::encode::arbitrary::{accounting, exit, number, time};
 use crate::encode::encode_event;
-use crate::taskstats::{Began, DelayAccounting, Exit};
+use crate::taskstats::{Attribution, Began, DelayAccounting, Exit, Owner};
 
 /// What an event beside the exit is made of.
 type Circumstances = (u64, Duration, DelayAccounting);
@@ -27,6 +28,26 @@ fn exit_event(exit: &Exit, (sequence, received_at, accounting): Circumstances) -
             Box::new(task_stats(group, covered))
         }),
         last_in_process: exit.last_in_process(),
+        cgroup_id: exit.owner.map(|owner| owner.cgroup.id),
+        hierarchy: exit.owner.map_or(v1::Hierarchy::Unspecified, hierarchy_of).into(),
+        attribution: exit.owner.map_or(v1::Attribution::Unspecified, attribution_of).into(),
+        exit_time: exit.ended_at.map(timestamp),
+    }
+}
+
+fn hierarchy_of(owner: Owner) -> v1::Hierarchy {
+    match owner.cgroup.hierarchy {
+        Hierarchy::V2 => v1::Hierarchy::V2,
+        Hierarchy::V1 => v1::Hierarchy::V1,
+    }
+}
+
+fn attribution_of(owner: Owner) -> v1::Attribution {
+    match owner.attribution {
+        Attribution::Exact => v1::Attribution::Exact,
+        Attribution::Observed => v1::Attribution::Observed,
+        Attribution::Inferred => v1::Attribution::Inferred,
+        Attribution::Guess => v1::Attribution::Guess,
     }
 }
 

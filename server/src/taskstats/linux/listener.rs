@@ -2,9 +2,11 @@
 //! because losses then have an address.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{failed, refused};
+use crate::bpf::{FilterSet, Slots as CgroupSlots};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
 use crate::taskstats::drain::{
     CpuQueue, CpuQueues, DatagramSlots, DatagramSource, ExitDecoder, MessageSink,
@@ -33,6 +35,8 @@ pub(super) struct LinuxListener {
     /// The list of all possible CPUs.
     possible: String,
     receive_buffer: usize,
+    /// Filters that attribute exits, by CPU.
+    filters: Option<Arc<FilterSet>>,
     queues: CpuQueues<Socket>,
     poller: Poller,
 }
@@ -50,9 +54,23 @@ impl LinuxListener {
             family,
             possible,
             receive_buffer,
+            filters: None,
             queues: CpuQueues::new(Inbox::new(SLOTS, slot_bytes)),
             poller: Poller::new().map_err(|source| failed("epoll_create", source))?,
         })
+    }
+
+    /// Attributes exits by filters.
+    pub(super) fn attributing(mut self, filters: Option<Arc<FilterSet>>) -> Self {
+        self.filters = filters;
+        self
+    }
+
+    /// Attaches the CPU's filter, if there is one. Without it, exits are received all the same.
+    fn attach_filter(&self, cpu: u32, socket: &Socket) -> Option<CgroupSlots> {
+        let filter = self.filters.as_ref()?.of_cpu(cpu)?;
+        let attached = filter.attach(socket);
+        attached.inspect_err(|error| tracing::warn!(cpu, %error, "exits are not attributed")).ok()
     }
 
     /// As [`ExitListener::close`], with the kernel's bytes.
@@ -153,8 +171,10 @@ impl ExitListener for LinuxListener {
     fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
         let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
         self.set_receive_buffer(&socket)?;
+        // Before the registration, so that no message passes without it.
+        let cgroups = self.attach_filter(cpu, &socket);
         self.register(cpu, &socket)?;
-        self.poll(cpu, CpuQueue::new(cpu, socket))
+        self.poll(cpu, CpuQueue::new(cpu, socket, cgroups))
     }
 
     fn keep(mut self: Box<Self>) -> Vec<KeptSocket> {

@@ -8,7 +8,7 @@ mod raw;
 mod self_test;
 mod system;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub use self::namespaces::Placement;
 pub use self::raw::RawListener;
@@ -22,6 +22,7 @@ use super::{
     Cpumask, DelayAccounting, ExitListener, KeptSocket, Kernel, KernelError, KnownBad, Namespace,
     SelfTest, Stats, TaskId,
 };
+use crate::bpf::FilterSet;
 use crate::netlink::resolve_family;
 
 /// Asks and listens to the running kernel through generic netlink.
@@ -47,6 +48,8 @@ pub struct LinuxKernel {
     bug: Option<&'static KnownBad>,
     /// Where this process is, which stays the same as long as it lives.
     misplaced: Option<Namespace>,
+    /// Filters that attribute exits to cgroups.
+    filters: Option<Arc<FilterSet>>,
 }
 
 impl LinuxKernel {
@@ -74,7 +77,14 @@ impl LinuxKernel {
             bug: KnownBad::of(&release),
             release,
             misplaced: namespaces::misplaced(),
+            filters: None,
         })
+    }
+
+    /// Attributes exits to cgroups by filters.
+    #[must_use]
+    pub fn attributing(self, filters: FilterSet) -> Self {
+        Self { filters: Some(Arc::new(filters)), ..self }
     }
 
     /// Asks the kernel even if it is known that it may panic.
@@ -174,11 +184,11 @@ impl Kernel for LinuxKernel {
     }
 
     fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
-        Ok(Box::new(self.new_listener()?))
+        Ok(Box::new(self.new_listener()?.attributing(self.filters.clone())))
     }
 
     fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
-        let mut listener = self.new_listener()?;
+        let mut listener = self.new_listener()?.attributing(self.filters.clone());
         for socket in sockets {
             listener.adopt(socket)?;
         }

@@ -13,6 +13,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
 
 use super::listener::LinuxListener;
+use crate::bpf::CgroupLosses;
 use crate::taskstats::{Cpumask, Depth, Exit, ExitListener, ExitSink, KernelError, SelfTest};
 
 /// How long a CPU may take to run a task of a few microseconds. Only tasks of real-time priority can
@@ -90,7 +91,7 @@ impl ExitSink for ReceivedExits {
         self.exits.extend(exit.task.identity.pid.map(|pid| (exit.cpu, pid)));
     }
 
-    fn dropped(&mut self, cpu: u32, _: u64) {
+    fn dropped(&mut self, cpu: u32, _: u64, _: CgroupLosses) {
         self.overflowed.insert(cpu);
     }
 }

@@ -48,6 +48,7 @@ impl<'a> Printer<'a> {
             Event::Exits(batch) => self.exits(batch)?,
             Event::Lost(lost) => self.lost(lost)?,
             Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat)?,
+            Event::Workloads(workloads) => self.document(Kind::Workloads(workloads))?,
             Event::Unknown => print_error(TOO_OLD),
         }
         Ok(self.out.flush()?)
