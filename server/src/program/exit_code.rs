@@ -56,7 +56,6 @@ impl From<Error> for ExitCode {
                     | StartError::Descriptors(_)
                     | StartError::Claim(_)
                     | StartError::Attribution(_)
-                    | StartError::Attribution(_)
                     | StartError::ExitsUnavailable(_)
                     | StartError::Exits(_)
                     | StartError::Reflection(_)
