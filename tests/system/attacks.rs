@@ -7,6 +7,8 @@ mod garbage;
 mod handshakes;
 mod uploads;
 
+pub(crate) use self::uploads::status_of;
+
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::{GetNodeResponse, Limit};
 use taskstats_tests::agent::Agent;

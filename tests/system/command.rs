@@ -75,7 +75,7 @@ async fn exits_are_watched() -> Result<()> {
     let ended = Workload::run(&["exit", "7"]).await?;
     let line = peer.line_with(&format!("\"pid\":{}", ended.pid)).await?;
     let document: Value = serde_json::from_str(&line)?;
-    let code = document.pointer("/events/events/0/task/exit/code");
+    let code = document.pointer("/event/task/exit/code");
     assert_eq!(code, Some(&Value::from(7)), "{document}");
     Ok(())
 }
@@ -92,7 +92,7 @@ async fn as_many_exits_are_watched_as_asked_for() -> Result<()> {
         Workload::run(&["exit", "0"]).await?;
     }
     for _ in 0..WANTED {
-        peer.line_with("\"events\"").await?;
+        peer.line_with("\"event\"").await?;
     }
     assert_eq!(peer.end().await?, Some(0));
     Ok(())

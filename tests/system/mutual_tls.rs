@@ -88,13 +88,13 @@ async fn who_is_kept_out_learns_why() -> Result<()> {
     let agent = Agent::start_with(fixture.mutual_flags()).await?;
     let said = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
     assert_eq!(said.code, Some(NOT_LET), "{said:?}");
-    assert!(said.stderr.contains("show one with --cert and --key"), "{}", said.stderr);
+    assert!(said.stderr.contains("set it with --cert and --key"), "{}", said.stderr);
     let (certificate, key) =
         (fixture.files.argument("stranger.crt"), fixture.files.argument("stranger.key"));
     let flags = ["--ca", &fixture.ca(), "--cert", &certificate, "--key", &key, "node"];
     let said = fixture.taskstatsctl(&agent, &flags).await?;
     assert_eq!(said.code, Some(NOT_LET), "{said:?}");
-    assert!(said.stderr.contains("the agent refuses the certificate"), "{}", said.stderr);
+    assert!(said.stderr.contains("the agent refuses the client certificate"), "{}", said.stderr);
     Ok(())
 }
 

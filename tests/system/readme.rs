@@ -14,7 +14,7 @@ const UPDATE: &str = "UPDATE_README";
 async fn the_readmes_show_the_help_of_the_programs() -> Result<()> {
     let programs: [(&str, &str, PathBuf); 2] = [
         ("server/README.md", "taskstatsd", binaries::taskstatsd()?),
-        ("README.md", "taskstatsctl", binaries::taskstatsctl()?),
+        ("client/README.md", "taskstatsctl", binaries::taskstatsctl()?),
     ];
     for (readme, name, program) in programs {
         let said = Peer::run(&program, ["--help"]).await?;

@@ -128,11 +128,11 @@ async fn a_client_refuses_an_agent_that_it_cannot_know() -> Result<()> {
     let (ca, other) = (fixture.ca(), fixture.files.argument("other.crt"));
     let named = |name: &str| Wanted::for_agent().named(&[name]);
     for (wanted, flags, said) in [
-        (Wanted::for_agent(), vec!["--ca", &other], "of no CA in --ca"),
+        (Wanted::for_agent(), vec!["--ca", &other], "no CA in --ca signed"),
         (named("node7.example"), vec!["--ca", &ca], "--server-name"),
-        (Wanted::for_agent().expired(), vec!["--ca", &ca], "to be renewed"),
-        (Wanted::for_agent().not_yet_valid(), vec!["--ca", &ca], "a clock to be set"),
-        (Wanted::for_client(NAME), vec!["--ca", &ca], "not one to trust"),
+        (Wanted::for_agent().expired(), vec!["--ca", &ca], "renew it"),
+        (Wanted::for_agent().not_yet_valid(), vec!["--ca", &ca], "or set the clock"),
+        (Wanted::for_client(NAME), vec!["--ca", &ca], "is not one for servers"),
     ] {
         fixture.files.write_pair("agent", &fixture.authority.sign(&wanted)?)?;
         let agent = Agent::start_with(fixture.flags()).await?;
@@ -159,7 +159,7 @@ async fn the_client_ignores_no_flag() -> Result<()> {
     for (flags, said) in [
         (vec!["node"], "with --ca or TASKSTATS_CA"),
         (vec!["--ca", "/nowhere", "node"], "reading --ca /nowhere failed"),
-        (vec!["--ca", &key, "node"], "no PEM of certificates"),
+        (vec!["--ca", &key, "node"], "no certificate in PEM"),
         (vec!["--ca", &ca, "--key", &key, "node"], "--cert"),
         (vec!["--ca", &ca, "--target", &plain, "node"], "no effect"),
     ] {
@@ -231,7 +231,7 @@ async fn a_plaintext_port_is_told_apart() -> Result<()> {
     let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
     let answer = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
     assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert!(answer.stderr.contains("speaks no TLS"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("does not use TLS"), "{}", answer.stderr);
     Ok(())
 }
 

@@ -10,7 +10,8 @@ use crate::config::AttributionChoice;
 use crate::rpc::AttributionReport;
 use crate::taskstats::Cpumask;
 use crate::workload::{
-    CONTAINER_LOGS, CgroupTable, Follower, Hierarchies, POD_LOGS, PodLogs, RunningFollower,
+    CONTAINER_LOGS, CgroupTable, Follower, Hierarchies, LiveWorkloads, POD_LOGS, PodLogs,
+    RunningFollower,
 };
 
 /// The remedy for a missing capability.
@@ -29,6 +30,7 @@ pub(super) struct Attribution {
     pub(super) report: AttributionReport,
     /// Cgroups by id.
     pub(super) cgroups: Arc<CgroupTable>,
+    hierarchies: Hierarchies,
     follower: Option<Follower>,
 }
 
@@ -39,6 +41,7 @@ impl Attribution {
             filters: None,
             report: AttributionReport::off(reason.to_owned(), fix.to_owned()),
             cgroups: Arc::default(),
+            hierarchies: Hierarchies::default(),
             follower: None,
         }
     }
@@ -56,35 +59,52 @@ impl Attribution {
         if choice == AttributionChoice::Off {
             return Ok(Self::off("--attribution off", "start the agent with --attribution auto"));
         }
-        match Self::by_filters(cpus, receive_buffer) {
-            Ok(attribution) => Ok(attribution),
-            Err(error) if choice == AttributionChoice::Kernel => {
-                Err(StartError::Attribution(error))
-            }
-            Err(error) => {
+        let failed = |error: AttributionError| match choice {
+            AttributionChoice::Kernel => Err(StartError::Attribution(error)),
+            AttributionChoice::Auto | AttributionChoice::Off => {
                 let (reason, fix) = (error.to_string(), error.fix());
                 tracing::warn!(reason, fix, "exits are not attributed to cgroups");
                 Ok(Self::off(&reason, fix))
             }
+        };
+        let mut attribution = match Self::following() {
+            Ok(attribution) => attribution,
+            Err(error) => return failed(error),
+        };
+        match load(cpus, receive_buffer, attribution.hierarchies.v1_controller) {
+            Ok(filters) => {
+                let (method, memory_bytes) = (filters.method(), filters.memory());
+                tracing::info!(?method, memory_bytes, "attributing exits by socket filters");
+                attribution.filters = Some(filters);
+                attribution.report = AttributionReport::kernel();
+                Ok(attribution)
+            }
+            // The workloads of live tasks are still known.
+            Err(error) => Ok(Self { report: failed(error.into())?.report, ..attribution }),
         }
     }
 
-    fn by_filters(cpus: &Cpumask, receive_buffer: usize) -> Result<Self, AttributionError> {
+    /// Follows the hierarchies, without filters.
+    fn following() -> Result<Self, AttributionError> {
         let hierarchies = Hierarchies::find().map_err(AttributionError::Mounts)?;
         if hierarchies.mounted.is_empty() {
             return Err(AttributionError::NoHierarchy);
         }
-        let filters = load(cpus, receive_buffer, hierarchies.v1_controller)?;
-        tracing::info!(method = ?filters.method(), memory_bytes = filters.memory(), "attributing exits by socket filters");
         let cgroups = Arc::new(CgroupTable::default());
         let logs = PodLogs::open(Path::new(POD_LOGS), Path::new(CONTAINER_LOGS));
-        let follower = Follower::new(hierarchies, Arc::clone(&cgroups), logs);
+        let follower = Follower::new(hierarchies.clone(), Arc::clone(&cgroups), logs);
         Ok(Self {
-            filters: Some(filters),
-            report: AttributionReport::kernel(),
+            filters: None,
+            report: AttributionReport::off(String::new(), String::new()),
             cgroups,
+            hierarchies,
             follower: Some(follower.map_err(AttributionError::Follower)?),
         })
+    }
+
+    /// Finds the workloads of live tasks.
+    pub(super) fn live(&self) -> LiveWorkloads {
+        LiveWorkloads::new(self.hierarchies.clone(), Arc::clone(&self.cgroups))
     }
 
     /// The directories that are read while the agent serves.

@@ -92,7 +92,7 @@ impl Slots {
     /// Returns what the filter saw of a received exit message. Messages must be looked up in the order
     /// in which the socket delivered them.
     pub fn find(&mut self, sequence: u32, pid: u32) -> Option<Seen> {
-        let expected = *self.expected.get_or_insert_with(|| self.mapping.halves()[0].load(Acquire));
+        let expected = self.expected.or_else(|| self.first_stored())?;
         let distance = sequence.wrapping_sub(expected);
         let seen = self.at(sequence % self.layout.slots, sequence, pid);
         if distance < self.layout.slots {
@@ -107,6 +107,12 @@ impl Slots {
             self.note_outside(sequence);
         }
         seen
+    }
+
+    /// The sequence of the first message that the filter saw; `None` before one.
+    fn first_stored(&self) -> Option<u32> {
+        let header = self.mapping.halves();
+        (header[1].load(Acquire) != 0).then(|| header[0].load(Acquire))
     }
 
     /// Lets the filter use the slots of all messages that were looked up.

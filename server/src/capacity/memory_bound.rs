@@ -28,8 +28,9 @@ const HANDSHAKE: u64 = 128 << 10;
 const OVERFLOW_CONNECTION: u64 = 640 << 10;
 /// A stream until the peer has received its response: 5 KiB, in a build without optimization.
 const STREAM: u64 = 8 << 10;
-/// The bytes of a request are in a buffer that has grown by doubling.
-const REQUEST_COPIES: u64 = 2;
+/// The copies of a request: its bytes, in a buffer that has grown by doubling, and the message after
+/// decompression.
+const REQUEST_COPIES: u64 = 3;
 /// The largest response of a call that is not slow: that of reflection, with one file, the files that it
 /// imports, and the request.
 const SMALL_RESPONSE: u64 = 64 << 10;

@@ -8,7 +8,8 @@ use clap::Parser;
 
 use super::switch::Switch;
 use super::{
-    AttributionChoice, Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs,
+    AttributionChoice, Command, Compression, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs,
+    TlsArgs,
 };
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
@@ -56,6 +57,18 @@ pub struct Args {
         help_heading = "Listening"
     )]
     pub insecure: bool,
+
+    /// Compress responses to clients that accept it, which saves bandwidth on slow networks and costs CPU
+    /// time. Compressed requests are always accepted
+    #[arg(
+        long,
+        value_name = "ENCODING",
+        value_enum,
+        env = "TASKSTATSD_COMPRESSION",
+        default_value_t,
+        help_heading = "Listening"
+    )]
+    pub compression: Compression,
 
     /// Time for calls and streams to finish after SIGTERM; the rest is aborted
     #[arg(

@@ -22,7 +22,7 @@ const MAX_PERCENT: usize = 100;
 const MIN_IDLE: Duration = Duration::from_secs(1);
 /// Excess connections that receive an error before they are closed, as a part of `--max-connections`: each
 /// needs as much memory as half a connection.
-const OVERFLOW_PART: usize = 4;
+const OVERFLOW_PART: usize = 8;
 /// The fewest of them, so that a small limit is reported to clients as well.
 const MIN_OVERFLOW: usize = 8;
 

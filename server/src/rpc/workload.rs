@@ -8,7 +8,7 @@ use taskstats_proto::v1;
 use super::convert::timestamp;
 use crate::bpf::{CgroupId, Hierarchy};
 use crate::exits::CgroupCounts;
-use crate::workload::{Cgroup, ContainerPath, Known, Names, PodPath, UnitPath};
+use crate::workload::{Cgroup, ContainerPath, Known, Names, OpenTask, PodPath, UnitPath};
 
 /// Cgroups that a stream remembers as sent before it forgets those that no exit refers to any more.
 const SMALL: usize = 256;
@@ -94,6 +94,17 @@ pub(super) fn workload(id: CgroupId, known: Known) -> v1::Workload {
             user_unit: user_unit.unwrap_or_default(),
         }),
         removed_at: removed_at.map(timestamp),
+    }
+}
+
+/// The workload of a live task and its certainty, if the task still lives.
+pub(super) fn of_live(task: Option<&OpenTask<'_>>) -> (Option<v1::Workload>, i32) {
+    match task.and_then(OpenTask::cgroup) {
+        Some(cgroup) => {
+            let workload = workload(cgroup.id(), cgroup.known().0);
+            (Some(workload), v1::Attribution::Observed.into())
+        }
+        None => (None, v1::Attribution::Unspecified.into()),
     }
 }
 

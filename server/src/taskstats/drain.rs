@@ -211,13 +211,13 @@ impl<S: DatagramSource> CpuQueue<S> {
 
     /// A queue that was read before, when its drop counter stood at `drops`. It may have overflowed
     /// since; the error that says so may have been taken.
-    pub(crate) fn adopted(cpu: u32, socket: S, drops: u32) -> Self {
+    pub(crate) fn adopted(cpu: u32, socket: S, drops: u32, cgroups: Option<CgroupSlots>) -> Self {
         Self {
             socket,
             cpu,
             drops,
             overflowed: true,
-            cgroups: None,
+            cgroups,
             // Messages may have waited since the boot.
             emptied_at: Duration::ZERO,
         }

@@ -7,11 +7,13 @@
 mod cgroup_path;
 mod follower;
 mod hierarchy;
+mod live;
 mod names;
 mod table;
 
 pub use self::cgroup_path::{ContainerPath, Owners, PodPath, Qos, Runtime, UnitPath, owners_of};
 pub use self::follower::{Follower, RunningFollower};
 pub use self::hierarchy::{Hierarchies, MountedHierarchy};
+pub use self::live::{LiveWorkloads, OpenTask};
 pub use self::names::{CONTAINER_LOGS, POD_LOGS, PodLogs};
 pub use self::table::{Cgroup, CgroupTable, Known, Names};

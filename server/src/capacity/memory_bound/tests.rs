@@ -69,14 +69,14 @@ fn bytes_of(size: ByteSize) -> usize {
 #[test]
 fn incomplete_headers_count_for_each_connection() {
     let more = bound(&["--max-header-size", "4MiB"]).connections - bound(&[]).connections;
-    assert_eq!(more, (64 + 16) * ((8 << 20) - (64 << 10)));
+    assert_eq!(more, (64 + 8) * ((8 << 20) - (64 << 10)));
 }
 
 #[test]
 fn health_checks_are_bounded_by_connections() {
     let with = |connections| bound(&["--max-connections", connections]).responses;
-    // Each has 16 KiB of headers and twice the request, and a principal can hold half of the limit.
-    let check = (16 << 10) + 2 * (4 << 10);
+    // Each has 16 KiB of headers and three times the request, and a principal can hold half of the limit.
+    let check = (16 << 10) + 3 * (4 << 10);
     assert_eq!(with("3") - with("2"), number(MAX_HEALTH_CHECKS) / 2 * check);
     assert_eq!(bound(&["--max-streams", "1000"]).responses, bound(&[]).responses);
 }

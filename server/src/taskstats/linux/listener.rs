@@ -90,8 +90,11 @@ impl LinuxListener {
         let KeptSocket { cpu, drops, socket } = kept;
         let socket = Socket::adopt(socket).map_err(|source| failed("adopting a socket", source))?;
         self.set_receive_buffer(&socket)?;
+        // What waits in the socket went through the filter of the earlier listener, whose memory is not
+        // at hand; later exits are attributed.
+        let cgroups = self.attach_filter(cpu, &socket);
         // It may have overflowed while nobody read it; the error that says so may have been taken.
-        self.poll(cpu, CpuQueue::adopted(cpu, socket, drops))
+        self.poll(cpu, CpuQueue::adopted(cpu, socket, drops, cgroups))
     }
 
     fn set_receive_buffer(&self, socket: &Socket) -> Result<(), KernelError> {
