@@ -2,19 +2,20 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::binaries;
 use crate::deadline::within;
 use crate::directory;
+use crate::environments::NOBODY;
 use crate::guarded_child::GuardedChild;
 use crate::notify::Notifications;
 
@@ -57,7 +58,7 @@ impl Launch {
     ///
     /// No temporary directory can be made.
     pub fn new() -> Result<Self> {
-        let directory = directory::open_to_all()?;
+        let directory = directory::readable_to_all()?;
         let notifications = Notifications::open(directory.path())?;
         Ok(Self { directory, notifications, wrapper: Vec::new(), arguments: Vec::new() })
     }
@@ -133,7 +134,34 @@ impl Launch {
         Ok(Ending { status, stderr: self.stderr()? })
     }
 
+    /// Gives the directory to the user that the agent becomes, who then removes the socket. A root agent
+    /// refuses a directory that any other user can change.
+    fn give_directory(&self) -> Result<()> {
+        let is_owned = fs::metadata(self.directory.path())?.uid() != 0;
+        if is_owned || !Uid::effective().is_root() {
+            return Ok(());
+        }
+        let has =
+            |word: &str| self.wrapper.iter().any(|other| other.to_string_lossy().contains(word));
+        if has("--reuid=65534") {
+            return Ok(chown(self.directory.path(), Some(NOBODY), None)?);
+        }
+        // Without CAP_DAC_OVERRIDE, or in a user namespace, root can write into its own directories alone.
+        if has("--bounding-set=-all") || has("--map-root-user") {
+            return Ok(());
+        }
+        let words: Vec<_> = self.arguments.iter().map(|word| word.to_string_lossy()).collect();
+        if words.iter().any(|word| word == "--no-sandbox") {
+            return Ok(());
+        }
+        let wanted = words.iter().position(|word| word == "--user");
+        let wanted = wanted.and_then(|index| words.get(index + 1)).map_or("", |word| word);
+        let user = wanted.split(':').next().and_then(|uid| uid.parse().ok()).unwrap_or(NOBODY);
+        Ok(chown(self.directory.path(), Some(user), None)?)
+    }
+
     fn spawn(&self) -> Result<GuardedChild> {
+        self.give_directory()?;
         let mut words = self.wrapper.clone();
         words.push(binaries::taskstatsd()?.into_os_string());
         words.extend(self.arguments.iter().cloned());

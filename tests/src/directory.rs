@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 /// All rights for all users.
 const OPEN: u32 = 0o777;
+/// Read and entered by all, changed by the owner.
+const READABLE: u32 = 0o755;
 
 /// Makes a directory in which any user may make and remove files.
 ///
@@ -18,6 +20,17 @@ const OPEN: u32 = 0o777;
 pub fn open_to_all() -> Result<TempDir> {
     let directory = tempfile::tempdir()?;
     open_file_to_all(directory.path())?;
+    Ok(directory)
+}
+
+/// Makes a directory that any user may enter and read, and that its owner alone changes.
+///
+/// # Errors
+///
+/// It cannot be made.
+pub fn readable_to_all() -> Result<TempDir> {
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), Permissions::from_mode(READABLE))?;
     Ok(directory)
 }
 

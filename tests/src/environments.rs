@@ -47,6 +47,17 @@ pub const CHILD_PID_AND_PROC: Wrapper =
 /// As root of a user namespace of its own.
 pub const CHILD_USER: Wrapper = &["unshare", "--user", "--map-root-user"];
 
+/// As root of a child user namespace, in which no inotify instance can be made.
+pub const WITHOUT_INOTIFY: Wrapper = &[
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "sh",
+    "-c",
+    "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"",
+    "sh",
+];
+
 /// In a mount namespace with nothing on `/proc` and `/sys`.
 pub const WITHOUT_PROC: Wrapper = &[
     "unshare",

@@ -65,7 +65,7 @@ impl ServiceManager {
     ///
     /// No temporary directory can be made.
     pub fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self> {
-        let directory = directory::open_to_all()?;
+        let directory = directory::readable_to_all()?;
         fs::create_dir(directory.path().join("state"))?;
         let listener = UnixListener::bind(directory.path().join("agent.sock"))?;
         let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());

@@ -1,4 +1,4 @@
-//! Programs of others that the tests speak to the agent with; `tests/tools` installs them.
+//! Third-party programs that the tests run; `tests/tools` installs them.
 
 use std::path::PathBuf;
 
@@ -15,13 +15,22 @@ pub fn grpcurl() -> Result<PathBuf> {
     installed("grpcurl")
 }
 
-/// Returns a python with grpcio and its health and reflection packages.
+/// Returns an old grpcurl, which sends the path of a unix socket as the authority.
 ///
 /// # Errors
 ///
 /// It is not installed.
-pub fn python() -> Result<PathBuf> {
-    installed("python3")
+pub fn old_grpcurl() -> Result<PathBuf> {
+    installed("grpcurl-1.8.6")
+}
+
+/// Returns a gRPC client in another language, or an example collector, by its name in `tests/peers/tools`.
+///
+/// # Errors
+///
+/// It is not installed.
+pub fn peer(name: &str) -> Result<PathBuf> {
+    installed(name)
 }
 
 /// Returns kubectl.

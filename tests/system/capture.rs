@@ -109,9 +109,9 @@ async fn a_capture_is_refused_where_no_exits_arrive() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = binaries::taskstatsd()?.to_string_lossy().into_owned();
     for (environment, fix) in [
-        (CHILD_NETWORK, "hostNetwork: true"),
-        (CHILD_NETWORK_AS_NOBODY, "hostNetwork: true"),
-        (CHILD_PID, "hostPID: true"),
+        (CHILD_NETWORK, "--network=host"),
+        (CHILD_NETWORK_AS_NOBODY, "--network=host"),
+        (CHILD_PID, "--pid=host"),
     ] {
         let mut words = environment.iter().copied().chain([&*agent, "capture", "--seconds", "1"]);
         let first = words.next().context("no program")?;

@@ -161,7 +161,7 @@ async fn serve_and_rotate(components: &[&str], user: Wrapper, uid: u32) -> Resul
     };
     put(&mut volume, "first.example")?;
 
-    let sockets = directory::open_to_all()?;
+    let sockets = directory::readable_to_all()?;
     let directory = volume.directory.path().display().to_string();
     let here = |value: &str| {
         let value = value.replace(&format!("/etc{mounted}"), &directory);

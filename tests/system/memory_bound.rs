@@ -141,7 +141,7 @@ async fn the_ceiling_that_is_told_is_enough() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let ceiling = ceiling()?;
     let group = MemoryGroup::new("ceiling", ceiling)?;
-    let directory = directory::open_to_all()?;
+    let directory = directory::readable_to_all()?;
     let mut agent = start(&group, &socket_in(&directory)).await?;
     let log = agent.stderr()?;
     assert!(log.contains("computed memory bound"), "{log}");
@@ -183,7 +183,7 @@ async fn below_the_ceiling_the_next_agent_starts() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let limit = ceiling()? / 6;
     let group = MemoryGroup::new("below", limit)?;
-    let directory = directory::open_to_all()?;
+    let directory = directory::readable_to_all()?;
     let socket = socket_in(&directory);
     let mut agent = start(&group, &socket).await?;
     let log = agent.stderr()?;

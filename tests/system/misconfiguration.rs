@@ -23,7 +23,7 @@ const LOCKED_OUT: [&[&str]; 3] = [
     &["--allow", "collector.example=node"],
 ];
 /// The words that tell it.
-const NOBODY: &str = "no rule of --allow is about anybody who can connect";
+const NOBODY: &str = "no rule of --allow matches a client that can connect";
 
 async fn doctor(flags: &[&str]) -> Result<ProgramOutput> {
     Peer::run(&binaries::taskstatsd()?, [flags, &["doctor"]].concat()).await
@@ -66,7 +66,7 @@ async fn each_rule_about_nobody_is_told() -> Result<()> {
     let agent = Agent::start_with(flags).await?;
     let (said, examined) = (agent.stderr()?, doctor(&flags).await?);
     let examined = line(&examined, "settings")?;
-    for words in ["--allow alice=… is about nobody", "a user of this node is uid:N", "role node"]
+    for words in ["--allow alice=… matches no client", "a user of this node is uid:N", "role node"]
     {
         assert_eq!(said.matches(words).count(), 1, "{words}: {said}");
         assert!(examined.starts_with('!') && examined.contains(words), "{words}: {examined}");
@@ -126,8 +126,8 @@ async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
         fs::set_permissions(fixture.files.path("agent.key"), Permissions::from_mode(mode))?;
         let said = doctor(&flags).await?;
         let told = line(&said, "sandbox")?;
-        assert_eq!(told.contains("never takes up a new one"), is_told, "{mode:o}: {told}");
-        assert_eq!(said.stdout.contains("chgrp GROUP FILE"), is_told, "{}", said.stdout);
+        assert_eq!(told.contains("and none that replaces it"), is_told, "{mode:o}: {told}");
+        assert_eq!(said.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", said.stdout);
     }
     Ok(())
 }
@@ -148,9 +148,9 @@ async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
         fs::set_permissions(fixture.files.directory(), Permissions::from_mode(mode))?;
         let said = doctor(&as_user).await?;
         let told = line(&said, "sandbox")?;
-        assert_eq!(told.contains("cannot read the folder"), is_told, "{mode:o}: {told}");
+        assert_eq!(told.contains("cannot read the directory"), is_told, "{mode:o}: {told}");
         assert_eq!(told.starts_with('!'), is_told, "{mode:o}: {told}");
-        assert_eq!(said.stdout.contains("chmod a+rx FOLDER"), is_told, "{}", said.stdout);
+        assert_eq!(said.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", said.stdout);
         let log = Agent::start_with(&as_user).await?.stderr()?;
         assert_eq!(log.contains("so it cannot be watched"), is_told, "{mode:o}: {log}");
     }
@@ -164,7 +164,7 @@ async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
     let launch = Launch::new()?.arguments(&flags).wrapped(AS_NOBODY).owned_by(NOBODY_USER)?;
     let ending = launch.run().await?;
     assert_eq!(ending.status.code(), Some(1), "{}", ending.stderr);
-    assert!(ending.stderr.contains("chmod a+rx FOLDER"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("links to it need mode 755"), "{}", ending.stderr);
     assert!(!ending.stderr.contains("sysctl"), "{}", ending.stderr);
     Ok(())
 }

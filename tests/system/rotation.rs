@@ -6,9 +6,12 @@ mod under_load;
 use std::fs;
 
 use anyhow::{Context, Result};
-use taskstats_tests::agent::Agent;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::certificates::{Authority, Pair, Wanted};
 use taskstats_tests::client::{Client, connect, connect_securely};
+use taskstats_tests::environments::WITHOUT_INOTIFY;
 use taskstats_tests::handshake::{Handshake, Version};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process;
@@ -51,6 +54,44 @@ async fn a_bad_new_file_keeps_the_old() -> Result<()> {
     let tls = until_tls(&local, |_| true).await?;
     let expected = (1, 1, "");
     assert_eq!((tls.reloads, tls.failed_reloads, tls.reload_error.as_str()), expected);
+    Ok(())
+}
+
+/// Issue 10: an agent with TLS did not start where inotify instances are used up, and its unix listener
+/// neither. It serves, warns, and reads the files at intervals.
+#[tokio::test]
+async fn without_inotify_certificates_are_polled() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let launch = Launch::new()?.listen_privately().arguments(["--kernel", "sim"]);
+    let agent = launch.arguments(fixture.flags()).wrapped(WITHOUT_INOTIFY).start().await?;
+    let log = agent.stderr()?;
+    assert!(
+        log.contains("because changes are not reported") && log.contains("Too many open files"),
+        "{log}"
+    );
+    assert!(log.contains("fs.inotify.max_user_instances"), "{log}");
+    let local = connect(&agent.url()).await?;
+    fixture.files.write_pair("agent", &fixture.authority.sign(&Wanted::for_agent())?)?;
+    until_tls(&local, |tls| tls.reloads == 1).await?;
+    Ok(())
+}
+
+/// Issue 11, row 4: a FIFO in place of a certificate froze rotation for ever, without a word.
+#[tokio::test]
+async fn a_fifo_in_place_of_a_certificate_does_not_freeze_rotation() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.flags()).await?;
+    let local = connect(&agent.url()).await?;
+    let certificate = fixture.files.path("agent.crt");
+    fs::remove_file(&certificate)?;
+    mkfifo(&certificate, Mode::S_IRUSR | Mode::S_IRGRP | Mode::S_IROTH)?;
+    let tls = until_tls(&local, |tls| tls.failed_reloads == 1).await?;
+    assert!(tls.reload_error.contains("it is a FIFO"), "{tls:?}");
+    fs::remove_file(&certificate)?;
+    fixture.files.write_pair("agent", &fixture.authority.sign(&Wanted::for_agent())?)?;
+    until_tls(&local, |tls| tls.reloads == 1).await?;
     Ok(())
 }
 

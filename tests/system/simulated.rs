@@ -55,7 +55,7 @@ async fn a_simulated_kernel_needs_no_privileges_and_is_labelled() -> Result<()> 
         watch.next().await?;
     }
     assert!(watch.seen().iter().all(|exit| exit.cpu < 6));
-    assert!(agent.stderr()?.contains("the kernel is simulated"), "{}", agent.stderr()?);
+    assert!(agent.stderr()?.contains("simulating the kernel"), "{}", agent.stderr()?);
     Ok(())
 }
 
@@ -89,7 +89,7 @@ async fn an_impossible_simulation_is_refused() -> Result<()> {
     for (kernel, said) in [
         ("hurd", "`hurd` is no kernel"),
         ("sim:cpus=0", "cpus=0 is out of range; use 1 to 1024"),
-        ("sim:cups=4", "`cups` is no key"),
+        ("sim:cups=4", "`cups` is not a key"),
     ] {
         let ending =
             Launch::new()?.listen_privately().arguments(["--kernel", kernel]).run().await?;
@@ -202,7 +202,7 @@ async fn call(url: String, pid: u32) -> Result<(u64, u64)> {
 
 /// The number of messages that the simulated kernel logs at its end.
 fn sent(stderr: &str) -> Result<u64> {
-    let line = stderr.lines().find(|line| line.contains("the simulated kernel ends"));
+    let line = stderr.lines().find(|line| line.contains("stopped the simulated kernel"));
     let words = line.context("no line at the end of the simulated kernel")?.split(' ');
     let sent = words.filter_map(|word| word.strip_prefix("sent=")).next();
     Ok(sent.context("no sent= in the line")?.parse()?)

@@ -89,10 +89,10 @@ async fn files_that_make_no_tls_are_refused() -> Result<()> {
     for (flags, said) in [
         (flags("agent.crt", "client.key", "ca.crt"), "make no pair"),
         (flags("missing.crt", "agent.key", "ca.crt"), "No such file"),
-        (flags("agent.crt", "agent.crt", "ca.crt"), "has no PRIVATE KEY"),
-        (flags("agent.key", "agent.key", "ca.crt"), "has no CERTIFICATE"),
+        (flags("agent.crt", "agent.crt", "ca.crt"), "exchange --tls-cert and --tls-key"),
+        (flags("agent.key", "agent.key", "ca.crt"), "has a private key and no certificate"),
         (flags("torn", "agent.key", "ca.crt"), "is not PEM"),
-        (flags("agent.crt", "agent.key", "empty"), "has no CERTIFICATE"),
+        (flags("agent.crt", "agent.key", "empty"), "is empty"),
     ] {
         let ending = Launch::new()?.arguments(&flags).run().await?;
         assert_eq!(ending.status.code(), Some(1), "{flags:?}: {}", ending.stderr);
@@ -252,7 +252,7 @@ async fn silent_connections_keep_nobody_out() -> Result<()> {
     get_pid(&mut Client::new(channel), std::process::id()).await?;
     fixture.failed_handshakes(&agent, CROWD - AT_ONCE).await?;
     let log = agent.stderr()?;
-    assert_eq!(log.matches("too many came after it").count(), 1, "{log}");
+    assert_eq!(log.matches("because there were too many").count(), 1, "{log}");
     Ok(())
 }
 

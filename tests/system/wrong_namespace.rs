@@ -28,7 +28,7 @@ struct Environment {
     bad: &'static [&'static str],
     /// The reason of a refused watch.
     reason: &'static str,
-    /// A word of the fix.
+    /// A part of the advice for a unit: these agents have a service manager.
     fix: &'static str,
     /// Whether live tasks can be asked for.
     answers: bool,
@@ -40,7 +40,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["CAP_NET_ADMIN", "self-test"],
         reason: "NOT_PERMITTED",
-        fix: "AmbientCapabilities",
+        fix: "AmbientCapabilities=",
         answers: false,
     },
     Environment {
@@ -48,7 +48,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["CAP_NET_ADMIN", "user namespace", "self-test"],
         reason: "NOT_PERMITTED|WRONG_NAMESPACE",
-        fix: "hostUsers",
+        fix: "PrivateUsers=",
         answers: false,
     },
     Environment {
@@ -56,7 +56,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["pid namespace", "self-test"],
         reason: "WRONG_NAMESPACE",
-        fix: "hostPID: true",
+        fix: "PrivatePIDs=",
         answers: true,
     },
     Environment {
@@ -64,7 +64,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["pid namespace", "self-test"],
         reason: "WRONG_NAMESPACE",
-        fix: "hostPID: true",
+        fix: "PrivatePIDs=",
         answers: true,
     },
     Environment {
@@ -72,7 +72,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["self-test"],
         reason: "NO_EXITS_ARRIVE|WRONG_NAMESPACE",
-        fix: "hostNetwork: true",
+        fix: "PrivateNetwork=",
         answers: true,
     },
     Environment {
@@ -80,7 +80,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: Some(NOBODY),
         bad: &["self-test"],
         reason: "NO_EXITS_ARRIVE",
-        fix: "hostNetwork: true",
+        fix: "PrivateNetwork=",
         answers: true,
     },
 ];
@@ -193,7 +193,7 @@ async fn hidden_threads_are_told_from_a_group_that_is_gone() -> Result<()> {
     let refusal = refused(client.get_tgid(hidden).await)?;
     assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
     assert_eq!(refusal.reason.as_deref(), Some("HIDDEN_THREADS"), "{refusal:?}");
-    assert!(refusal.message.contains("hidepid"), "{refusal:?}");
+    assert!(refusal.message.contains("ProtectProc="), "{refusal:?}");
     let gone = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true, ..Default::default() };
     assert_eq!(refused(client.get_tgid(gone).await)?.code, Code::NotFound);
     Ok(())
@@ -253,8 +253,12 @@ async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
     let exits = node.exits.context("no word on exits")?;
     ensure!(!exits.watchable && !exits.reason.is_empty(), "{exits:?}");
     ensure!(exits.fix.contains(environment.fix), "{exits:?}");
-    let lines = agent.stderr()?.lines().filter(|line| line.contains(CANNOT)).count();
-    ensure!(lines == 1, "told {lines} times: {}", agent.stderr()?);
+    let log = agent.stderr()?;
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(CANNOT)).collect();
+    ensure!(lines.len() == 1, "logged {} times: {log}", lines.len());
+    // One line has one text for one cause.
+    let advice = lines[0].matches(environment.fix).count();
+    ensure!(advice == 1, "advice is there {advice} times: {}", lines[0]);
     Ok(())
 }
 

@@ -50,7 +50,7 @@ impl Running {
                 drop(reloading.await);
             }
             let has_ended = match worker {
-                Some(worker) => worker.outcome().await.is_some(),
+                Some(worker) => worker.result().await.is_some(),
                 None => true,
             };
             has_ended && (&mut self.serving).await.is_ok()

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::attribution::AttributionError;
+use crate::advice::HasCause;
 use crate::config::ConfigError;
 use crate::exits::{self, WatchError};
 use crate::listen::BindError;
@@ -19,13 +20,13 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The kernel or its procfs could not be read.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),
     /// The simulated kernel did not start.
     #[error("starting the simulated kernel failed: {0}")]
     Simulation(#[source] io::Error),
     /// The certificates cannot be used.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Tls(#[from] TlsError),
     /// The properties of this node could not be read.
     #[error(transparent)]
@@ -46,10 +47,10 @@ pub enum StartError {
     #[error("--always-watch: {0}")]
     AlwaysWatch(#[source] CpumaskError),
     /// The CPUs of `--always-watch` cannot be watched, and `--fail-fast` is set.
-    #[error("watching the CPUs of --always-watch failed, and --fail-fast is set: {0}")]
+    #[error("watching the CPUs of --always-watch failed, and --fail-fast is set: {}", .0.advised())]
     Claim(#[from] WatchError),
     /// Exits cannot be watched, and `--fail-fast` is set.
-    #[error("exits cannot be watched, and --fail-fast is set: {0}")]
+    #[error("exits cannot be watched, and --fail-fast is set: {}", .0.advised())]
     ExitsUnavailable(Arc<KernelError>),
     /// The exit reader did not start.
     #[error(transparent)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sd_notify::NotifyState;
 
 use super::{Agent, Drained, Running, StartError, exits_unavailable};
+use crate::advice::HasCause;
 use crate::config::Config;
 use crate::inherit::Inherited;
 use crate::notify;
@@ -20,7 +21,7 @@ pub enum RunError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// Exits can no longer be watched, and `--fail-fast` is set.
-    #[error("exits can no longer be watched, and --fail-fast is set: {0}")]
+    #[error("exits can no longer be watched, and --fail-fast is set: {}", .0.advised())]
     ExitsUnavailable(Arc<KernelError>),
     /// A task of the agent ended by itself.
     #[error("serving ended: {0}")]

@@ -3,6 +3,7 @@
 use bytesize::ByteSize;
 
 use super::Agent;
+use crate::advice::{Cause, HasCause};
 use crate::capacity::{MemoryBound, number, receive_buffers};
 use crate::listen::ListenAddress;
 use crate::sandbox::MissingMeasure;
@@ -21,11 +22,13 @@ impl Agent {
     fn log_sandbox(&self) {
         tracing::info!("applied sandbox: {}", self.node.sandbox);
         for missing in &self.node.sandbox.missing {
+            let fix = missing.cause().map(Cause::advice_here);
             match missing {
-                MissingMeasure::NoSandbox | MissingMeasure::Unreadable { .. } => {
-                    tracing::warn!("{missing}");
-                }
-                _ => tracing::info!("{missing}"),
+                MissingMeasure::NoSandbox
+                | MissingMeasure::RootWanted
+                | MissingMeasure::WideDirectory { .. }
+                | MissingMeasure::Unreadable { .. } => tracing::warn!(fix, "{missing}"),
+                _ => tracing::info!(fix, "{missing}"),
             }
         }
     }

@@ -10,6 +10,7 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::advice::Cause;
 use crate::config::Config;
 use crate::listen::MAX_HANDSHAKES;
 use crate::security::Limits;
@@ -156,9 +157,7 @@ pub(crate) fn fit_to_fd_limit(
         handshakes: if config.tls.is_some() { max_handshakes(&config.limits) } else { 0 },
     };
     let plan = demand.within(soft_limit()?).unwrap_or_else(|shortage| {
-        tracing::warn!(
-            "{shortage}; raise the limit (systemd: LimitNOFILE=, shell: ulimit -n), or lower --max-connections"
-        );
+        tracing::warn!(fix = Cause::Descriptors.advice_here(), "{shortage}");
         shortage.plan
     });
     let FdPlan { connections, overflow, handshakes } = plan;

@@ -63,6 +63,8 @@ impl From<Error> for ExitCode {
                         SandboxError::MissingCapabilities { .. }
                         | SandboxError::Threads(_)
                         | SandboxError::StateDir { .. }
+                        | SandboxError::StateDirLink(_)
+                        | SandboxError::StateDirExposed { .. }
                         | SandboxError::StateDirShared { .. }
                         | SandboxError::StateDirForeignFile { .. }
                         | SandboxError::System { .. }

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::failures::Failures;
+use crate::advice::HasCause;
 use crate::exits::WatchError;
 use crate::security::{LimitReached, Resource, Role};
 use crate::taskstats::KernelError;
@@ -26,10 +27,10 @@ static FAILURES: Failures = Failures::new();
 #[derive(Debug, thiserror::Error)]
 pub enum RpcError {
     /// The kernel was asked and did not answer.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),
     /// It is known that exits cannot be watched.
-    #[error("{0}")]
+    #[error("{}", .0.advised())]
     ExitsUnavailable(Arc<KernelError>),
     /// A field of the request cannot be used.
     #[error("{field}: {description}")]
