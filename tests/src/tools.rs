@@ -10,7 +10,7 @@ use crate::binaries::WORKSPACE;
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn grpcurl() -> Result<PathBuf> {
     installed("grpcurl")
 }
@@ -19,7 +19,7 @@ pub fn grpcurl() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn old_grpcurl() -> Result<PathBuf> {
     installed("grpcurl-1.8.6")
 }
@@ -28,7 +28,7 @@ pub fn old_grpcurl() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn peer(name: &str) -> Result<PathBuf> {
     installed(name)
 }
@@ -37,7 +37,7 @@ pub fn peer(name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn kubectl() -> Result<PathBuf> {
     installed("kubectl")
 }
@@ -46,7 +46,7 @@ pub fn kubectl() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn envoy() -> Result<PathBuf> {
     installed("envoy")
 }
@@ -55,7 +55,7 @@ pub fn envoy() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn k6() -> Result<PathBuf> {
     installed("k6")
 }

@@ -137,7 +137,7 @@ async fn notices_an_agent_that_does_not_respond(program: &str) -> Result<()> {
         collector.next().await?;
     }
     let missed = Workload::run(&["exit", "8"]).await?;
-    process::go_on(agent.pid()?)?;
+    process::continue_process(agent.pid()?)?;
     collector.exit_of(missed.pid).await?;
     collector.printed.missed_only_kernel_drops()
 }

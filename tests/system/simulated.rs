@@ -86,7 +86,7 @@ async fn a_real_kernel_is_not_labelled() -> Result<()> {
 /// A simulation that is not possible is a usage error that names the possible values.
 #[tokio::test]
 async fn an_impossible_simulation_is_refused() -> Result<()> {
-    for (kernel, said) in [
+    for (kernel, output) in [
         ("hurd", "`hurd` is no kernel"),
         ("sim:cpus=0", "cpus=0 is out of range; use 1 to 1024"),
         ("sim:cups=4", "`cups` is not a key"),
@@ -94,7 +94,7 @@ async fn an_impossible_simulation_is_refused() -> Result<()> {
         let ending =
             Launch::new()?.listen_privately().arguments(["--kernel", kernel]).run().await?;
         assert_eq!(ending.status.code(), Some(USAGE), "{}", ending.stderr);
-        assert!(ending.stderr.contains(said), "{}", ending.stderr);
+        assert!(ending.stderr.contains(output), "{}", ending.stderr);
     }
     let directory = tempfile::tempdir()?;
     let state = directory.path().to_string_lossy().into_owned();
@@ -108,7 +108,7 @@ async fn an_impossible_simulation_is_refused() -> Result<()> {
 /// At a million exits a second on 512 CPUs each exit is received or counted as lost until the agent
 /// ends, memory stays below its bound, and calls complete meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
+async fn a_storm_loses_nothing_silently_and_delays_no_call() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let (buffer, history) = (format!("{RECEIVE_BUFFER_KIB}KiB"), format!("{HISTORY_KIB}KiB"));
     let mut agent = Agent::start_with(
@@ -185,7 +185,8 @@ impl Storm {
     }
 }
 
-/// Makes [`CALLS`] calls of each kind; returns their number, and the largest resident size seen, in KiB.
+/// Makes [`CALLS`] calls of each kind; returns their number, and the largest resident size seen, in
+/// KiB.
 async fn call(url: String, pid: u32) -> Result<(u64, u64)> {
     let mut client = service(&url).await?;
     let mut health = HealthClient::new(connect(&url).await?);
