@@ -40,7 +40,7 @@ pub(super) struct ConnectionTask<S> {
     pub(super) stop: CancellationToken,
 }
 
-/// Why the agent closes a connection.
+/// The reason why the agent closes a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Close {
     Idle,

@@ -2,7 +2,7 @@
 //!
 //! h2 reads until the socket is empty before hyper accepts the streams that were opened. Without
 //! turns, a client that cancels some hundred calls at once, as grpc-go does with a context, has them
-//! all reset before one was accepted. h2 takes that for an attack (rapid reset, CVE-2023-44487) and
+//! all reset before one was accepted. h2 treats that as an attack (rapid reset, CVE-2023-44487) and
 //! closes the connection under the client's other calls.
 
 use std::io::{self, IoSlice};
@@ -18,7 +18,7 @@ use super::activity::Activity;
 /// The number of bytes that are read before other tasks, and the streams that were opened, have their
 /// turn.
 const TURN: u32 = 4 << 10;
-/// The length of the shortest HEADERS frame and of a RST_STREAM frame: the least that opens a stream
+/// The length of the shortest HEADERS frame and of a `RST_STREAM` frame: the least that opens a stream
 /// and resets it.
 const OPEN_AND_RESET: u32 = 9 + 13;
 /// The time over which resets are counted.
@@ -34,7 +34,7 @@ const PREFACE: usize = 24;
 const FRAME_HEADER: usize = 9;
 /// The position of the type in it, after the payload's length.
 const FRAME_TYPE: usize = 3;
-/// The type of RST_STREAM frames (RFC 9113, section 6.4).
+/// The type of `RST_STREAM` frames (RFC 9113, section 6.4).
 const RST_STREAM: u8 = 3;
 
 /// The largest number of streams that a peer can open and reset in one turn, all before hyper accepts
@@ -51,7 +51,7 @@ pub(super) struct PacedStream<S> {
     activity: Arc<Activity>,
 }
 
-/// Counts RST_STREAM frames.
+/// Counts `RST_STREAM` frames.
 #[derive(Debug)]
 struct ResetMeter {
     frames: FrameCursor,
@@ -163,7 +163,7 @@ impl ResetMeter {
 impl FrameCursor {
     const FRAME: Self = Self::Header { read: 0, length: 0 };
 
-    /// Moves over the next bytes, and returns the number of RST_STREAM frames that begin in them.
+    /// Moves over the next bytes, and returns the number of `RST_STREAM` frames that begin in them.
     fn advance(&mut self, mut bytes: &[u8]) -> u32 {
         let mut resets = 0;
         while let Some((&byte, rest)) = bytes.split_first() {
