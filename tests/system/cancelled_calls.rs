@@ -34,7 +34,7 @@ async fn cancelled_calls_do_not_end_a_watch_beside_them() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (flags, count) in [(None, 30), (None, 300), (Some(["--max-streams", "2"]), 300)] {
         let agent = Agent::start_with(flags.into_iter().flatten()).await?;
-        let mut raw = Raw::greeted(&agent.url()).await?;
+        let mut raw = Raw::connected_with_preface(&agent.url()).await?;
         raw.begin(1, WATCH_EXITS).await?;
         raw.send(&Frame::new(Kind::Data, 1, &[0; 5]).with(Flags::END_STREAM)).await?;
         raw.read_until(Kind::Data).await?;
