@@ -17,7 +17,7 @@ use crate::taskstats::{KernelError, Namespace};
 
 /// A cause of failures outside of the agent, which its operator can remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// `CAP_NET_ADMIN` is missing.
     Capability,
     /// The agent runs in a child user namespace.
@@ -90,7 +90,7 @@ enum Environment {
 }
 
 /// An error whose cause may be in the table.
-pub trait HasCause: fmt::Display {
+pub(crate) trait HasCause: fmt::Display {
     /// Returns what an operator can remove, if anything.
     fn cause(&self) -> Option<Cause>;
 
@@ -102,7 +102,7 @@ pub trait HasCause: fmt::Display {
 
 /// Displays an error, and after a semicolon the advice for the environment of this process.
 #[derive(Debug)]
-pub struct Advised<'a, E: ?Sized>(&'a E);
+pub(crate) struct Advised<'a, E: ?Sized>(&'a E);
 
 impl<E: HasCause + ?Sized> fmt::Display for Advised<'_, E> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,7 +169,7 @@ impl From<Namespace> for Cause {
 impl Cause {
     /// Returns the sentence for the environment of this process.
     #[must_use]
-    pub fn advice_here(self) -> &'static str {
+    pub(crate) fn advice_here(self) -> &'static str {
         self.advice_in(Environment::current())
     }
 
@@ -184,7 +184,7 @@ impl Cause {
 
     /// Returns the sentences for all environments.
     #[must_use]
-    pub const fn advice(self) -> Advice {
+    pub(crate) const fn advice(self) -> Advice {
         TABLE[self as usize].1
     }
 }

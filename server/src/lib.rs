@@ -22,7 +22,7 @@ pub mod bpf;
 
 pub mod taskstats;
 
-pub mod advice;
+pub(crate) mod advice;
 
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -35,7 +35,7 @@ pub mod encode;
 
 pub mod exits;
 
-pub mod readiness;
+pub(crate) mod readiness;
 
 pub mod security;
 
