@@ -72,7 +72,7 @@ pub(crate) enum Cause {
 
 /// The advice, in a sentence for each way to run the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Advice {
+pub(crate) struct Advice {
     /// For an agent that a shell, a script or a container runtime started.
     pub linux: &'static str,
     /// For an agent that systemd started.

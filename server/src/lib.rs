@@ -16,6 +16,8 @@ pub(crate) mod directory_trust;
 
 pub(crate) mod backoff;
 
+pub(crate) mod signals;
+
 pub mod netlink;
 
 pub mod bpf;
@@ -37,7 +39,7 @@ pub mod exits;
 
 pub(crate) mod readiness;
 
-pub mod security;
+pub(crate) mod security;
 
 pub mod sandbox;
 
@@ -57,6 +59,8 @@ pub mod config;
 
 pub mod capacity;
 
-pub mod doctor;
+pub(crate) mod doctor;
 
 pub mod agent;
+
+pub mod program;

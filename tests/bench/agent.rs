@@ -30,7 +30,7 @@ const SOCKET: &str = "agent.sock";
 const NOTIFY: &str = "notify.sock";
 const LOG: &str = "agent.log";
 /// How it says where it listens.
-const LISTENING: &str = "listening on ";
+const LISTENING: &str = "listening addr=";
 
 impl Agent {
     /// Starts an agent on a private socket, with default settings but for those given, and waits

@@ -19,8 +19,8 @@ use crate::environments::NOBODY;
 use crate::guarded_child::GuardedChild;
 use crate::notify::Notifications;
 
-/// How the agent says where it listens.
-const LISTENING: &str = "listening on ";
+/// The log line of a listener, up to its address.
+const LISTENING: &str = "listening addr=";
 /// Mode of a directory that everybody may enter.
 const ANYONE_MAY_LOOK: u32 = 0o755;
 /// Mode of a socket that everybody may connect to.

@@ -101,7 +101,7 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
     assert_eq!(told.capabilities, ["net_admin"]);
     assert!(told.no_new_privs && told.seccomp, "{told:?}");
     let said = agent.stderr()?;
-    assert!(said.contains("rights: user 65534:65534, capabilities net_admin"), "{said}");
+    assert!(said.contains("applied sandbox: user 65534:65534, capabilities net_admin"), "{said}");
     Ok(())
 }
 

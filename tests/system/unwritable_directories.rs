@@ -25,7 +25,7 @@ const EXITS: usize = 1000;
 const NO_ARGUMENTS: [&str; 0] = [];
 
 /// What an agent says that leaves nothing to the next one.
-const NOTHING_LEFT: &str = "nothing is left to the next run";
+const NOTHING_LEFT: &str = "handing over to the next run failed";
 
 /// A disk that is full at the end costs the hand-over, and is told: by the log, and to collectors by
 /// a loss. As soon as there is room, runs hand over again.

@@ -15,7 +15,7 @@ pub(crate) mod tls;
 
 pub(crate) use address_key::AddressKey;
 pub(crate) use caller::{Caller, Callers, Permit};
-pub(crate) use limits::{LimitReached, Limits, MAX_OVERFLOW, Resource};
+pub(crate) use limits::{LimitReached, Limits, MAX_HEALTH_CHECKS, MAX_OVERFLOW, Resource};
 pub(crate) use pattern::{Pattern, PatternError, Transport};
 pub(crate) use policy::{NO_MATCHING_CLIENT, Policy, Rule};
 pub(crate) use policy_lint::PolicyWarning;

@@ -19,7 +19,7 @@ const HEADER_BYTES: usize = MAGIC_BYTES + 4;
 /// A boot that never was, as long as a real one's id.
 const OTHER_BOOT: &[u8] = b"00000000-0000-4000-8000-000000000000";
 /// What the agent says of whatever it refuses.
-const REFUSED: &str = "what an earlier run left is not taken up";
+const REFUSED: &str = "discarded the state of the previous run";
 /// What it says when sockets and file do not belong together.
 const OTHER_CPUS: &str = "the stored sockets are of other CPUs than the file says";
 
