@@ -1,4 +1,4 @@
-//! Certificates for tests, as they should be and as they should not.
+//! Valid and invalid certificates for tests.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -51,14 +51,14 @@ pub struct Pair {
     pub key: String,
 }
 
-/// A directory with the files that the agent and its clients are told of.
+/// A directory with the files of an agent and its clients.
 #[derive(Debug)]
 pub struct Files {
     directory: TempDir,
 }
 
 impl Authority {
-    /// Makes a CA.
+    /// Creates a CA.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl Wanted {
         self
     }
 
-    /// Signs it with its own key, which no CA knows.
+    /// Signs the certificate with its own key, which no CA vouches for.
     ///
     /// # Errors
     ///
@@ -185,11 +185,11 @@ impl Wanted {
 }
 
 impl Files {
-    /// Makes an empty directory.
+    /// Creates an empty directory.
     ///
     /// # Errors
     ///
-    /// No temporary directory can be made.
+    /// No temporary directory can be created.
     pub fn new() -> Result<Self> {
         Ok(Self { directory: directory::open_to_all()? })
     }

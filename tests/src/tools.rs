@@ -10,7 +10,7 @@ use crate::binaries::WORKSPACE;
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn grpcurl() -> Result<PathBuf> {
     installed("grpcurl")
 }
@@ -19,16 +19,17 @@ pub fn grpcurl() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn old_grpcurl() -> Result<PathBuf> {
     installed("grpcurl-1.8.6")
 }
 
-/// Returns a gRPC client in another language, or an example collector, by its name in `tests/peers/tools`.
+/// Returns a gRPC client in another language, or an example collector, by its name in
+/// `tests/peers/tools`.
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn peer(name: &str) -> Result<PathBuf> {
     installed(name)
 }
@@ -37,7 +38,7 @@ pub fn peer(name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn kubectl() -> Result<PathBuf> {
     installed("kubectl")
 }
@@ -46,7 +47,7 @@ pub fn kubectl() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn envoy() -> Result<PathBuf> {
     installed("envoy")
 }
@@ -55,7 +56,7 @@ pub fn envoy() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn k6() -> Result<PathBuf> {
     installed("k6")
 }

@@ -1,4 +1,4 @@
-//! The help texts in the READMEs.
+//! Texts of the documentation that the programs print.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ const UPDATE: &str = "UPDATE_README";
 
 /// The help of each program in its README is what the program prints.
 #[tokio::test]
-async fn the_readmes_show_the_help_of_the_programs() -> Result<()> {
+async fn the_documented_help_is_that_of_the_programs() -> Result<()> {
     let programs: [(&str, &str, PathBuf); 2] = [
         ("server/README.md", "taskstatsd", binaries::taskstatsd()?),
         ("client/README.md", "taskstatsctl", binaries::taskstatsctl()?),

@@ -28,8 +28,8 @@ const CALLS: u64 = 200;
 const RECEIVE_BUFFER_KIB: u64 = 128;
 const CPUS: u64 = 512;
 const HISTORY_KIB: u64 = 16 * 1024;
-/// The agent without its history and its receive buffers, in a debug build: its code, its threads and
-/// the messages in flight.
+/// The agent without its history and its receive buffers, in a debug build: its code, its threads
+/// and the messages in flight.
 const REST_KIB: u64 = 64 * 1024;
 /// Exit code of a usage error.
 const USAGE: i32 = 2;
@@ -59,7 +59,8 @@ async fn a_simulated_kernel_needs_no_privileges_and_is_labelled() -> Result<()> 
     Ok(())
 }
 
-/// Delay accounting that is turned on in a simulated kernel is not reported as the sysctl of the machine.
+/// Delay accounting that is turned on in a simulated kernel is not reported as the sysctl of the
+/// machine.
 #[tokio::test]
 async fn delay_accounting_of_a_simulated_kernel_is_not_the_sysctl() -> Result<()> {
     let flags = ["--kernel", "sim:cpus=2,delayacct=off", "--enable-delay-accounting"];
@@ -86,7 +87,7 @@ async fn a_real_kernel_is_not_labelled() -> Result<()> {
 /// A simulation that is not possible is a usage error that names the possible values.
 #[tokio::test]
 async fn an_impossible_simulation_is_refused() -> Result<()> {
-    for (kernel, said) in [
+    for (kernel, output) in [
         ("hurd", "`hurd` is no kernel"),
         ("sim:cpus=0", "cpus=0 is out of range; use 1 to 1024"),
         ("sim:cups=4", "`cups` is not a key"),
@@ -94,7 +95,7 @@ async fn an_impossible_simulation_is_refused() -> Result<()> {
         let ending =
             Launch::new()?.listen_privately().arguments(["--kernel", kernel]).run().await?;
         assert_eq!(ending.status.code(), Some(USAGE), "{}", ending.stderr);
-        assert!(ending.stderr.contains(said), "{}", ending.stderr);
+        assert!(ending.stderr.contains(output), "{}", ending.stderr);
     }
     let directory = tempfile::tempdir()?;
     let state = directory.path().to_string_lossy().into_owned();
@@ -108,7 +109,7 @@ async fn an_impossible_simulation_is_refused() -> Result<()> {
 /// At a million exits a second on 512 CPUs each exit is received or counted as lost until the agent
 /// ends, memory stays below its bound, and calls complete meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_loses_nothing_silently_and_stalls_no_call() -> Result<()> {
+async fn a_storm_loses_nothing_silently_and_delays_no_call() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let (buffer, history) = (format!("{RECEIVE_BUFFER_KIB}KiB"), format!("{HISTORY_KIB}KiB"));
     let mut agent = Agent::start_with(
@@ -185,7 +186,8 @@ impl Storm {
     }
 }
 
-/// Makes [`CALLS`] calls of each kind; returns their number, and the largest resident size seen, in KiB.
+/// Makes [`CALLS`] calls of each kind; returns their number, and the largest resident size seen, in
+/// KiB.
 async fn call(url: String, pid: u32) -> Result<(u64, u64)> {
     let mut client = service(&url).await?;
     let mut health = HealthClient::new(connect(&url).await?);

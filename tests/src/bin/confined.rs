@@ -1,7 +1,7 @@
-//! Tries what the agent's sandbox forbids, and what it allows, from inside of it.
+//! Tries what the agent's sandbox allows and what it forbids, from inside.
 //!
-//! Prints a line for each attempt: its name, and `ok` or the kernel's word. With the argument `free`,
-//! it tries the same without the sandbox; with `abort`, it aborts in it.
+//! Prints a line for each attempt: its name, and `ok` or the kernel's error. The argument `free`
+//! tries the same without the sandbox; `abort` aborts in the sandbox.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
@@ -71,7 +71,7 @@ const ATTEMPTS: &[Attempt] = &[
         Ok(inotify::add_watch(&watcher, "/etc", inotify::WatchFlags::ACCESS).map(drop)?)
     }),
     ("read another file", |_| File::open(READABLE).map(drop)),
-    ("list another folder", |_| fs::read_dir("/").map(drop)),
+    ("list another directory", |_| fs::read_dir("/").map(drop)),
     ("make a socket", |directory| UnixListener::bind(directory.join("socket")).map(drop)),
     ("make a link", |directory| std::os::unix::fs::symlink("/", directory.join("link"))),
     ("write a setting", |_| File::options().write(true).open("/proc/self/comm").map(drop)),
@@ -116,8 +116,8 @@ fn main() -> Result<()> {
             }
         }
     }
-    // The sandbox keeps it from being removed; who started this does it.
-    println!("folder: {}", directory.keep().display());
+    // The sandbox forbids to remove it; the parent does.
+    println!("directory: {}", directory.keep().display());
     Ok(())
 }
 
