@@ -10,6 +10,10 @@ pub mod telemetry;
 
 pub mod worker;
 
+pub(crate) mod regular_file;
+
+pub(crate) mod directory_trust;
+
 pub(crate) mod backoff;
 
 pub mod netlink;
@@ -17,6 +21,8 @@ pub mod netlink;
 pub mod bpf;
 
 pub mod taskstats;
+
+pub mod advice;
 
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -1,4 +1,4 @@
-//! The texts of the README that are the binaries' own.
+//! Texts of the documentation that the programs print.
 
 use std::path::PathBuf;
 
@@ -8,16 +8,16 @@ use taskstats_tests::peer::Peer;
 
 /// The help of a program in its README is the help that the program prints.
 #[tokio::test]
-async fn the_readme_shows_the_help_of_the_binaries() -> Result<()> {
+async fn the_documented_help_is_that_of_the_programs() -> Result<()> {
     let programs: [(&str, &str, PathBuf); 2] = [
         ("README.md", "taskstatsd", binaries::taskstatsd()?),
         ("client/README.md", "taskstatsctl", binaries::taskstatsctl()?),
     ];
     for (readme, name, program) in programs {
         let readme = std::fs::read_to_string(format!("{WORKSPACE}/{readme}"))?;
-        let said = Peer::run(&program, ["--help"]).await?;
-        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{name}");
-        assert_eq!(shown(&readme, name)?, said.stdout, "the README's help of {name} is old");
+        let output = Peer::run(&program, ["--help"]).await?;
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{name}");
+        assert_eq!(shown(&readme, name)?, output.stdout, "the README's help of {name} is old");
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(super) struct Attribution {
     /// Cgroups by id.
     pub(super) cgroups: Arc<CgroupTable>,
     hierarchies: Hierarchies,
-    follower: Option<Follower>,
+    pub(super) follower: Option<Follower>,
 }
 
 impl Attribution {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::attribution::Attribution;
 use super::{Agent, StartError, enable_delay_accounting};
 use crate::capacity::{MemoryLimit, fit_to_fd_limit};
-use crate::config::{Config, KernelChoice};
+use crate::config::{Config, KernelChoice, Sandbox};
 use crate::handover::{Handover, StoredSocket};
 use crate::inherit::Inherited;
 use crate::listen::Listener;
 use crate::notify;
 use crate::rpc::Node;
+use crate::sandbox::{SandboxError, User};
 use crate::security::tls::{Reloader, TlsError};
 use crate::taskstats::{Cpumask, Kernel, LinuxKernel};
 
@@ -129,8 +130,9 @@ async fn bind_listeners(
     let mut listeners = Vec::new();
     if passed.is_empty() {
         config.check_tls(config.listen.iter())?;
+        let trusted = trusted_users(config)?;
         for address in &config.listen {
-            listeners.push(Listener::bind(address).await?);
+            listeners.push(Listener::bind(address, &trusted).await?);
         }
         return Ok(listeners);
     }
@@ -143,6 +145,17 @@ async fn bind_listeners(
     let addresses: Vec<_> = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
     config.check_tls(addresses.iter())?;
     Ok(listeners)
+}
+
+/// Returns the user that the agent becomes, who may own the directories of its sockets.
+fn trusted_users(config: &Config) -> Result<Vec<u32>, StartError> {
+    match &config.sandbox {
+        Sandbox::Off => Ok(Vec::new()),
+        Sandbox::On(wanted) => {
+            let user = User::find(wanted.as_ref()).map_err(SandboxError::User)?;
+            Ok(vec![user.uid])
+        }
+    }
 }
 
 fn load_certificates(config: &Config) -> Result<Option<Reloader>, TlsError> {

@@ -30,7 +30,7 @@ impl Agent {
             always_watch,
         };
         let (tls, certificates) = (self.config.tls.clone(), self.certificates.as_ref());
-        let Config { policy, redaction, limits, connection, .. } = self.config;
+        let Config { policy, redaction, limits, connection, compression, .. } = self.config;
         let callers = Arc::new(Callers::new(policy, redaction, limits));
         let security = tls.zip(certificates).map(|(config, certificates)| TlsAcceptorConfig {
             tls: certificates.tls(),
@@ -46,7 +46,7 @@ impl Agent {
             Arc::clone(&callers),
             self.attribution.live(),
         );
-        let routes = routes(service, &health, connection.size.request)?;
+        let routes = routes(service, &health, connection.size.request, compression)?;
         let in_flight = InFlight(Arc::clone(&callers));
         let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();

@@ -8,7 +8,8 @@ use clap::Parser;
 
 use super::switch::Switch;
 use super::{
-    AttributionChoice, Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs,
+    AttributionChoice, Command, Compression, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs,
+    TlsArgs,
 };
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
@@ -41,6 +42,17 @@ pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a comment here would stand in the help text")]
     pub tls: TlsArgs,
+
+    /// Compress responses for clients that accept it, which saves bandwidth on slow networks and costs
+    /// CPU time. Compressed requests are accepted in any case.
+    #[arg(
+        long,
+        value_name = "ENCODING",
+        value_enum,
+        env = "TASKSTATSD_COMPRESSION",
+        default_value_t
+    )]
+    pub compression: Compression,
 
     /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted. 16MiB and 16Mi are
     /// 16 × 1024², 16MB and 16M are 16 × 1000², in each flag with a SIZE.

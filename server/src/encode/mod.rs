@@ -17,8 +17,8 @@ pub use self::redact::{HiddenFields, MalformedEvents, remove_fields};
 use self::writer::FieldWriter;
 use crate::bpf::Hierarchy;
 use crate::taskstats::{
-    Attribution, Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage,
-    Executable, Exit, Faults, Identity, Io, Memory, Owner, Stats, TaskIdentity, WaitStatus,
+    Attribution, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage, Executable,
+    Exit, Faults, Identity, Io, Memory, Owner, Stats, TaskIdentity, WaitStatus,
 };
 
 /// Room made for an event before it is written, so that the buffer grows once at most. Events are
@@ -60,10 +60,10 @@ pub fn encode_event(
         event.integer_unless_zero(CPU, exit.cpu.into());
         event.integer_unless_zero(KERNEL_SEQUENCE, exit.kernel_sequence.into());
         event.short_message(RECEIVED_AT, |writer| timestamp(writer, received_at));
-        let covered = delay_accounting.of_task(&exit.task);
+        let covered = delay_accounting.task_coverage(&exit.task);
         event.message(TASK, |writer| stats(writer, &exit.task, covered));
         if let Some(process) = &exit.process {
-            let covered = delay_accounting.of_group(process, Began::of_group(&exit.task));
+            let covered = delay_accounting.exited_group_coverage(process, &exit.task);
             event.message(PROCESS, |writer| stats(writer, process, covered));
         }
         event.integer_if_some(LAST_IN_PROCESS, exit.last_in_process().map(u64::from));
@@ -98,7 +98,7 @@ fn encode_owner(event: &mut FieldWriter<'_>, owner: Owner) {
 pub fn encode_pid_response(task: &Stats, delay_accounting: DelayAccounting) -> Vec<u8> {
     use field::get_pid_response::STATS;
     let mut out = Vec::with_capacity(USUAL_EVENT);
-    let covered = delay_accounting.of_task(task);
+    let covered = delay_accounting.task_coverage(task);
     FieldWriter::new(&mut out).message(STATS, |writer| stats(writer, task, covered));
     out
 }

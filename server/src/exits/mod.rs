@@ -71,6 +71,7 @@ pub use watcher::{Loss, LossStage, OnLag, WatchEvent, WatchOptions, Watcher};
 
 use self::reader::{InheritedListener, ReaderHandle, SocketDisposition};
 use self::watcher::WatcherContext;
+use crate::advice::{Cause, HasCause};
 use crate::clock::unix_time;
 use crate::taskstats::{Cpumask, KeptSocket, Kernel, KernelError};
 use crate::workload::CgroupTable;
@@ -107,7 +108,7 @@ pub enum StartError {
     #[error(transparent)]
     History(#[from] InvalidSnapshot),
     /// An earlier run's sockets cannot be taken up.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Sockets(#[from] KernelError),
 }
 
@@ -123,6 +124,15 @@ pub enum WatchError {
     /// The reader has ended.
     #[error("the exit reader has ended")]
     Ended,
+}
+
+impl HasCause for WatchError {
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Kernel(error) => error.cause(),
+            Self::Future(_) | Self::Ended => None,
+        }
+    }
 }
 
 impl Exits {

@@ -8,6 +8,7 @@ use taskstats_proto::v1;
 
 use super::certificates;
 use super::convert::{accounting, timestamp};
+use crate::advice::{Cause, HasCause};
 use crate::clock::StepAwareTime;
 use crate::exits::Exits;
 use crate::readiness::Verdict;
@@ -212,7 +213,7 @@ fn exits_state(verdict: &Verdict) -> v1::ExitsState {
         Err(error) => v1::ExitsState {
             watchable: false,
             reason: error.to_string(),
-            fix: error.fix().to_owned(),
+            fix: error.cause().map_or("", Cause::advice_here).to_owned(),
         },
     }
 }
@@ -229,7 +230,7 @@ fn describe_sandbox(sandbox: &Applied, has_reloaded: bool) -> v1::Sandbox {
         no_new_privs: sandbox.no_new_privs,
         seccomp: sandbox.seccomp,
         landlock_version: sandbox.landlock,
-        gaps: gaps.map(ToString::to_string).collect(),
+        gaps: gaps.map(|gap| gap.advised().to_string()).collect(),
     }
 }
 
@@ -308,6 +309,7 @@ mod tests {
         let gaps = vec![MissingMeasure::NoLandlock, MissingMeasure::Unreadable { closed }];
         let sandbox = Applied { missing: gaps, ..Applied::default() };
         assert_eq!(describe_sandbox(&sandbox, false).gaps.len(), 2);
-        assert_eq!(describe_sandbox(&sandbox, true).gaps, [MissingMeasure::NoLandlock.to_string()]);
+        let left = MissingMeasure::NoLandlock.advised().to_string();
+        assert_eq!(describe_sandbox(&sandbox, true).gaps, [left]);
     }
 }

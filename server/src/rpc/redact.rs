@@ -17,7 +17,7 @@ pub(super) fn encode_pid_response(
     accounting: DelayAccounting,
     redaction: Redaction,
 ) -> Vec<u8> {
-    let mut stats = task_stats(stats, accounting.of_task(stats));
+    let mut stats = task_stats(stats, accounting.task_coverage(stats));
     strip(&mut stats, redaction);
     v1::GetPidResponse { stats: Some(stats), ..v1::GetPidResponse::default() }.encode_to_vec()
 }

@@ -1,4 +1,4 @@
-//! The end of a task.
+//! Exits of tasks.
 
 use std::time::Duration;
 
@@ -11,17 +11,18 @@ const LAST_OF_GROUP: u8 = 0x20;
 /// The version of `struct taskstats` since which the kernel sets `AGROUP`.
 const LAST_OF_GROUP_SINCE: u16 = 12;
 
-/// One exit message: a task's final account, and its group's with the last of several tasks.
+/// One exit message: the final statistics of a task, and those of its group with the last of
+/// several tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
     /// The CPU on which the task exited.
     pub cpu: u32,
-    /// The kernel's number of the message, counted by CPU.
+    /// The kernel's sequence number of the message, which each CPU counts separately.
     pub kernel_sequence: u32,
-    /// The task's account.
+    /// The task's statistics.
     pub task: Stats,
-    /// The kernel's record of the group; only with the last task of a group that ever had more than
-    /// one. Boxed, because few exits have it.
+    /// The kernel's record of the group, present with the last task of a group that ever had more
+    /// than one. Boxed, because few exits have it.
     pub process: Option<Box<Stats>>,
     /// The task's cgroup, if it is known.
     pub owner: Option<Owner>,
@@ -51,7 +52,7 @@ pub enum Attribution {
     Guess,
 }
 
-/// A status word of wait(2).
+/// A status word of `wait(2)`.
 ///
 /// ```
 /// use taskstatsd::taskstats::WaitStatus;
@@ -64,10 +65,10 @@ pub enum Attribution {
 pub struct WaitStatus(pub u32);
 
 impl Exit {
-    /// Tells whether the task's process ended with it; `None` when the kernel does not say.
+    /// Returns whether the task's process ended with it; `None` if the kernel does not say.
     ///
-    /// Before v12 only a group's record says so, which a process that never had a second thread
-    /// does not get.
+    /// Before v12 only a group's record says so, which a process without a second thread does not
+    /// have.
     #[must_use]
     pub fn last_in_process(&self) -> Option<bool> {
         match &self.task.identity.task {
@@ -84,12 +85,12 @@ impl WaitStatus {
     const SIGNAL_MASK: u32 = 0x7f;
     /// Set when a core was dumped.
     const CORE_BIT: u32 = 0x80;
-    /// The exit code stands above the signal and the core bit.
+    /// The exit code follows the signal and the core bit.
     const CODE_SHIFT: u32 = 8;
     /// The exit code has one byte.
     const CODE_MASK: u32 = 0xff;
 
-    /// Returns the exit code, 0 to 255; `None` when a signal ended the task.
+    /// Returns the exit code, 0 to 255; `None` if a signal ended the task.
     #[must_use]
     pub const fn code(self) -> Option<u32> {
         match self.signal() {
@@ -98,7 +99,7 @@ impl WaitStatus {
         }
     }
 
-    /// Returns the number of the signal that ended the task; `None` when it exited by itself.
+    /// Returns the number of the signal that ended the task; `None` if it exited by itself.
     #[must_use]
     pub const fn signal(self) -> Option<u32> {
         match self.0 & Self::SIGNAL_MASK {
@@ -107,7 +108,7 @@ impl WaitStatus {
         }
     }
 
-    /// Tells whether a core was dumped.
+    /// Returns whether a core was dumped.
     #[must_use]
     pub const fn core_dumped(self) -> bool {
         self.0 & Self::CORE_BIT != 0

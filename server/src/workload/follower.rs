@@ -254,8 +254,7 @@ impl Follower {
             self.is_incomplete = true;
             return;
         };
-        let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::ONLYDIR;
-        match inotify.watches().add(directory, mask) {
+        match inotify.watches().add(directory, watch_mask()) {
             Ok(watch) => {
                 self.nodes.insert(watch, Node { hierarchy, directory: directory.to_owned() });
             }
@@ -288,6 +287,11 @@ impl Drop for RunningFollower {
             drop(thread.join());
         }
     }
+}
+
+/// The events of a cgroup's directory that are watched.
+pub(super) fn watch_mask() -> WatchMask {
+    WatchMask::CREATE | WatchMask::DELETE | WatchMask::ONLYDIR
 }
 
 #[cfg(test)]

@@ -17,3 +17,9 @@ pub use self::hierarchy::{Hierarchies, MountedHierarchy};
 pub use self::live::{LiveWorkloads, OpenTask};
 pub use self::names::{CONTAINER_LOGS, POD_LOGS, PodLogs};
 pub use self::table::{Cgroup, CgroupTable, Known, Names};
+
+/// Returns the masks that are passed to `inotify_add_watch(2)`, for the filter of system calls.
+#[must_use]
+pub fn inotify_masks() -> [u32; 2] {
+    [follower::watch_mask().bits(), names::watch_mask().bits()]
+}

@@ -68,14 +68,13 @@ impl PodLogs {
 
     /// Begins to watch the directories.
     pub(super) fn watch(&mut self, inotify: &Inotify) {
-        let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::ONLYDIR;
         let directories = [&self.pods, &self.containers].into_iter().flatten();
         let paths = directories.map(|directory| {
             use std::os::fd::AsRawFd;
             format!("/proc/self/fd/{}", directory.as_raw_fd())
         });
         for path in paths {
-            match inotify.watches().add(&path, mask) {
+            match inotify.watches().add(&path, watch_mask()) {
                 Ok(watch) => self.watches.push(watch),
                 Err(error) => tracing::warn!(%error, "names of pods cannot be watched"),
             }
@@ -189,6 +188,11 @@ fn for_each_name(directory: Option<&mut Dir>, mut each: impl FnMut(&str)) {
             each(name);
         }
     }
+}
+
+/// The events of a directory of names that are watched.
+pub(super) fn watch_mask() -> WatchMask {
+    WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::ONLYDIR
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{task_stats, timestamp};
 use crate::bpf::Hierarchy;
 use crate::encode::arbitrary::{accounting, exit, number, time};
 use crate::encode::encode_event;
-use crate::taskstats::{Attribution, Began, DelayAccounting, Exit, Owner};
+use crate::taskstats::{Attribution, DelayAccounting, Exit, Owner};
 
 /// What an event beside the exit is made of.
 type Circumstances = (u64, Duration, DelayAccounting);
@@ -22,9 +22,9 @@ fn exit_event(exit: &Exit, (sequence, received_at, accounting): Circumstances) -
         cpu: exit.cpu,
         kernel_sequence: exit.kernel_sequence,
         received_at: Some(timestamp(received_at)),
-        task: Some(task_stats(&exit.task, accounting.of_task(&exit.task))),
+        task: Some(task_stats(&exit.task, accounting.task_coverage(&exit.task))),
         process: exit.process.as_ref().map(|group| {
-            let covered = accounting.of_group(group, Began::of_group(&exit.task));
+            let covered = accounting.exited_group_coverage(group, &exit.task);
             Box::new(task_stats(group, covered))
         }),
         last_in_process: exit.last_in_process(),
