@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::kernel_sequence::SequenceCheck;
+use super::gap_detector::GapDetector;
 use crate::exits::counters::Counters;
 use crate::exits::history::{ChunkBuilder, History, KernelLoss};
+use crate::exits::loss_log;
 use crate::taskstats::{Cpumask, DelayAccounting, Exit, ExitSink};
 
 /// A CPU's losses are told at most this often, so that an overload does not become a storm of
@@ -29,7 +30,7 @@ pub(super) struct Ingest {
     losses: BTreeMap<u32, Losses>,
     /// Whether this run, or the one before it, listened already, so that there may be cursors.
     listened: bool,
-    check: SequenceCheck,
+    gaps: GapDetector,
 }
 
 /// What is known of one CPU's losses.
@@ -52,7 +53,7 @@ impl Ingest {
             delay_accounting: DelayAccounting::default(),
             losses: BTreeMap::new(),
             listened: false,
-            check: SequenceCheck::default(),
+            gaps: GapDetector::default(),
         }
     }
 
@@ -81,6 +82,7 @@ impl Ingest {
     /// Ends a drain: appends what it brought, and the losses that are due.
     pub(super) fn end(&mut self, now: Instant) {
         self.flush();
+        self.count_gaps(now);
         self.tell_losses(now, |losses| losses.due().is_none_or(|due| due <= now));
     }
 
@@ -95,6 +97,7 @@ impl Ingest {
             if let Some(loss) = losses.pending.take() {
                 losses.told_at = Some(now);
                 self.first += loss.count;
+                loss_log::dropped_in_kernel(&loss, self.counters.lost_in_kernel.get());
                 self.history.append_lost(loss);
             }
         }
@@ -121,18 +124,23 @@ impl Ingest {
 
     /// Forgets what belongs to a CPU that is listened to no more.
     pub(super) fn closed(&mut self, cpu: u32) {
-        self.check.forget(cpu);
+        self.gaps.forget(cpu);
     }
 
-    fn count_unexplained(&mut self, cpu: u32, count: u64) {
+    /// Counts messages of the kernel that neither arrived nor were dropped.
+    fn count_gaps(&mut self, now: Instant) {
+        let missing = self.gaps.missing(now);
+        if missing == 0 {
+            return;
+        }
         if self.counters.unexplained_gaps.get() == 0 {
             tracing::warn!(
-                cpu,
-                count,
-                "the kernel's sequence has a gap that its drop counter does not explain; further ones are only counted"
+                count = missing,
+                "missed messages that the kernel numbered but neither sent nor counted as dropped; \
+                 GetNode counts further ones as unexplained_gaps"
             );
         }
-        self.counters.unexplained_gaps.add(count);
+        self.counters.unexplained_gaps.add(missing);
     }
 
     fn flush(&mut self) {
@@ -148,10 +156,7 @@ impl Ingest {
 
 impl ExitSink for Ingest {
     fn exit(&mut self, exit: &Exit) {
-        let unexplained = self.check.received(exit.cpu, exit.kernel_sequence);
-        if unexplained > 0 {
-            self.count_unexplained(exit.cpu, unexplained);
-        }
+        self.gaps.received(exit.cpu, exit.kernel_sequence);
         self.builder.push(exit, self.first, self.now, self.delay_accounting);
         if self.builder.is_full() {
             self.flush();
@@ -159,7 +164,7 @@ impl ExitSink for Ingest {
     }
 
     fn dropped(&mut self, cpu: u32, count: u64) {
-        self.check.dropped(cpu, count);
+        self.gaps.dropped(count);
         self.counters.lost_in_kernel.add(count);
         let new = KernelLoss { cpu, count: 0, first_at: self.clean_at, last_at: self.now };
         let losses = self.losses.entry(cpu).or_default();
