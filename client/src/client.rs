@@ -19,26 +19,26 @@ use crate::target::Target;
 use crate::tls::TlsSettings;
 use crate::watch::{ExitStream, WatchRequest};
 
-/// How long a unary call may take unless [`ClientBuilder::deadline`] says otherwise: an agent
-/// answers within milliseconds, and a person waits no longer.
+/// The deadline of a unary call, unless [`ClientBuilder::deadline`] sets another: an agent responds
+/// within milliseconds.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long connecting may take unless [`ClientBuilder::connect_timeout`] says otherwise.
+/// The maximum duration of connecting, unless [`ClientBuilder::connect_timeout`] sets another.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most ids that one [`Client::batch`] may ask for; the agent refuses more.
+/// The maximum number of ids in one [`Client::batch`]; the agent refuses more.
 pub const MAX_BATCH: usize = 1000;
 
-/// Deadlines are cut to this, because the header that carries them has eight digits.
+/// The longest deadline: the value of the header `grpc-timeout` has at most eight digits.
 const MAX_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often a quiet TCP connection is probed, so that an agent whose node vanished is noticed;
-/// twice the interval of heartbeats.
+/// The interval of keep-alive probes on a quiet TCP connection, which detect that the agent's node
+/// is gone. It is twice the interval of the stream's heartbeats.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// A connection to one agent.
 ///
-/// Clones share the connection, which is made again when it broke and another call is made.
+/// Clones share the connection. A call after the connection broke connects again.
 ///
 /// ```no_run
 /// use taskstats_client::{Client, Threads};
@@ -78,7 +78,13 @@ pub struct ClientBuilder {
     tls: TlsSettings,
 }
 
-/// Whether [`Client::tgid`] asks for the threads of the process too.
+/// The choice of [`Client::tgid`] to request the threads of a process.
+///
+/// ```
+/// use taskstats_client::Threads;
+///
+/// assert_eq!(Threads::default(), Threads::Omit);
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Threads {
     /// The process alone.
@@ -88,16 +94,30 @@ pub enum Threads {
     Include,
 }
 
-/// A live process.
+/// The statistics of a live process, from [`Client::tgid`].
+///
+/// ```
+/// use taskstats_client::Process;
+///
+/// fn busiest(process: &Process) -> Option<u64> {
+///     process.threads.iter().filter_map(|thread| thread.cpu.as_ref()?.run_virtual_ns).max()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Process {
-    /// Its account, as far as the kernel sums one over threads.
+    /// The values that the kernel adds up over the threads.
     pub stats: TaskStats,
-    /// The accounts of its live threads by ascending id; empty unless they were asked for.
+    /// The statistics of the live threads, by ascending id; empty for [`Threads::Omit`].
     pub threads: Vec<TaskStats>,
 }
 
-/// What an account is asked for by.
+/// The id of a task or of a process.
+///
+/// ```
+/// use taskstats_client::TaskId;
+///
+/// assert_ne!(TaskId::Pid(1), TaskId::Tgid(1));
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TaskId {
     /// A task (thread).
@@ -106,12 +126,20 @@ pub enum TaskId {
     Tgid(u32),
 }
 
-/// What became of one id of a batch.
+/// The result for one id of a [`Client::batch`].
+///
+/// ```
+/// use taskstats_client::{BatchEntry, Error};
+///
+/// fn is_gone(entry: &BatchEntry) -> bool {
+///     matches!(entry.stats, Err(Error::NoSuchTask { .. }))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct BatchEntry {
     /// The id.
     pub id: TaskId,
-    /// Its account, or why there is none.
+    /// The statistics, or the reason why there are none.
     pub stats: Result<TaskStats, Error>,
 }
 
@@ -119,12 +147,30 @@ impl Client {
     /// Connects to the agent at `target`, in one of the forms of [`Target`], with default settings.
     ///
     /// # Errors
-    /// [`Error::InvalidTarget`] and [`Error::Unreachable`].
+    /// - [`Error::InvalidTarget`] for a text that is not a target.
+    /// - [`Error::Unreachable`] when no agent accepts the connection in time.
+    /// - [`Error::Tls`] for a TLS target, which needs [`ClientBuilder::ca_certificate`].
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # async fn example() -> Result<(), taskstats_client::Error> {
+    /// let client = Client::connect("unix:///run/taskstatsd/taskstatsd.sock").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(target: &str) -> Result<Self, Error> {
         Self::builder().connect(target.parse()?).await
     }
 
-    /// Returns default settings, to change and connect with.
+    /// Returns the default settings, to change and to connect with.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use taskstats_client::Client;
+    ///
+    /// let builder = Client::builder().deadline(Duration::from_millis(200));
+    /// ```
     pub fn builder() -> ClientBuilder {
         ClientBuilder {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
@@ -133,75 +179,149 @@ impl Client {
         }
     }
 
-    /// The agent that this client is connected to.
+    /// Returns the address of the agent.
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+    /// println!("connected to {}", client.target());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Returns the account of a live task (thread).
+    /// Returns the statistics of a live task (thread).
     ///
     /// # Errors
-    /// [`Error::NoSuchTask`] when no task has the id, [`Error::InvalidArgument`] when it is 0,
-    /// [`Error::FailedPrecondition`] when the agent may not ask the kernel, and what any call can
-    /// end with.
+    /// - [`Error::NoSuchTask`] when no task has the id.
+    /// - [`Error::InvalidArgument`] for the id 0.
+    /// - [`Error::FailedPrecondition`] when the kernel does not permit the agent to query it.
+    /// - The errors of any call: [`Error::Unauthenticated`], [`Error::PermissionDenied`],
+    ///   [`Error::ResourceExhausted`], [`Error::Unavailable`], [`Error::DeadlineExceeded`],
+    ///   [`Error::Disconnected`], [`Error::Unreachable`], and [`Error::Internal`].
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+    /// let stats = client.pid(std::process::id()).await?;
+    /// println!("{:?} µs of wall time", stats.elapsed_us);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn pid(&self, pid: u32) -> Result<TaskStats, Error> {
         let mut service = self.service.clone();
-        let answer = self.finish(service.get_pid(self.request(GetPidRequest { pid }))).await?;
-        answer.stats.ok_or(Error::Incomplete { field: "stats" })
+        let response = self
+            .finish(service.get_pid(self.request(GetPidRequest { pid, ..Default::default() })))
+            .await?;
+        response.stats.ok_or(Error::Incomplete { field: "stats" })
     }
 
-    /// Returns the account of a live process (thread group) and, if asked, of its threads.
+    /// Returns the statistics of a live process (thread group) and, if requested, of its threads.
     ///
     /// # Errors
-    /// Those of [`Client::pid`]; [`Error::FailedPrecondition`] with reason `TOO_MANY_THREADS` when
-    /// the threads do not fit into an answer.
+    /// - [`Error::FailedPrecondition`] with the reason `TOO_MANY_THREADS` when the threads do not fit
+    ///   into a response.
+    /// - The errors of [`Client::pid`].
+    ///
+    /// ```no_run
+    /// use taskstats_client::{Client, Threads};
+    ///
+    /// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+    /// let process = client.tgid(std::process::id(), Threads::Include).await?;
+    /// for thread in process.threads {
+    ///     println!("{:?}", thread.identity);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn tgid(&self, tgid: u32, threads: Threads) -> Result<Process, Error> {
         let include_threads = threads == Threads::Include;
-        let request = self.request(GetTgidRequest { tgid, include_threads });
+        let request = self.request(GetTgidRequest { tgid, include_threads, ..Default::default() });
         let mut service = self.service.clone();
-        let answer = self.finish(service.get_tgid(request)).await?;
-        let stats = answer.stats.ok_or(Error::Incomplete { field: "stats" })?;
-        Ok(Process { stats, threads: answer.threads })
+        let response = self.finish(service.get_tgid(request)).await?;
+        let stats = response.stats.ok_or(Error::Incomplete { field: "stats" })?;
+        Ok(Process { stats, threads: response.threads })
     }
 
-    /// Returns one entry for each id: those of `pids` in order, then those of `tgids`. A missing
-    /// id fails its own entry alone.
+    /// Returns one entry for each id: those of `pids` in order, then those of `tgids`.
+    ///
+    /// A missing id is an entry with an error, and does not affect the others.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for more than [`MAX_BATCH`] ids together,
-    /// [`Error::FailedPrecondition`] when the agent may not ask the kernel, and what any call can
-    /// end with.
+    /// - [`Error::InvalidArgument`] for more than [`MAX_BATCH`] ids together.
+    /// - The errors of [`Client::pid`], other than [`Error::NoSuchTask`].
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+    /// for entry in client.batch(&[1, 2], &[1]).await? {
+    ///     match entry.stats {
+    ///         Ok(stats) => println!("{:?}: {:?}", entry.id, stats.cpu),
+    ///         Err(error) => println!("{:?}: {error}", entry.id),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn batch(&self, pids: &[u32], tgids: &[u32]) -> Result<Vec<BatchEntry>, Error> {
-        let request = BatchGetRequest { pids: pids.to_vec(), tgids: tgids.to_vec() };
+        let request =
+            BatchGetRequest { pids: pids.to_vec(), tgids: tgids.to_vec(), ..Default::default() };
         let mut service = self.service.clone();
-        let answer = self.finish(service.batch_get(self.request(request))).await?;
-        if answer.results.len() != pids.len() + tgids.len() {
+        let response = self.finish(service.batch_get(self.request(request))).await?;
+        if response.results.len() != pids.len() + tgids.len() {
             return Err(Error::Incomplete { field: "results" });
         }
-        answer.results.into_iter().map(entry).collect()
+        response.results.into_iter().map(entry).collect()
     }
 
-    /// Returns what the node and the agent are and can do.
+    /// Returns the state of the node and of the agent.
     ///
     /// # Errors
-    /// What any call can end with.
+    /// The errors of any call, as in [`Client::pid`].
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+    /// let node = client.node().await?;
+    /// println!("{} runs Linux {}", node.node_name, node.kernel_release);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn node(&self) -> Result<GetNodeResponse, Error> {
         let mut service = self.service.clone();
         self.finish(service.get_node(self.request(GetNodeRequest {}))).await
     }
 
-    /// Returns whether the agent serves a service, by the standard health check. The empty name
-    /// stands for the whole agent.
+    /// Returns the status of a service, from the standard health check.
+    ///
+    /// The empty name is that of the whole agent.
     ///
     /// # Errors
-    /// [`Error::NoSuchService`] when the agent has no service of this name, and what any call can
-    /// end with.
+    /// - [`Error::NoSuchService`] when the agent has no service of this name.
+    /// - The errors of any call, as in [`Client::pid`].
+    ///
+    /// ```no_run
+    /// use taskstats_client::{Client, ServingStatus};
+    ///
+    /// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+    /// if client.health("").await? == ServingStatus::Serving {
+    ///     println!("the agent serves");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn health(&self, service: &str) -> Result<ServingStatus, Error> {
         let request = self.request(HealthCheckRequest { service: service.to_owned() });
         let mut health = self.health.clone();
         match self.finish(health.check(request)).await {
-            Ok(answer) => Ok(answer.status()),
+            Ok(response) => Ok(response.status()),
             Err(Error::NoSuchTask { .. }) => {
                 Err(Error::NoSuchService { service: service.to_owned() })
             }
@@ -209,13 +329,28 @@ impl Client {
         }
     }
 
-    /// Opens a stream of exits. The deadline holds for opening it alone; the stream has no end of
-    /// its own.
+    /// Opens a stream of exits.
+    ///
+    /// The deadline applies to the opening alone. The stream continues until the agent drains or the
+    /// connection breaks.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a cpumask that does not parse or names a CPU that the node
-    /// cannot have, a delay out of bounds, or a cursor that lies in the future; [`Error::FailedPrecondition`] when the kernel does
-    /// not let the agent listen; and what any call can end with.
+    /// - [`Error::InvalidArgument`] for a CPU list that does not parse or names a CPU that the node
+    ///   cannot have, for a batch delay above 10 s, and for a cursor that lies in the future.
+    /// - [`Error::FailedPrecondition`] when the kernel does not permit the agent to listen.
+    /// - The errors of any call, as in [`Client::pid`].
+    ///
+    /// ```no_run
+    /// use taskstats_client::{Client, WatchRequest};
+    ///
+    /// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+    /// let mut exits = client.watch(WatchRequest::new()).await?;
+    /// while let Some(event) = exits.next().await {
+    ///     println!("{:?}", event?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn watch(&self, request: WatchRequest) -> Result<ExitStream, Error> {
         let mut service = self.service.clone();
         let stream = self.finish(service.watch_exits(request.into_message()?)).await?;
@@ -228,7 +363,7 @@ impl Client {
         request
     }
 
-    /// Waits for an answer, no longer than the deadline: an agent that stopped would not keep it.
+    /// Waits for a response until the deadline. The agent keeps deadlines too, unless it is stopped.
     async fn finish<T>(
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
@@ -243,21 +378,37 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// Sets how long connecting may take.
+    /// Sets the maximum duration of connecting.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use taskstats_client::Client;
+    ///
+    /// let builder = Client::builder().connect_timeout(Duration::from_secs(1));
+    /// ```
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets how long a unary call, and the opening of a stream, may take; at most a day. The agent
-    /// is told.
+    /// Sets the deadline of unary calls and of the opening of streams, at most a day.
+    ///
+    /// The agent receives the deadline with each call.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use taskstats_client::Client;
+    ///
+    /// let builder = Client::builder().deadline(Duration::from_millis(200));
+    /// ```
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline.min(MAX_DEADLINE);
         self
     }
 
-    /// Sets the CAs that the agent's certificate may come from, in PEM. A [`Target::Tls`] needs it:
-    /// the CAs that browsers trust sign no agents.
+    /// Sets the CAs to verify the agent's certificate by, in PEM.
+    ///
+    /// A [`Target::Tls`] needs them: the CAs of the operating system are not used.
     ///
     /// ```no_run
     /// use taskstats_client::Client;
@@ -276,24 +427,51 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the certificate that is shown to the agent, and its private key, both in PEM.
+    /// Sets the client certificate and its private key, both in PEM.
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let (certificate, key) = (std::fs::read("collector.crt")?, std::fs::read("collector.key")?);
+    /// let builder = Client::builder().identity(certificate, key);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn identity(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         self.tls.identity = Some((certificate.into(), key.into()));
         self
     }
 
-    /// Sets the name that the agent's certificate must have, where that is not the target's host.
+    /// Sets the name that the agent's certificate must contain, instead of the target's host.
+    ///
+    /// ```
+    /// use taskstats_client::Client;
+    ///
+    /// let builder = Client::builder().server_name("taskstatsd");
+    /// ```
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.tls.server_name = Some(name.into());
         self
     }
 
-    /// Connects.
+    /// Connects to the agent at `target`.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] when nobody answers in time, or one side refuses the other,
-    /// [`Error::InvalidTarget`] when the target makes no address, [`Error::Tls`] when certificates
-    /// are missing, cannot be used, or are given for a target without TLS.
+    /// - [`Error::Unreachable`] when no agent accepts the connection in time, or one side refuses the
+    ///   certificate of the other.
+    /// - [`Error::InvalidTarget`] for a host that is not valid in a URI.
+    /// - [`Error::Tls`] for certificates that are missing, cannot be used, or are set for a target
+    ///   without TLS.
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # async fn example() -> Result<(), taskstats_client::Error> {
+    /// let client = Client::builder().connect("tcp://node7".parse()?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(self, target: Target) -> Result<Client, Error> {
         let endpoint = target.endpoint()?.connect_timeout(self.connect_timeout);
         let mut endpoint = self.tls.apply(&target, endpoint)?;

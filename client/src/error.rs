@@ -1,4 +1,4 @@
-//! What a call can end with.
+//! Errors of the client.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tonic::Code;
 use crate::target::{InvalidTarget, Target};
 use crate::tls_failure::TlsFailure;
 
-/// Why a call failed.
+/// The reason for a call's failure.
 ///
-/// Texts called `message` are the agent's own sentence. They can quote what a caller sent, so
-/// they are to be escaped before they reach a terminal.
+/// A field `message` holds the agent's own sentence. The sentence can quote the request, so that a
+/// program escapes it before it writes it to a terminal.
 ///
 /// ```no_run
 /// use taskstats_client::{Client, Error};
@@ -18,7 +18,7 @@ use crate::tls_failure::TlsFailure;
 /// # async fn example(client: Client) -> Result<(), Error> {
 /// match client.pid(4711).await {
 ///     Ok(stats) => println!("{:?}", stats.elapsed_us),
-///     Err(Error::NoSuchTask { .. }) => println!("it is gone"),
+///     Err(Error::NoSuchTask { .. }) => println!("the task has exited"),
 ///     Err(error) => return Err(error),
 /// }
 /// # Ok(())
@@ -27,34 +27,34 @@ use crate::tls_failure::TlsFailure;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The text names no agent.
+    /// The text is not the address of an agent.
     #[error(transparent)]
     InvalidTarget(#[from] InvalidTarget),
-    /// The certificates that were given cannot be used.
-    #[error("no TLS: {problem}")]
+    /// The certificates of the [`ClientBuilder`](crate::ClientBuilder) cannot be used.
+    #[error("invalid TLS settings: {problem}")]
     Tls {
-        /// What is wrong with them, and what would be right.
+        /// The mistake, and how to correct it.
         problem: String,
     },
-    /// Nobody answers at the target: the agent is not running there, or its socket is closed to
-    /// this user, or one side refuses the certificate of the other.
+    /// No connection: the agent does not run at the target, or this user has no access to its
+    /// socket, or one side refuses the certificate of the other.
     #[error("cannot reach taskstatsd at {target}")]
     Unreachable {
-        /// What was tried.
+        /// The address.
         target: Target,
-        /// Why it failed.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The connection broke during the call.
     #[error("the connection to taskstatsd at {target} broke")]
     Disconnected {
-        /// The agent that was connected.
+        /// The address of the agent.
         target: Target,
-        /// What broke it.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// There was no answer in time.
-    #[error("no answer within {deadline:?}")]
+    /// The response did not arrive within the deadline.
+    #[error("deadline of {deadline:?} exceeded")]
     DeadlineExceeded {
         /// The deadline of the call.
         deadline: Duration,
@@ -65,31 +65,31 @@ pub enum Error {
         /// The agent's sentence.
         message: String,
     },
-    /// The agent has no service of this name to be healthy.
+    /// The agent has no service of this name.
     #[error("the agent has no service {service:?}")]
     NoSuchService {
-        /// The name that was asked for.
+        /// The name in the request.
         service: String,
     },
-    /// The request is not one that the agent can serve.
+    /// The request is invalid.
     #[error("{message}")]
     InvalidArgument {
-        /// The field that is wrong; empty when the agent names none.
+        /// The invalid field; empty when the agent names none.
         field: String,
-        /// What is wrong with it, and what would be right; empty when the agent does not say.
+        /// The mistake, and how to correct it; empty when the agent does not say.
         description: String,
         /// The agent's sentence.
         message: String,
     },
-    /// The kernel, or how the agent was started, does not allow the call.
+    /// The kernel, or the configuration of the agent, does not allow the call.
     #[error("{message}")]
     FailedPrecondition {
         /// The contract's name for the cause, such as `NO_PERMISSION`; empty when there is none.
         reason: String,
-        /// The agent's sentence, which says what to change.
+        /// The agent's sentence, which includes the correction.
         message: String,
     },
-    /// The caller did not say who it is, or could not prove it.
+    /// The caller has no identity, or none that the agent accepts.
     #[error("{message}")]
     Unauthenticated {
         /// The agent's sentence.
@@ -101,59 +101,80 @@ pub enum Error {
         /// The agent's sentence.
         message: String,
     },
-    /// The agent serves as many as it can.
+    /// A limit of the agent is reached.
     #[error("{message}")]
     ResourceExhausted {
         /// The agent's sentence.
         message: String,
-        /// How long to wait before the next attempt, if the agent says so.
+        /// The delay before the next attempt; `None` when the agent suggests none.
         retry_after: Option<Duration>,
     },
-    /// The agent is going away, or is not ready yet.
+    /// The agent is draining, or not ready yet.
     #[error("{message}")]
     Unavailable {
         /// The agent's sentence.
         message: String,
-        /// How long to wait before the next attempt, if the agent says so.
+        /// The delay before the next attempt; `None` when the agent suggests none.
         retry_after: Option<Duration>,
     },
-    /// Something else listens at the target, or an agent that is older than this client.
-    #[error("who answers does not know this call: {message}")]
+    /// The server does not have this call: it is an agent older than this client, or another program.
+    #[error("the server does not implement this call: {message}")]
     Unimplemented {
-        /// The answer's sentence.
+        /// The server's sentence.
         message: String,
     },
-    /// The agent failed; its log has the cause under the id that the message gives.
+    /// The agent failed. Its log has the cause, under the id in the message.
     #[error("the agent failed: {message}")]
     Internal {
         /// The agent's sentence.
         message: String,
     },
-    /// The answer lacks what the contract promises.
-    #[error("the answer lacks {field}")]
+    /// The response lacks a field that the contract guarantees.
+    #[error("the response lacks the field {field}")]
     Incomplete {
         /// The field that is absent.
         field: &'static str,
     },
-    /// A status that the contract does not have.
+    /// A status that the contract does not define.
     #[error("unexpected status {code:?}: {message}")]
     Unexpected {
-        /// Its code.
+        /// The code.
         code: Code,
-        /// Its message.
+        /// The message.
         message: String,
     },
 }
 
 impl Error {
-    /// Returns why TLS failed, for an error of which it was the cause.
+    /// Returns the TLS failure that caused this error, if one did.
+    ///
+    /// ```no_run
+    /// use taskstats_client::{Client, TlsFailure};
+    ///
+    /// # async fn example() {
+    /// if let Err(error) = Client::connect("tls://node7").await {
+    ///     if error.tls_failure() == Some(TlsFailure::NotValidNow) {
+    ///         eprintln!("the agent's certificate has expired");
+    ///     }
+    /// }
+    /// # }
+    /// ```
     #[must_use]
     pub fn tls_failure(&self) -> Option<TlsFailure> {
         TlsFailure::among(self)
     }
 
-    /// Returns the text of the deepest cause, such as `No such file or directory (os error 2)`,
-    /// for an error that has one.
+    /// Returns the text of the deepest cause, such as `No such file or directory (os error 2)`, if the
+    /// error has a cause.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use taskstats_client::Client;
+    ///
+    /// let error = Client::connect("/nowhere/agent.sock").await.unwrap_err();
+    /// assert_eq!(error.root_cause().unwrap(), "No such file or directory (os error 2)");
+    /// # });
+    /// ```
     #[must_use]
     pub fn root_cause(&self) -> Option<String> {
         let mut cause = std::error::Error::source(self)?;

@@ -1,8 +1,9 @@
-//! Client of taskstatsd, the node agent that serves the Linux kernel's taskstats accounts.
+//! Client of taskstatsd, the node agent that serves the Linux kernel's per-task statistics (taskstats).
 //!
-//! [`Client`] asks an agent about live tasks and opens streams of exits; [`Error`] says in types
-//! what an agent refused and why. The messages are those of the contract, package `taskstats.v1`,
-//! and are re-exported in [`proto`]; units and absence of every field are documented there.
+//! A [`Client`] queries the statistics of live tasks, and opens streams of exits. An [`Error`] has a
+//! variant for each reason that a call fails for. The messages are those of the contract, package
+//! `taskstats.v1`: the module [`proto`] re-exports them, with the unit of each field and the meaning
+//! of its absence.
 //!
 //! ```no_run
 //! use taskstats_client::{Client, Event, Scope, WatchRequest};
@@ -16,7 +17,7 @@
 //! let mut exits = client.watch(WatchRequest::new().scope(Scope::Processes)).await?;
 //! while let Some(event) = exits.next().await {
 //!     match event? {
-//!         Event::Exits(batch) => println!("{} processes ended", batch.events.len()),
+//!         Event::Exits(batch) => println!("{} processes exited", batch.events.len()),
 //!         Event::Lost(lost) => println!("{:?} exits were lost", lost.count),
 //!         _ => {}
 //!     }
@@ -25,7 +26,7 @@
 //! # }
 //! ```
 //!
-//! The feature `cli`, on by default, adds the `taskstatsctl` command line.
+//! The feature `cli`, which is on by default, adds the `taskstatsctl` command line.
 
 mod client;
 mod error;

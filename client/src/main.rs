@@ -1,11 +1,8 @@
-//! `taskstatsctl`: the command line of taskstatsd.
+//! `taskstatsctl`, the command line of taskstatsd.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use taskstats_client::cli::{self, Args};
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    cli::main(Args::parse()).await
+    taskstats_client::cli::main().await
 }

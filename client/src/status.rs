@@ -1,4 +1,4 @@
-//! The one place where a gRPC status becomes an [`Error`].
+//! The conversion of a gRPC status to an [`Error`].
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tonic_types::StatusExt;
 use crate::error::Error;
 use crate::target::Target;
 
-/// What an error of a call has to tell beside the status.
+/// Facts of a call that its errors name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) target: &'a Target,
@@ -17,9 +17,9 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Turns what ended a call into its error.
+    /// Converts the status of a call.
     ///
-    /// A status that the connection made up carries a source; one that the agent sent has none.
+    /// A status that the connection produced has a source; a status that the agent sent has none.
     pub(crate) fn error(self, status: Status) -> Error {
         let Some(source) = status.source() else { return self.sent(&status) };
         if has_cause::<TimeoutExpired>(source) {
@@ -33,7 +33,7 @@ impl Call<'_> {
     }
 
     fn sent(self, status: &Status) -> Error {
-        let message = sentence(status.code(), status.message());
+        let message = message(status.code(), status.message());
         match status.code() {
             Code::InvalidArgument => invalid_argument(status, message),
             Code::FailedPrecondition => {
@@ -44,19 +44,19 @@ impl Call<'_> {
             }
             Code::Unavailable => Error::Unavailable { message, retry_after: retry_after(status) },
             Code::DeadlineExceeded => Error::DeadlineExceeded { deadline: self.deadline },
-            code => plain(code, message),
+            code => without_details(code, message),
         }
     }
 }
 
-/// The error of one id of a batch, which has no details.
+/// Returns the error of one id of a batch, which has no details.
 pub(crate) fn of_entry(code: i32, message: &str) -> Error {
     let code = Code::from_i32(code);
-    plain(code, sentence(code, message))
+    without_details(code, self::message(code, message))
 }
 
-/// The error for a code without its details.
-fn plain(code: Code, message: String) -> Error {
+/// Returns the error of a status that has no details.
+fn without_details(code: Code, message: String) -> Error {
     match code {
         Code::NotFound => Error::NoSuchTask { message },
         Code::InvalidArgument => {
@@ -80,8 +80,8 @@ fn plain(code: Code, message: String) -> Error {
     }
 }
 
-/// What was said, or what the code means where nothing was.
-fn sentence(code: Code, message: &str) -> String {
+/// Returns the message, or the meaning of the code where the message is empty.
+fn message(code: Code, message: &str) -> String {
     if message.is_empty() { code.description() } else { message }.to_owned()
 }
 
@@ -135,7 +135,7 @@ mod tests {
         Status::with_error_details(code, "said", details)
     }
 
-    /// One row for each variant that a status can become: a new variant breaks `name`.
+    /// One row for each variant that a status converts to: a new variant breaks `name`.
     #[test]
     fn every_status_has_its_error() {
         let mut bad_field = ErrorDetails::new();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_without_words_says_what_its_code_means() {
+    fn an_empty_message_is_replaced_by_the_meaning_of_the_code() {
         let error = error_of(Status::new(Code::PermissionDenied, ""));
         assert_eq!(error.to_string(), Code::PermissionDenied.description());
     }

@@ -1,4 +1,4 @@
-//! Where an agent listens.
+//! The address of an agent.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use tonic::transport::{Endpoint, Uri};
 
-/// The TCP port of an agent where a target names none.
+/// The TCP port of an agent, for a target without a port.
 pub const DEFAULT_PORT: u16 = 8275;
 
 /// The address of an agent.
 ///
-/// Parsed from `unix:///run/taskstatsd/taskstatsd.sock`, a plain absolute path, `tls://host:port`
-/// (or `https://`), or `tcp://host:port` (or `http://`), which is plaintext; the port is
-/// [`DEFAULT_PORT`] when it is left out.
+/// A target is parsed from `unix:///run/taskstatsd/taskstatsd.sock`, from an absolute path, from
+/// `tls://host:port` (or `https://`), or from `tcp://host:port` (or `http://`) for plaintext. The port
+/// is [`DEFAULT_PORT`] when it is omitted.
 ///
 /// ```
 /// use taskstats_client::Target;
@@ -36,32 +36,39 @@ pub enum Target {
     },
     /// A plaintext TCP port.
     Tcp {
-        /// Name or address of the host; an IPv6 address stands in brackets.
+        /// Name or address of the host; an IPv6 address is in brackets.
         host: String,
         /// The port.
         port: u16,
     },
     /// A TCP port secured by TLS.
     Tls {
-        /// Name or address of the host; an IPv6 address stands in brackets.
+        /// Name or address of the host; an IPv6 address is in brackets.
         host: String,
         /// The port.
         port: u16,
     },
 }
 
-/// A text that names no target.
+/// A text that is not a target.
+///
+/// ```
+/// use taskstats_client::Target;
+///
+/// let error = "node7".parse::<Target>().unwrap_err();
+/// assert_eq!(error.text, "node7");
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("target {text:?} is not valid: {problem}")]
 pub struct InvalidTarget {
     /// The text.
     pub text: String,
-    /// What is wrong with it, and what would be right.
+    /// The mistake, and how to correct it.
     pub problem: &'static str,
 }
 
 impl Target {
-    /// The endpoint that connects to this target.
+    /// Returns the endpoint that connects to this target.
     pub(crate) fn endpoint(&self) -> Result<Endpoint, InvalidTarget> {
         let address = match self {
             Self::Unix { path } => format!("unix://{}", path.display()),
@@ -104,8 +111,8 @@ impl fmt::Display for Target {
     }
 }
 
-const NO_SCHEME: &str = "it begins with none of unix://, tls://, https://, tcp://, http:// and /";
-const NOT_A_HOST: &str = "what follows the scheme is not host or host:port";
+const NO_SCHEME: &str = "it does not begin with unix://, tls://, https://, tcp://, http:// or /";
+const NOT_A_HOST: &str = "the text after the scheme is not HOST or HOST:PORT";
 
 fn invalid(text: &str, problem: &'static str) -> InvalidTarget {
     InvalidTarget { text: text.to_owned(), problem }
@@ -126,7 +133,7 @@ fn host_and_port(text: &str, authority: &str) -> Result<(String, u16), InvalidTa
     let port = match rest {
         Some("") => DEFAULT_PORT,
         Some(port) => {
-            parse_port(port).ok_or_else(|| invalid(text, "the port is not 1 to 65535"))?
+            parse_port(port).ok_or_else(|| invalid(text, "the port is not from 1 to 65535"))?
         }
         None => return Err(invalid(text, NOT_A_HOST)),
     };
@@ -136,7 +143,7 @@ fn host_and_port(text: &str, authority: &str) -> Result<(String, u16), InvalidTa
     Ok((host.to_owned(), port))
 }
 
-/// Reads `:port`.
+/// Parses `:port`.
 fn parse_port(text: &str) -> Option<u16> {
     text.strip_prefix(':')?.parse().ok().filter(|&port| port != 0)
 }
@@ -150,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_read() {
+    fn every_form_is_parsed() {
         let forms = [
             ("unix:///run/a.sock", "unix:///run/a.sock"),
             ("unix:/run/a.sock", "unix:///run/a.sock"),
@@ -170,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn what_it_shows_reads_back() {
+    fn a_displayed_target_parses_to_itself() {
         for text in ["unix:///run/a.sock", "tcp://[::1]:80", "tcp://node7:8275", "tls://node7:1"] {
             assert_eq!(shown(text), text);
         }
     }
 
     #[test]
-    fn what_is_no_target_is_refused() {
+    fn other_texts_are_refused() {
         let texts = [
             "",
             "node7",

@@ -1,4 +1,4 @@
-//! Certificates of a client, and what a failed handshake was about.
+//! Certificates of a client.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::target::Target;
 use crate::tls_failure::OLD_VERSION;
 
-/// What a client trusts, and what it shows.
+/// The CAs that a client trusts, and its own certificate.
 #[derive(Clone, Default)]
 pub(crate) struct TlsSettings {
     pub(crate) ca: Option<Vec<u8>>,
@@ -19,14 +19,14 @@ pub(crate) struct TlsSettings {
     pub(crate) server_name: Option<String>,
 }
 
-/// How it is said that nothing would be trusted.
-pub(crate) const NEEDS_CA: &str = "needs a CA to know the agent by";
+/// The end of the message for missing CAs, by which the command line recognizes it.
+pub(crate) const NEEDS_CA: &str = "needs a CA to verify the agent's certificate by";
 
-/// So does it say that a key belongs to another certificate.
+/// The text of rustls for a key that belongs to another certificate.
 const OTHER_KEY: &str = "KeyMismatch";
 
 impl fmt::Debug for TlsSettings {
-    /// Without the key.
+    /// Omits the key.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("TlsSettings")
@@ -38,10 +38,13 @@ impl fmt::Debug for TlsSettings {
 }
 
 impl TlsSettings {
-    /// Adds to the endpoint of a target what makes it secure, if the target is to be so.
+    /// Adds the certificates to the endpoint of a TLS target.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] for certificates that cannot be used, or that a plaintext target would ignore.
     pub(crate) fn apply(&self, target: &Target, endpoint: Endpoint) -> Result<Endpoint, Error> {
         let Target::Tls { host, .. } = target else {
-            return match self.given() {
+            return match self.first_setting() {
                 None => Ok(endpoint),
                 Some(what) => Err(problem(format!(
                     "{what} has no effect at {target}, which is not encrypted; use tls://HOST[:PORT]"
@@ -51,52 +54,54 @@ impl TlsSettings {
         let Some(ca) = &self.ca else {
             return Err(problem(format!("{target} {NEEDS_CA}")));
         };
-        count_certificates("the CA", ca)?;
+        check_pem("the CA", ca)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let mut config = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(ca))
             .domain_name(self.server_name.as_deref().unwrap_or(host));
         if let Some((certificate, key)) = &self.identity {
-            count_certificates("the client's certificate", certificate)?;
+            check_pem("the client certificate", certificate)?;
             config = config.identity(Identity::from_pem(certificate, key));
         }
         endpoint.tls_config(config).map_err(|error| problem(unusable(&deepest(&error))))
     }
 
-    fn given(&self) -> Option<&'static str> {
+    fn first_setting(&self) -> Option<&'static str> {
         if self.ca.is_some() {
             Some("a CA")
         } else if self.identity.is_some() {
-            Some("a client's certificate")
+            Some("a client certificate")
         } else {
             self.server_name.is_some().then_some("a server name")
         }
     }
 }
 
-/// What is wrong with what this side brings. rustls speaks of a peer's certificate even then.
-fn unusable(said: &str) -> String {
-    if said.contains(OLD_VERSION) {
+/// Returns the mistake in the client's own certificate, which rustls describes as a peer's.
+fn unusable(cause: &str) -> String {
+    if cause.contains(OLD_VERSION) {
         return format!(
-            "the client's certificate is of X.509 version 1, as `openssl x509 -req` makes without extensions; \
+            "the client certificate is of X.509 version 1, as `openssl x509 -req` makes without extensions; \
              sign it with -copy_extensions copyall, or -extfile with a subjectAltName ({OLD_VERSION})"
         );
     }
-    if said.contains(OTHER_KEY) {
-        return format!("the client's key is not that of its certificate ({OTHER_KEY})");
+    if cause.contains(OTHER_KEY) {
+        return format!(
+            "the client's private key does not belong to its certificate ({OTHER_KEY})"
+        );
     }
-    said.to_owned()
+    cause.to_owned()
 }
 
 fn problem(problem: String) -> Error {
     Error::Tls { problem }
 }
 
-/// Nothing would be trusted, or shown, without a word.
-fn count_certificates(what: &str, pem: &[u8]) -> Result<(), Error> {
+/// Refuses a text without certificates, which rustls would silently ignore.
+fn check_pem(what: &str, pem: &[u8]) -> Result<(), Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(problem(format!("{what} is no PEM of certificates"))),
+        Ok(found) if found.is_empty() => Err(problem(format!("{what} has no certificate in PEM"))),
         Ok(_) => Ok(()),
         Err(error) => Err(problem(format!("{what} is not PEM: {error}"))),
     }
@@ -134,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_trusted_without_a_ca() {
-        let said = applied(&TlsSettings::default(), "tls://node7").unwrap_err();
-        assert!(said.contains("needs a CA"), "{said}");
+    fn a_tls_target_needs_a_ca() {
+        let message = applied(&TlsSettings::default(), "tls://node7").unwrap_err();
+        assert!(message.contains("needs a CA"), "{message}");
         let empty = TlsSettings { ca: Some(b"not PEM".to_vec()), ..TlsSettings::default() };
-        let said = applied(&empty, "tls://node7").unwrap_err();
-        assert!(said.contains("no PEM of certificates"), "{said}");
+        let message = applied(&empty, "tls://node7").unwrap_err();
+        assert!(message.contains("no certificate in PEM"), "{message}");
     }
 
     #[test]

@@ -5,35 +5,43 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error as RustlsError};
 
-/// Why two sides did not come to terms, as far as TLS tells.
+/// The cause of a failed TLS handshake, from [`Error::tls_failure`](crate::Error::tls_failure).
+///
+/// ```
+/// use taskstats_client::{Error, TlsFailure};
+///
+/// fn needs_certificate(error: &Error) -> bool {
+///     error.tls_failure() == Some(TlsFailure::CertificateRequired)
+/// }
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum TlsFailure {
-    /// This side refuses: no CA that it was given signed the agent's certificate.
+    /// The client refuses: none of its CAs signed the agent's certificate.
     UnknownAuthority,
-    /// This side refuses: the agent's certificate has other names.
+    /// The client refuses: the agent's certificate has other names.
     WrongName,
-    /// This side refuses: the agent's certificate has expired, or is not valid yet.
+    /// The client refuses: the agent's certificate has expired, or is not valid yet.
     NotValidNow,
-    /// This side refuses: the agent's certificate is a CA's own, or one of X.509 version 1, or not for
+    /// The client refuses: the agent's certificate is a CA's own, or of X.509 version 1, or not for
     /// servers.
     NoServerCertificate,
-    /// This side refuses the agent's certificate for another reason.
+    /// The client refuses the agent's certificate for another reason.
     CertificateRefused,
-    /// The agent refuses: it wants a certificate.
-    CertificateWanted,
-    /// The agent refuses the certificate of this side.
+    /// The agent refuses: it requires a client certificate.
+    CertificateRequired,
+    /// The agent refuses the client certificate.
     RefusedByAgent,
-    /// The sides have no version of TLS in common.
+    /// Client and agent have no version of TLS in common.
     NoCommonVersion,
-    /// What answers speaks no TLS.
-    NoTls,
+    /// The server does not use TLS.
+    NotTls,
 }
 
-/// Faults that rustls has no name for, and passes on in these words of its library for certificates.
+/// Errors of webpki that rustls has no variant for, as their texts.
 const NO_SERVER_CERTIFICATE: [&str; 2] = ["CaUsedAsEndEntity", OLD_VERSION];
 pub(crate) const OLD_VERSION: &str = "UnsupportedCertVersion";
-/// What a server says to a client whose certificate it does not take.
+/// The alerts of a server that refuses a client's certificate.
 const KNOWN_ALERTS: [AlertDescription; 10] = [
     AlertDescription::CertificateRequired,
     AlertDescription::ProtocolVersion,
@@ -48,7 +56,7 @@ const KNOWN_ALERTS: [AlertDescription; 10] = [
 ];
 
 impl TlsFailure {
-    /// Finds what was wrong among the causes of an error.
+    /// Finds the TLS failure among the causes of an error.
     pub(crate) fn among(error: &(dyn StdError + 'static)) -> Option<Self> {
         let mut deepest = error;
         loop {
@@ -62,8 +70,10 @@ impl TlsFailure {
         }
     }
 
-    /// In TLS 1.3 a server judges a client when that has finished its handshake and speaks HTTP/2, whose
-    /// library keeps of an error nothing but the words.
+    /// Parses the text of an error that HTTP/2 kept.
+    ///
+    /// In TLS 1.3 a server verifies a client after the client's side of the handshake is complete. The
+    /// alert then reaches HTTP/2, and h2 keeps the text of an I/O error alone.
     fn of_text(text: &str) -> Option<Self> {
         let alert = text.strip_prefix("received fatal alert: ")?;
         let known = KNOWN_ALERTS.into_iter().find(|known| format!("{known:?}") == alert);
@@ -74,7 +84,7 @@ impl TlsFailure {
         match error {
             RustlsError::InvalidCertificate(reason) => Some(Self::of_certificate(reason)),
             RustlsError::AlertReceived(alert) => Self::of_alert(*alert),
-            RustlsError::InvalidMessage(_) => Some(Self::NoTls),
+            RustlsError::InvalidMessage(_) => Some(Self::NotTls),
             RustlsError::PeerIncompatible(_) => Some(Self::NoCommonVersion),
             _ => None,
         }
@@ -106,7 +116,7 @@ impl TlsFailure {
 
     fn of_alert(alert: AlertDescription) -> Option<Self> {
         match alert {
-            AlertDescription::CertificateRequired => Some(Self::CertificateWanted),
+            AlertDescription::CertificateRequired => Some(Self::CertificateRequired),
             AlertDescription::ProtocolVersion => Some(Self::NoCommonVersion),
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
@@ -121,7 +131,7 @@ impl TlsFailure {
     }
 }
 
-/// An I/O error hides what it is made of from those who ask for its source.
+/// Returns the error of rustls inside an error; an I/O error does not return its content as source.
 fn rustls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a RustlsError> {
     error.downcast_ref().or_else(|| rustls_error(error.downcast_ref::<io::Error>()?.get_ref()?))
 }
@@ -131,12 +141,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_side_that_refuses_is_found_in_the_causes() {
+    fn the_side_that_refused_is_found_in_the_causes() {
         let wrap = |error| io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
         let alert = |alert| TlsFailure::among(&wrap(RustlsError::AlertReceived(alert)));
         assert_eq!(
             alert(AlertDescription::CertificateRequired),
-            Some(TlsFailure::CertificateWanted)
+            Some(TlsFailure::CertificateRequired)
         );
         assert_eq!(alert(AlertDescription::UnknownCA), Some(TlsFailure::RefusedByAgent));
         assert_eq!(alert(AlertDescription::InternalError), None);

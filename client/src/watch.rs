@@ -8,7 +8,7 @@ use futures_core::Stream;
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{
     Cursor, ExitEvents, Heartbeat, Lost, OnLag, Scope, WatchExitsRequest, WatchExitsResponse,
-    WatchStarted,
+    WatchStarted, Workloads,
 };
 use tokio_stream::StreamExt;
 use tonic::Streaming;
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::status::Call;
 use crate::target::Target;
 
-/// Which exits to stream, from where on, and how promptly.
+/// The exits to stream, the position to begin at, and the delivery.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct WatchRequest {
     on_lag: OnLag,
 }
 
-/// Where a stream begins.
+/// The position at which a stream begins.
 #[derive(Clone, Debug, Default, PartialEq)]
 enum Begin {
     #[default]
@@ -49,26 +49,39 @@ enum Begin {
 
 /// One message of a stream of exits.
 ///
-/// Exits come in the batches that the agent made of them: handing them over one by one would cost
-/// copies of a large message, which is felt when a million of them come in a second.
+/// Exits arrive in the batches that the agent sends: a message for each exit would be too slow for a
+/// million exits a second.
+///
+/// ```
+/// use taskstats_client::Event;
+///
+/// fn count(event: &Event) -> usize {
+///     match event {
+///         Event::Exits(batch) => batch.events.len(),
+///         _ => 0,
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Always the first: listening is in force.
+    /// The first message of a stream: the kernel reports exits from now on.
     Started(WatchStarted),
     /// Exits, by ascending sequence.
     Exits(ExitEvents),
-    /// Exits that cannot be delivered, in the place where they would have stood.
+    /// Exits that are lost, in the position that they would have had.
     Lost(Lost),
-    /// Nothing happened for a while, or the agent is about to end the stream.
+    /// 10 s without another message, or the end of the stream.
     Heartbeat(Heartbeat),
-    /// A kind of message that is newer than this client.
+    /// The owners of cgroups, which the exits after this message refer to.
+    Workloads(Workloads),
+    /// A kind of message that this version of the client does not know.
     Unknown,
 }
 
 /// A stream of exits, from [`Client::watch`](crate::Client::watch).
 ///
-/// Besides [`ExitStream::next`] it is a [`Stream`]. It ends after its first error.
+/// The stream implements [`Stream`], and ends after its first error.
 ///
 /// ```no_run
 /// use taskstats_client::{Client, Event, WatchRequest};
@@ -92,46 +105,93 @@ pub struct ExitStream {
 }
 
 impl WatchRequest {
-    /// Asks for every exit on every CPU, batched as the agent sees fit.
+    /// Requests every exit on every CPU from now on, in batches of the agent's choice.
+    ///
+    /// ```
+    /// use taskstats_client::WatchRequest;
+    ///
+    /// assert_eq!(WatchRequest::new(), WatchRequest::default());
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Limits the stream to some CPUs, in the kernel's list syntax, such as `0-3,8`. An empty list
-    /// means all possible CPUs.
+    /// Selects CPUs, in the kernel's list syntax, such as `0-3,8`.
+    ///
+    /// The empty list selects all possible CPUs.
+    ///
+    /// ```
+    /// use taskstats_client::WatchRequest;
+    ///
+    /// let request = WatchRequest::new().cpus("0-3,8");
+    /// ```
     pub fn cpus(mut self, list: impl Into<String>) -> Self {
         self.cpus = list.into();
         self
     }
 
-    /// Limits the stream to exits that end a process, or to those that do not.
+    /// Selects the exits that end a process, or those that do not.
+    ///
+    /// ```
+    /// use taskstats_client::{Scope, WatchRequest};
+    ///
+    /// let request = WatchRequest::new().scope(Scope::Processes);
+    /// ```
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Continues after a cursor that an earlier stream told: nothing that the agent remembers is
-    /// repeated or left out, and the rest is told as lost. Takes the place of
-    /// [`replay_last`](Self::replay_last).
+    /// Continues after a cursor of an earlier stream, without repetitions.
+    ///
+    /// The stream first has the exits in the agent's history since the cursor, and reports those that
+    /// the history has evicted as lost. Replaces [`replay_last`](Self::replay_last).
+    ///
+    /// ```
+    /// use taskstats_client::{Cursor, WatchRequest};
+    ///
+    /// let cursor = Cursor { instance_id: "run1".to_owned(), sequence: 7 };
+    /// let request = WatchRequest::new().resume_after(cursor);
+    /// ```
     pub fn resume_after(mut self, cursor: Cursor) -> Self {
         self.begin = Begin::After(cursor);
         self
     }
 
-    /// Begins with so many of the newest exits that the agent remembers, as far as they belong to
-    /// the stream. Takes the place of [`resume_after`](Self::resume_after).
+    /// Begins with the given number of exits, the newest ones of this selection in the agent's history.
+    ///
+    /// The history can have fewer. Replaces [`resume_after`](Self::resume_after).
+    ///
+    /// ```
+    /// use taskstats_client::WatchRequest;
+    ///
+    /// let request = WatchRequest::new().replay_last(20);
+    /// ```
     pub fn replay_last(mut self, exits: u32) -> Self {
         self.begin = Begin::Last(exits);
         self
     }
 
-    /// Sets what the agent does when it forgets exits before this stream took them.
+    /// Sets the agent's behaviour when its history evicts exits that this stream has not read.
+    ///
+    /// ```
+    /// use taskstats_client::{OnLag, WatchRequest};
+    ///
+    /// let request = WatchRequest::new().on_lag(OnLag::Close);
+    /// ```
     pub fn on_lag(mut self, on_lag: OnLag) -> Self {
         self.on_lag = on_lag;
         self
     }
 
-    /// Sets how long the agent may hold an exit back to send more of them at once; at most 10 s.
+    /// Sets the time for which the agent may hold an exit back to send several at once, at most 10 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use taskstats_client::WatchRequest;
+    ///
+    /// let request = WatchRequest::new().max_batch_delay(Duration::from_millis(10));
+    /// ```
     pub fn max_batch_delay(mut self, delay: Duration) -> Self {
         self.max_batch_delay = Some(delay);
         self
@@ -159,12 +219,19 @@ impl WatchRequest {
 }
 
 impl Event {
-    /// Returns the place after this message, to continue from with
-    /// [`WatchRequest::resume_after`]; `None` for a message that has none.
+    /// Returns the cursor after this message, for [`WatchRequest::resume_after`].
     ///
-    /// Of a stream that itself continued, `Started` tells where this one begins: a client that loses
-    /// it before any other message continues from the cursor it had, so that what was lost between
-    /// the two is told again.
+    /// The cursor of [`Event::Started`] is the beginning of its stream. A client that continued an
+    /// earlier stream keeps its own cursor until the next message: the cursor of `Started` can lie
+    /// after a loss that is still to be reported.
+    ///
+    /// ```
+    /// use taskstats_client::{Cursor, Event, Heartbeat};
+    ///
+    /// let cursor = Cursor { instance_id: "run1".to_owned(), sequence: 7 };
+    /// let event = Event::Heartbeat(Heartbeat { cursor: Some(cursor.clone()) });
+    /// assert_eq!(event.cursor(), Some(&cursor));
+    /// ```
     #[must_use]
     pub fn cursor(&self) -> Option<&Cursor> {
         match self {
@@ -172,7 +239,7 @@ impl Event {
             Self::Exits(exits) => exits.cursor.as_ref(),
             Self::Lost(lost) => lost.cursor.as_ref(),
             Self::Heartbeat(heartbeat) => heartbeat.cursor.as_ref(),
-            Self::Unknown => None,
+            Self::Workloads(_) | Self::Unknown => None,
         }
     }
 }
@@ -184,6 +251,7 @@ impl From<WatchExitsResponse> for Event {
             Some(Kind::Events(events)) => Self::Exits(events),
             Some(Kind::Lost(lost)) => Self::Lost(lost),
             Some(Kind::Heartbeat(heartbeat)) => Self::Heartbeat(heartbeat),
+            Some(Kind::Workloads(workloads)) => Self::Workloads(workloads),
             None => Self::Unknown,
         }
     }
@@ -200,7 +268,25 @@ impl ExitStream {
 
     /// Waits for the next message; `None` when the agent ended the stream without an error.
     ///
-    /// Dropping the future loses nothing.
+    /// The method is cancel safe: dropping the future loses no message.
+    ///
+    /// # Errors
+    /// - [`Error::Unavailable`] when the agent drains.
+    /// - [`Error::ResourceExhausted`] when the stream is too slow, for [`OnLag::Close`].
+    /// - [`Error::Disconnected`] when the connection breaks.
+    ///
+    /// ```no_run
+    /// use taskstats_client::{Event, ExitStream};
+    ///
+    /// # async fn example(mut exits: ExitStream) -> Result<(), taskstats_client::Error> {
+    /// while let Some(event) = exits.next().await {
+    ///     if let Event::Lost(lost) = event? {
+    ///         eprintln!("{:?} exits are lost", lost.count);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
         StreamExt::next(self).await
     }
@@ -220,7 +306,7 @@ impl Stream for ExitStream {
 fn too_long(delay: Duration) -> Error {
     Error::InvalidArgument {
         field: "max_batch_delay".to_owned(),
-        description: "more seconds than a message can carry".to_owned(),
+        description: "it has more seconds than a message can hold; use at most 10 s".to_owned(),
         message: format!("max_batch_delay of {delay:?} is too long"),
     }
 }
@@ -244,9 +330,9 @@ mod tests {
         assert_eq!(message.max_batch_delay.unwrap().nanos, 10_000_000);
     }
 
-    /// The agent refuses a request with both.
+    /// The agent refuses a request that has both.
     #[test]
-    fn a_stream_begins_in_one_place() {
+    fn a_stream_begins_at_one_position() {
         let cursor = || Cursor { instance_id: "run1".to_owned(), sequence: 7 };
         let message = WatchRequest::new().replay_last(5).resume_after(cursor()).into_message();
         let expected =
@@ -257,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_tells_its_place() {
+    fn every_message_has_a_cursor() {
         let cursor = Some(Cursor { instance_id: "run1".to_owned(), sequence: 7 });
         let kinds = [
             Kind::Started(WatchStarted { cursor: cursor.clone(), ..Default::default() }),
@@ -279,13 +365,13 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_that_no_message_can_carry_is_refused() {
+    fn a_delay_that_exceeds_a_message_is_refused() {
         let request = WatchRequest::new().max_batch_delay(Duration::MAX);
         assert!(matches!(request.into_message(), Err(Error::InvalidArgument { .. })));
     }
 
     #[test]
-    fn a_kind_from_the_future_is_unknown() {
+    fn a_newer_kind_of_message_is_unknown() {
         assert_eq!(Event::from(WatchExitsResponse { kind: None }), Event::Unknown);
     }
 }

@@ -1,4 +1,4 @@
-//! How the server puts messages into HTTP/2 bodies.
+//! The codec that the server writes messages with.
 
 use std::marker::PhantomData;
 
@@ -7,10 +7,16 @@ use tonic::Status;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic_prost::ProstDecoder;
 
-/// prost's codec, with room made for the whole message before it is written.
+/// The codec of prost, which reserves the memory of a whole message before it writes the message.
 ///
-/// Without that, a batch of exits of tens of KiB makes the buffer grow, and copies what is in it,
-/// several times.
+/// Without the reservation, the buffer grows several times for a batch of exits of tens of KiB, and is
+/// copied each time.
+///
+/// ```
+/// use taskstats_proto::{ReservingCodec, v1};
+///
+/// let codec: ReservingCodec<v1::GetPidResponse, v1::GetPidRequest> = ReservingCodec::default();
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ReservingCodec<T, U>(PhantomData<(T, U)>);
 

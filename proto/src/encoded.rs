@@ -1,4 +1,4 @@
-//! Messages that are already encoded.
+//! Messages in their wire form.
 
 use std::marker::PhantomData;
 
@@ -8,11 +8,11 @@ use prost::{DecodeError, Message};
 
 use crate::v1;
 
-/// A message `M` in its wire form: byte slices that make it up when put together.
+/// A message `M` in its wire form, as byte slices whose concatenation is the message.
 ///
-/// An exit is encoded once, however many watchers there are, and the answer to the most frequent
-/// question is encoded without a detour over the generated types. The generated server trait takes
-/// this type where the client sees `M`.
+/// The agent encodes an exit once, whatever the number of watchers, and encodes the response to
+/// `GetPid` directly from the kernel's record. The generated server trait has this type where the
+/// client has `M`.
 ///
 /// ```
 /// use prost::Message;
@@ -38,7 +38,13 @@ pub type EncodedWatchExitsResponse = Encoded<v1::WatchExitsResponse>;
 pub type EncodedGetPidResponse = Encoded<v1::GetPidResponse>;
 
 impl<M> Encoded<M> {
-    /// Takes slices that together are one encoded `M`.
+    /// Returns the message that the concatenation of `parts` encodes.
+    ///
+    /// ```
+    /// use taskstats_proto::EncodedGetPidResponse;
+    ///
+    /// let empty = EncodedGetPidResponse::from_parts(Vec::new());
+    /// ```
     #[must_use]
     pub fn from_parts(parts: Vec<Bytes>) -> Self {
         let length = parts.iter().map(Bytes::len).sum();
@@ -69,7 +75,7 @@ impl<M> Message for Encoded<M> {
         self.length
     }
 
-    /// Refuses: this type is only ever sent.
+    /// Returns an error: this type is for sending alone.
     fn merge_field(
         &mut self,
         _tag: u32,

@@ -74,7 +74,7 @@ fn record() -> Vec<u8> {
 
 fn exit() -> Exit {
     let task = decode(&record(), Provenance::ExitedTask);
-    Exit { cpu: 1, kernel_sequence: 1_000_000, task, process: None }
+    Exit { cpu: 1, kernel_sequence: 1_000_000, task, ..Exit::default() }
 }
 
 fn event() -> v1::ExitEvent {
@@ -161,7 +161,7 @@ fn decode_and_encode(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         out.clear();
         let task: Stats = decode(black_box(&record), Provenance::ExitedTask);
-        let exit = Exit { cpu: 1, kernel_sequence: 1_000_000, task, process: None };
+        let exit = Exit { cpu: 1, kernel_sequence: 1_000_000, task, ..Exit::default() };
         encode_event(&mut out, &exit, SEQUENCE, NOW, ACCOUNTING);
         black_box(out.len())
     });

@@ -10,16 +10,26 @@ pub mod telemetry;
 
 pub mod worker;
 
+pub(crate) mod regular_file;
+
+pub(crate) mod directory_trust;
+
 pub(crate) mod backoff;
 
 pub mod netlink;
 
+pub mod bpf;
+
 pub mod taskstats;
+
+pub mod advice;
 
 #[cfg(feature = "sim")]
 pub mod sim;
 
 pub mod capture;
+
+pub mod workload;
 
 pub mod encode;
 

@@ -1,4 +1,4 @@
-//! Whether exits can be watched: found out at the start, and kept true while the agent runs.
+//! Readiness: whether exits can be watched. A prober tests it at the start, and again while the agent runs.
 
 use std::mem::discriminant;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::advice::{Cause, HasCause};
 use crate::backoff::Backoff;
 use crate::taskstats::{Kernel, KernelError};
 
@@ -15,54 +16,54 @@ use crate::taskstats::{Kernel, KernelError};
 const MIN_DELAY: Duration = Duration::from_secs(1);
 /// The longest delay: an operator who has removed the cause does not wait longer.
 const MAX_DELAY: Duration = Duration::from_secs(60);
-/// However many rechecks there are, the kernel is tried at most this often.
+/// The shortest time between two tests, however many are requested.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whether exits can be watched, and if not, why.
+/// The result of the last test: exits can be watched, or the error that prevents it.
 pub type Verdict = Result<(), Arc<KernelError>>;
 
-/// What is known now. Clones know the same.
+/// The current verdict. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     verdict: watch::Receiver<Verdict>,
     rechecks: Arc<Notify>,
 }
 
-/// Tries the kernel whenever there is a reason to.
+/// The task that tests the kernel whenever there is a reason to.
 #[derive(Debug)]
 pub struct Prober {
     kernel: Arc<dyn Kernel>,
     verdict: watch::Sender<Verdict>,
     rechecks: Arc<Notify>,
     tried_at: Instant,
-    /// Whether the last try could not be made.
+    /// Set while the last test could not be made.
     untested: bool,
 }
 
 impl Readiness {
-    /// The last verdict.
+    /// Returns the last verdict.
     ///
     /// # Errors
-    /// Why exits cannot be watched.
+    /// The error that prevents watching exits.
     pub fn verdict(&self) -> Verdict {
         self.verdict.borrow().clone()
     }
 
-    /// Has the kernel tried again: something failed that should not with this verdict, or somebody
-    /// would like it to be another.
+    /// Requests another test, because a call failed that should not with this verdict, or was refused because
+    /// of it.
     pub fn recheck(&self) {
         self.rechecks.notify_one();
     }
 
-    /// Doubts when what the kernel said speaks against the agent's place, or its means, rather than
-    /// against the question.
+    /// Requests another test if an error is caused by the agent's environment or resources, and not by the
+    /// query.
     pub fn on_kernel_error(&self, error: &KernelError) {
         if !matches!(error, KernelError::NoSuchTask(_) | KernelError::HiddenThreads(_)) {
             self.recheck();
         }
     }
 
-    /// Waits for another verdict than the one seen last; `None` when there will be none.
+    /// Waits for a verdict other than the last one that was seen; `None` if the prober has ended.
     pub async fn next(&mut self) -> Option<Verdict> {
         self.verdict.changed().await.ok()?;
         Some(self.verdict.borrow_and_update().clone())
@@ -70,8 +71,8 @@ impl Readiness {
 }
 
 impl Prober {
-    /// Tries the kernel for the first time. Where it lets itself be listened to, and no more can be
-    /// tried, the verdict is good.
+    /// Tests the kernel for the first time. If it accepts a registration and nothing more can be tested, the
+    /// verdict is good.
     pub async fn start(kernel: Arc<dyn Kernel>) -> (Self, Readiness) {
         let mut untested = false;
         let first = judge(probe(&kernel).await, &mut untested).unwrap_or(Ok(()));
@@ -82,8 +83,8 @@ impl Prober {
         (Self { kernel, verdict: sender, rechecks, tried_at: Instant::now(), untested }, readiness)
     }
 
-    /// Keeps the verdict true until the future is dropped. It sleeps without a timer as long as the
-    /// verdict is good. One that cannot be tried stays what it was, and is tried again.
+    /// Keeps the verdict current until the future is dropped. With a good verdict there is no timer. A verdict
+    /// that cannot be tested stays, and is tested again later.
     pub async fn run(mut self) {
         let mut backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
         let mut delay = backoff.next_delay();
@@ -108,21 +109,21 @@ impl Prober {
     }
 }
 
-/// Tries the kernel beside the event loop, because it waits for exits.
+/// Tests the kernel on a thread beside the event loop, because the test waits for exits.
 async fn probe(kernel: &Arc<dyn Kernel>) -> Result<(), KernelError> {
     let kernel = Arc::clone(kernel);
     let tried = task::spawn_blocking(move || kernel.check_exits()).await;
     tried.unwrap_or(Err(KernelError::BadReply { operation: "the self-test" }))
 }
 
-/// What a try says of the kernel; `None` where it could not be made, which is told once.
+/// Returns the verdict of a test; `None` if it could not be made, which is logged once.
 fn judge(tried: Result<(), KernelError>, untested: &mut bool) -> Option<Verdict> {
     let was_untested = std::mem::replace(untested, false);
     match tried {
         Err(error @ KernelError::NotTested { .. }) => {
             *untested = true;
             if !was_untested {
-                tracing::warn!(fix = error.fix(), "{error}");
+                tracing::warn!(fix = fix(&error), "{error}");
             }
             None
         }
@@ -130,18 +131,22 @@ fn judge(tried: Result<(), KernelError>, untested: &mut bool) -> Option<Verdict>
     }
 }
 
-/// Logs a change of the verdict, and tells whether it is one.
+/// Logs a change of the verdict, and returns whether it changed.
 fn log_change(last: &Verdict, verdict: &Verdict) -> bool {
     match (last, verdict) {
         (Ok(()), Ok(())) => return false,
         (Err(last), Err(now)) if has_same_cause(last, now) => return false,
-        (_, Err(error)) => tracing::warn!(fix = error.fix(), "exits cannot be watched: {error}"),
+        (_, Err(error)) => tracing::warn!(fix = fix(error), "exits cannot be watched: {error}"),
         (Err(_), Ok(())) => tracing::info!("exits can be watched again"),
     }
     true
 }
 
-/// Whether two errors have one cause, though it may have shown in another place or on another CPU.
+fn fix(error: &KernelError) -> Option<&'static str> {
+    error.cause().map(Cause::advice_here)
+}
+
+/// Returns whether two errors have the same cause, though it may have appeared at another call or CPU.
 fn has_same_cause(one: &KernelError, other: &KernelError) -> bool {
     match (one, other) {
         (
@@ -164,17 +169,17 @@ mod tests {
         Cpumask, DelayAccounting, ExitListener, KeptSocket, SelfTest, Stats, TaskId,
     };
 
-    /// A kernel that is right or wrong, and counts how often it was tried.
+    /// A kernel whose exits arrive or not, and which counts tests.
     #[derive(Debug, Default)]
-    struct Moody {
+    struct FakeKernel {
         cpus: Cpumask,
         good: AtomicBool,
-        /// No task can be made to end.
+        /// Set if no thread can be made to end.
         untestable: AtomicBool,
         tried: AtomicUsize,
     }
 
-    impl Moody {
+    impl FakeKernel {
         fn new(good: bool) -> Arc<Self> {
             let cpus = Cpumask::from_iter([0]);
             Arc::new(Self { cpus, good: AtomicBool::new(good), ..Self::default() })
@@ -185,7 +190,7 @@ mod tests {
         }
     }
 
-    impl Kernel for Moody {
+    impl Kernel for FakeKernel {
         fn query(&self, id: TaskId) -> Result<Stats, KernelError> {
             Err(KernelError::NoSuchTask(id))
         }
@@ -231,16 +236,16 @@ mod tests {
         }
     }
 
-    async fn keep(kernel: &Arc<Moody>) -> (Readiness, task::JoinHandle<()>) {
+    async fn start(kernel: &Arc<FakeKernel>) -> (Readiness, task::JoinHandle<()>) {
         let (prober, readiness) = Prober::start(Arc::clone(kernel) as Arc<dyn Kernel>).await;
         (readiness, tokio::spawn(prober.run()))
     }
 
-    /// The cause goes away, and nobody has to say so.
+    /// The verdict changes without a request when the cause is gone.
     #[tokio::test(start_paused = true)]
-    async fn a_bad_verdict_becomes_good_by_itself() {
-        let kernel = Moody::new(false);
-        let (mut readiness, prober) = keep(&kernel).await;
+    async fn a_bad_verdict_is_tested_until_it_is_good() {
+        let kernel = FakeKernel::new(false);
+        let (mut readiness, prober) = start(&kernel).await;
         let error = readiness.verdict().unwrap_err();
         assert!(matches!(*error, KernelError::NoExitsArrive { .. }), "{error}");
         kernel.good.store(true, Ordering::SeqCst);
@@ -250,11 +255,11 @@ mod tests {
         prober.abort();
     }
 
-    /// While it stays bad, it is tried less and less often, and at least each minute.
+    /// The tests of a bad verdict become less frequent, to one a minute.
     #[tokio::test(start_paused = true)]
-    async fn what_stays_bad_is_tried_at_growing_intervals() {
-        let kernel = Moody::new(false);
-        let (_readiness, prober) = keep(&kernel).await;
+    async fn a_bad_verdict_is_tested_at_growing_intervals() {
+        let kernel = FakeKernel::new(false);
+        let (_readiness, prober) = start(&kernel).await;
         tokio::time::sleep(Duration::from_secs(63)).await;
         let in_the_first_minute = kernel.tried();
         assert!((5..=8).contains(&in_the_first_minute), "{in_the_first_minute}");
@@ -264,11 +269,11 @@ mod tests {
         prober.abort();
     }
 
-    /// A good verdict costs nothing, until something fails.
+    /// A good verdict costs nothing until a call fails.
     #[tokio::test(start_paused = true)]
-    async fn a_good_verdict_is_tried_when_it_is_doubted_only() {
-        let kernel = Moody::new(true);
-        let (mut readiness, prober) = keep(&kernel).await;
+    async fn a_good_verdict_is_tested_only_on_request() {
+        let kernel = FakeKernel::new(true);
+        let (mut readiness, prober) = start(&kernel).await;
         tokio::time::sleep(Duration::from_secs(86_400)).await;
         assert_eq!(kernel.tried(), 1);
         readiness.on_kernel_error(&KernelError::NoSuchTask(TaskId::Pid(1)));
@@ -278,12 +283,12 @@ mod tests {
         prober.abort();
     }
 
-    /// A test that cannot be made proves nothing: the verdict stays, until one can.
+    /// A test that cannot be made proves nothing, so the verdict stays.
     #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_tested_stays_as_it_was() {
+    async fn a_verdict_that_cannot_be_tested_stays() {
         for good in [true, false] {
-            let kernel = Moody::new(good);
-            let (mut readiness, prober) = keep(&kernel).await;
+            let kernel = FakeKernel::new(good);
+            let (mut readiness, prober) = start(&kernel).await;
             kernel.untestable.store(true, Ordering::SeqCst);
             kernel.good.store(!good, Ordering::SeqCst);
             readiness.recheck();
@@ -296,23 +301,23 @@ mod tests {
         }
     }
 
-    /// The kernel let itself be listened to, and that is the best that is known.
+    /// The kernel accepted a registration, and no more is known.
     #[tokio::test(start_paused = true)]
-    async fn who_cannot_be_tested_at_the_start_is_trusted_until_then() {
-        let kernel = Moody::new(false);
+    async fn a_kernel_that_cannot_be_tested_is_trusted() {
+        let kernel = FakeKernel::new(false);
         kernel.untestable.store(true, Ordering::SeqCst);
         let error = kernel.check_exits().unwrap_err();
         assert!(matches!(error, KernelError::NotTested { .. }), "{error}");
-        let (mut readiness, prober) = keep(&kernel).await;
+        let (mut readiness, prober) = start(&kernel).await;
         assert!(readiness.verdict().is_ok());
         kernel.untestable.store(false, Ordering::SeqCst);
         assert!(readiness.next().await.unwrap().is_err());
         prober.abort();
     }
 
-    /// Descriptors that ran out are missed now here, now there; that is one state.
+    /// Descriptors that ran out fail different calls, with one cause.
     #[test]
-    fn one_cause_is_told_once_wherever_it_shows() {
+    fn one_cause_is_logged_once_whatever_call_fails() {
         let system = |operation, errno| KernelError::System {
             operation,
             source: std::io::Error::from_raw_os_error(errno),
@@ -322,11 +327,11 @@ mod tests {
         assert!(!has_same_cause(&system("socket", 24), &KernelError::NoFamily));
     }
 
-    /// A herd of failing calls does not become a herd of self-tests.
+    /// Many failing calls do not cause many tests.
     #[tokio::test(start_paused = true)]
-    async fn doubts_are_followed_up_once_a_second_at_most() {
-        let kernel = Moody::new(false);
-        let (readiness, prober) = keep(&kernel).await;
+    async fn requests_are_fulfilled_once_a_second_at_most() {
+        let kernel = FakeKernel::new(false);
+        let (readiness, prober) = start(&kernel).await;
         for _ in 0..1000 {
             readiness.recheck();
             tokio::time::sleep(Duration::from_millis(10)).await;

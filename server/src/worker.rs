@@ -1,37 +1,36 @@
-//! Work that waits, on a thread of its own: beside the event loop, and not behind the slow calls of
-//! callers.
+//! Blocking work on a thread of its own, so that neither the event loop nor slow calls delay it.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::oneshot;
 
-/// A thread for one piece of work, which ends with it.
+/// A thread that runs one function.
 #[derive(Debug)]
 pub struct Worker<T> {
     thread: JoinHandle<()>,
-    outcome: oneshot::Receiver<T>,
+    result: oneshot::Receiver<T>,
 }
 
 impl<T: Send + 'static> Worker<T> {
-    /// Begins to work, whether or not somebody waits for it.
+    /// Starts the thread. The function runs to its end even if no caller waits for it.
     ///
     /// # Errors
-    /// Why there is no thread.
+    /// The error of the system if it starts no thread.
     pub fn start(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
-        let (sender, outcome) = oneshot::channel();
-        // Whoever waited for it may be gone.
+        let (sender, result) = oneshot::channel();
+        // The receiver may have been dropped.
         let work = move || drop(sender.send(work()));
         let thread = Builder::new().name(name.to_owned()).spawn(work)?;
-        Ok(Self { thread, outcome })
+        Ok(Self { thread, result })
     }
 
-    /// Waits for what came of it; `None` if it panicked.
-    pub async fn outcome(self) -> Option<T> {
-        let outcome = self.outcome.await.ok();
-        // It has nothing left to do. What a panic says was told by then.
+    /// Waits for the function and returns its result; `None` if it panicked.
+    pub async fn result(self) -> Option<T> {
+        let result = self.result.await.ok();
+        // The thread has nothing left to do. The panic hook has already reported a panic.
         drop(self.thread.join());
-        outcome
+        result
     }
 }
 
@@ -40,14 +39,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_came_of_it_is_told() {
-        let worker = Worker::start("seven", || std::thread::current().name().map(str::to_owned));
-        assert_eq!(worker.unwrap().outcome().await.flatten().as_deref(), Some("seven"));
+    async fn the_result_is_returned() {
+        let worker = Worker::start("worker", || std::thread::current().name().map(str::to_owned));
+        assert_eq!(worker.unwrap().result().await.flatten().as_deref(), Some("worker"));
     }
 
     #[tokio::test]
-    async fn a_panic_is_no_outcome() {
-        let worker = Worker::start("panic", || panic!("as the test wants")).unwrap();
-        assert_eq!(worker.outcome().await, None::<()>);
+    async fn a_panic_has_no_result() {
+        let worker = Worker::start("panic", || panic!("on purpose")).unwrap();
+        assert_eq!(worker.result().await, None::<()>);
     }
 }

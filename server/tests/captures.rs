@@ -1,8 +1,9 @@
-//! Real messages of real kernels, decoded: captures of small workloads, taken by `tests/kernels`.
+//! Messages of real kernels, decoded from captures of small workloads that `tests/kernels`
+//! recorded.
 //!
-//! Beside each capture stands what it was decoded to, in words, so that a change of the decoder is seen.
-//! `BLESS=1` writes that anew. That the decoder is right was compared with an independent reading when
-//! the captures were taken.
+//! Beside each capture is a text file with the decoded statistics, which reveals changes of the
+//! decoder. `BLESS=1` rewrites the text files. An independent decoder confirmed the statistics when
+//! the captures were recorded.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,7 +15,7 @@ use taskstatsd::taskstats::{
     DelayClass, Exit, Stats, TaskId, WaitStatus, decode_exit_message, decode_reply_message,
 };
 
-/// The struct's version and size, and the kernel's series.
+/// The version and size of the struct, and the kernel's series.
 const CAPTURES: [(u16, usize, &str); 5] = [
     (10, 352, "5.10."),
     (13, 416, "6.1."),
@@ -23,31 +24,31 @@ const CAPTURES: [(u16, usize, &str); 5] = [
     (17, 688, "7.2."),
 ];
 
-/// Since when there is each class, in order.
+/// The first version of each delay class, in order.
 const CLASSES_SINCE: [u16; DelayClass::COUNT] = [1, 1, 1, 7, 9, 11, 13, 14];
-/// Since when there are a process' id and elapsed time, and the executable.
+/// The first version with a process' id, its elapsed time, and the executable.
 const GROUP_FIELDS_SINCE: u16 = 12;
-/// Since when a group's record of an exit has the times and the context switches of the dead.
-const DEAD_SUMMED_SINCE: u16 = 14;
-/// Since when there are the longest and the shortest wait.
+/// The first version in which a group's record of an exit includes exited tasks.
+const EXITED_SUMMED_SINCE: u16 = 14;
+/// The first version with the longest and the shortest wait.
 const EXTREMES_SINCE: u16 = 15;
-/// Since when there is the moment of the longest wait.
+/// The first version with the time of the longest wait.
 const MAX_AT_SINCE: u16 = 17;
 
-/// Headers of netlink and generic netlink.
+/// The length of the netlink and generic netlink headers.
 const MESSAGE_HEADERS: usize = 20;
-/// Headers of the nest, of the id and of the record, and the id.
+/// The length of the headers of the nested attribute, of the id and of the record, and of the id.
 const RECORD_HEADERS: usize = 16;
-/// The kernel thread that was asked for: it executes no file.
+/// The kernel thread that was queried. It executes no file.
 const KTHREADD: u32 = 2;
 const NANOSECONDS: u64 = 1_000_000_000;
-/// The tasks of a capture begin within this time before and after it began.
-const SECONDS_AROUND: u64 = 600;
+/// The tasks of a capture start at most this long before or after its start.
+const MAX_DISTANCE_S: u64 = 600;
 const SIGKILL: u32 = 9;
 /// The workload reads a file of 1 MiB by blocks of 512 bytes; the kernel rounds to multiples of 1,024.
 const IO_CALLS: u64 = 2048;
 
-/// A capture, decoded.
+/// A decoded capture.
 struct Decoded {
     header: CaptureHeader,
     version: u16,
@@ -91,8 +92,8 @@ impl Decoded {
 }
 
 fn path(version: u16, ending: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
-    folder.join(format!("v{version}.{ending}"))
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
+    directory.join(format!("v{version}.{ending}"))
 }
 
 fn captures() -> impl Iterator<Item = Decoded> {
@@ -100,7 +101,7 @@ fn captures() -> impl Iterator<Item = Decoded> {
 }
 
 #[test]
-fn each_capture_is_of_the_kernel_it_is_named_after() {
+fn each_capture_is_of_the_kernel_in_its_name() {
     for (version, bytes, series) in CAPTURES {
         let header = Decoded::read(version, bytes).header;
         assert_eq!(header.taskstats_version, version);
@@ -122,9 +123,9 @@ fn messages_have_the_sizes_of_their_version() {
     }
 }
 
-/// What every version has is there, and makes sense for the workload that was captured.
+/// Fields of every version have values that fit the captured workload.
 #[test]
-fn exits_make_sense() {
+fn exits_fit_the_workload() {
     for capture in captures() {
         let begun = capture.header.begun_at_ns / NANOSECONDS;
         let exits = capture.exits();
@@ -134,7 +135,7 @@ fn exits_make_sense() {
             assert!(exit.task.identity.pid > Some(0), "{:?}", exit.task.identity);
             assert_eq!((task.uid, task.gid, task.nice, task.scheduler), (0, 0, 0, 0));
             let began = u64::try_from(task.begin_time_s).expect("after 1970");
-            assert!(began.abs_diff(begun) < SECONDS_AROUND, "{began}, {begun}");
+            assert!(began.abs_diff(begun) < MAX_DISTANCE_S, "{began}, {begun}");
             assert!(exit.task.elapsed_us > Some(0) && exit.task.cpu.run_virtual_ns > Some(0));
             assert!(exit.task.unknown_tail.is_empty());
         }
@@ -147,10 +148,10 @@ fn exits_make_sense() {
     }
 }
 
-/// The kernel numbers the messages of each CPU. One that is pre-empted between the number and the sending
-/// is overtaken, as v17's capture shows.
+/// Each CPU numbers its messages. A task that is pre-empted between the numbering and the sending
+/// is overtaken, as in v17's capture.
 #[test]
-fn each_cpu_counts_its_exits() {
+fn each_cpu_numbers_its_exits() {
     for capture in captures() {
         for cpu in 0..2 {
             let exits = capture.exits().into_iter().map(|exit| exit.0);
@@ -163,7 +164,7 @@ fn each_cpu_counts_its_exits() {
 }
 
 #[test]
-fn what_the_version_has_is_there_and_what_it_lacks_is_absent() {
+fn a_version_has_its_fields_and_no_others() {
     for capture in captures() {
         let since = |first: u16| capture.version >= first;
         let tasks = capture.exits().into_iter().map(|exit| exit.0.task);
@@ -176,7 +177,7 @@ fn what_the_version_has_is_there_and_what_it_lacks_is_absent() {
             assert!(task.faults.is_some() && task.memory.is_some() && task.io.is_some());
             for (delay, first) in task.delays.iter().zip(CLASSES_SINCE) {
                 assert_eq!(delay.is_some(), since(first), "v{}", capture.version);
-                // A wait can be shorter than the clock sees.
+                // A wait can be shorter than the clock's resolution.
                 let Some(delay) = delay.filter(|delay| delay.total_ns > 0) else { continue };
                 has_waited = true;
                 assert_eq!(delay.extremes.is_some(), since(EXTREMES_SINCE), "{delay:?}");
@@ -184,23 +185,23 @@ fn what_the_version_has_is_there_and_what_it_lacks_is_absent() {
                 assert_eq!(max_at.is_some(), since(MAX_AT_SINCE), "{delay:?}");
             }
         }
-        assert!(has_waited, "v{}: a capture without delays shows nothing", capture.version);
+        assert!(has_waited, "v{}: the capture has no delays", capture.version);
     }
 }
 
 #[test]
-fn groups_have_what_the_kernel_sums_and_nothing_else() {
+fn groups_have_only_the_fields_that_the_kernel_sums() {
     for capture in captures() {
         let exits = capture.exits();
-        let sums_the_dead = capture.version >= DEAD_SUMMED_SINCE;
+        let sums_exited = capture.version >= EXITED_SUMMED_SINCE;
         let mut groups: Vec<(u32, Stats)> = Vec::new();
         for (exit, _) in &exits {
             let Some(process) = &exit.process else { continue };
             assert_eq!(exit.last_in_process(), Some(true));
             let tgid = process.identity.tgid.expect("a tgid");
             assert!(exit.task.identity.tgid.is_none_or(|of_task| of_task == tgid));
-            assert_eq!(process.context_switches.is_some(), sums_the_dead, "v{}", capture.version);
-            assert_eq!(process.cpu.user_us.is_some(), sums_the_dead, "v{}", capture.version);
+            assert_eq!(process.context_switches.is_some(), sums_exited, "v{}", capture.version);
+            assert_eq!(process.cpu.user_us.is_some(), sums_exited, "v{}", capture.version);
             groups.push((tgid, Stats::clone(process)));
         }
         assert!(!groups.is_empty(), "v{}: no group ended", capture.version);
@@ -221,7 +222,7 @@ fn groups_have_what_the_kernel_sums_and_nothing_else() {
 }
 
 #[test]
-fn live_tasks_are_those_that_were_asked_for() {
+fn replies_have_the_queried_tasks() {
     for capture in captures() {
         let replies = capture.replies();
         let tasks: Vec<_> =
@@ -240,24 +241,23 @@ fn live_tasks_are_those_that_were_asked_for() {
     }
 }
 
-/// Every field of every message, in words.
+/// Compares every field of every message with the text file.
 #[test]
-fn captures_are_decoded_as_they_were() {
+fn decoded_captures_match_their_text_files() {
     for capture in captures() {
-        let (words, path) = (in_words(&capture), path(capture.version, "txt"));
+        let (text, path) = (as_text(&capture), path(capture.version, "txt"));
         if std::env::var_os("BLESS").is_some() {
-            fs::write(&path, &words).expect("a file");
+            fs::write(&path, &text).expect("a file");
         }
-        let expected =
-            fs::read_to_string(&path).expect("what it was decoded to; BLESS=1 writes it");
-        for (line, (expected, found)) in expected.lines().zip(words.lines()).enumerate() {
+        let expected = fs::read_to_string(&path).expect("a text file; BLESS=1 writes it");
+        for (line, (expected, found)) in expected.lines().zip(text.lines()).enumerate() {
             assert_eq!(found, expected, "{}:{}", path.display(), line + 1);
         }
-        assert_eq!(words, expected, "{}", path.display());
+        assert_eq!(text, expected, "{}", path.display());
     }
 }
 
-fn in_words(capture: &Decoded) -> String {
+fn as_text(capture: &Decoded) -> String {
     let CaptureHeader { taskstats_version, begun_at_ns, kernel_release, cpus } = &capture.header;
     let mut text = format!(
         "Linux {kernel_release}, taskstats v{taskstats_version}, CPUs {cpus}, begun at {begun_at_ns} ns\n"
@@ -276,11 +276,11 @@ fn in_words(capture: &Decoded) -> String {
     text
 }
 
-/// Adds a line for each group of fields.
+/// Appends a line for each group of fields.
 fn append(text: &mut String, title: &str, stats: &Stats) {
     text.push('\n');
     let mut line = |name: &str, value: String| {
-        writeln!(text, "{name}: {value}").expect("a string takes all");
+        writeln!(text, "{name}: {value}").expect("writing to a string never fails");
     };
     let task = stats.identity.task.as_ref();
     let ids = (stats.identity.pid, stats.identity.tgid);

@@ -13,28 +13,27 @@ use tempfile::TempDir;
 
 use crate::worker::{end_within, pid_of};
 
-/// A serving agent; dropped, it is told to end, and reaped.
+/// A serving agent. Dropping it ends and reaps the process.
 #[derive(Debug)]
 pub(crate) struct Agent {
     child: Child,
     directory: TempDir,
 }
 
-/// The start takes milliseconds, and the end no longer than clients need to leave.
+/// The start needs milliseconds, and the end no longer than clients need to disconnect.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What it says on the notify socket is short.
+/// The size of a buffer for a notification.
 const NOTICE_BYTES: usize = 4 << 10;
-/// Measures what the agent can do, not what one caller may have of it.
+/// Disables the limits of a caller: the agent is measured, not its limits.
 const WITHOUT_RATE: [&str; 4] = ["--max-call-rate", "0", "--principal-share", "100"];
 const SOCKET: &str = "agent.sock";
 const NOTIFY: &str = "notify.sock";
 const LOG: &str = "agent.log";
-/// How it says where it listens.
+/// Precedes the address in the agent's log line of a listener.
 const LISTENING: &str = "listening on ";
 
 impl Agent {
-    /// Starts an agent on a private socket, with default settings but for those given, and waits
-    /// until it serves.
+    /// Starts an agent on a private socket with these settings, and waits until it serves.
     pub(crate) fn start(binary: &Path, settings: &[String]) -> Result<Self> {
         let directory = tempfile::tempdir().context("make a directory")?;
         let notices = UnixDatagram::bind(directory.path().join(NOTIFY)).context("bind")?;
@@ -55,12 +54,12 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Where it serves.
+    /// Returns the address of the private socket.
     pub(crate) fn address(&self) -> String {
         address_in(&self.directory)
     }
 
-    /// Where it serves by TCP, if its settings say so.
+    /// Returns the address of the TCP listener, if the settings have one.
     pub(crate) fn port(&self) -> Result<Option<String>> {
         let log = fs::read_to_string(self.directory.path().join(LOG)).context("read the log")?;
         let urls = log.lines().filter_map(|line| line.split_once(LISTENING));
@@ -76,7 +75,7 @@ impl Agent {
         let mut notice = [0; NOTICE_BYTES];
         let length = notices.recv(&mut notice).with_context(|| {
             let log = fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
-            format!("the agent did not become ready; it said:\n{log}")
+            format!("the agent did not become ready; its log:\n{log}")
         })?;
         let text = String::from_utf8_lossy(&notice[..length]);
         ensure!(text.lines().any(|line| line == "READY=1"), "the agent said {text:?}");
@@ -85,10 +84,10 @@ impl Agent {
 }
 
 impl Drop for Agent {
-    /// Tells the agent to end, and waits until it has.
+    /// Sends SIGTERM to the agent, and waits until it has ended.
     fn drop(&mut self) {
-        let told = self.pid().and_then(|pid| Ok(kill(pid, Signal::SIGTERM)?));
-        end_within(&mut self.child, if told.is_ok() { PATIENCE } else { Duration::ZERO });
+        let reported = self.pid().and_then(|pid| Ok(kill(pid, Signal::SIGTERM)?));
+        end_within(&mut self.child, if reported.is_ok() { PATIENCE } else { Duration::ZERO });
     }
 }
 

@@ -6,52 +6,52 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::measure::Measurement;
 
-/// Measures taskstatsd beside peers on this machine.
+/// Measures taskstatsd and its peers on this machine.
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
-    /// What this process is, when the suite has started it.
+    /// The role of this process, if the suite has started it.
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
     #[command(flatten)]
     pub(crate) suite: SuiteArgs,
 }
 
-/// What to measure, and how long.
+/// The measurements, and their duration.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SuiteArgs {
-    /// Which measurements to take.
+    /// The measurements to run.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Measurement::ALL)]
     pub(crate) only: Vec<Measurement>,
-    /// Take about a minute, to see that everything works; no figure of it is worth much.
+    /// Run for about a minute, to see that everything works; its figures are not accurate.
     #[arg(long)]
     pub(crate) quick: bool,
     /// Rounds; each runs every variant once [default: 5].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: Option<u32>,
-    /// How long each variant runs in a round, in seconds [default: 2].
+    /// The duration of each variant in a round, in seconds [default: 2].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: Option<u32>,
-    /// How long losses are looked for at full speed, in seconds [default: 60].
+    /// The duration of the measurement of losses at full speed, in seconds [default: 60].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) lost_seconds: Option<u32>,
-    /// How much silence is looked at for wake-ups, in seconds [default: 60].
+    /// The silence that the measurement of wake-ups observes, in seconds [default: 60].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) idle_seconds: Option<u32>,
-    /// Where to write the figures of every round as JSON.
+    /// The file for the figures of every round, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// The agent's binary; the default stands beside this one.
+    /// The agent's binary; by default the one beside this program.
     #[arg(long, value_name = "FILE")]
     pub(crate) agent: Option<PathBuf>,
 }
 
-/// A process of its own, so that its CPU time can be told from the others'.
+/// A separate process, so that its CPU time can be measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
     /// Runs an agent until the input ends, also when that is because the suite was killed.
     Host(HostArgs),
-    /// Makes threads exit, then prints how many and how long it took.
+    /// Makes threads exit, then prints their number and the time.
     MachineLock(LoadArgs),
     /// Listens to the kernel and only counts, until its input ends.
     Listen(ListenArgs),
@@ -85,21 +85,21 @@ pub(crate) struct LoadArgs {
     pub(crate) stamp: bool,
 }
 
-/// A listener that does nothing with what it hears.
+/// A listener that discards what it receives.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ListenArgs {
-    /// How it receives.
+    /// The way to receive.
     #[arg(long, value_enum)]
     pub(crate) pace: Pace,
-    /// Read the stamps of exited threads and report how old they were.
+    /// Read the stamps of exited threads and report their age.
     #[arg(long)]
     pub(crate) stamp: bool,
 }
 
-/// How a listener receives.
+/// The way in which a listener receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Pace {
-    /// One socket for all CPUs and one message a wake-up, as the kernel's own example does.
+    /// One socket for all CPUs and one message for each wake-up, like the kernel's own example.
     Plain,
     /// A socket for each CPU, drained with `recvmmsg` every 2 ms: the least that can be paid.
     Paced,
@@ -124,10 +124,10 @@ pub(crate) struct WatchArgs {
     /// A directory with ca.crt, client.crt and client.key, to connect by mutual TLS.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) certificates: Option<PathBuf>,
-    /// How many, each on a connection of its own.
+    /// The number of watchers, each on a separate connection.
     #[arg(long, default_value_t = 1)]
     pub(crate) watchers: u32,
-    /// Decode the events, read the stamps of exited threads and report how old they were.
+    /// Decode the events, read the stamps of exited threads and report their age.
     #[arg(long)]
     pub(crate) stamp: bool,
 }
@@ -141,15 +141,15 @@ pub(crate) struct ReplayArgs {
     /// The sequence to read to.
     #[arg(long)]
     pub(crate) until: u64,
-    /// What to do with the events.
+    /// The treatment of the events.
     #[arg(long, value_enum)]
     pub(crate) reading: Reading,
 }
 
-/// What a reader does with events.
+/// The treatment of events by a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Reading {
-    /// Counts them, without a look inside.
+    /// Counts them without decoding them.
     Count,
     /// Has the client library decode every field.
     Decode,

@@ -1,8 +1,8 @@
-//! A process's side of what it and the suite say to each other.
+//! The child process's side of the protocol between it and the suite.
 //!
-//! The process writes [`READY`] once it counts, and a line of JSON when its input ends, which is
-//! also how it learns that the suite is gone. A thread that sleeps in `read` costs nothing
-//! meanwhile, where a time limit on the counting thread's own waits would show as wake-ups.
+//! The process writes [`READY`] once it counts, and a line of JSON when its input ends, which also
+//! happens when the suite has ended. A thread that sleeps in `read` costs nothing meanwhile; a time
+//! limit on the waits of the counting thread would show as wake-ups.
 
 use std::io::{self, Read, Write};
 use std::process;
@@ -13,10 +13,11 @@ use anyhow::{Context, Result};
 
 use crate::tally::Tally;
 
-/// The line that says that whatever exits from now on is counted.
+/// The line after which every exit is counted.
 pub(crate) const READY: &str = "ready";
 
-/// Says that counting has begun; once the input ends, calls `leave`, reports and ends the process.
+/// Reports that counting has begun; when the input ends, calls `leave`, reports, and ends the
+/// process.
 pub(crate) fn count_until_told(
     tally: Arc<Tally>,
     leave: impl FnOnce() -> Result<()> + Send + 'static,

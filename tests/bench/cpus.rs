@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-/// Where the kernel lists the CPUs that run.
+/// The kernel's file with the online CPUs.
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 
 /// Returns the CPUs that run, ascending.

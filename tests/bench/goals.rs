@@ -1,45 +1,45 @@
-//! What the agent is meant to reach.
+//! The goals of the agent.
 
 use crate::measure::{Measurement, sandbox};
 
 /// One row of the summary.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Goal {
-    /// What is judged.
+    /// The judged figures.
     pub(crate) what: &'static str,
     /// The figures that it is judged by.
     pub(crate) parts: &'static [Part],
 }
 
-/// One figure, and what it should be.
+/// One figure, and its goal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
-    /// What tells it from the row's other parts; empty where there are none.
+    /// Distinguishes it from other parts of the row; empty where there are none.
     pub(crate) label: &'static str,
     /// The measurement that the figure belongs to.
     pub(crate) measurement: Measurement,
     /// The figure's name.
     pub(crate) figure: &'static str,
-    /// How one value comes of the rounds.
+    /// The combination of the rounds into one value.
     pub(crate) value: Value,
     /// The least that is accepted; `None` where only the aim counts.
     pub(crate) goal: Option<Bound>,
-    /// What is aimed at.
+    /// The goal.
     pub(crate) aim: Bound,
 }
 
-/// How one value comes of the rounds.
+/// A combination of rounds into one value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Value {
     /// The median.
     Median,
-    /// The largest: what may never happen must not happen in any round.
+    /// The largest value: for an event that must not happen in any round.
     Most,
     /// The median ratio to another figure of the same round.
     Beside(&'static str),
 }
 
-/// What a value should be.
+/// The goal of a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
     /// This or less.
@@ -53,7 +53,7 @@ use Value::{Beside, Median, Most};
 
 /// The agent's default, in MiB.
 pub(crate) const HISTORY_MIB: f64 = 32.0;
-/// What still counts as flat: less is noise.
+/// The largest growth that counts as none, because of noise.
 const FLAT: f64 = 1.1;
 
 /// Everything that the agent is meant to reach.
@@ -295,7 +295,7 @@ pub(crate) const GOALS: [Goal; 15] = [
 ];
 
 impl Bound {
-    /// Tells whether a value is what it should be.
+    /// Returns true if a value reaches the goal.
     pub(crate) fn holds(self, value: f64) -> bool {
         match self {
             AtMost(bound) => value <= bound,

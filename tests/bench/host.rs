@@ -19,7 +19,7 @@ pub(crate) struct Host {
     serving: Serving,
 }
 
-/// What the suite needs to know of an agent.
+/// The data of an agent that the suite needs.
 #[derive(Debug, Deserialize, Serialize)]
 struct Serving {
     pid: i32,
@@ -28,7 +28,7 @@ struct Serving {
     port: Option<String>,
 }
 
-/// Starts an agent, tells of it, and ends it when the input ends.
+/// Starts an agent, reports its data, and ends it when the input ends.
 pub(crate) fn run(args: &HostArgs) -> Result<()> {
     let agent = Agent::start(&args.binary, &args.settings)?;
     let serving =
@@ -38,17 +38,16 @@ pub(crate) fn run(args: &HostArgs) -> Result<()> {
 }
 
 impl Host {
-    /// Starts an agent on a private socket, with default settings but for those given, and waits
-    /// until it serves.
+    /// Starts an agent on a private socket with these settings, and waits until it serves.
     pub(crate) fn start(binary: &Path, settings: &[&str]) -> Result<Self> {
         let mut arguments = vec!["host".to_owned(), binary.display().to_string()];
         arguments.extend(settings.iter().map(|&setting| setting.to_owned()));
         let process = Worker::start(&arguments)?;
-        let serving = process.answer(Duration::ZERO)?;
+        let serving = process.response(Duration::ZERO)?;
         Ok(Self { _process: process, serving })
     }
 
-    /// Where the agent serves.
+    /// Returns the address of the private socket.
     pub(crate) fn address(&self) -> &str {
         &self.serving.address
     }

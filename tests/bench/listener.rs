@@ -22,13 +22,13 @@ struct Listener {
     stamped: bool,
 }
 
-/// How long a paced listener leaves its sockets alone.
+/// The interval in which a paced listener does not read its sockets.
 const PACE: Duration = Duration::from_millis(2);
-/// Messages that one `recvmmsg` takes.
+/// The most messages of one `recvmmsg`.
 const BATCH: usize = 64;
 /// An exit with a group record has 1,428 bytes in v17; small slots keep the batch in the cache.
 const SLOT_BYTES: usize = 2 << 10;
-/// What the kernel's own example could have given: longer than any message.
+/// The buffer of the kernel's own example: longer than any message.
 const PLAIN_BYTES: usize = 8 << 10;
 
 /// Listens until the input ends.
@@ -74,7 +74,7 @@ impl Listener {
         }
     }
 
-    /// Takes one batch, and returns how many messages it held.
+    /// Receives one batch, and returns the number of messages.
     fn drain(
         &self,
         socket: &ExitSocket,

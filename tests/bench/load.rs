@@ -13,21 +13,21 @@ use serde::{Deserialize, Serialize};
 use crate::args::LoadArgs;
 use crate::{control, cpus, stamp};
 
-/// What a load made.
+/// The result of a load.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Made {
     /// Threads that exited.
     pub(crate) exits: u64,
-    /// How long it took, in seconds.
+    /// The duration, in seconds.
     pub(crate) seconds: f64,
 }
 
 /// The threads do next to nothing; the smallest stack is the cheapest to map.
 const STACK_BYTES: usize = 16 << 10;
-/// A fixed rate is made in steps of this: shorter ones would measure the timer.
+/// The step of a fixed rate: shorter ones would measure the timer.
 const STEPS_PER_SECOND: u32 = 1000;
 
-/// Runs the load and prints what it made.
+/// Runs the load and prints its result.
 pub(crate) fn run(args: &LoadArgs) -> Result<()> {
     let made = match args.rate {
         Some(rate) => steady(args, rate)?,
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<()> {
     control::say(&serde_json::to_string(&made)?)
 }
 
-/// Makes `rate` exits a second, however long each takes.
+/// Makes `rate` exits a second, however long each lasts.
 fn steady(args: &LoadArgs, rate: u32) -> Result<Made> {
     let steps = rate.min(STEPS_PER_SECOND);
     let period = Duration::from_secs(1) / steps;
@@ -90,7 +90,7 @@ fn churn_on(cpu: u32, start: &Barrier, args: &LoadArgs) -> Result<u64> {
     Ok(exits)
 }
 
-/// Binds the calling thread, and the threads that it makes, to one CPU.
+/// Binds the calling thread, and the threads that it starts, to one CPU.
 fn pin_to(cpu: u32) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(usize::try_from(cpu)?).context("name a CPU")?;

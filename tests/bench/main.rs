@@ -1,8 +1,9 @@
-//! `taskstats-bench`: what taskstatsd costs and how fast it is, beside peers on the same machine.
+//! `taskstats-bench`: the cost and the speed of taskstatsd, compared with peers on the same
+//! machine.
 //!
-//! A figure of one machine means nothing on another one, and on a noisy one it means nothing a
-//! minute later. So every round runs all variants after one another, ratios are taken within a
-//! round, and what is printed are medians over the rounds.
+//! Figures differ between machines, and on a noisy machine from minute to minute. So every round
+//! runs all variants one after the other, ratios are computed within a round, and the report has
+//! the medians over the rounds.
 
 mod agent;
 mod args;
@@ -78,7 +79,7 @@ fn suite(args: &SuiteArgs) -> Result<()> {
     Ok(())
 }
 
-/// Tells of a failure at once. What else was measured is still worth printing.
+/// Prints a failure at once. The other measurements are still reported.
 fn note(failures: &mut u32, outcome: Result<()>) {
     if let Err(error) = outcome {
         eprintln!("taskstats-bench: {error:#}");

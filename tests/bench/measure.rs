@@ -22,7 +22,7 @@ use crate::args::SuiteArgs;
 use crate::effort::Effort;
 use crate::report::Report;
 
-/// What can be measured.
+/// A measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Measurement {
     /// Losses at full speed, once for longer than a round.
@@ -37,7 +37,7 @@ pub(crate) enum Measurement {
     Stall,
     /// Cost of further watchers.
     Watchers,
-    /// `GetPid` beside a health check.
+    /// `GetPid` compared with a health check.
     Query,
     /// `GetPid` with and without the sandbox.
     Sandbox,
@@ -45,11 +45,11 @@ pub(crate) enum Measurement {
     History,
     /// Cost of an exit with many CPUs.
     Growth,
-    /// Cost of TLS beside a unix socket, and handshakes.
+    /// Cost of TLS compared with a unix socket, and handshakes.
     Tls,
 }
 
-/// What all measurements need to know.
+/// The data that all measurements need.
 #[derive(Debug)]
 pub(crate) struct Bench {
     agent: PathBuf,
@@ -57,7 +57,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Takes the settings of a run.
+    /// Creates it from the settings of a run.
     ///
     /// # Errors
     /// There is no agent to measure.
@@ -75,17 +75,17 @@ impl Bench {
         &self.agent
     }
 
-    /// How long a variant runs in a round, in seconds.
+    /// The duration of each variant in a round, in seconds.
     pub(crate) const fn seconds(&self) -> u32 {
         self.effort.seconds
     }
 
-    /// How long losses are looked for, in seconds.
+    /// The duration of the measurement of losses, in seconds.
     pub(crate) const fn lost_seconds(&self) -> u32 {
         self.effort.lost_seconds
     }
 
-    /// How much silence is looked at, in seconds.
+    /// The silence that is observed, in seconds.
     pub(crate) const fn idle_seconds(&self) -> u32 {
         self.effort.idle_seconds
     }
@@ -124,7 +124,7 @@ impl Measurement {
         }
     }
 
-    /// Tells whether it takes part in a round: those whose length is their point run once.
+    /// Returns true if the measurement runs in each round; long ones run once.
     pub(crate) fn runs_in(self, round: u32) -> bool {
         round == 0 || !matches!(self, Self::Lost | Self::Idle)
     }
@@ -147,7 +147,7 @@ impl Measurement {
         .with_context(|| format!("measure {}", self.name()))
     }
 
-    /// Sets the figures beside their peers.
+    /// Relates the figures to those of their peers.
     pub(crate) fn relate(self, report: &mut Report) -> Result<()> {
         match self {
             Self::Exits => exits::relate(report),
@@ -163,7 +163,7 @@ impl Measurement {
     }
 }
 
-/// Returns the variants in another order each round, so that no one profits from its place.
+/// Returns the variants in another order for each round, so that their order favours none.
 fn rotated<T: Copy>(variants: &[T], round: u32) -> Vec<T> {
     let mut order = variants.to_vec();
     let shift = usize::try_from(round).unwrap_or(0) % order.len().max(1);

@@ -9,7 +9,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 
-/// A socket that hears the exits on some CPUs.
+/// A socket that receives the exits of some CPUs.
 #[derive(Debug)]
 pub(crate) struct ExitSocket {
     fd: OwnedFd,
@@ -17,17 +17,17 @@ pub(crate) struct ExitSocket {
     cpumask: String,
 }
 
-/// What one datagram holds.
+/// The content of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Message<'a> {
-    /// The type in its header: a family, or one of netlink's own.
+    /// The type in its header: a family, or one of netlink itself.
     kind: u16,
     payload: &'a [u8],
 }
 
-/// Twice this is what the kernel grants; the agent's default is the same.
+/// The kernel grants twice this; the agent's default is the same.
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
-/// Answers to requests are far shorter.
+/// Replies to requests are far shorter.
 const ANSWER_BYTES: usize = 16 << 10;
 
 // include/uapi/linux/netlink.h
@@ -71,8 +71,8 @@ impl ExitSocket {
         Ok(listener)
     }
 
-    /// Takes the registration back. The kernel has done so when this returns, so that nobody waits
-    /// for the acknowledgement, which queues behind exits.
+    /// Removes the registration. The kernel has done so when this returns; the acknowledgement,
+    /// which queues behind exits, is not awaited.
     pub(crate) fn deregister(&self) -> Result<()> {
         self.send_mask(DEREGISTER_CPUMASK)
     }
@@ -82,7 +82,7 @@ impl ExitSocket {
         self.fd.as_raw_fd()
     }
 
-    /// Whether a datagram tells of an exit.
+    /// True if a datagram reports an exit.
     pub(crate) fn is_exit(&self, datagram: &[u8]) -> bool {
         Message::parse(datagram).is_some_and(|message| message.kind == self.family)
     }
@@ -93,9 +93,9 @@ impl ExitSocket {
 
     fn await_acknowledgement(&self) -> Result<()> {
         loop {
-            let mut answer = [0; ANSWER_BYTES];
-            let length = recv(self.descriptor(), &mut answer, MsgFlags::empty())?;
-            let message = Message::parse(&answer[..length]).context("a malformed answer")?;
+            let mut response = [0; ANSWER_BYTES];
+            let length = recv(self.descriptor(), &mut response, MsgFlags::empty())?;
+            let message = Message::parse(&response[..length]).context("a malformed reply")?;
             if message.kind == NLMSG_ERROR {
                 return message.acknowledged().context("register for exits");
             }
@@ -109,9 +109,10 @@ impl<'a> Message<'a> {
         Some(Self { kind, payload: datagram.get(HEADER_BYTES..)? })
     }
 
-    /// Tells an acknowledgement from an error: both have the same type, and the errno tells them.
+    /// Distinguishes an acknowledgement from an error: both have the same type, and differ in the
+    /// errno.
     fn acknowledged(self) -> Result<()> {
-        let code = self.payload.first_chunk().context("a malformed answer")?;
+        let code = self.payload.first_chunk().context("a malformed reply")?;
         match i32::from_ne_bytes(*code) {
             0 => Ok(()),
             errno => Err(Errno::from_raw(-errno).into()),
@@ -119,7 +120,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Returns the command name, NUL-padded, of the task that a datagram tells of.
+/// Returns the command name, NUL-padded, of the task in a datagram.
 pub(crate) fn comm(datagram: &[u8]) -> Option<&[u8]> {
     let attributes = datagram.get(HEADER_BYTES + GENERIC_HEADER_BYTES..)?;
     let stats = attribute(attribute(attributes, TYPE_AGGR_PID)?, TYPE_STATS)?;
@@ -139,14 +140,14 @@ fn attribute(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
     }
 }
 
-/// Asks the kernel which number the taskstats family has.
+/// Queries the kernel for the id of the taskstats family.
 fn resolve(fd: &OwnedFd) -> Result<u16> {
     send(fd, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_NAME, FAMILY_NAME)?;
     let mut family = None;
     loop {
-        let mut answer = [0; ANSWER_BYTES];
-        let length = recv(fd.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-        let message = Message::parse(&answer[..length]).context("a malformed answer")?;
+        let mut response = [0; ANSWER_BYTES];
+        let length = recv(fd.as_raw_fd(), &mut response, MsgFlags::empty())?;
+        let message = Message::parse(&response[..length]).context("a malformed reply")?;
         if message.kind == NLMSG_ERROR {
             message.acknowledged().context("find the taskstats family")?;
             return family.context("the kernel did not name the taskstats family");

@@ -27,7 +27,7 @@ pub(crate) fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// Tells whether two values that came in other ways are meant to be the same.
+/// Returns true if two values computed in different ways are equal but for rounding.
 pub(crate) fn same(one: f64, other: f64) -> bool {
     (one - other).abs() < f64::EPSILON
 }

@@ -1,4 +1,4 @@
-//! What the kernel knows of a process: CPU time, memory, wake-ups.
+//! CPU time, memory and wake-ups of a process, from procfs.
 
 use std::fs;
 use std::time::Duration;

@@ -1,6 +1,7 @@
-//! Exits as this machine's kernel tells them, decoded by the agent's library.
+//! Exits of this machine's kernel, decoded by the agent's library.
 
 use std::time::Duration;
+use taskstatsd::bpf::CgroupLosses;
 
 use anyhow::{Result, ensure};
 use taskstatsd::taskstats::{Depth, Exit, ExitSink, Kernel, LinuxKernel};
@@ -8,7 +9,7 @@ use taskstatsd::taskstats::{Depth, Exit, ExitSink, Kernel, LinuxKernel};
 use crate::cpus;
 use crate::session::MachineLock;
 
-/// Keeps what it is told.
+/// A sink that keeps the exits.
 #[derive(Debug, Default)]
 struct Recording {
     exits: Vec<Exit>,
@@ -17,12 +18,12 @@ struct Recording {
 /// Enough that their lengths are mixed, and few enough to stay in the cache, where a socket's
 /// messages are too.
 const MOST_EXITS: usize = 1000;
-/// Makes so many.
+/// The number of exits.
 const LOAD: MachineLock = MachineLock { seconds: 1, rate: Some(1000), stamp: false };
 /// Holds many times that load.
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 
-/// Records some exits of a short load, and of what else exits meanwhile.
+/// Records the exits of a short load, and others that happen meanwhile.
 pub(crate) fn of_this_machine() -> Result<Vec<Exit>> {
     let mut recording = Recording::default();
     let mut listener = LinuxKernel::new(RECEIVE_BUFFER_BYTES)?.listen()?;
@@ -48,5 +49,5 @@ impl ExitSink for Recording {
     }
 
     /// A sample needs not be complete, and other loads of the machine may be larger than this one.
-    fn dropped(&mut self, _: u32, _: u64) {}
+    fn dropped(&mut self, _: u32, _: u64, _: CgroupLosses) {}
 }

@@ -1,4 +1,4 @@
-//! A client that reads the whole history of an agent, as fast as it comes.
+//! A client that reads the whole history of an agent as fast as it can.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::number::{float, median};
 use crate::worker::Worker;
 use crate::{control, watch};
 
-/// How fast a history was read.
+/// The speed of a replay.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Replayed {
     /// Exits of one replay.
@@ -23,21 +23,21 @@ pub(crate) struct Replayed {
     pub(crate) per_second: f64,
 }
 
-/// One replay takes a fraction of a second, so that several cost nothing.
+/// One replay lasts a fraction of a second, so several cost little.
 const REPLAYS: u32 = 5;
 /// More than any history remembers.
 const EVERYTHING: u32 = u32::MAX;
 /// All replays together, on a slow machine.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Replays the history of an agent, up to a sequence, in a process of its own.
+/// Replays the history of an agent, up to a sequence number, in a separate process.
 pub(crate) fn of(address: &str, reading: Reading, until: u64) -> Result<Replayed> {
     let (until, reading) = (until.to_string(), reading.argument());
     let arguments = ["replay", "--address", address, "--until", &until, "--reading", reading];
     Worker::start(&arguments.map(str::to_owned))?.finish(LONGEST)
 }
 
-/// Reads, and says how fast.
+/// Reads, and reports the speed.
 pub(crate) fn run(args: &ReplayArgs) -> Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let replayed = runtime.block_on(replay(args))?;

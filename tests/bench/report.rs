@@ -1,4 +1,4 @@
-//! Figures: a value for each round, and ratios taken within the rounds.
+//! Figures: a value for each round, and ratios within the rounds.
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -14,14 +14,14 @@ pub(crate) struct Report {
     figures: Vec<Figure>,
 }
 
-/// What the figures hold for.
+/// The conditions of the figures.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Machine {
     /// The kernel's release.
     pub(crate) kernel: String,
     /// The CPUs that run, in list form.
     pub(crate) cpus: String,
-    /// How long the run took.
+    /// The duration of the run.
     pub(crate) effort: Effort,
 }
 
@@ -45,7 +45,7 @@ struct Ratio {
 }
 
 impl Report {
-    /// Begins a report without figures.
+    /// Creates a report without figures.
     pub(crate) const fn new(machine: Machine) -> Self {
         Self { machine, figures: Vec::new() }
     }
@@ -68,8 +68,8 @@ impl Report {
         figure.median = median(&figure.rounds);
     }
 
-    /// Takes in the figures of a round that came to its end. One that did not is left out as a
-    /// whole, so that the rounds of all figures stay the same.
+    /// Adds the figures of a complete round. An incomplete round is left out, so that all figures
+    /// have the same rounds.
     pub(crate) fn absorb(&mut self, round: Self) {
         for figure in round.figures {
             for value in figure.rounds {
@@ -78,7 +78,7 @@ impl Report {
         }
     }
 
-    /// Sets a figure beside another one, round by round.
+    /// Relates a figure to another one, round by round.
     pub(crate) fn relate(&mut self, measurement: &str, name: &str, to: &str) -> Result<()> {
         let peer = self.figure(measurement, to)?.rounds.clone();
         let figure = self.figure(measurement, name)?;
@@ -123,7 +123,7 @@ impl Report {
         Some(range(&self.find(measurement, name)?.rounds).1)
     }
 
-    /// The median ratio of a figure to another one that it was set beside.
+    /// The median ratio of a figure to another one that it was related to.
     pub(crate) fn ratio(&self, measurement: &str, name: &str, to: &str) -> Option<f64> {
         let beside = &self.find(measurement, name)?.beside;
         beside.iter().find(|ratio| ratio.to == to).map(|ratio| ratio.median)
@@ -193,7 +193,7 @@ mod tests {
         );
     }
 
-    /// The rounds of a figure come together.
+    /// The rounds of a figure are kept together.
     #[test]
     fn rounds_are_absorbed_in_order() {
         let mut report = Report::default();
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(report.find("exits", "agent").unwrap().rounds, [2.0, 9.0, 4.0]);
     }
 
-    /// A misspelt name is told, not left out.
+    /// A misspelt name is an error.
     #[test]
     fn what_was_not_measured_cannot_be_related() {
         assert!(Report::default().relate("exits", "agent", "peer").is_err());

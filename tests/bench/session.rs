@@ -1,4 +1,4 @@
-//! One variant of one round: who looks on while a load runs.
+//! One variant of one round: the observer of a load.
 
 use std::thread;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::procfs;
 use crate::tally::Count;
 use crate::worker::Worker;
 
-/// Who looks on.
+/// The observer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Observer {
     /// A listener that only counts.
     Peer(Pace),
     /// The agent, with so many watchers of everything.
     Agent {
-        /// How many.
+        /// The number of observers.
         watchers: u32,
     },
 }
@@ -34,14 +34,14 @@ pub(crate) struct Session {
     agent: Option<Host>,
 }
 
-/// What an observer saw of a load, and what that cost it.
+/// The exits that an observer received, and their cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Observed {
-    /// What the load made.
+    /// The result of the load.
     pub(crate) made: Made,
     /// CPU time that the observer took meanwhile, counting clients aside.
     pub(crate) cpu: Duration,
-    /// What was counted.
+    /// The counts.
     pub(crate) count: Count,
 }
 
@@ -52,12 +52,12 @@ pub(crate) struct MachineLock {
     pub(crate) seconds: u32,
     /// Exits a second; `None` for as many as can be.
     pub(crate) rate: Option<u32>,
-    /// Whether exits carry their time.
+    /// True if exits carry a timestamp.
     pub(crate) stamp: bool,
 }
 
-/// How long after a load the observer may still be at it: several times the longest wait between
-/// an exit and its delivery. What an idle observer takes meanwhile is a thousandth of a run.
+/// The time that an observer has after a load: several times the longest delay between an exit and
+/// its delivery. The CPU time of an idle observer meanwhile is a thousandth of a run.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
 impl Observer {
@@ -119,7 +119,7 @@ impl Session {
         Ok(Self { counter: Worker::start_counting(&arguments)?, agent: Some(agent) })
     }
 
-    /// Starts a watcher that comes by mutual TLS, and waits until the kernel reports to its agent.
+    /// Starts a watcher with mutual TLS, and waits until the kernel reports exits to its agent.
     pub(crate) fn watching_securely(agent: Host, fixture: &TlsFixture) -> Result<Self> {
         let address = agent.secure_address()?.to_owned();
         let files = fixture.files.directory().display().to_string();
@@ -170,7 +170,7 @@ impl Session {
         }
     }
 
-    /// Ends the observer, and returns what was counted.
+    /// Ends the observer, and returns its counts.
     pub(crate) fn finish(self) -> Result<Count> {
         self.counter.finish(Duration::ZERO)
     }

@@ -1,4 +1,4 @@
-//! The moment of an exit, carried by the exiting thread's own name.
+//! The time of an exit, carried by the name of the exiting thread.
 //!
 //! The kernel reports the name of an exited task, so a thread that names itself after the time just
 //! before it ends has its exit event bring that time back, through whatever lies in between.
@@ -14,12 +14,12 @@ type Name = [u8; NAME_BYTES];
 
 /// `TASK_COMM_LEN` of the kernel: longer names are cut.
 const NAME_BYTES: usize = 16;
-/// Tells a stamped thread from any other task of the machine.
+/// Distinguishes a stamped thread from other tasks of the machine.
 const PREFIX: [u8; 2] = *b"tb";
-/// `u64::MAX` has 13 digits in this base, which is what the prefix and the NUL leave room for.
+/// `u64::MAX` has 13 digits in this base, which fit between the prefix and the NUL.
 const RADIX: u32 = 36;
 
-/// Names the calling thread after the present moment.
+/// Names the calling thread after the current time.
 pub(crate) fn mark_this_thread() -> io::Result<()> {
     let name = name_of(now_ns());
     let name = std::ffi::CStr::from_bytes_until_nul(&name).map_err(io::Error::other)?;
@@ -32,7 +32,7 @@ pub(crate) fn read(comm: &[u8]) -> Option<u64> {
     u64::from_str_radix(str::from_utf8(digits).ok()?, RADIX).ok()
 }
 
-/// The present moment, in nanoseconds since 1970.
+/// The current time, in nanoseconds since 1970.
 pub(crate) fn now_ns() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
@@ -58,7 +58,7 @@ fn digit(value: u64) -> u8 {
 mod tests {
     use super::*;
 
-    /// What goes in comes back, from 1970 to the end of the type.
+    /// Each time from 1970 to the end of the type survives a round trip.
     #[test]
     fn a_name_brings_its_time_back() {
         for time_ns in [0, 35, 36, now_ns(), u64::MAX] {

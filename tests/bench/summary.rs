@@ -1,4 +1,4 @@
-//! The report's figures beside the goals.
+//! The report's figures compared with the goals.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::goals::{Bound, Goal, Part, Value};
 use crate::number::digits;
 use crate::report::Report;
 
-/// Every goal, and what was measured.
+/// Every goal, and the measured value.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
     rows: Vec<Row>,
@@ -28,7 +28,7 @@ struct Judged {
     met: Met,
 }
 
-/// How far a figure came; the order is that of the worst in a row, which is the row's.
+/// The verdict on a figure; a row has the worst verdict of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Met {
@@ -171,7 +171,7 @@ mod tests {
         Summary::new(&GOALS, &report).markdown().lines().last().unwrap().to_owned()
     }
 
-    /// The row says what its weakest part reached.
+    /// The row shows the value of its worst part.
     #[test]
     fn a_row_is_as_good_as_its_worst_part() {
         assert_eq!(row(&[0.0], &[1.0]), "| all | a 0; b 1.000 | 0; ≥ 0.85 | 0; ≥ 2 | goal |");
@@ -185,7 +185,7 @@ mod tests {
         assert!(row(&[0.0, 0.0, 7.0], &[3.0]).ends_with("| **no** |"));
     }
 
-    /// What was left out is not praised.
+    /// A part that was not measured does not pass.
     #[test]
     fn a_figure_that_is_missing_is_told() {
         assert!(row(&[], &[3.0]).ends_with("| not measured |"));

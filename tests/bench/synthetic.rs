@@ -19,7 +19,7 @@ pub(crate) struct SyntheticKernel {
     measured: Sender<Duration>,
 }
 
-/// Hands out the exits, and tells how much CPU time their taker took for them.
+/// Delivers the exits, and measures the CPU time of their receiver.
 #[derive(Debug)]
 struct SyntheticListener {
     queues: Vec<Queue>,
@@ -34,7 +34,7 @@ struct SyntheticListener {
     rung: Receiver<()>,
 }
 
-/// What waits on one CPU.
+/// The queue of one CPU.
 #[derive(Debug)]
 struct Queue {
     cpu: u32,
@@ -45,13 +45,12 @@ struct Queue {
 #[derive(Clone, Debug)]
 struct Bell(Sender<()>);
 
-/// Exits of one drain, over all queues: those of a few ms at full speed. No more CPUs than these
-/// can take part.
+/// Exits of one drain, over all queues: those of a few ms at full speed, and the most queues.
 const EXITS_A_DRAIN: usize = 256;
 /// Fills a history of 32 MiB, so that each further exit also evicts one.
 const WARMING_DRAINS: usize = 2000;
 const MEASURED_DRAINS: usize = 4000;
-/// Exits whose cost is told.
+/// The measured exits.
 pub(crate) const EXITS: u64 = (EXITS_A_DRAIN * MEASURED_DRAINS) as u64;
 
 impl SyntheticKernel {
@@ -152,10 +151,10 @@ impl ExitListener for SyntheticListener {
         }
         if self.drains == WARMING_DRAINS + MEASURED_DRAINS {
             self.drains += 1;
-            // Nobody may be left to be told: the measurement was given up.
+            // The receiver is gone if the measurement was cancelled.
             let _ = self.measured.send(thread_cpu_time()?.saturating_sub(self.began_at));
         }
-        // The listener holds a bell itself, so that only a ring or the time's end comes of it.
+        // The listener itself holds a bell, so only a ring or the time limit ends the wait.
         let _ = match timeout {
             Some(timeout) => self.rung.recv_timeout(timeout).is_ok(),
             None => self.rung.recv().is_ok(),
@@ -186,7 +185,7 @@ impl ExitListener for SyntheticListener {
 
 impl Wake for Bell {
     fn wake(&self) {
-        // A listener that has gone waits no more.
+        // A listener that has ended waits no more.
         let _ = self.0.send(());
     }
 }

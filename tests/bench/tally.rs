@@ -1,4 +1,4 @@
-//! What a counting process counts.
+//! The counts of a counting process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -23,19 +23,19 @@ pub(crate) struct Tally {
 pub(crate) struct Count {
     /// Exits seen.
     pub(crate) events: u64,
-    /// Bytes that told them.
+    /// The size of their messages in bytes.
     pub(crate) bytes: u64,
-    /// Exits that the agent said were lost.
+    /// Exits that the agent reported as lost.
     pub(crate) lost: u64,
-    /// How often the kernel said that a socket had been full.
+    /// The number of `ENOBUFS` errors.
     pub(crate) overruns: u64,
-    /// Messages that only said that the stream lives.
+    /// Heartbeats.
     pub(crate) heartbeats: u64,
-    /// How old stamps were when they were read; `None` without stamps.
+    /// The age of stamps when they were read; `None` without stamps.
     pub(crate) age: Option<Age>,
 }
 
-/// How old stamps were.
+/// The age of stamps.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Age {
     /// The median, in ns.
@@ -44,35 +44,36 @@ pub(crate) struct Age {
     pub(crate) p99_ns: u64,
 }
 
-/// Stamps beyond these are not kept: 16 MiB of them, ten seconds at twice the speed ever seen.
+/// The most stamps that are kept: 16 MiB, ten seconds at twice the highest speed.
 const MOST_AGES: usize = 2 << 20;
 
 impl Count {
-    /// How many of the exits that a load made were not seen. Exits of other tasks are seen as well,
-    /// so that a few may hide behind them.
+    /// The number of a load's exits that were not received. A few may be hidden by exits of other
+    /// tasks.
     pub(crate) const fn missed(self, made: u64) -> u64 {
         made.saturating_sub(self.events)
     }
 
-    /// How many a load lost: what the agent said, or what is missing, whichever is more.
+    /// The number of a load's lost exits: those that the agent reported, or those that are missing,
+    /// whichever is more.
     pub(crate) fn lost_of(self, made: u64) -> u64 {
         self.lost.max(self.missed(made))
     }
 
-    /// How many of those the agent did not tell of either: each is an error of the agent.
+    /// The number of lost exits that the agent did not report: each is an error of the agent.
     pub(crate) const fn untold(self, made: u64) -> u64 {
         self.missed(made).saturating_sub(self.lost)
     }
 }
 
 impl Tally {
-    /// Counts exits, and the bytes that told them.
+    /// Counts exits, and the bytes of their messages.
     pub(crate) fn add_events(&self, events: u64, bytes: usize) {
         self.events.fetch_add(events, Ordering::Relaxed);
         self.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Counts exits that the agent said were lost.
+    /// Counts exits that the agent reported as lost.
     pub(crate) fn add_lost(&self, lost: u64) {
         self.lost.fetch_add(lost, Ordering::Relaxed);
     }

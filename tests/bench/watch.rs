@@ -1,4 +1,4 @@
-//! Subscribers that count what an agent sends, without decoding events.
+//! Watchers that count what an agent sends, without decoding events.
 
 use std::convert::Infallible;
 use std::fs;
@@ -27,7 +27,7 @@ use crate::args::WatchArgs;
 use crate::tally::Tally;
 use crate::{control, stamp};
 
-/// The codec of a stream whose messages stay as they came.
+/// A codec that keeps messages as bytes.
 #[derive(Clone, Copy, Debug)]
 struct RawCodec;
 
@@ -35,10 +35,10 @@ struct RawCodec;
 #[derive(Clone, Copy, Debug)]
 struct RawDecoder;
 
-/// What a message of events holds.
+/// The content of a message of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// How many events.
+    /// The number of events.
     pub(crate) events: u64,
     /// The sequence of the last one.
     pub(crate) last: u64,
@@ -75,7 +75,7 @@ async fn watch(args: &WatchArgs) -> Result<Infallible> {
     control::count_until_told(tally, || Ok(()))?;
     match watchers.join_next().await {
         Some(ended) => ended?,
-        None => bail!("nobody to watch"),
+        None => bail!("no agent to watch"),
     }
 }
 
@@ -97,7 +97,7 @@ async fn connect_by_tls(address: &str, directory: &Path) -> Result<Grpc<Channel>
     Ok(client)
 }
 
-/// Asks for all exits from now on.
+/// Requests all exits from now on.
 pub(crate) fn all() -> WatchExitsRequest {
     WatchExitsRequest::default()
 }
@@ -108,8 +108,8 @@ pub(crate) async fn subscribe(
     request: WatchExitsRequest,
 ) -> Result<Streaming<Bytes>> {
     let path = PathAndQuery::from_static(WATCH_EXITS);
-    let answer = client.server_streaming(Request::new(request), path, RawCodec).await;
-    let mut stream = answer.context("watch exits")?.into_inner();
+    let response = client.server_streaming(Request::new(request), path, RawCodec).await;
+    let mut stream = response.context("watch exits")?.into_inner();
     let first = stream.message().await?.context("an empty stream")?;
     let (kind, _) = field(&mut first.as_ref())?;
     ensure!(kind == STARTED, "the first message has field {kind}");
@@ -160,7 +160,7 @@ fn read_batch(mut events: &[u8]) -> Result<Batch> {
     Ok(batch)
 }
 
-/// Takes one length-delimited field off the front: its number and its bytes.
+/// Removes one length-delimited field from the front: its number and its bytes.
 fn field<'a>(message: &mut &'a [u8]) -> Result<(u32, &'a [u8])> {
     let (number, wire_type) = decode_key(message)?;
     ensure!(wire_type == WireType::LengthDelimited, "field {number} is {wire_type:?}");
@@ -172,7 +172,7 @@ fn field<'a>(message: &mut &'a [u8]) -> Result<(u32, &'a [u8])> {
 
 fn lost_in(frame: Bytes) -> Result<u64> {
     match WatchExitsResponse::decode(frame)?.kind {
-        Some(Kind::Lost(lost)) => lost.count.context("a loss that nobody could count"),
+        Some(Kind::Lost(lost)) => lost.count.context("a loss without a count"),
         other => bail!("not a loss: {other:?}"),
     }
 }
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(batch_in(&frame).unwrap(), Some(Batch { events: 3, last: 9 }));
     }
 
-    /// A loss counts by what it says, not as one message.
+    /// A loss counts with its number of exits, not as one message.
     #[test]
     fn losses_are_added_up() {
         let tally = Tally::default();

@@ -21,9 +21,9 @@ pub(crate) struct Worker {
     lines: Receiver<String>,
 }
 
-/// No answer takes this long: registering takes milliseconds, a hundred connections a second.
+/// No reply needs this long: registering lasts milliseconds, a hundred connections a second.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often to look whether a process has ended.
+/// The interval between checks for the end of a process.
 const REAPING: Duration = Duration::from_millis(5);
 
 impl Worker {
@@ -54,33 +54,33 @@ impl Worker {
         pid_of(&self.child)
     }
 
-    /// Tells the process to end, and returns what it reports. A process that ends by itself may
-    /// take `longest` for it.
+    /// Closes the input of the process, and returns its report. A process that ends by itself may
+    /// need `longest` for that.
     pub(crate) fn finish<T: DeserializeOwned>(mut self, longest: Duration) -> Result<T> {
         drop(self.input.take());
-        self.answer(longest)
+        self.response(longest)
     }
 
-    /// Returns what the process says next.
-    pub(crate) fn answer<T: DeserializeOwned>(&self, longest: Duration) -> Result<T> {
+    /// Returns the next report of the process.
+    pub(crate) fn response<T: DeserializeOwned>(&self, longest: Duration) -> Result<T> {
         let line = self.line(longest)?;
         serde_json::from_str(&line).with_context(|| format!("understand {line:?}"))
     }
 
     fn line(&self, longest: Duration) -> Result<String> {
-        self.lines.recv_timeout(longest + PATIENCE).context("a process did not answer")
+        self.lines.recv_timeout(longest + PATIENCE).context("a process did not reply")
     }
 }
 
 impl Drop for Worker {
-    /// Tells the process to end; one that has not ended when it should have is killed.
+    /// Closes the input of the process, and kills it if it does not end in time.
     fn drop(&mut self) {
         drop(self.input.take());
         end_within(&mut self.child, PATIENCE);
     }
 }
 
-/// Reaps a process that was told to end, and kills it if it does not.
+/// Reaps an ending process, and kills it if it does not end in time.
 pub(crate) fn end_within(child: &mut Child, patience: Duration) {
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {

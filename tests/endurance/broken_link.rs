@@ -1,4 +1,4 @@
-//! A watcher whose network goes away without a word.
+//! A watcher whose network disappears without closing its connection.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,11 +16,11 @@ use tokio::time::sleep;
 
 use crate::support::counters;
 
-/// Addresses that are nobody's (RFC 5737).
+/// Addresses for documentation (RFC 5737).
 const OWN_ADDRESS: &str = "192.0.2.241/30";
 /// The address to listen on.
 const LISTEN: &str = "tcp://192.0.2.241:0";
-/// Waits in a network namespace of its own for a link and an address, and watches there.
+/// Waits in a new network namespace for a link and an address, and watches there.
 const WATCH: &str = r#"
 echo alone
 read -r url
@@ -31,7 +31,7 @@ exec "$0" "$url" "$1"
 "#;
 /// More than a line's worth of exits, before and after the cut.
 const EXITS: usize = 2_000;
-/// Between two looks at whether the agent has noticed: it takes it up to 50 s.
+/// The interval between checks whether the agent has noticed: it may need up to 50 s.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A pair of virtual links, which goes when this end is removed.
@@ -40,7 +40,7 @@ struct Link {
 }
 
 impl Link {
-    /// Makes a pair with one end in the network of process `pid`.
+    /// Creates a pair with one end in the network of process `pid`.
     fn new(pid: u32) -> Result<Self> {
         let link = Self { name: format!("tsk{pid}") };
         let peer = ["peer", "name", "watcher0", "netns", &pid.to_string()];
@@ -57,7 +57,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // It is gone already if the other end's network is.
+        // The kernel has removed it already if the network of the other end is gone.
         let _removed = ip(&["link", "delete", &self.name]);
     }
 }
@@ -68,10 +68,10 @@ fn ip(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The agent notices by its keepalive that a watcher cannot be reached any more, and frees what it
-/// held for it, though no connection was ever closed.
+/// The keepalive shows the agent that a watcher is unreachable, and it frees the watcher's
+/// resources although the connection was never closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watcher_behind_a_cut_link_is_let_go() -> Result<()> {
+async fn a_watcher_behind_a_broken_link_is_disconnected() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let directory = tempfile::tempdir()?;
     let exit_log = directory.path().join("journal");
@@ -84,7 +84,7 @@ async fn a_watcher_behind_a_cut_link_is_let_go() -> Result<()> {
     let agent =
         Agent::start_with(["--insecure", "--listen", LISTEN, "--grace-period", "0s"]).await?;
     counters(&agent.url()).await?;
-    process::rests(agent.pid()?).await?;
+    process::becomes_idle(agent.pid()?).await?;
     let before = process::descriptors(agent.pid()?)?;
     peer.say(&agent.listening_on("tcp://")?).await?;
     peer.line_with("ready").await?;
@@ -101,7 +101,7 @@ async fn a_watcher_behind_a_cut_link_is_let_go() -> Result<()> {
         anyhow::Ok(())
     })
     .await??;
-    process::lets_go(agent.pid()?, before).await?;
+    process::closes_descriptors(agent.pid()?, before).await?;
     peer.kill().await?;
     Ok(())
 }

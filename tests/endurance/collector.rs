@@ -1,4 +1,4 @@
-//! A collector that comes back whatever happens to the agent, and its account of what it was told.
+//! A collector that reconnects whatever happens to the agent, and everything that it received.
 
 use std::collections::BTreeMap;
 
@@ -18,23 +18,23 @@ use tonic::{Code, Status};
 pub(crate) struct Collector {
     collecting: JoinHandle<Result<Account>>,
     last: watch::Sender<Option<Vec<u32>>>,
-    /// How many messages it has read.
+    /// The number of messages read.
     read: watch::Receiver<u64>,
 }
 
-/// What a collector was told, run by run of the agent.
+/// The exits and gaps that a collector received, for each run of the agent.
 #[derive(Debug)]
 pub(crate) struct Account {
     runs: Vec<StitchedStream>,
 }
 
-/// What an account says, compared with what the kernel sent.
+/// The result of a comparison with what the kernel sent.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Compared {
     pub(crate) received: u64,
     /// Lost in the kernel, with their count.
     pub(crate) counted: u64,
-    /// Between runs, told without a count.
+    /// Exits between runs, reported without a count.
     pub(crate) unseen: u64,
     pub(crate) runs: usize,
 }
@@ -55,7 +55,7 @@ impl Collector {
         within("a collector to read", self.read.changed()).await?.context("a collector ended")
     }
 
-    /// Has it read until the exits of these processes, and returns its account.
+    /// Reads until the exits of these processes, and returns everything received.
     pub(crate) async fn finish(self, marks: Vec<u32>) -> Result<Account> {
         self.last.send_replace(Some(marks));
         within("a collector to end", self.collecting).await??
@@ -87,7 +87,7 @@ async fn collect(
     }
 }
 
-/// Waits to be told the last exits to read.
+/// Waits for the last exits to read.
 async fn finish(until: &mut watch::Receiver<Option<Vec<u32>>>) -> Result<Vec<u32>> {
     let marks = until.wait_for(Option::is_some).await?;
     marks.clone().context("no marks")
@@ -99,25 +99,25 @@ async fn come_back(
     follower: Follower,
     runs: &mut Vec<StitchedStream>,
 ) -> Result<Follower> {
-    let left = follower.leave();
+    let detached = follower.leave();
     let reopened = within("the agent to be back", async {
         loop {
-            match reopen(url, &left).await {
+            match reopen(url, &detached).await {
                 Err(error) if is_passing(&error) => tokio::task::yield_now().await,
                 outcome => return outcome,
             }
         }
     });
-    let (follower, earlier) = reopened.await??.follow(left);
+    let (follower, earlier) = reopened.await??.follow(detached);
     runs.extend(earlier);
     Ok(follower)
 }
 
-async fn reopen(url: &str, left: &Detached) -> Result<Reopened> {
-    left.reopen(&connect(url).await?).await
+async fn reopen(url: &str, detached: &Detached) -> Result<Reopened> {
+    detached.reopen(&connect(url).await?).await
 }
 
-/// Whether an error is one of a connection that broke, rather than an answer of the agent.
+/// Returns true if an error is that of a broken connection, rather than a response of the agent.
 fn is_passing(error: &anyhow::Error) -> bool {
     let broken = [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled];
     error.downcast_ref::<Status>().is_none_or(|status| broken.contains(&status.code()))
@@ -130,10 +130,10 @@ pub(crate) struct Sent {
     pid: u32,
 }
 
-/// What the kernel sent, by CPU.
+/// The exits that the kernel sent, by CPU.
 pub(crate) type AllSent = BTreeMap<u32, Vec<Sent>>;
 
-/// Keeps what counts of what a reference saw.
+/// Appends the exits that the reference listener received.
 pub(crate) fn note(all: &mut AllSent, seen: &[SeenExit]) -> Result<()> {
     for exit in seen {
         let sent = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid()? };
@@ -143,8 +143,9 @@ pub(crate) fn note(all: &mut AllSent, seen: &[SeenExit]) -> Result<()> {
 }
 
 impl Account {
-    /// Compares with what the kernel sent between the marks: all that is missing is counted as lost in
-    /// its place, or stands between two runs, of which the later one began by saying so.
+    /// Compares with what the kernel sent between the marks: all missing exits are counted as lost
+    /// at their position, or stand between two runs, of which the later one began with a loss for
+    /// the restart.
     pub(crate) fn compare(&self, all: &AllSent, begin: &[u32]) -> Result<Compared> {
         for (later, run) in self.runs.iter().enumerate() {
             ensure_whole(run, later > 0)?;
@@ -166,17 +167,19 @@ impl Account {
             let mut lost = lost_on(run, cpu);
             let mut between_runs = true;
             for exit in run.exits().iter().filter(|exit| exit.cpu == cpu) {
-                let told = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid };
-                let ahead = sent.iter().skip(next).position(|sent| *sent == told);
-                let ahead = ahead.with_context(|| format!("{told:?} was told, but not sent so"))?;
+                let reported = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid };
+                let ahead = sent.iter().skip(next).position(|sent| *sent == reported);
+                let ahead = ahead.with_context(|| {
+                    format!("{reported:?} was reported, but not sent in this order")
+                })?;
                 let missing = u64::try_from(ahead)?;
                 if between_runs {
-                    // Before the first run nobody listened for this collector.
+                    // Before the first run the collector did not watch.
                     compared.unseen += if number == 0 { 0 } else { missing };
                 } else {
                     lost = lost.checked_sub(missing).with_context(|| {
                         format!(
-                            "run {number}: {missing} exits of CPU {cpu} before {told:?} are missing"
+                            "run {number}: {missing} exits of CPU {cpu} before {reported:?} are missing"
                         )
                     })?;
                     compared.counted += missing;
@@ -190,22 +193,23 @@ impl Account {
     }
 }
 
-/// What a run told adds up by its own numbers, and one that is not the first begins with a restart.
+/// Checks that the exits and losses of a run add up, and that a later run begins with a loss for
+/// the restart.
 fn ensure_whole(run: &StitchedStream, restarted: bool) -> Result<()> {
     let mut gaps = run.gaps().iter().peekable();
     if restarted {
-        let first = gaps.next().context("a restart was not told")?;
+        let first = gaps.next().context("a restart was not reported")?;
         ensure!(first.stage == LostStage::AgentRestart && first.after == 0, "{first:?}");
-        ensure!(first.count.is_none(), "nobody can know that: {first:?}");
+        ensure!(first.count.is_none(), "the loss of a restart has a count: {first:?}");
     }
     let mut lost = 0;
     for gap in gaps {
         ensure!(gap.stage == LostStage::KernelSocket, "not of the kernel: {gap:?}");
         lost += gap.count.context("a loss of unknown size")?;
     }
-    let told = u64::try_from(run.exits().len())? + lost;
+    let reported = u64::try_from(run.exits().len())? + lost;
     let passed = run.position() - run.beginning();
-    ensure!(told == passed, "{told} exits were told of {passed}");
+    ensure!(reported == passed, "{reported} of {passed} exits were reported");
     Ok(())
 }
 

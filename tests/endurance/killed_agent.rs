@@ -18,37 +18,37 @@ use crate::support::{duration, mark};
 const COLLECTORS: usize = 3;
 /// Exits on each CPU in a round.
 const EXITS: usize = 4_000;
-/// The agent lives so long at most before it is killed, in ms: about as long as a round.
+/// The longest life of an agent before it is killed, in ms: about as long as a round.
 const LIFE_MS: usize = 800;
-/// Hold all exits of a busy machine, so that kills are what losses come from.
+/// Large enough for all exits of a busy machine, so that only kills cause losses.
 const LARGE_BUFFERS: [&str; 4] = ["--receive-buffer", "64MiB", "--history-bytes", "64MiB"];
 /// Any seed does.
 const SEED: u64 = 9;
 
-/// How a run of the agent ended, and how often.
+/// The number of ends of the agent, by kind.
 #[derive(Debug, Default)]
 struct Ends {
     kills: usize,
     stops: usize,
 }
 
-/// Runs hand over to each other when they are not killed: only kills are told.
+/// With hand-overs, only kills are reported as losses.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_and_hand_overs_leave_every_account_complete() -> Result<()> {
+async fn kills_and_hand_overs_leave_no_unreported_loss() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     survive(ServiceManager::new(LARGE_BUFFERS)?, Hand::Over).await
 }
 
-/// Without a state directory each restart is told.
+/// Without a state directory each restart is reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_and_restarts_leave_every_account_complete() -> Result<()> {
+async fn kills_and_restarts_leave_no_unreported_loss() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let mut manager = ServiceManager::new(LARGE_BUFFERS)?;
-    manager.withdraw_state_folder();
+    manager.disable_hand_over();
     survive(manager, Hand::Nothing).await
 }
 
-/// What a run leaves to the next one.
+/// The hand-over of a run to the next one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hand {
     Over,
@@ -68,15 +68,15 @@ async fn survive(mut manager: ServiceManager, hand: Hand) -> Result<()> {
     let mut ends = Ends::default();
     while ends.kills == 0 || ends.stops == 0 || Instant::now() < until {
         let loads = start_churn(EXITS)?;
-        // The fault itself: any moment is as good as another.
+        // The fault is random, so any time is as good as another.
         sleep(Duration::from_millis(u64::try_from(random.below(LIFE_MS))?)).await;
         ends.end(&mut manager, &mut random).await?;
-        // Often, so that the reference' own buffer never overflows.
+        // Often, so that the buffer of the reference listener does not overflow.
         note(&mut sent, &reference.take()?)?;
         manager.start().await?;
         for collector in &mut collectors {
             note(&mut sent, &reference.take()?)?;
-            // Sometimes the next end comes before anybody is back.
+            // Sometimes the next end comes before the collectors have reconnected.
             if random.below(4) > 0 {
                 // The load may be over by now.
                 tokio::select! {
@@ -93,7 +93,7 @@ async fn survive(mut manager: ServiceManager, hand: Hand) -> Result<()> {
     for collector in collectors {
         accounts.push(collector.finish(end.clone()).await?);
     }
-    // After them: with the last exits that they read came others that were no marks.
+    // After them: together with the marks they may have read other exits.
     note(&mut sent, &reference.take()?)?;
     let total: usize = sent.values().map(Vec::len).sum();
     println!("{ends:?}; the kernel sent {total} exits");
@@ -114,7 +114,7 @@ async fn exit_without_end() -> Result<()> {
 }
 
 impl Ends {
-    /// Kills the agent, or asks it to end; the former twice as often.
+    /// Kills the agent, or ends it with SIGTERM; the former twice as often.
     async fn end(&mut self, manager: &mut ServiceManager, random: &mut Random) -> Result<()> {
         if random.below(3) > 0 {
             manager.kill().await?;

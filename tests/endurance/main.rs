@@ -1,7 +1,7 @@
-//! What takes its time: kills at random moments, a link that is cut, a herd, and foreign proxies and
-//! load makers. The tests take the machine one after another.
+//! Long tests: kills at random times, a broken link, many reconnecting clients, and third-party
+//! proxies and load generators. They run one after the other.
 //!
-//! `TASKSTATS_ENDURANCE_SECONDS` says how long those last that have no end of their own.
+//! `TASKSTATS_ENDURANCE_SECONDS` sets the duration of those that have no end by themselves.
 
 mod broken_link;
 mod collector;

@@ -20,10 +20,10 @@ use tokio::process::Command;
 
 use crate::support::{duration, mark};
 
-/// Beside the load itself, for k6 to start and to sum up on a busy machine.
+/// Additional time for k6 to start and to report on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the script prints at its end.
+/// The summary that the script prints.
 #[derive(Debug, Deserialize)]
 struct Summary {
     calls: u64,
@@ -42,7 +42,7 @@ async fn k6_at_full_speed_meets_no_unexpected_code() -> Result<()> {
     assert_loaded(&agent, target.trim_start_matches("tcp://"), "k6").await
 }
 
-/// Nor does it through a proxy, which takes connections and streams apart and puts them together.
+/// The same holds through a proxy, which multiplexes connections and streams anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn k6_through_envoy_meets_no_unexpected_code() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -103,7 +103,7 @@ struct Envoy {
 impl Envoy {
     async fn start(socket: &Path) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        // Envoy cannot say which port it was given. That one is free now.
+        // Envoy does not report which port the kernel chose, so it gets one that is free now.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let configuration = directory.path().join("envoy.yaml");
         fs::write(&configuration, configure(address.port(), socket))?;

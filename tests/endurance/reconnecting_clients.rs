@@ -24,7 +24,8 @@ use crate::support::{counters, mark};
 
 /// The number of collectors.
 const COLLECTORS: usize = 500;
-/// Limits that the collectors fit in, and little else: the agent derives its memory bound from them.
+/// Limits just above what the collectors need, because the agent derives its memory bound from
+/// them.
 const LIMITS: [&str; 12] = [
     "--max-watchers",
     "512",
@@ -72,7 +73,7 @@ async fn collectors_that_reconnect_at_once_lose_nothing() -> Result<()> {
         assert!(after.peak_kib <= bound_kib, "{} KiB, above {bound_kib}", after.peak_kib);
     }
     drop(collectors);
-    process::rests(manager.pid()?).await?;
+    process::becomes_idle(manager.pid()?).await?;
     assert!(manager.stop().await?.success());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Functions that several tests need.
 
 use std::env;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use taskstats_tests::client::service;
 use taskstats_tests::cpus;
 use taskstats_tests::workload::Workload;
 
-/// Says how many seconds a test lasts at least.
+/// The variable with the least duration of a test in seconds.
 const SECONDS: &str = "TASKSTATS_ENDURANCE_SECONDS";
-/// How many if it does not.
+/// Its default.
 const DEFAULT_SECONDS: u64 = 120;
 
-/// How long a test lasts that has no end of its own.
+/// Returns the duration of a test that has no end by itself.
 pub(crate) fn duration() -> Result<Duration> {
     let seconds = match env::var(SECONDS) {
         Ok(text) => text.parse().with_context(|| format!("{SECONDS} is {text:?}"))?,
@@ -23,7 +23,7 @@ pub(crate) fn duration() -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Ends a process on each CPU; returns them.
+/// Ends a process on each CPU; returns the processes.
 pub(crate) async fn mark() -> Result<Vec<u32>> {
     let mut pids = Vec::new();
     for cpu in cpus::online()? {

@@ -21,17 +21,18 @@ use tokio::process::Command;
 
 use crate::exits;
 
-/// Longer than this exercise takes; a signal ends the capture.
+/// Longer than this test needs; a signal ends the capture.
 const SECONDS: &str = "600";
-/// The kernel's first thread of its own, which executes no file.
+/// kthreadd, which executes no file.
 const KTHREADD: u32 = 2;
 /// Exits without a group's record that are kept: enough to differ, and few enough for a repository.
 const KEPT_EXITS: usize = 24;
-/// The name of the only tasks that are kept: nobody else's business goes into a repository.
+/// The name of the only tasks that are kept, because other tasks of the machine do not belong into
+/// a repository.
 const NAME: &[u8] = b"workload";
 
-/// Captures exits and replies, proves that the capture has what the reference has heard, and returns a
-/// capture of some of it.
+/// Captures exits and replies, checks that the capture has all that the reference listener
+/// received, and returns a part of it.
 pub(crate) async fn take(directory: &Path, reference: &mut ReferenceListener) -> Result<Vec<u8>> {
     let path = directory.join(format!("capture-{}", std::process::id()));
     let workload = Workload::waiting(&["threads", "2"]).await?;
@@ -45,7 +46,7 @@ pub(crate) async fn take(directory: &Path, reference: &mut ReferenceListener) ->
         .stderr(Stdio::piped());
     let mut capture = GuardedChild::spawn(&mut command)?;
     let mut stderr = AsyncBufReader::new(capture.stderr.take().context("no stderr")?).lines();
-    // It says so when it listens.
+    // The line is printed when the agent listens.
     let line = within("the capture to begin", stderr.next_line()).await??;
     ensure!(line.as_ref().is_some_and(|line| line.contains("capturing")), "it said {line:?}");
     reference.take()?;

@@ -8,14 +8,14 @@ use taskstats_tests::certificates::{Pair, Wanted};
 use taskstats_tests::handshake::{Handshake, Version};
 use taskstats_tests::tls_fixture::TlsFixture;
 
-/// What a client's certificate lasts: the clock is set beyond it and back.
+/// The validity of a client's certificate: the clock is set beyond it and back.
 const LASTS: Duration = Duration::from_secs(30 * 60);
 
 /// Files for the agent, and a client whose certificate ends soon.
 pub(crate) struct Certificates {
     fixture: TlsFixture,
     client: Pair,
-    /// The clock as it was when they were signed.
+    /// The time when they were signed.
     signed_at: SystemTime,
 }
 
@@ -31,7 +31,7 @@ impl Certificates {
         self.fixture.mutual_flags()
     }
 
-    /// The agent judges the client by the clock as it is now, and goes on to let in others.
+    /// Checks that the agent verifies the client by the current clock, and accepts others.
     pub(crate) async fn ensure_judged(&self, agent: &Agent) -> Result<()> {
         let is_over = self.signed_at.elapsed().is_ok_and(|passed| passed > LASTS);
         match self.come(agent, &self.client).await {
@@ -48,7 +48,7 @@ impl Certificates {
     async fn come(&self, agent: &Agent, client: &Pair) -> Result<()> {
         let ca = self.fixture.authority.pem();
         let handshake = Handshake::new(Version::V1_3, ca, Some(client))?;
-        drop(handshake.let_in(&agent.listening_on("tcp://")?).await?);
+        drop(handshake.first_byte(&agent.listening_on("tcp://")?).await?);
         Ok(())
     }
 }

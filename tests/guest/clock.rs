@@ -8,9 +8,10 @@ use nix::time::{ClockId, clock_gettime, clock_settime};
 use prost_types::Timestamp;
 
 const HOUR: i64 = 3600;
-/// How the clock is set, one after the other: forward, back beyond where it was, and right again.
+/// The changes of the clock, one after the other: forward, back beyond the start, and back to the
+/// right time.
 pub(crate) const STEPS: [i64; 3] = [HOUR, -2 * HOUR, HOUR];
-/// A moment that two clocks tell, read one after the other on a slow machine, may differ by so much.
+/// The largest difference between two clocks that are read one after the other on a slow machine.
 /// Steps are much longer.
 const WOBBLE: Duration = Duration::from_secs(30);
 
@@ -22,7 +23,7 @@ pub(crate) fn set_by(seconds: i64) -> Result<()> {
     clock_settime(clock, wanted).context("set the clock")
 }
 
-/// Something that happened, by the clock that nobody sets.
+/// An event, by a clock that is not set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Happened(Instant);
 
@@ -38,19 +39,21 @@ impl Happened {
         at.map(Self).context("a machine that is older than its clock")
     }
 
-    /// The agent tells it of the past, and as long ago as it is, whatever the clock was meanwhile.
-    pub(crate) fn ensure_told(self, told: Option<&Timestamp>) -> Result<()> {
-        let told = since_1970(told.context("no time is told")?)?;
+    /// Checks that the agent's timestamp of the event is in the past, and as old as the event,
+    /// whatever the clock was meanwhile.
+    pub(crate) fn ensure_told(self, reported: Option<&Timestamp>) -> Result<()> {
+        let reported = since_1970(reported.context("no timestamp")?)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let ago =
-            now.checked_sub(told).with_context(|| format!("{told:?} is to come at {now:?}"))?;
+        let ago = now
+            .checked_sub(reported)
+            .with_context(|| format!("{reported:?} is later than {now:?}"))?;
         let wobble = ago.abs_diff(self.0.elapsed());
-        ensure!(wobble < WOBBLE, "told {ago:?} ago, was {:?} ago", self.0.elapsed());
+        ensure!(wobble < WOBBLE, "reported {ago:?} ago, was {:?} ago", self.0.elapsed());
         Ok(())
     }
 }
 
 /// A time of the contract.
-pub(crate) fn since_1970(told: &Timestamp) -> Result<Duration> {
-    Ok(SystemTime::try_from(*told)?.duration_since(UNIX_EPOCH)?)
+pub(crate) fn since_1970(reported: &Timestamp) -> Result<Duration> {
+    Ok(SystemTime::try_from(*reported)?.duration_since(UNIX_EPOCH)?)
 }

@@ -1,4 +1,5 @@
-//! Tasks that began before delays were accounted, and after, told apart whatever the clock is set to.
+//! Tasks that began before and after delay accounting was turned on, distinguished whatever the
+//! clock is set to.
 
 use std::fs;
 use std::path::Path;
@@ -16,13 +17,13 @@ use crate::clock::{Happened, STEPS};
 
 /// The switch, since 5.14.
 const SWITCH: &str = "/proc/sys/kernel/task_delayacct";
-/// The kernel tells when a task began to the second, so it takes so long until a task is surely older
-/// than a moment.
+/// The kernel reports the begin of a task in seconds, so this much time must pass until a task is
+/// certainly older than a timestamp.
 const SURELY_OLDER_US: u64 = 2_100_000;
 
 /// The tasks, some of which end at each step.
 pub(crate) struct Covered {
-    /// Whether there is a switch.
+    /// True if the kernel has the sysctl.
     is_switched: bool,
     on_at: Option<Happened>,
     before: Vec<Workload>,
@@ -41,14 +42,14 @@ impl Covered {
         Ok(Self { is_switched, on_at: None, before: Vec::new(), after: Vec::new() })
     }
 
-    /// Has tasks begin, and then accounting, and then others.
+    /// Starts tasks, then delay accounting, and then other tasks.
     pub(crate) async fn begin(&mut self, channel: &Channel) -> Result<()> {
         self.before = tasks().await?;
         grow_old(channel, &self.before).await?;
         if self.is_switched {
             fs::write(SWITCH, "1\n")?;
         }
-        // It is seen to be on with the next answer.
+        // The agent notices it with the next response.
         of_task(channel, &self.before).await?;
         self.on_at = self.is_switched.then(Happened::now);
         grow_old(channel, &self.before).await?;
@@ -56,8 +57,8 @@ impl Covered {
         grow_old(channel, &self.after).await
     }
 
-    /// Both kinds are told right just after a step: of those that live, and of those that end. The first
-    /// one that ends may have done so by either clock, as far as the agent knows.
+    /// Checks both kinds just after a step: running tasks and exits. The first exit may have
+    /// happened by either clock, as far as the agent knows.
     pub(crate) async fn ensure_right(
         &mut self,
         channel: &Channel,
@@ -70,24 +71,24 @@ impl Covered {
         for (tasks, expected) in [(&mut self.before, before), (&mut self.after, On)] {
             let live = of_task(channel, tasks).await?.delay_accounting();
             ensure!(live == expected, "a live task's delays are {live:?}, not {expected:?}");
-            let told = end_one(tasks, watch).await?;
-            ensure!(told == expected, "an exit's delays are {told:?}, not {expected:?}");
+            let reported = end_one(tasks, watch).await?;
+            ensure!(reported == expected, "an exit's delays are {reported:?}, not {expected:?}");
         }
         Ok(())
     }
 
-    /// Since when accounting is said to be on.
-    pub(crate) fn ensure_since(&self, told: Option<&Timestamp>) -> Result<()> {
+    /// Returns the time since which accounting is reported to be on.
+    pub(crate) fn ensure_since(&self, reported: Option<&Timestamp>) -> Result<()> {
         match self.on_at {
-            Some(on_at) => on_at.ensure_told(told),
+            Some(on_at) => on_at.ensure_told(reported),
             // Since the boot, which was some seconds ago.
-            None => Happened::at_boot()?.ensure_told(told),
+            None => Happened::at_boot()?.ensure_told(reported),
         }
     }
 }
 
-/// Puts the kernel's configuration where distributions do, as far as it matters: Debian's kernels keep
-/// delay accounts.
+/// Writes the part of the kernel's configuration that matters to the path of distributions:
+/// Debian's kernels have delay accounting.
 fn tell_how_it_was_configured() -> Result<()> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     fs::create_dir_all("/boot")?;
@@ -104,21 +105,22 @@ async fn tasks() -> Result<Vec<Workload>> {
     Ok(tasks)
 }
 
-/// Ends one of them, and returns what its exit says.
+/// Ends one of the tasks, and returns the statistics in its exit.
 async fn end_one(tasks: &mut Vec<Workload>, watch: &mut Watch) -> Result<DelayAccounting> {
     let ended = tasks.pop().context("no task is left")?.end().await?;
     let event = watch.exit_of(ended.pid).await?;
-    Ok(event.task.context("no account")?.delay_accounting())
+    Ok(event.task.context("no statistics")?.delay_accounting())
 }
 
-/// The account of the last one.
+/// Returns the statistics of the last one.
 async fn of_task(channel: &Channel, tasks: &[Workload]) -> Result<TaskStats> {
     let pid = tasks.last().context("no task is left")?.pid();
-    let answer = Client::new(channel.clone()).get_pid(GetPidRequest { pid }).await?;
-    answer.into_inner().stats.context("no account")
+    let response =
+        Client::new(channel.clone()).get_pid(GetPidRequest { pid, ..Default::default() }).await?;
+    response.into_inner().stats.context("no statistics")
 }
 
-/// Waits until tasks are surely older than this moment.
+/// Waits until tasks are certainly older than the current time.
 async fn grow_old(channel: &Channel, tasks: &[Workload]) -> Result<()> {
     let age = async || of_task(channel, tasks).await?.elapsed_us.context("no age");
     within("a task to grow old", async {

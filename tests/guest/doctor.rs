@@ -7,7 +7,7 @@ use taskstats_tests::deadline::within;
 use taskstats_tests::guarded_child::GuardedChild;
 use tokio::process::Command;
 
-/// What must be good, and not only bearable.
+/// The checks that must be good.
 const GOOD: [&str; 8] = [
     "kernel",
     "known-bad kernels",
@@ -19,7 +19,7 @@ const GOOD: [&str; 8] = [
     "self-test",
 ];
 
-/// Asks the doctor, who must find that exits arrive, and the kernel that runs.
+/// Runs the doctor, which must find that exits arrive, and name the running kernel.
 pub(crate) async fn consult(release: &str, version: u32) -> Result<()> {
     let mut doctor = Command::new(binaries::taskstatsd()?);
     let output =
@@ -33,7 +33,7 @@ pub(crate) async fn consult(release: &str, version: u32) -> Result<()> {
         let check = check.with_context(|| format!("no check of {name}: {report}"))?;
         ensure!(check["verdict"] == "good", "{check}");
     }
-    let kernel = checks[0]["finding"].as_str().context("no word on the kernel")?;
+    let kernel = checks[0]["finding"].as_str().context("no finding on the kernel")?;
     let is_right = kernel.contains(release) && kernel.ends_with(&format!("version {version}"));
     ensure!(is_right, "the kernel is {release} with v{version}: {kernel}");
     Ok(())

@@ -29,11 +29,11 @@ pub(crate) async fn exercise(directory: &Path) -> Result<Report> {
     let node = node(&channel).await?;
     doctor::consult(&node.kernel_release, node.taskstats_version).await.context("doctor")?;
     let mut watch = Watch::everything(&channel).await?;
-    // What ended before the stream began is the reference' alone.
+    // Only the reference listener has the exits before the stream began.
     reference.take()?;
     let mut comparison = Comparison::default();
     exits::make_some(directory).await?;
-    let live = live::compare(&channel, &mut comparison).await.context("live accounts")?;
+    let live = live::compare(&channel, &mut comparison).await.context("running tasks")?;
     let tally = exits::compare(&mut reference, &mut watch, &mut comparison).await;
     let Tally { exits, groups, has_waited } = tally.context("exits")?;
     ensure!(watch.sequence_check()?.lost_total() == 0, "exits were lost: {:?}", watch.losses());
@@ -64,7 +64,7 @@ async fn healthy(channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-/// The node says what its kernel says.
+/// Checks the node's kernel against this one.
 async fn node(channel: &Channel) -> Result<GetNodeResponse> {
     let node = Client::new(channel.clone()).get_node(GetNodeRequest {}).await?.into_inner();
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
@@ -73,12 +73,12 @@ async fn node(channel: &Channel) -> Result<GetNodeResponse> {
     ensure!(node.online_cpus == cpus::online_list()?, "{}", node.online_cpus);
     let version = Query::open()?.pid(std::process::id())?.version()?;
     ensure!(node.taskstats_version == version, "{}", node.taskstats_version);
-    let exits = node.exits.as_ref().context("no word on exits")?;
+    let exits = node.exits.as_ref().context("no exits status")?;
     ensure!(exits.watchable, "exits cannot be watched: {exits:?}");
     Ok(node)
 }
 
-/// Tells whether the kernel was booted with delay accounting on.
+/// Returns true if the kernel was booted with delay accounting on.
 fn accounts_delays() -> Result<bool> {
     let line = std::fs::read_to_string("/proc/cmdline")?;
     Ok(line.split_whitespace().any(|word| word == "delayacct"))

@@ -1,4 +1,4 @@
-//! Exits, as the agent tells them and as the kernel told a listener of the tests' own.
+//! Exits reported by the agent, compared with those that a second listener received.
 
 use std::path::Path;
 
@@ -9,32 +9,33 @@ use taskstats_tests::kernel::{ReferenceListener, SeenExit, offset};
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
-/// Since when a task's record says that its process ended, and by which flag (`AGROUP`).
+/// The version since which a task's record says that its process ended, and the flag for it
+/// (`AGROUP`).
 const LAST_OF_GROUP_SINCE: u32 = 12;
 const LAST_OF_GROUP: u8 = 0x20;
 /// The class of delay that each new process has some of, and since when there is that class.
 pub(crate) const WRITE_PROTECT_COPY: (usize, u32) = (6, 13);
-/// Threads beside the first one of a process.
+/// Threads of a process besides the first one.
 const THREADS: &str = "3";
-/// What is written to a file and read back: by blocks of 512 bytes it takes more calls than the 1,024
-/// that the kernel rounds to.
+/// Bytes that are written to a file and read back: in blocks of 512 bytes they need more calls than
+/// the 1,024 that the kernel rounds to.
 const IO_BYTES: &str = "1048576";
 /// Tasks that only end.
 const CHURN: &str = "40";
 
-/// What the compared exits were.
+/// The compared exits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     /// All.
     pub(crate) exits: usize,
     /// Those with a group's record.
     pub(crate) groups: usize,
-    /// Whether one of them has waited for a page to be copied, says the kernel: the scheduler keeps the
-    /// waits for a CPU anyway, but these only when delays are accounted.
+    /// True if one of them waited for a page to be copied: the scheduler always records waits for a
+    /// CPU, but these only with delay accounting.
     pub(crate) has_waited: bool,
 }
 
-/// Makes tasks end in each way there is: by themselves, by a signal, with threads, after I/O, many.
+/// Makes tasks end in different ways: by themselves, by a signal, with threads, after I/O, many.
 pub(crate) async fn make_some(directory: &Path) -> Result<()> {
     let ended = Workload::run(&["exit", "7"]).await?;
     ensure!(ended.status.code() == Some(7), "{:?}", ended.status);
@@ -49,7 +50,7 @@ pub(crate) async fn make_some(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compares each exit that the reference has heard with the agent's.
+/// Compares each exit of the reference listener with the agent's.
 pub(crate) async fn compare(
     reference: &mut ReferenceListener,
     watch: &mut Watch,
@@ -67,7 +68,7 @@ pub(crate) async fn compare(
     Ok(tally)
 }
 
-/// Reads the stream until it has told the exit: the kernel numbers messages by CPU.
+/// Reads the stream until it has the exit: the kernel numbers messages by CPU.
 async fn same_message(exit: &SeenExit, watch: &mut Watch) -> Result<ExitEvent> {
     let key = (exit.cpu, exit.kernel_sequence);
     loop {
@@ -80,7 +81,7 @@ async fn same_message(exit: &SeenExit, watch: &mut Watch) -> Result<ExitEvent> {
 }
 
 fn compare_one(exit: &SeenExit, event: &ExitEvent, comparison: &mut Comparison) -> Result<()> {
-    let task = event.task.as_ref().context("an exit without account")?;
+    let task = event.task.as_ref().context("an exit without statistics")?;
     comparison.exit(&exit.task, task)?;
     ensure!(event.process.is_some() == exit.group.is_some(), "another group record");
     if let (Some(process), Some((tgid, record))) = (&event.process, &exit.group) {
@@ -97,7 +98,7 @@ fn has_waited(exit: &SeenExit) -> Result<bool> {
     Ok(exit.task.version()? >= since && exit.task.u64(offset::DELAYS[class])? > 0)
 }
 
-/// Whether the process ended, as far as the kernel says.
+/// Returns whether the process ended, if the kernel reports it.
 fn last_in_process(exit: &SeenExit) -> Result<Option<bool>> {
     if exit.task.version()? < LAST_OF_GROUP_SINCE {
         return Ok(exit.group.is_some().then_some(true));

@@ -1,4 +1,4 @@
-//! Live accounts, as the agent tells them and as the kernel does.
+//! Statistics of running tasks from the agent, compared with the kernel's.
 
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::batch_get_result::Result as Outcome;
@@ -12,14 +12,14 @@ use taskstats_tests::workload::Workload;
 use tonic::Code;
 use tonic::transport::Channel;
 
-/// Threads beside the first one of a process.
+/// Threads of a process besides the first one.
 const THREADS: usize = 3;
-/// The kernel's first thread of its own, which executes no file.
+/// kthreadd, which executes no file.
 const KTHREADD: u32 = 2;
 /// No task has this id: it is above the kernel's limit (`PID_MAX_LIMIT`).
 const NO_SUCH_TASK: u32 = 4_194_305;
 
-/// Compares accounts of tasks, a process, its threads, and a batch; returns how many.
+/// Compares the statistics of tasks, a process, its threads, and a batch; returns their number.
 pub(crate) async fn compare(channel: &Channel, comparison: &mut Comparison) -> Result<usize> {
     let mut client = Client::new(channel.clone());
     let mut kernel = Query::open()?;
@@ -27,8 +27,9 @@ pub(crate) async fn compare(channel: &Channel, comparison: &mut Comparison) -> R
     let mut compared = 0;
     for pid in [workload.pid(), KTHREADD] {
         let before = kernel.pid(pid)?;
-        let stats = client.get_pid(GetPidRequest { pid }).await?.into_inner().stats;
-        let stats = stats.context("a task without account")?;
+        let stats =
+            client.get_pid(GetPidRequest { pid, ..Default::default() }).await?.into_inner().stats;
+        let stats = stats.context("a task without statistics")?;
         comparison
             .live(&before, &stats, &kernel.pid(pid)?)
             .with_context(|| format!("{stats:?}"))?;
@@ -36,7 +37,7 @@ pub(crate) async fn compare(channel: &Channel, comparison: &mut Comparison) -> R
     }
     compared += process(workload.pid(), &mut client, &mut kernel, comparison).await?;
     compared += batch(workload.pid(), &mut client, &mut kernel, comparison).await?;
-    let refused = client.get_pid(GetPidRequest { pid: NO_SUCH_TASK }).await;
+    let refused = client.get_pid(GetPidRequest { pid: NO_SUCH_TASK, ..Default::default() }).await;
     let code = refused.map_or_else(|status| status.code(), |_| Code::Ok);
     ensure!(code == Code::NotFound, "a task that does not exist is {code:?}");
     workload.end().await?;
@@ -51,10 +52,10 @@ async fn process(
 ) -> Result<usize> {
     let before = kernel.tgid(tgid)?;
     let threads_before = records(tgid, kernel)?;
-    let request = GetTgidRequest { tgid, include_threads: true };
-    let GetTgidResponse { stats, threads } = client.get_tgid(request).await?.into_inner();
+    let request = GetTgidRequest { tgid, include_threads: true, ..Default::default() };
+    let GetTgidResponse { stats, threads, .. } = client.get_tgid(request).await?.into_inner();
     let threads_after = records(tgid, kernel)?;
-    let stats = stats.context("a process without account")?;
+    let stats = stats.context("a process without statistics")?;
     let version = kernel.pid(tgid)?.version()?;
     comparison.group((tgid, version), &before, &stats, &kernel.tgid(tgid)?)?;
     ensure!(threads.len() == THREADS + 1, "{} threads", threads.len());
@@ -71,14 +72,15 @@ async fn batch(
     comparison: &mut Comparison,
 ) -> Result<usize> {
     let before = (kernel.pid(pid)?, kernel.tgid(pid)?);
-    let request = BatchGetRequest { pids: vec![NO_SUCH_TASK, pid], tgids: vec![pid] };
+    let request =
+        BatchGetRequest { pids: vec![NO_SUCH_TASK, pid], tgids: vec![pid], ..Default::default() };
     let results = client.batch_get(request).await?.into_inner().results;
     let mut stats = results.into_iter().map(|result| match result.result {
         Some(Outcome::Stats(stats)) => Some(stats),
         Some(Outcome::Error(_)) | None => None,
     });
     let mut next = || -> Result<Option<TaskStats>> { stats.next().context("too few results") };
-    ensure!(next()?.is_none(), "a task that does not exist has an account");
+    ensure!(next()?.is_none(), "a task that does not exist has statistics");
     let (task, group) = (next()?.context("no task")?, next()?.context("no group")?);
     comparison.live(&before.0, &task, &kernel.pid(pid)?)?;
     let id = (pid, before.0.version()?);

@@ -9,7 +9,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::report::{self, Report};
 
-/// What programs expect to find: file system and directory.
+/// File systems that programs expect, and their directories.
 const MOUNTS: [(&str, &str); 5] = [
     ("proc", "/proc"),
     ("sysfs", "/sys"),
@@ -17,15 +17,15 @@ const MOUNTS: [(&str, &str); 5] = [
     ("tmpfs", "/run"),
     ("tmpfs", "/tmp"),
 ];
-/// Where the report goes; the first port is the console.
+/// The port of the report; the first port is the console.
 const PORT: &str = "/dev/ttyS1";
-/// Where the exercise works.
+/// The working directory of the test.
 const FOLDER: &str = "/tmp";
-/// The flags of the machine's only interface, and those that it has when it is up: the kernel then gives
-/// it its address (`IFF_UP` and `IFF_LOOPBACK`).
+/// The flags of the loopback interface, and those that bring it up, after which the kernel assigns
+/// its address (`IFF_UP` and `IFF_LOOPBACK`).
 const LOOPBACK: (&str, &str) = ("/sys/class/net/lo/flags", "0x9");
 
-/// Makes the machine usable, runs `exercise`, sends its report, and ends the machine.
+/// Sets up the machine, runs `exercise`, sends its report, and powers off.
 ///
 /// # Errors
 ///

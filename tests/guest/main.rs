@@ -1,9 +1,9 @@
-//! Tries the agent on whichever kernel runs: everything is compared with an independent reading of the
-//! same bytes, and what the kernel's version lacks must be absent.
+//! Tests the agent on the running kernel: everything is compared with an independent decoder of the
+//! same bytes, and fields that the kernel's version lacks must be absent.
 //!
-//! As process 1 of a virtual machine that has nothing else, it mounts what it needs, sets the machine's
-//! clock under the agent as well, sends its report through the second serial port, and ends the machine;
-//! `tests/kernels` starts that. Elsewhere it writes the report to standard output.
+//! As process 1 of a virtual machine it mounts file systems, sets the machine's clock while the
+//! agent runs, sends its report through the second serial port, and powers off; `tests/kernels`
+//! starts that. Otherwise it writes the report to standard output.
 
 mod captures;
 mod certificates;
@@ -30,7 +30,7 @@ const INIT: u32 = 1;
 /// Tries the agent on the running kernel.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Folder to work in, on storage rather than in memory.
+    /// Working directory, on storage rather than in memory.
     directory: PathBuf,
 }
 
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
     if std::process::id() == INIT {
         return machine::run(|directory| {
             let report = exercise_here(directory)?;
-            // Nobody else goes by this machine's clock.
+            // The machine has nothing else that needs the clock.
             let clock =
                 runtime()?.block_on(steps::set_the_clock()).context("a clock that is set")?;
             Ok(report::Report { clock: Some(clock), ..report })

@@ -1,4 +1,4 @@
-//! What came out, in lines that a shell can take apart and a serial port can carry.
+//! The results, in lines that a shell can split and a serial port can transmit.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -8,7 +8,7 @@ use taskstats_tests::fields::Comparison;
 
 use crate::steps::Tried;
 
-/// What an exercise found.
+/// The results of a test.
 #[derive(Debug)]
 pub(crate) struct Report {
     /// `uname -r`.
@@ -17,24 +17,25 @@ pub(crate) struct Report {
     pub(crate) version: u32,
     /// Its size.
     pub(crate) struct_bytes: usize,
-    /// What the agent says of delay accounting.
+    /// The agent's report on delay accounting.
     pub(crate) delay_accounting: &'static str,
     /// Exits that were compared.
     pub(crate) exits: usize,
-    /// Of them, those with a group's record.
+    /// Those with a group's record.
     pub(crate) groups: usize,
-    /// Live accounts that were compared.
+    /// The number of compared running tasks.
     pub(crate) live: usize,
-    /// What was compared in them.
+    /// The fields that were compared.
     pub(crate) comparison: Comparison,
     /// A small capture of this kernel.
     pub(crate) capture: Vec<u8>,
-    /// What came of setting the clock, where that may be done.
+    /// The result of setting the clock, where that is allowed.
     pub(crate) clock: Option<Tried>,
 }
 
 impl Report {
-    /// Writes one line with the figures, one with the capture, and one that says that all is well.
+    /// Writes one line with the figures, one with the capture, and one that says that the test
+    /// passed.
     pub(crate) fn write(&self, output: &mut impl Write) -> Result<()> {
         let absent = self.comparison.absent.iter().copied().collect::<Vec<_>>().join(", ");
         let absent = if absent.is_empty() { "nothing" } else { &absent };

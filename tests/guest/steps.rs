@@ -35,25 +35,25 @@ const CUT_OFF: i32 = 1;
 const NO_WINDOW: &[u8] = &[0, 4, 0, 0, 0, 0];
 const GET_NODE: &str = "/taskstats.v1.TaskstatsService/GetNode";
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tried {
-    /// How often the clock was set.
+    /// The number of changes of the clock.
     pub(crate) steps: usize,
-    /// Exits that the kernel sent meanwhile, all of which were told.
+    /// Exits that the kernel sent meanwhile, all of which were reported.
     pub(crate) sent: u64,
-    /// Of them, those that were told as lost.
+    /// Those that were reported as lost.
     pub(crate) lost: u64,
 }
 
-/// An agent, and those who watch it.
+/// An agent and its watchers.
 struct Stage {
     agent: Agent,
     started: Happened,
     channel: Channel,
     reference: ReferenceListener,
     everything: Watch,
-    /// Hears of processes only, which end seldom.
+    /// Watches processes only, which end seldom.
     quiet: Watch,
     covered: Covered,
     certificates: Certificates,
@@ -130,11 +130,11 @@ impl Stage {
         process::pause(self.agent.pid()?).await?;
         end_all(start_churn(EXITS)?).await?;
         set_by(seconds)?;
-        process::go_on(self.agent.pid()?)?;
+        process::continue_process(self.agent.pid()?)?;
         marks(&mut self.everything).await?;
-        let told = &self.everything.losses()[known..];
-        ensure!(!told.is_empty(), "nothing was lost");
-        for lost in told {
+        let reported = &self.everything.losses()[known..];
+        ensure!(!reported.is_empty(), "nothing was lost");
+        for lost in reported {
             let (first, last) = (lost.first_at.as_ref(), lost.last_at.as_ref());
             let first = since_1970(first.context("a loss without begin")?)?;
             let last = since_1970(last.context("a loss without end")?)?;
@@ -143,7 +143,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Who went before and comes back now is told the same as who stayed.
+    /// Checks that a client that resumes receives the same as one that stayed.
     async fn ensure_resumed(&mut self, cursor: taskstats_proto::v1::Cursor) -> Result<()> {
         let (after, end) = (cursor.sequence, self.everything.sequence_check()?.position());
         let request =
@@ -152,14 +152,14 @@ impl Stage {
         while back.sequence_check()?.position() < end {
             back.next().await?.context("the resumed stream ended")?;
         }
-        let mut told = back.seen().iter();
+        let mut reported = back.seen().iter();
         for event in self.everything.seen().iter().filter(|event| event.sequence > after) {
-            ensure!(told.next() == Some(event), "told otherwise: {event:?}");
+            ensure!(reported.next() == Some(event), "not received before: {event:?}");
         }
         Ok(())
     }
 
-    /// What the node says of itself is of the past, and as long ago as it is.
+    /// Checks that the node's timestamps are in the past, and as old as the events.
     async fn ensure_sane(&self) -> Result<()> {
         let node = node(&self.channel).await?;
         self.started.ensure_told(node.started_at.as_ref()).context("started_at")?;
@@ -179,15 +179,16 @@ impl Stage {
         }
     }
 
-    /// Books what was sent; and while the agent ends, and a peer holds it up, the clock is set back.
+    /// Compares what was reported with what was sent; sets the clock back while the agent ends and
+    /// a peer delays it.
     async fn end(mut self) -> Result<Tried> {
         let end = marks(&mut self.everything).await?;
         let ranges = cpus::online()?.into_iter().zip(self.begin.into_iter().zip(end));
         let ranges: Vec<_> =
             ranges.map(|(cpu, (begin, end))| ExitRange { cpu, begin, end }).collect();
-        let told = reported(&self.everything, &ranges)?;
+        let reported = reported(&self.everything, &ranges)?;
         let sent = sent(&self.reference.take()?, &ranges)?;
-        ensure!(told.total() == sent, "{sent} exits were sent, and told of: {told:?}");
+        ensure!(reported.total() == sent, "{sent} exits were sent, reported: {reported:?}");
         let stuck = unread(&self.agent.url()).await?;
         self.agent.signal(Signal::SIGTERM)?;
         self.agent.draining().await?;
@@ -199,7 +200,7 @@ impl Stage {
         self.everything.end().await?;
         self.everything.sequence_check()?.ensure_counts_complete()?;
         ensure!(!self.agent.stderr()?.contains("panicked"), "{}", self.agent.stderr()?);
-        Ok(Tried { steps: STEPS.len(), sent, lost: told.lost })
+        Ok(Tried { steps: STEPS.len(), sent, lost: reported.lost })
     }
 }
 
@@ -212,9 +213,9 @@ async fn marks(watch: &mut Watch) -> Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// A peer that asks, and does not take the answer.
+/// A peer that makes a call and does not read the response.
 async fn unread(url: &str) -> Result<Raw> {
-    let mut raw = Raw::greeted_with(url, NO_WINDOW).await?;
+    let mut raw = Raw::connected_with_settings(url, NO_WINDOW).await?;
     raw.begin(1, GET_NODE).await?;
     let message = Frame::new(Kind::Data, 1, &[0; 5]);
     let mut request = bytes::BytesMut::new();

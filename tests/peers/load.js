@@ -1,4 +1,4 @@
-// Calls the agent as fast as k6 can, watches exits beside that, and counts what the calls end with.
+// Calls the agent as fast as k6 can, watches exits meanwhile, and counts unexpected status codes.
 //
 // TARGET: host:port. PID: a process that lives as long as this runs.
 import grpc from 'k6/net/grpc';
@@ -7,7 +7,7 @@ import { Counter } from 'k6/metrics';
 const SERVICE = 'taskstats.v1.TaskstatsService';
 // Above the kernel's limit (PID_MAX_LIMIT).
 const NO_SUCH_TASK = 4194305;
-// Messages after which a stream is given up.
+// A stream is cancelled after so many messages.
 const ENOUGH = 20;
 
 const unexpected = new Counter('unexpected');

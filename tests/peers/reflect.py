@@ -1,9 +1,10 @@
-"""Speaks to the agent knowing nothing but the names of its service and methods.
+"""Calls the agent by grpcio with its default options, without generated code: reflection describes the
+messages.
 
 Usage: reflect.py TARGET PID
 
-Prints one JSON document a line: what reflection lists, the account of PID, both health checks, and
-then every message of an exit stream until it is killed.
+Prints one JSON document a line: the services of the reflection service, the code of a refused call, both
+health checks, the statistics of PID, and each message of an exit stream until it is killed.
 """
 
 import json
@@ -18,9 +19,6 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 SERVICE = "taskstats.v1.TaskstatsService"
 DEADLINE_S = 60
-# By itself grpcio sends the escaped path of a unix socket as the authority, which is no authority,
-# and which the agent's HTTP/2 library refuses (hyperium/h2#487, grpc/grpc#38142).
-OPTIONS = (("grpc.default_authority", "localhost"),)
 
 
 class Reflected:
@@ -34,18 +32,18 @@ class Reflected:
         """Calls a method with a request given as a dictionary."""
         method = self.service.FindMethodByName(name)
         request_type = message_factory.GetMessageClass(method.input_type)
-        answer_type = message_factory.GetMessageClass(method.output_type)
+        response_type = message_factory.GetMessageClass(method.output_type)
         kind = self.channel.unary_stream if method.server_streaming else self.channel.unary_unary
         callable_ = kind(
             f"/{self.service.full_name}/{name}",
             request_serializer=request_type.SerializeToString,
-            response_deserializer=answer_type.FromString,
+            response_deserializer=response_type.FromString,
         )
         deadline = None if method.server_streaming else DEADLINE_S
         return callable_(json_format.ParseDict(request, request_type()), timeout=deadline)
 
 
-def tell(**document):
+def show(**document):
     """Prints one line of JSON."""
     print(json.dumps(document), flush=True)
 
@@ -55,25 +53,25 @@ def check_health(channel):
     stub = health_pb2_grpc.HealthStub(channel)
     statuses = {}
     for name in ("", SERVICE):
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=DEADLINE_S)
-        statuses[name] = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+        response = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=DEADLINE_S)
+        statuses[name] = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
     return statuses
 
 
 def main(target, pid):
     """Calls everything in turn."""
-    with grpc.insecure_channel(target, options=OPTIONS) as channel:
+    with grpc.insecure_channel(target) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
-        tell(services=list(database.get_services()))
+        show(services=list(database.get_services()))
         service = Reflected(channel, descriptor_pool.DescriptorPool(database), SERVICE)
-        tell(task=json_format.MessageToDict(service.call("GetPid", {"pid": pid})))
         try:
             service.call("GetPid", {"pid": 0})
         except grpc.RpcError as error:
-            tell(refused=error.code().name, why=error.details())
-        tell(health=check_health(channel))
+            show(refused=error.code().name, why=error.details())
+        show(health=check_health(channel))
+        show(task=json_format.MessageToDict(service.call("GetPid", {"pid": pid})))
         for message in service.call("WatchExits", {"scope": "SCOPE_PROCESSES"}):
-            tell(message=json_format.MessageToDict(message))
+            show(message=json_format.MessageToDict(message))
 
 
 if __name__ == "__main__":

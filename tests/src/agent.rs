@@ -1,31 +1,32 @@
-//! The real agent, as a process of its own.
+//! Runs the real agent as a child process.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::binaries;
 use crate::deadline::within;
 use crate::directory;
+use crate::environments::NOBODY;
 use crate::guarded_child::GuardedChild;
 use crate::notify::Notifications;
 
-/// How the agent says where it listens.
+/// Precedes the address in the agent's log line of a listener.
 const LISTENING: &str = "listening on ";
-/// Mode of a directory that everybody may enter.
+/// Mode of a directory that every user may enter.
 const ANYONE_MAY_LOOK: u32 = 0o755;
-/// Mode of a socket that everybody may connect to.
+/// Mode of a socket that every user may connect to.
 const ANYONE_MAY_CONNECT: u32 = 0o666;
 
-/// An agent that has not been started yet, with a directory of its own.
+/// An agent that has not been started yet, with a temporary directory.
 #[derive(Debug)]
 pub struct Launch {
     directory: TempDir,
@@ -41,12 +42,12 @@ pub struct Agent {
     launch: Launch,
 }
 
-/// How an agent ended that never served.
+/// The end of an agent that never served.
 #[derive(Debug)]
 pub struct Ending {
     /// Its exit status.
     pub status: ExitStatus,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
 }
 
@@ -57,7 +58,7 @@ impl Launch {
     ///
     /// No temporary directory can be made.
     pub fn new() -> Result<Self> {
-        let directory = directory::open_to_all()?;
+        let directory = directory::readable_to_all()?;
         let notifications = Notifications::open(directory.path())?;
         Ok(Self { directory, notifications, wrapper: Vec::new(), arguments: Vec::new() })
     }
@@ -76,7 +77,7 @@ impl Launch {
         self.arguments(["--listen", &url])
     }
 
-    /// Starts the agent by another command, such as one that takes capabilities away.
+    /// Starts the agent through another command, for example one that drops capabilities.
     #[must_use]
     pub fn wrapped<A: AsRef<OsStr>>(mut self, wrapper: impl IntoIterator<Item = A>) -> Self {
         self.wrapper = wrapper.into_iter().map(|word| word.as_ref().to_owned()).collect();
@@ -95,7 +96,7 @@ impl Launch {
         Ok(self)
     }
 
-    /// Returns a path for a socket that nobody else uses.
+    /// Returns a path for a socket that no other test uses.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("agent.sock")
@@ -107,11 +108,11 @@ impl Launch {
         format!("unix://{}", self.socket().display())
     }
 
-    /// Starts the agent and waits until it says that it serves.
+    /// Starts the agent and waits until it notifies that it is ready.
     ///
     /// # Errors
     ///
-    /// It ends instead; the message has its standard error.
+    /// The agent ends instead; the message contains its standard error.
     pub async fn start(self) -> Result<Agent> {
         let mut child = self.spawn()?;
         let ready = tokio::select! {
@@ -126,14 +127,41 @@ impl Launch {
     ///
     /// # Errors
     ///
-    /// It does not end.
+    /// The agent does not end.
     pub async fn run(&self) -> Result<Ending> {
         let mut child = self.spawn()?;
         let status = within("the agent to give up", child.wait()).await??;
         Ok(Ending { status, stderr: self.stderr()? })
     }
 
+    /// Gives the directory to the user that the agent becomes, who then removes the socket. A root agent
+    /// refuses a directory that any other user can change.
+    fn give_directory(&self) -> Result<()> {
+        let is_owned = fs::metadata(self.directory.path())?.uid() != 0;
+        if is_owned || !Uid::effective().is_root() {
+            return Ok(());
+        }
+        let has =
+            |word: &str| self.wrapper.iter().any(|other| other.to_string_lossy().contains(word));
+        if has("--reuid=65534") {
+            return Ok(chown(self.directory.path(), Some(NOBODY), None)?);
+        }
+        // Without CAP_DAC_OVERRIDE, or in a user namespace, root can write into its own directories alone.
+        if has("--bounding-set=-all") || has("--map-root-user") {
+            return Ok(());
+        }
+        let words: Vec<_> = self.arguments.iter().map(|word| word.to_string_lossy()).collect();
+        if words.iter().any(|word| word == "--no-sandbox") {
+            return Ok(());
+        }
+        let wanted = words.iter().position(|word| word == "--user");
+        let wanted = wanted.and_then(|index| words.get(index + 1)).map_or("", |word| word);
+        let user = wanted.split(':').next().and_then(|uid| uid.parse().ok()).unwrap_or(NOBODY);
+        Ok(chown(self.directory.path(), Some(user), None)?)
+    }
+
     fn spawn(&self) -> Result<GuardedChild> {
+        self.give_directory()?;
         let mut words = self.wrapper.clone();
         words.push(binaries::taskstatsd()?.into_os_string());
         words.extend(self.arguments.iter().cloned());
@@ -194,17 +222,16 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// It has ended.
+    /// The agent has ended.
     pub fn pid(&self) -> Result<u32> {
         self.child.id().context("the agent has ended")
     }
 
-    /// Returns the first address that begins with `scheme` of those that the agent says it listens
-    /// on.
+    /// Returns the first address with `scheme` that the agent logs as a listener.
     ///
     /// # Errors
     ///
-    /// It says none.
+    /// The agent has logged none.
     pub fn listening_on(&self, scheme: &str) -> Result<String> {
         let stderr = self.stderr()?;
         let urls = stderr.lines().filter_map(|line| line.split_once(LISTENING));
@@ -212,11 +239,11 @@ impl Agent {
         Ok(url.with_context(|| format!("no {scheme} listener in: {stderr}"))?.to_owned())
     }
 
-    /// Returns what the agent has written to standard error so far.
+    /// Returns the agent's standard error so far.
     ///
     /// # Errors
     ///
-    /// It is not UTF-8.
+    /// The output is not UTF-8.
     pub fn stderr(&self) -> Result<String> {
         self.launch.stderr()
     }
@@ -230,20 +257,20 @@ impl Agent {
         Ok(kill(Pid::from_raw(self.pid()?.try_into()?), signal)?)
     }
 
-    /// Waits until the agent says that it has begun to end.
+    /// Waits until the agent notifies that it is stopping.
     ///
     /// # Errors
     ///
-    /// It does not say so.
+    /// The agent does not notify it.
     pub async fn draining(&self) -> Result<()> {
         within("the agent to drain", self.launch.notifications.stopping()).await?
     }
 
-    /// Waits until the agent says once more that it is alive.
+    /// Waits for the next watchdog notification of the agent.
     ///
     /// # Errors
     ///
-    /// It does not say so.
+    /// The agent sends none.
     pub async fn alive(&self) -> Result<()> {
         within("a sign of life", self.launch.notifications.alive()).await?
     }
@@ -252,10 +279,10 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// The socket is gone.
-    pub fn let_everybody_connect(&self) -> Result<()> {
+    /// The socket has been removed.
+    pub fn allow_all_users(&self) -> Result<()> {
         let socket = self.socket();
-        let directory = socket.parent().context("a socket without folder")?;
+        let directory = socket.parent().context("a socket without a directory")?;
         fs::set_permissions(directory, Permissions::from_mode(ANYONE_MAY_LOOK))?;
         Ok(fs::set_permissions(&socket, Permissions::from_mode(ANYONE_MAY_CONNECT))?)
     }
@@ -264,16 +291,16 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// It does not end.
+    /// The agent does not end.
     pub async fn ended(&mut self) -> Result<ExitStatus> {
         Ok(within("the agent to end", self.child.wait()).await??)
     }
 
-    /// Asks the agent to end, and waits for it.
+    /// Sends SIGTERM to the agent and waits for its end.
     ///
     /// # Errors
     ///
-    /// It does not end.
+    /// The agent does not end.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;
         self.ended().await

@@ -18,7 +18,7 @@ pub const PREBUILT: &str = "TASKSTATS_TESTS_BINARIES";
 ///
 /// # Errors
 ///
-/// It does not build.
+/// The build fails.
 pub fn taskstatsd() -> Result<PathBuf> {
     built("taskstatsd")
 }
@@ -27,12 +27,12 @@ pub fn taskstatsd() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It does not build.
+/// The build fails.
 pub fn taskstatsctl() -> Result<PathBuf> {
     built("taskstatsctl")
 }
 
-/// Returns the binary that makes tasks exit, which cargo builds with the tests.
+/// Returns the binary that makes tasks exit. Cargo builds it with the tests.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub fn workload() -> Result<PathBuf> {
     Ok(directory()?.join("workload"))
 }
 
-/// Returns the binary that watches and writes down what it sees, which cargo builds with the tests.
+/// Returns the binary that watches exits and logs them. Cargo builds it with the tests.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ pub fn follower() -> Result<PathBuf> {
     Ok(directory()?.join("follower"))
 }
 
-/// Returns the binary that tries what the sandbox forbids, which cargo builds with the tests.
+/// Returns the binary that tries what the sandbox forbids. Cargo builds it with the tests.
 ///
 /// # Errors
 ///
@@ -78,7 +78,7 @@ pub fn guest() -> Result<PathBuf> {
     Ok(directory()?.join("guest"))
 }
 
-/// Returns the directory of the profile that the tests were built with, such as `target/debug`.
+/// Returns the directory of the profile that the tests were built with, for example `target/debug`.
 ///
 /// # Errors
 ///
@@ -89,7 +89,7 @@ pub fn directory() -> Result<PathBuf> {
     }
     let executable = env::current_exe()?;
     let directory = executable.parent().and_then(Path::parent);
-    Ok(directory.context("test executable outside a target folder")?.to_owned())
+    Ok(directory.context("test executable outside a target directory")?.to_owned())
 }
 
 fn built(name: &str) -> Result<PathBuf> {
@@ -107,11 +107,11 @@ fn build() -> Result<()> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or(OsString::from("cargo")));
     command.current_dir(WORKSPACE);
     command.args(["build", "--quiet", "-p", "taskstatsd", "-p", "taskstats-client", "--bins"]);
-    command.arg("--target-dir").arg(directory.parent().context("no target folder")?);
+    command.arg("--target-dir").arg(directory.parent().context("no target directory")?);
     match directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") => {}
         Some("release") => drop(command.arg("--release")),
-        profile => bail!("unknown profile folder {profile:?}"),
+        profile => bail!("unknown profile directory {profile:?}"),
     }
     let output = command.output().context("run cargo")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! A well-behaved caller beside those that are not.
+//! A well-behaved client, which other clients must not disturb.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::client::{Client, connect};
 use crate::deadline::within;
 
-/// What a caller asks for.
+/// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// The account of this process, by `GetPid`.
+    /// `GetPid` of this process.
     Account,
-    /// Some accounts, by `BatchGet`.
+    /// `BatchGet` of a few tasks.
     Batch,
-    /// Whether the service serves.
+    /// A health check of the service.
     Health,
 }
 
-/// Asks the same again and again, on a connection of its own.
+/// Repeats a call on a separate connection.
 #[derive(Debug)]
 pub struct Caller {
     answered: watch::Receiver<u64>,
@@ -37,14 +37,14 @@ pub struct Caller {
     calls: JoinHandle<Result<Vec<Duration>>>,
 }
 
-/// How a caller was served.
+/// The latency of a client's calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Served {
-    /// Calls, all of which were answered.
+    /// The number of calls, all of which succeeded.
     pub answered: u64,
-    /// Half of the answers took no longer.
+    /// The median latency.
     pub median: Duration,
-    /// 99 of 100 answers took no longer.
+    /// The 99th percentile of the latency.
     pub most: Duration,
 }
 
@@ -59,17 +59,19 @@ impl Question {
     /// One of each kind.
     pub const ALL: [Self; 3] = [Self::Account, Self::Batch, Self::Health];
 
-    /// Asks once.
+    /// Makes one call.
     async fn ask(self, channel: &Channel) -> Result<()> {
         let pid = std::process::id();
         let mut client = Client::new(channel.clone());
         match self {
             Self::Account => {
-                let answer = client.get_pid(GetPidRequest { pid }).await?.into_inner();
-                ensure!(answer.stats.is_some(), "an answer of nothing");
+                let response =
+                    client.get_pid(GetPidRequest { pid, ..Default::default() }).await?.into_inner();
+                ensure!(response.stats.is_some(), "a response without statistics");
             }
             Self::Batch => {
-                let request = BatchGetRequest { pids: vec![pid, 1], tgids: vec![pid] };
+                let request =
+                    BatchGetRequest { pids: vec![pid, 1], tgids: vec![pid], ..Default::default() };
                 let results = client.batch_get(request).await?.into_inner().results;
                 ensure!(results.len() == 3, "{} results of 3", results.len());
             }
@@ -84,20 +86,20 @@ impl Question {
 }
 
 impl Caller {
-    /// Begins to call for the account of this process, and waits for the first answer.
+    /// Starts to call `GetPid` of this process, and waits for the first response.
     ///
     /// # Errors
     ///
-    /// Nobody listens there, or nobody answers.
+    /// No server listens at the address, or the first call fails.
     pub async fn start(url: &str) -> Result<Self> {
         Self::asking(Question::Account, connect(url).await?).await
     }
 
-    /// Begins to ask, and waits for the first answer.
+    /// Starts to make calls, and waits for the first response.
     ///
     /// # Errors
     ///
-    /// Nobody answers.
+    /// The first call fails.
     pub async fn asking(question: Question, channel: Channel) -> Result<Self> {
         let (count, answered) = watch::channel(0);
         let enough = Arc::new(AtomicBool::new(false));
@@ -107,13 +109,13 @@ impl Caller {
         Ok(caller)
     }
 
-    /// Returns how many calls were answered so far.
+    /// Returns the number of calls that have succeeded so far.
     #[must_use]
     pub fn answered(&self) -> u64 {
         *self.answered.borrow()
     }
 
-    /// Waits for so many more answers.
+    /// Waits for `calls` further responses.
     ///
     /// # Errors
     ///
@@ -121,7 +123,7 @@ impl Caller {
     pub async fn served(&mut self, calls: u64) -> Result<()> {
         let wanted = self.answered() + calls;
         let served = self.answered.wait_for(|answered| *answered >= wanted);
-        within("answers", served).await?.context("a well-behaved call failed")?;
+        within("responses", served).await?.context("a well-behaved call failed")?;
         Ok(())
     }
 
@@ -129,7 +131,7 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// A call was not answered.
+    /// A call failed.
     pub async fn stop(self) -> Result<Served> {
         self.enough.store(true, Ordering::Relaxed);
         let mut took = within("the last call", self.calls).await???;
@@ -137,8 +139,8 @@ impl Caller {
         let of_hundred = |part: usize| took.get(took.len() * part / 100).copied();
         Ok(Served {
             answered: u64::try_from(took.len())?,
-            median: of_hundred(50).context("no answer")?,
-            most: of_hundred(99).context("no answer")?,
+            median: of_hundred(50).context("no response")?,
+            most: of_hundred(99).context("no response")?,
         })
     }
 }
@@ -152,7 +154,7 @@ async fn call(
     let mut took = Vec::new();
     while !enough.load(Ordering::Relaxed) {
         let asked = Instant::now();
-        within("an answer", question.ask(&channel)).await??;
+        within("a response", question.ask(&channel)).await??;
         took.push(asked.elapsed());
         count.send_modify(|count| *count += 1);
     }

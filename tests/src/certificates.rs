@@ -1,10 +1,12 @@
-//! Certificates for tests, as they should be and as they should not.
+//! Valid and invalid certificates for tests.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
+use nix::unistd::Uid;
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -13,9 +15,13 @@ use rcgen::{
 use tempfile::TempDir;
 
 use crate::directory;
+use crate::environments::NOBODY;
 
 /// The name that the tests know an agent by; it needs no resolver.
 pub const AGENT: &str = "localhost";
+
+/// Read by the group, and written by the owner.
+const KEY_MODE: u32 = 0o640;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -45,14 +51,14 @@ pub struct Pair {
     pub key: String,
 }
 
-/// A directory with the files that the agent and its clients are told of.
+/// A directory with the files of an agent and its clients.
 #[derive(Debug)]
 pub struct Files {
     directory: TempDir,
 }
 
 impl Authority {
-    /// Makes a CA.
+    /// Creates a CA.
     ///
     /// # Errors
     ///
@@ -151,7 +157,7 @@ impl Wanted {
         self
     }
 
-    /// Signs it with its own key, which no CA knows.
+    /// Signs the certificate with its own key, which no CA vouches for.
     ///
     /// # Errors
     ///
@@ -179,11 +185,11 @@ impl Wanted {
 }
 
 impl Files {
-    /// Makes an empty directory.
+    /// Creates an empty directory.
     ///
     /// # Errors
     ///
-    /// No temporary directory can be made.
+    /// No temporary directory can be created.
     pub fn new() -> Result<Self> {
         Ok(Self { directory: directory::open_to_all()? })
     }
@@ -213,6 +219,12 @@ impl Files {
     /// The file cannot be written.
     pub fn write(&self, name: &str, text: &str) -> Result<String> {
         fs::write(self.path(name), text)?;
+        if name.ends_with(".key") {
+            // Readable for the user that a root agent becomes, and for no other.
+            let group = Uid::effective().is_root().then_some(NOBODY);
+            chown(self.path(name), None, group)?;
+            fs::set_permissions(self.path(name), Permissions::from_mode(KEY_MODE))?;
+        }
         Ok(self.argument(name))
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Where the hierarchies are.
+/// Mount point of the control group hierarchies.
 const ROOTS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/memory"];
 
 /// A group, which is removed when it is dropped: its processes must have ended by then.
@@ -15,7 +15,7 @@ pub struct MemoryGroup {
     files: &'static Files,
 }
 
-/// What a version of the interface calls things.
+/// The names of files in one version of the interface.
 #[derive(Debug)]
 struct Files {
     limit: &'static str,
@@ -31,8 +31,8 @@ const FIRST: Files = Files {
 const SECOND: Files = Files { limit: "memory.max", peak: "memory.peak", kills: "memory.events" };
 
 impl MemoryGroup {
-    /// Makes a group for `name`, whose processes may hold so many bytes together, the pages of their
-    /// files included.
+    /// Creates a group for `name` whose processes may use at most `limit` bytes together, page
+    /// cache included.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl MemoryGroup {
     ///
     /// # Errors
     ///
-    /// The group is gone.
+    /// The group has been removed.
     pub fn peak(&self) -> Result<u64> {
         Ok(fs::read_to_string(self.directory.join(self.files.peak))?.trim().parse()?)
     }
@@ -68,7 +68,7 @@ impl MemoryGroup {
     ///
     /// # Errors
     ///
-    /// The kernel does not say.
+    /// The kernel reports none.
     pub fn kills(&self) -> Result<u64> {
         let text = fs::read_to_string(self.directory.join(self.files.kills))?;
         let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));

@@ -5,11 +5,11 @@ use anyhow::{Result, ensure};
 use crate::cpus;
 use crate::workload::Workload;
 
-/// Begins to end so many threads on each CPU, and a process with them.
+/// Starts to end `each` threads on each CPU, and one process per CPU with them.
 ///
 /// # Errors
 ///
-/// They cannot be started.
+/// The workloads cannot be started.
 pub fn start_churn(each: usize) -> Result<Vec<Workload>> {
     let each = each.to_string();
     let start = |cpu: &u32| Workload::start(&["--cpu", &cpu.to_string(), "churn-threads", &each]);
@@ -20,7 +20,7 @@ pub fn start_churn(each: usize) -> Result<Vec<Workload>> {
 ///
 /// # Errors
 ///
-/// One of them failed, or does not end.
+/// A workload failed, or does not end.
 pub async fn end_all(workloads: Vec<Workload>) -> Result<Vec<u32>> {
     let mut pids = Vec::new();
     for workload in workloads {

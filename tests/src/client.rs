@@ -1,4 +1,4 @@
-//! Plain gRPC clients, made of nothing but the contract.
+//! Plain gRPC clients, generated from the contract alone.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::taskstats_service_client::TaskstatsServiceClient;
@@ -17,16 +17,17 @@ const SMALLEST_WINDOW: u32 = 65_535;
 ///
 /// # Errors
 ///
-/// Nobody listens there.
+/// No server listens at the address.
 pub async fn connect(url: &str) -> Result<Channel> {
     open(endpoint(url)?, url).await
 }
 
-/// Connects with the smallest windows, so that the agent notices soon that nobody reads.
+/// Connects with the smallest windows, so that the agent soon notices that the client does not
+/// read.
 ///
 /// # Errors
 ///
-/// Nobody listens there.
+/// No server listens at the address.
 pub async fn connect_narrowly(url: &str) -> Result<Channel> {
     let endpoint = endpoint(url)?
         .initial_stream_window_size(SMALLEST_WINDOW)
@@ -38,7 +39,7 @@ pub async fn connect_narrowly(url: &str) -> Result<Channel> {
 ///
 /// # Errors
 ///
-/// Nobody listens there.
+/// No server listens at the address.
 pub async fn service(url: &str) -> Result<Client> {
     Ok(TaskstatsServiceClient::new(connect(url).await?))
 }
@@ -48,7 +49,7 @@ pub async fn service(url: &str) -> Result<Client> {
 ///
 /// # Errors
 ///
-/// Nobody listens there, or one side refuses the other.
+/// No server listens at the address, or the handshake fails.
 pub async fn connect_securely(
     url: &str,
     ca: &str,

@@ -28,7 +28,7 @@ pub fn online_list() -> Result<String> {
     read("online")
 }
 
-/// Returns the CPUs that the machine can ever have, in the kernel's list form.
+/// Returns the possible CPUs of the machine, in the kernel's list format.
 ///
 /// # Errors
 ///

@@ -20,7 +20,7 @@ impl DelayAccountingSwitch {
     ///
     /// # Errors
     ///
-    /// The kernel has no such switch, or this is not root.
+    /// The kernel has no such sysctl, or this process is not root.
     pub fn off() -> Result<Self> {
         let load = MachineLock::exclusive()?;
         let switch = Self { before: fs::read_to_string(SWITCH)?, _lock: load };
@@ -37,11 +37,11 @@ impl DelayAccountingSwitch {
         Ok(fs::write(SWITCH, if on { "1\n" } else { "0\n" })?)
     }
 
-    /// Tells whether it is on.
+    /// Returns true if delay accounting is on.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
+    /// The sysctl cannot be read.
     pub fn is_on(&self) -> Result<bool> {
         Ok(fs::read_to_string(SWITCH)?.trim() == "1")
     }

@@ -1,4 +1,4 @@
-//! What a refused call says.
+//! The status of a failed call with its details.
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -14,7 +14,7 @@ pub struct DetailedStatus {
     pub reason: Option<String>,
     /// The field and the description of each violation of `BadRequest`.
     pub violations: Vec<(String, String)>,
-    /// Whether `RetryInfo` says when to come back.
+    /// True if `RetryInfo` has a delay.
     pub retry: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Directories that the agent can use whoever it becomes.
+//! Directories that any user can write to, because the agent changes its user.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -7,17 +7,30 @@ use std::path::Path;
 use anyhow::Result;
 use tempfile::TempDir;
 
-/// All rights for all users.
+/// All permissions for all users.
 const OPEN: u32 = 0o777;
+/// Read and entered by all, changed by the owner.
+const READABLE: u32 = 0o755;
 
-/// Makes a directory in which any user may make and remove files.
+/// Creates a directory in which any user may create and remove files.
+///
+/// # Errors
+///
+/// The directory cannot be created.
+pub fn open_to_all() -> Result<TempDir> {
+    let directory = tempfile::tempdir()?;
+    open_file_to_all(directory.path())?;
+    Ok(directory)
+}
+
+/// Makes a directory that any user may enter and read, and that its owner alone changes.
 ///
 /// # Errors
 ///
 /// It cannot be made.
-pub fn open_to_all() -> Result<TempDir> {
+pub fn readable_to_all() -> Result<TempDir> {
     let directory = tempfile::tempdir()?;
-    open_file_to_all(directory.path())?;
+    fs::set_permissions(directory.path(), Permissions::from_mode(READABLE))?;
     Ok(directory)
 }
 
@@ -25,7 +38,7 @@ pub fn open_to_all() -> Result<TempDir> {
 ///
 /// # Errors
 ///
-/// It is not there.
+/// The file does not exist.
 pub fn open_file_to_all(path: &Path) -> Result<()> {
     Ok(fs::set_permissions(path, Permissions::from_mode(OPEN))?)
 }

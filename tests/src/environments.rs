@@ -1,13 +1,13 @@
-//! Places to start the agent in that are not quite right for it, and one that is just enough.
+//! Environments in which the agent lacks something that it needs, and one that is just sufficient.
 
-/// A command that starts another one in a certain place.
+/// A command that starts another one in a changed environment.
 pub type Wrapper = &'static [&'static str];
 
-/// Without the right to ask for accounts.
+/// Without the capability that taskstats needs.
 pub const WITHOUT_NET_ADMIN: Wrapper =
     &["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
 
-/// As nobody, with that right and no other.
+/// As user 65534, with that capability alone.
 pub const AS_NOBODY: Wrapper = &[
     "setpriv",
     "--reuid=65534",
@@ -21,10 +21,10 @@ pub const AS_NOBODY: Wrapper = &[
 /// The user and the group of [`AS_NOBODY`].
 pub const NOBODY: u32 = 65_534;
 
-/// In a network namespace of its own.
+/// In a new network namespace.
 pub const CHILD_NETWORK: Wrapper = &["unshare", "--net"];
 
-/// In a network namespace of its own, as nobody, to whom `/proc/1` does not show its namespaces.
+/// In a new network namespace, as a user to whom `/proc/1` does not show its namespaces.
 pub const CHILD_NETWORK_AS_NOBODY: Wrapper = &[
     "unshare",
     "--net",
@@ -37,15 +37,26 @@ pub const CHILD_NETWORK_AS_NOBODY: Wrapper = &[
     "--ambient-caps=-all,+net_admin",
 ];
 
-/// In a pid namespace of its own, which ends with the command that made it.
+/// In a new pid namespace, which ends with the command that created it.
 pub const CHILD_PID: Wrapper = &["unshare", "--pid", "--fork", "--kill-child"];
 
-/// The same, with a `/proc` of its own.
+/// In a new pid namespace with a matching `/proc`.
 pub const CHILD_PID_AND_PROC: Wrapper =
     &["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
-/// As root of a user namespace of its own.
+/// As root of a new user namespace.
 pub const CHILD_USER: Wrapper = &["unshare", "--user", "--map-root-user"];
+
+/// As root of a child user namespace, in which no inotify instance can be made.
+pub const WITHOUT_INOTIFY: Wrapper = &[
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "sh",
+    "-c",
+    "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"",
+    "sh",
+];
 
 /// In a mount namespace with nothing on `/proc` and `/sys`.
 pub const WITHOUT_PROC: Wrapper = &[
@@ -57,7 +68,7 @@ pub const WITHOUT_PROC: Wrapper = &[
     "sh",
 ];
 
-/// In a mount namespace whose `/proc` shows to a user its own processes only.
+/// In a mount namespace whose `/proc` shows to each user only its own processes.
 pub const WITH_HIDDEN_PROCESSES: Wrapper = &[
     "unshare",
     "--mount",

@@ -1,4 +1,4 @@
-//! What a watcher process wrote down before it was killed, one exit a line.
+//! The log of a watcher process that is killed, one exit a line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
@@ -40,7 +40,7 @@ enum Entry {
 }
 
 impl ExitLog {
-    /// Opens an exit log, reads what is in it, and removes a torn line at its end.
+    /// Opens a log, reads its entries, and removes an incomplete line at its end.
     ///
     /// # Errors
     ///
@@ -64,13 +64,13 @@ impl ExitLog {
         Ok(Self { file, stitched })
     }
 
-    /// Returns what was written; `None` of an empty log.
+    /// Returns the logged exits and gaps; `None` if the log is empty.
     #[must_use]
     pub fn stitched(&self) -> Option<&StitchedStream> {
         self.stitched.as_ref()
     }
 
-    /// Writes where the first stream begins.
+    /// Logs the cursor that the first stream begins at.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl ExitLog {
     ///
     /// # Errors
     ///
-    /// As in [`ExitLog::begin`].
+    /// The same as for [`ExitLog::begin`].
     pub fn exit(&mut self, exit: &ObservedExit) -> Result<()> {
         let ObservedExit { sequence, cpu, kernel_sequence, tgid, pid, ends_process } = *exit;
         self.write(&Entry::Exit { sequence, cpu, kernel_sequence, tgid, pid, ends_process })
@@ -94,7 +94,7 @@ impl ExitLog {
     ///
     /// # Errors
     ///
-    /// As in [`ExitLog::begin`].
+    /// The same as for [`ExitLog::begin`].
     pub fn gap(&mut self, gap: &Gap) -> Result<()> {
         self.write(&Entry::Lost { upto: gap.upto, count: gap.count })
     }

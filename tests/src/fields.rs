@@ -1,5 +1,5 @@
-//! Compares a served account with the kernel's own records, field by field, on any kernel: what its
-//! version has must be there with its value, and what it lacks must be absent.
+//! Compares statistics that the agent serves with the kernel's own records, field by field, on any
+//! kernel version: fields that the version has must be present and equal, others must be absent.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -24,32 +24,32 @@ const CLASSES: [&str; 8] = [
     "write-protect copy delay",
     "irq delay",
 ];
-/// Since when delay classes have maxima and minima where [`offset::DELAY_EXTREMES`] says.
+/// The version since which delay classes have maxima and minima, at [`offset::DELAY_EXTREMES`].
 const EXTREMES_SINCE: u32 = 16;
-/// Since when the kernel says when each maximum happened.
+/// The version since which the kernel reports the time of each maximum.
 const MAX_AT_SINCE: u32 = 17;
 /// Distance of a record's u64 fields.
 const U64: usize = 8;
-/// Maximum and minimum of a class, and seconds and nanoseconds of a moment.
+/// Maximum and minimum of a class, or seconds and nanoseconds of a timestamp.
 const PAIR: usize = 2 * U64;
 const NANOSECONDS: u128 = 1_000_000_000;
 /// The kernel computes when a live task began from two clocks, rounding each to seconds.
 const BEGIN_TIME_WOBBLE: u64 = 1;
 
-/// A field that only grows: name, served value, place in the record.
+/// A field that only grows: its name, the served value, its offset in the record.
 type Counter = (&'static str, Option<u64>, usize);
 
-/// What has been compared so far.
+/// The fields that have been compared so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Fields that had the kernel's value.
     pub fields: usize,
-    /// What was rightly absent because the kernel's version lacks it.
+    /// Fields that are absent because the kernel's version lacks them.
     pub absent: BTreeSet<&'static str>,
 }
 
 impl Comparison {
-    /// Compares the account of a live task with records taken before and after it.
+    /// Compares the statistics of a running task with records read before and after it.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl Comparison {
         self.task(before, stats, after)
     }
 
-    /// Compares the account of a task that exited with the same message's record.
+    /// Compares the statistics of an exited task with the record in the same message.
     ///
     /// # Errors
     ///
@@ -70,9 +70,9 @@ impl Comparison {
         self.task(record, stats, record)
     }
 
-    /// Compares the account of a process with the kernel's records of it, taken before and after, or
-    /// twice the one of its exit. The kernel sums up little, and leaves the rest as it finds it; some
-    /// kernels leave even the version out, so `version` is that of the task's record.
+    /// Compares the statistics of a process with the kernel's records of it: those read before and
+    /// after, or twice the one of its exit. The kernel sums up few fields and leaves the others as
+    /// they are; some kernels do not set the version, so `version` is that of the task's record.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Comparison {
         self.same("flags", identity.flags, record.u8(offset::FLAG)?.into())
     }
 
-    /// What a task's record has since version 12.
+    /// Fields of a task's record since version 12.
     fn group_fields(
         &mut self,
         record: &Record,
@@ -253,7 +253,7 @@ impl Comparison {
     }
 
     fn shrank(&mut self, name: &str, before: u64, served: Option<u64>, after: u64) -> Result<()> {
-        // The first wait sets the minimum, which is 0 as long as there was none.
+        // The first wait sets the minimum, which is 0 before it.
         let upper = if before == 0 && after != 0 { u64::MAX } else { before };
         let is_between = served.is_some_and(|served| (after..=upper).contains(&served));
         ensure!(is_between, "{name}: the kernel said {before}, then {after}, not {served:?}");
@@ -276,7 +276,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// What the kernel's version lacks is absent.
+    /// Checks that a field is absent if the kernel's version lacks it.
     fn lacks<T: Debug>(&mut self, name: &'static str, served: Option<T>) -> Result<()> {
         if let Some(served) = served {
             bail!("{name} was made up: {served:?}");

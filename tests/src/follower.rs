@@ -13,10 +13,10 @@ use crate::partial_decode::{Kind, Response};
 use crate::selection::Selection;
 use crate::stitched_stream::StitchedStream;
 
-/// Where the contract has the stream.
+/// The path of the method.
 const WATCH_EXITS: &str = "/taskstats.v1.TaskstatsService/WatchExits";
 
-/// A stream that is open, and what it and those before it told.
+/// An open stream, stitched to the streams before it.
 #[derive(Debug)]
 pub struct Follower {
     selection: Selection,
@@ -26,12 +26,12 @@ pub struct Follower {
     end: Option<Status>,
 }
 
-/// What is left of a follower that has gone.
+/// The state of a follower that has closed its stream.
 #[derive(Debug, Clone)]
 pub struct Detached {
-    /// What it followed.
+    /// The selection that it follows.
     pub selection: Selection,
-    /// What it was told.
+    /// The exits and gaps that it has received.
     pub stitched: StitchedStream,
 }
 
@@ -46,8 +46,9 @@ impl Follower {
         Self::ask(channel, selection, request).await
     }
 
-    /// Follows a selection from where the request says, which must be one for the selection. From a
-    /// place in another run of the agent, it goes on where this run begins.
+    /// Follows a selection from the position in `request`, which must be a request for that
+    /// selection. If the cursor belongs to another run of the agent, the stream begins at the start
+    /// of this run.
     ///
     /// # Errors
     ///
@@ -63,7 +64,7 @@ impl Follower {
         let begin = match wanted {
             Some(wanted) if wanted.instance_id == instance_id => wanted,
             Some(_) => Cursor { instance_id, sequence: 0 },
-            None => started.cursor.clone().context("a stream that begins nowhere")?,
+            None => started.cursor.clone().context("a stream without a first cursor")?,
         };
         let stitched = StitchedStream::begin(begin);
         Ok(Self { selection, stream, started, stitched, end: None })
@@ -75,18 +76,18 @@ impl Follower {
         &self.started
     }
 
-    /// Returns what was told.
+    /// Returns the exits and gaps received so far.
     #[must_use]
     pub fn stitched(&self) -> &StitchedStream {
         &self.stitched
     }
 
-    /// Returns what was told, to forget some of it.
+    /// Returns the exits and gaps received so far, to discard some of them.
     pub fn stitched_mut(&mut self) -> &mut StitchedStream {
         &mut self.stitched
     }
 
-    /// Returns what is followed.
+    /// Returns the selection.
     #[must_use]
     pub fn selection(&self) -> &Selection {
         &self.selection
@@ -177,14 +178,14 @@ impl Follower {
 }
 
 impl Detached {
-    /// Returns a request that goes on after what was told.
+    /// Returns a request that resumes after everything received.
     #[must_use]
     pub fn request(&self) -> WatchExitsRequest {
         let resume_after = Some(self.stitched.cursor());
         WatchExitsRequest { resume_after, ..self.selection.request() }
     }
 
-    /// Opens a stream that goes on after what was told; nothing is lost of that if it cannot be opened.
+    /// Opens a stream that resumes after everything received. A failure changes nothing.
     ///
     /// # Errors
     ///
@@ -194,7 +195,7 @@ impl Detached {
         Ok(Reopened { started, stream })
     }
 
-    /// Goes on after what was told, in the same run of the agent.
+    /// Resumes after everything received, in the same run of the agent.
     ///
     /// # Errors
     ///
@@ -208,7 +209,7 @@ impl Detached {
     }
 }
 
-/// A stream that goes on after what was told, in the same run of the agent or in another one.
+/// A stream that resumes after a detached one, in the same run of the agent or in another.
 #[derive(Debug)]
 pub struct Reopened {
     started: WatchStarted,
@@ -216,11 +217,12 @@ pub struct Reopened {
 }
 
 impl Reopened {
-    /// Follows it; returns with it what was told by another run, if it was one.
+    /// Continues to follow; also returns what was received from the run before, if this is another
+    /// one.
     #[must_use]
-    pub fn follow(self, left: Detached) -> (Follower, Option<StitchedStream>) {
+    pub fn follow(self, detached: Detached) -> (Follower, Option<StitchedStream>) {
         let Self { started, stream } = self;
-        let Detached { selection, mut stitched } = left;
+        let Detached { selection, mut stitched } = detached;
         let instance_id = started.instance_id.clone();
         let earlier = (stitched.instance() != instance_id).then(|| {
             let begin = StitchedStream::begin(Cursor { instance_id, sequence: 0 });
@@ -240,7 +242,7 @@ async fn open(
     let codec: ProstCodec<WatchExitsRequest, Response> = ProstCodec::default();
     let path = PathAndQuery::from_static(WATCH_EXITS);
     let call = grpc.server_streaming(Request::new(request), path, codec);
-    let mut stream = within("an answer to WatchExits", call).await??.into_inner();
+    let mut stream = within("a response to WatchExits", call).await??.into_inner();
     let first = within("the first message", stream.message()).await??;
     match first.and_then(|response| response.kind) {
         Some(Kind::Started(started)) => Ok((started, stream)),

@@ -1,4 +1,4 @@
-//! Stretches of the exits of a CPU, in a stream and in what the kernel sent, and whether they agree.
+//! Ranges of the exits of a CPU, to compare a stream with what the kernel sent.
 
 use anyhow::{Context, Result, bail};
 use taskstats_proto::v1::{ExitEvent, Lost};
@@ -17,7 +17,7 @@ pub struct ExitRange {
     pub end: u32,
 }
 
-/// How many exits a stream had to tell of.
+/// The number of exits that a stream reported.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reported {
     /// Exits that were events.
@@ -38,7 +38,7 @@ struct Numbered {
 ///
 /// # Errors
 ///
-/// The reference did not hear where a range begins or ends.
+/// The reference listener did not receive the first or the last exit of a range.
 pub fn sent(exits: &[SeenExit], ranges: &[ExitRange]) -> Result<u64> {
     let mut count = 0;
     for range in ranges {
@@ -48,18 +48,19 @@ pub fn sent(exits: &[SeenExit], ranges: &[ExitRange]) -> Result<u64> {
         }
         let of = |tgid: Option<u32>, pid: u32| tgid.is_none_or(|tgid| tgid == pid);
         let place = |end: u32| ids.iter().position(|(tgid, pid)| *pid == end && of(*tgid, end));
-        let begin = place(range.begin).context("the witness missed a beginning")?;
-        let end = place(range.end).context("the witness missed an end")?;
+        let begin = place(range.begin).context("the reference listener missed the first exit")?;
+        let end = place(range.end).context("the reference listener missed the last exit")?;
         count += u64::try_from(end.checked_sub(begin).context("a span ends before it begins")?)?;
     }
     Ok(count)
 }
 
-/// Counts the exits that a stream of all CPUs told of in some ranges, one for each CPU.
+/// Counts the exits that a stream of all CPUs reported in some ranges, one for each CPU.
 ///
 /// # Errors
 ///
-/// The stream did not see where a range begins or ends, or a loss lies across such a place.
+/// The stream does not have the first or the last exit of a range, or a loss lies across one of
+/// them.
 pub fn reported(watch: &Watch, ranges: &[ExitRange]) -> Result<Reported> {
     let numbered = ranges.iter().map(|range| Numbered::find(watch.seen(), range));
     let numbered = numbered.collect::<Result<Vec<_>>>()?;
@@ -101,7 +102,7 @@ impl Numbered {
 /// A loss of one CPU is compared with that CPU's range. One of several CPUs must not lie where some
 /// of the ranges have begun or ended and others have not.
 fn is_inside(lost: &Lost, ranges: &[Numbered]) -> Result<bool> {
-    let last = lost.cursor.as_ref().context("a loss without its place")?.sequence;
+    let last = lost.cursor.as_ref().context("a loss without a cursor")?.sequence;
     let concerned = ranges.iter().filter(|range| lost.cpu.is_none_or(|cpu| cpu == range.cpu));
     let inside: Vec<_> = concerned.map(|range| range.contains(last)).collect();
     match (inside.iter().any(|inside| *inside), inside.iter().all(|inside| *inside)) {

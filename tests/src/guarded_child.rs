@@ -16,10 +16,10 @@ use crate::binaries;
 
 /// A child process that leads a process group. Dropping it kills the group.
 ///
-/// The group is killed as well if the test process ends without dropping it: by an abort, by
-/// `SIGKILL`, or by the time limit of a test runner. For that a guard process (`workload guard`) reads
-/// the ids of the groups from a pipe, and kills those that are left when the pipe is closed.
-/// `PR_SET_PDEATHSIG` is not enough: the kernel clears it when a process changes its user
+/// The group is also killed if the test process ends without dropping it: by an abort, by
+/// `SIGKILL`, or by the time limit of a test runner. For that purpose a guard process (`workload
+/// guard`) reads the ids of the groups from a pipe, and kills the remaining groups when the pipe is
+/// closed. `PR_SET_PDEATHSIG` is not enough: the kernel clears it when a process changes its user
 /// (`commit_creds` in `kernel/cred.c`), as the agent does.
 #[derive(Debug)]
 pub struct GuardedChild {
@@ -46,8 +46,7 @@ impl GuardedChild {
         Ok(guarded)
     }
 
-    /// Runs a process to its end, and returns its exit status and what it wrote to the standard
-    /// streams.
+    /// Runs a process to its end, and returns its exit status and its output.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A bare TLS client, which says of a handshake how it ended.
+//! A bare TLS client that reports how a handshake ended.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use tokio_rustls::client::TlsStream;
 use crate::certificates::{AGENT, Pair};
 use crate::deadline::within;
 
-/// What HTTP/2 is called in a handshake.
+/// The ALPN name of HTTP/2.
 pub const H2: &[u8] = b"h2";
 
-/// How a client shakes hands.
+/// The TLS configuration of a client.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     config: Arc<ClientConfig>,
 }
 
-/// The versions of TLS that a client speaks.
+/// The version of TLS that a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// TLS 1.2 alone.
@@ -61,7 +61,7 @@ impl Handshake {
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Asks for these protocols instead of HTTP/2.
+    /// Offers these protocols instead of HTTP/2.
     #[must_use]
     pub fn asking_for(mut self, protocols: &[&[u8]]) -> Self {
         Arc::make_mut(&mut self.config).alpn_protocols =
@@ -69,20 +69,20 @@ impl Handshake {
         self
     }
 
-    /// Shakes hands with whoever listens on `tcp://address`.
+    /// Connects to `tcp://address` and performs a handshake.
     ///
     /// # Errors
     ///
-    /// One side refused; the error says which and why.
+    /// One side rejected the other; the error has the reason.
     pub async fn with(&self, url: &str) -> Result<TlsStream<TcpStream>> {
         self.over(self.reach(url).await?).await
     }
 
-    /// Connects to whoever listens on `tcp://address`, and says nothing yet.
+    /// Connects to `tcp://address` without sending anything.
     ///
     /// # Errors
     ///
-    /// Nobody listens there.
+    /// No server listens at the address.
     pub async fn reach(&self, url: &str) -> Result<TcpStream> {
         let address = url.strip_prefix("tcp://").context("no tcp address")?;
         let stream = within("a connection", TcpStream::connect(address)).await??;
@@ -94,7 +94,7 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// One side refused; the error says which and why.
+    /// One side rejected the other; the error has the reason.
     pub async fn over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let name = ServerName::try_from(AGENT)?;
@@ -107,19 +107,19 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// One side refused; the error says which and why.
-    pub async fn let_in(&self, url: &str) -> Result<TlsStream<TcpStream>> {
-        self.let_in_over(self.reach(url).await?).await
+    /// One side rejected the other; the error has the reason.
+    pub async fn first_byte(&self, url: &str) -> Result<TlsStream<TcpStream>> {
+        self.first_byte_over(self.reach(url).await?).await
     }
 
     /// Does so on a connection.
     ///
     /// # Errors
     ///
-    /// As [`Handshake::let_in`].
-    pub async fn let_in_over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
+    /// As [`Handshake::first_byte`].
+    pub async fn first_byte_over(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
         let mut stream = self.over(stream).await?;
-        within("a word from the agent", stream.read_u8()).await??;
+        within("the agent's first byte", stream.read_u8()).await??;
         Ok(stream)
     }
 }

@@ -1,4 +1,4 @@
-//! The agent's health, as `grpc.health.v1` tells it.
+//! The agent's health, by `grpc.health.v1`.
 
 use anyhow::{Context, Result};
 use tonic::Streaming;
@@ -20,15 +20,15 @@ pub struct Health {
     stream: Streaming<HealthCheckResponse>,
 }
 
-/// Asks for a health once.
+/// Checks the health once.
 ///
 /// # Errors
 ///
 /// The agent does not know the service.
 pub async fn health_of(channel: &Channel, service: &str) -> Result<ServingStatus> {
     let request = HealthCheckRequest { service: service.to_owned() };
-    let answer = HealthClient::new(channel.clone()).check(request).await?;
-    Ok(answer.into_inner().status())
+    let response = HealthClient::new(channel.clone()).check(request).await?;
+    Ok(response.into_inner().status())
 }
 
 impl Health {
@@ -39,20 +39,21 @@ impl Health {
     /// The agent does not let itself be watched.
     pub async fn watch(channel: &Channel) -> Result<Self> {
         let request = HealthCheckRequest { service: SERVICE.to_owned() };
-        let answer = HealthClient::new(channel.clone()).watch(request).await?;
-        Ok(Self { stream: answer.into_inner() })
+        let response = HealthClient::new(channel.clone()).watch(request).await?;
+        Ok(Self { stream: response.into_inner() })
     }
 
     /// Waits until the health is this.
     ///
     /// # Errors
     ///
-    /// It does not become so.
+    /// The health does not change to it.
     pub async fn becomes(&mut self, wanted: ServingStatus) -> Result<()> {
         within("another health", async {
             loop {
-                let told = self.stream.message().await?.context("the watch of the health ended")?;
-                if told.status() == wanted {
+                let reported =
+                    self.stream.message().await?.context("the watch of the health ended")?;
+                if reported.status() == wanted {
                     return Ok(());
                 }
             }

@@ -1,7 +1,7 @@
-//! The harness of the tests that span crates: it starts the real agent, makes tasks exit, and asks
-//! the kernel itself, by code that shares nothing with the agent's.
+//! The harness of the tests that span crates: it starts the real agent, makes tasks exit, and
+//! queries the kernel by code that shares nothing with the agent's.
 //!
-//! Everything here returns errors instead of panicking, so that a test can say what it wanted.
+//! All functions return errors instead of panicking, so that a test can add its context.
 
 pub mod agent;
 pub mod binaries;

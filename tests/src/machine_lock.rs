@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 
 /// The kernel's name of the agent.
 const AGENT: &str = "taskstatsd";
-/// Where lock files are kept that hold for all processes of a machine (`hier(7)`).
+/// The directory of lock files that all processes of a machine share (`hier(7)`).
 const LOCK_DIRECTORY: &str = "/run/lock";
 
 /// A share of the machine, held until it is dropped.
 ///
-/// It is a lock on a file that all clones of the repository use, because the tests of one clone disturb
-/// those of another.
+/// All clones of the repository lock the same file, because the tests of one clone disturb those of
+/// another.
 #[derive(Debug)]
 pub struct MachineLock {
     _lock: File,
@@ -30,7 +30,7 @@ impl MachineLock {
         acquire(File::try_lock_shared, File::lock_shared)
     }
 
-    /// Acquires the machine once no other test runs, and prints what runs there all the same.
+    /// Acquires the machine once no other test runs, and prints what else runs there.
     ///
     /// # Errors
     ///

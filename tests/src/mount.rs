@@ -1,4 +1,4 @@
-//! File systems of a test's own.
+//! Temporary file systems.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ pub struct Tmpfs {
 }
 
 impl Tmpfs {
-    /// Mounts one of `size`, such as `16k`, on a directory.
+    /// Mounts one of `size`, for example `16k`, on a directory.
     ///
     /// # Errors
     ///
@@ -24,7 +24,7 @@ impl Tmpfs {
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Makes it one that cannot be written.
+    /// Remounts it read-only.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        // Whoever still has a file in it keeps it alive, out of sight.
+        // A process that has a file open keeps the file system alive, detached.
         let _unmounted = umount2(&self.path, MntFlags::MNT_DETACH);
     }
 }

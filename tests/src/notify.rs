@@ -7,11 +7,11 @@ use tokio::net::UnixDatagram;
 
 use crate::directory;
 
-/// The message that says that a service serves.
+/// The notification of a service that is ready.
 const READY: &str = "READY=1";
-/// The message that says that a service has begun to end.
+/// The notification of a service that is stopping.
 const STOPPING: &str = "STOPPING=1";
-/// The message that says that a service is alive.
+/// The watchdog notification of a service.
 const WATCHDOG: &str = "WATCHDOG=1";
 /// Longer than any notification of a service that stores no descriptors.
 const MESSAGE: usize = 4096;
@@ -36,13 +36,13 @@ impl Notifications {
         Ok(Self { socket, path })
     }
 
-    /// Returns what belongs into the service's `NOTIFY_SOCKET`.
+    /// Returns the value for the service's `NOTIFY_SOCKET`.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Waits until the service says that it serves.
+    /// Waits until the service notifies that it is ready.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Notifications {
         self.until(READY).await
     }
 
-    /// Waits until the service says that it has begun to end.
+    /// Waits until the service notifies that it is stopping.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl Notifications {
         self.until(STOPPING).await
     }
 
-    /// Waits until the service says that it is alive.
+    /// Waits for the next watchdog notification of the service.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
-//! The exit stream without what the accounts say, so that a test process can read many streams at
-//! full speed. Field numbers are the contract's.
+//! The messages of an exit stream without the statistics, so that a test process can decode many
+//! streams at full speed. The field numbers are those of the contract.
 
-use taskstats_proto::v1::{Cursor, Heartbeat, Lost, WatchStarted};
+use taskstats_proto::v1::{Cursor, Heartbeat, Lost, WatchStarted, Workloads};
 
 /// `WatchExitsResponse`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Response {
-    /// What the message is.
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4")]
+    /// The kind of the message.
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: Option<Kind>,
 }
 
@@ -26,6 +26,9 @@ pub enum Kind {
     /// A sign of life.
     #[prost(message, tag = "4")]
     Heartbeat(Heartbeat),
+    /// Owners of cgroups.
+    #[prost(message, tag = "5")]
+    Workloads(Workloads),
 }
 
 /// `ExitEvents`.
@@ -34,7 +37,7 @@ pub struct Events {
     /// The exits.
     #[prost(message, repeated, tag = "1")]
     pub events: Vec<Event>,
-    /// The place after them.
+    /// The cursor after them.
     #[prost(message, optional, tag = "2")]
     pub cursor: Option<Cursor>,
 }
@@ -45,7 +48,7 @@ pub struct Event {
     /// Number of the exit.
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
-    /// Where it happened.
+    /// The CPU.
     #[prost(uint32, tag = "2")]
     pub cpu: u32,
     /// Number of the kernel's message.
@@ -54,7 +57,7 @@ pub struct Event {
     /// The task.
     #[prost(message, optional, tag = "5")]
     pub task: Option<Task>,
-    /// Whether the process ended with it.
+    /// True if the process ended with the task.
     #[prost(bool, optional, tag = "7")]
     pub last_in_process: Option<bool>,
 }
@@ -62,7 +65,7 @@ pub struct Event {
 /// `TaskStats`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Task {
-    /// Who it was.
+    /// The ids of the task.
     #[prost(message, optional, tag = "2")]
     pub identity: Option<Identity>,
 }

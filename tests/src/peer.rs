@@ -1,4 +1,4 @@
-//! Programs that speak to the agent, and what they print.
+//! Programs that connect to the agent, and their output.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -24,9 +24,9 @@ pub struct Peer {
 pub struct ProgramOutput {
     /// Its exit code; `None` when a signal ended it.
     pub code: Option<i32>,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
 }
 
@@ -35,7 +35,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// It cannot be started.
+    /// The program cannot be started.
     pub fn start<A: AsRef<OsStr>>(
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
@@ -51,7 +51,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// It has ended.
+    /// The program has ended.
     pub fn pid(&self) -> Result<u32> {
         self.child.id().context("the program has ended")
     }
@@ -60,7 +60,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// It does not read any more.
+    /// The program has closed its standard input.
     pub async fn say(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("no standard input")?;
         Ok(stdin.write_all(format!("{line}\n").as_bytes()).await?)
@@ -70,7 +70,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// It has ended already.
+    /// The program has ended already.
     pub async fn kill(mut self) -> Result<()> {
         self.child.start_kill()?;
         within("the program's end", self.child.wait()).await??;
@@ -81,7 +81,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// It cannot be started, or does not end.
+    /// The program cannot be started, or does not end.
     pub async fn run<A: AsRef<OsStr>>(
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
@@ -94,11 +94,11 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// It has ended.
+    /// The program has ended.
     pub async fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         let read = within("a line of output", self.stdout.read_line(&mut line)).await??;
-        ensure!(read > 0, "the program said no more: {:?}", self.child.wait().await?);
+        ensure!(read > 0, "the program has closed its output: {:?}", self.child.wait().await?);
         Ok(line)
     }
 
@@ -106,7 +106,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// It ended before.
+    /// The program ended before.
     pub async fn line_with(&mut self, text: &str) -> Result<String> {
         loop {
             let line = self.line().await.with_context(|| format!("waiting for {text}"))?;
@@ -120,8 +120,8 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// It does not end.
-    pub async fn stop_reading(self) -> Result<Option<i32>> {
+    /// The program does not end.
+    pub async fn close_output(self) -> Result<Option<i32>> {
         let Self { mut child, stdout, .. } = self;
         drop(stdout);
         Ok(within("the program's end", child.wait()).await??.code())
@@ -131,7 +131,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// It does not end.
+    /// The program does not end.
     pub async fn end(mut self) -> Result<Option<i32>> {
         Ok(within("the program's end", self.child.wait()).await??.code())
     }

@@ -1,4 +1,4 @@
-//! What `/proc` says of a process.
+//! What `/proc` shows of a process.
 
 use std::fmt;
 use std::fs;
@@ -14,20 +14,20 @@ use crate::peer::Peer;
 /// The state of a task that a signal stopped (`proc_pid_stat(5)`).
 const STOPPED: &str = "T";
 
-/// Makes the kernel forget the largest size that a process had (`proc_pid_clear_refs(5)`).
+/// Resets the largest size that a process had (`proc_pid_clear_refs(5)`).
 const FORGET_PEAK: &str = "5";
-/// How long a process is looked at to see whether it rests: many ticks of 10 ms, in which the kernel
-/// counts CPU time.
+/// The interval in which an idle process must use next to no CPU: many ticks of 10 ms, the kernel's
+/// unit of CPU time.
 const LOOK: Duration = Duration::from_millis(500);
-/// What a process that rests may use of that: a tick for each of some wake-ups.
+/// The ticks that an idle process may use in that interval: one for each of a few wake-ups.
 const REST: u64 = 5;
 
-/// What a process holds and has used.
+/// Resources that a process holds and has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vitals {
     /// Memory, KiB.
     pub resident_kib: u64,
-    /// The most memory since [`Vitals::begin`], KiB.
+    /// The peak of the memory since [`Vitals::begin`], KiB.
     pub peak_kib: u64,
     /// Open descriptors.
     pub descriptors: usize,
@@ -38,7 +38,7 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    /// Takes the vitals, and counts the peak from now on.
+    /// Reads the resources, and resets the peak.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Vitals {
         Self::of(pid)
     }
 
-    /// Takes the vitals.
+    /// Reads the resources.
     ///
     /// # Errors
     ///
@@ -74,12 +74,12 @@ impl fmt::Display for Vitals {
     }
 }
 
-/// Waits until a process rests: it may wake now and then, but uses next to no CPU.
+/// Waits until a process is idle: it may wake now and then, but uses next to no CPU.
 ///
 /// # Errors
 ///
-/// It does not, or has ended.
-pub async fn rests(pid: u32) -> Result<()> {
+/// The process remains busy, or has ended.
+pub async fn becomes_idle(pid: u32) -> Result<()> {
     within("a process to rest", async {
         loop {
             let before = ticks(pid)?;
@@ -96,8 +96,8 @@ pub async fn rests(pid: u32) -> Result<()> {
 ///
 /// # Errors
 ///
-/// It keeps more, or has ended.
-pub async fn lets_go(pid: u32, most: usize) -> Result<()> {
+/// The process keeps more open, or has ended.
+pub async fn closes_descriptors(pid: u32, most: usize) -> Result<()> {
     within("descriptors to be closed", async {
         while descriptors(pid)? > most {
             tokio::task::yield_now().await;
@@ -168,10 +168,10 @@ pub fn descriptor_limit(pid: u32) -> Result<usize> {
 /// # Errors
 ///
 /// The process has ended, or is another user's.
-pub async fn limit_descriptors(pid: u32, limit: usize) -> Result<()> {
+pub async fn set_descriptor_limit(pid: u32, limit: usize) -> Result<()> {
     let (pid, limit) = (format!("--pid={pid}"), format!("--nofile={limit}:"));
-    let said = Peer::run("prlimit".as_ref(), [pid, limit]).await?;
-    ensure!(said.code == Some(0), "{said:?}");
+    let output = Peer::run("prlimit".as_ref(), [pid, limit]).await?;
+    ensure!(output.code == Some(0), "{output:?}");
     Ok(())
 }
 
@@ -191,12 +191,12 @@ pub async fn pause(pid: u32) -> Result<()> {
     .await?
 }
 
-/// Lets a process go on.
+/// Continues a stopped process.
 ///
 /// # Errors
 ///
 /// The process has ended.
-pub fn go_on(pid: u32) -> Result<()> {
+pub fn continue_process(pid: u32) -> Result<()> {
     Ok(kill(Pid::from_raw(pid.try_into()?), Signal::SIGCONT)?)
 }
 

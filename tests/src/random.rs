@@ -8,7 +8,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// Begins with a seed.
+    /// Creates a generator with a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { state: seed }

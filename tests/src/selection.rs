@@ -1,4 +1,4 @@
-//! Which exits a stream asks for, and which it therefore has to tell.
+//! The exits that a stream selects, and so has to report.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::stitched_stream::ObservedExit;
 /// The exits of some CPUs in some scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// `None` for all of them.
+    /// The CPU; `None` for all of them.
     cpu: Option<u32>,
     scope: Scope,
 }
@@ -51,13 +51,13 @@ impl Selection {
         WatchExitsRequest { cpumask, scope: self.scope.into(), ..WatchExitsRequest::default() }
     }
 
-    /// Tells whether it takes exits of `cpu`.
+    /// Returns true if it includes exits of `cpu`.
     #[must_use]
     pub fn takes_cpu(&self, cpu: u32) -> bool {
         self.cpu.is_none_or(|own| own == cpu)
     }
 
-    /// Tells whether it takes an exit.
+    /// Returns true if it includes `exit`.
     #[must_use]
     pub fn takes(&self, exit: &ObservedExit) -> bool {
         let in_scope = match self.scope {

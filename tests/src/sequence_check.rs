@@ -64,6 +64,7 @@ impl SequenceCheck {
             Kind::Events(events) => self.apply_events(events),
             Kind::Lost(lost) => self.apply_lost(lost),
             Kind::Heartbeat(heartbeat) => self.apply_heartbeat(heartbeat),
+            Kind::Workloads(_) => Ok(()),
         }
     }
 
@@ -203,6 +204,7 @@ mod tests {
             last_at,
             total,
             cursor: cursor(end),
+            ..Default::default()
         })
     }
 

@@ -25,7 +25,7 @@ use crate::deadline::within;
 use crate::directory;
 use crate::guarded_child::GuardedChild;
 
-/// The message that says that a service serves.
+/// The notification of a service that is ready.
 const READY: &str = "READY=1";
 /// The name of the listening socket; that of its unit, as systemd has it.
 const LISTENER_NAME: &str = "taskstatsd.socket";
@@ -47,25 +47,26 @@ pub struct ServiceManager {
     child: Option<GuardedChild>,
 }
 
-/// What a manager does not do.
+/// Features that a manager lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Habits {
-    /// It does all.
+    /// It has all features.
     Whole,
-    /// It stores no descriptors.
+    /// It does not store descriptors.
     NoStore,
-    /// It takes no notifications at all, and does not say where to send them.
+    /// It does not receive notifications, and does not set `NOTIFY_SOCKET`.
     NoNotifications,
 }
 
 impl ServiceManager {
-    /// Makes a manager that hands the agent over to itself, and starts it with `arguments`.
+    /// Creates a manager that keeps the agent's history across restarts, and starts the agent with
+    /// `arguments`.
     ///
     /// # Errors
     ///
-    /// No temporary directory can be made.
+    /// No temporary directory can be created.
     pub fn new<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<Self> {
-        let directory = directory::open_to_all()?;
+        let directory = directory::readable_to_all()?;
         fs::create_dir(directory.path().join("state"))?;
         let listener = UnixListener::bind(directory.path().join("agent.sock"))?;
         let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
@@ -81,14 +82,13 @@ impl ServiceManager {
         })
     }
 
-    /// Makes it ignore requests to store descriptors, as systemd does where `FileDescriptorStoreMax=`
-    /// is 0.
+    /// Ignores requests to store descriptors, as systemd does where `FileDescriptorStoreMax=` is 0.
     #[must_use]
     pub fn without_store(self) -> Self {
         Self { habits: Habits::NoStore, ..self }
     }
 
-    /// Makes it one that does not speak `sd_notify(3)`.
+    /// Disables `sd_notify(3)`.
     #[must_use]
     pub fn without_notifications(self) -> Self {
         Self { habits: Habits::NoNotifications, ..self }
@@ -103,12 +103,12 @@ impl ServiceManager {
     /// Returns the path of the file through which runs hand over to each other.
     #[must_use]
     pub fn handover_file(&self) -> PathBuf {
-        self.state_folder().join("handover")
+        self.state_directory().join("handover")
     }
 
     /// Returns the directory of that file.
     #[must_use]
-    pub fn state_folder(&self) -> PathBuf {
+    pub fn state_directory(&self) -> PathBuf {
         self.directory.path().join("state")
     }
 
@@ -116,7 +116,7 @@ impl ServiceManager {
     ///
     /// # Errors
     ///
-    /// It does not run.
+    /// The agent does not run.
     pub fn pid(&self) -> Result<u32> {
         self.child.as_ref().and_then(|child| child.id()).context("the agent does not run")
     }
@@ -134,7 +134,7 @@ impl ServiceManager {
     }
 
     /// Starts the agent without a state directory from now on.
-    pub fn withdraw_state_folder(&mut self) {
+    pub fn disable_hand_over(&mut self) {
         self.hands_over = false;
     }
 
@@ -143,20 +143,20 @@ impl ServiceManager {
         self.store.clear();
     }
 
-    /// Returns what the last run has written to standard error.
+    /// Returns the standard error of the last run.
     ///
     /// # Errors
     ///
-    /// It is not UTF-8.
+    /// The output is not UTF-8.
     pub fn stderr(&self) -> Result<String> {
         Ok(fs::read_to_string(self.stderr_path())?)
     }
 
-    /// Starts the agent and waits until it says that it serves, if it is asked to say so.
+    /// Starts the agent and waits until it notifies that it is ready, if it can.
     ///
     /// # Errors
     ///
-    /// It ends instead; the message has its standard error.
+    /// The agent ends instead; the message contains its standard error.
     pub async fn start(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the agent runs");
         let mut child = self.spawn()?;
@@ -170,11 +170,11 @@ impl ServiceManager {
         Ok(())
     }
 
-    /// Asks the agent to end, stores what it gives away, and waits for its end.
+    /// Sends SIGTERM to the agent, stores the descriptors that it passes, and waits for its end.
     ///
     /// # Errors
     ///
-    /// It does not run, or does not end.
+    /// The agent does not run, or does not end.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
         self.end(Signal::SIGTERM).await
     }
@@ -183,7 +183,7 @@ impl ServiceManager {
     ///
     /// # Errors
     ///
-    /// It does not run.
+    /// The agent does not run.
     pub async fn kill(&mut self) -> Result<ExitStatus> {
         self.end(Signal::SIGKILL).await
     }
@@ -230,7 +230,7 @@ impl ServiceManager {
         let mut command = Command::new("sh");
         command.args(["-c", START]).arg(binaries::taskstatsd()?);
         if self.hands_over {
-            command.arg("--state-dir").arg(self.state_folder());
+            command.arg("--state-dir").arg(self.state_directory());
         }
         command.args(&self.arguments);
         command.env("LISTEN_FDS", names.len().to_string());
@@ -244,7 +244,7 @@ impl ServiceManager {
         GuardedChild::spawn(command.fd_mappings(mappings)?)
     }
 
-    /// The listening socket, and all that is stored; the manager keeps its own.
+    /// Returns duplicates of the listening socket and of all stored descriptors.
     fn passed(&mut self) -> Result<(Vec<String>, Vec<FdMapping>)> {
         let mut names = vec![LISTENER_NAME.to_owned()];
         let mut descriptors: Vec<OwnedFd> = vec![self.listener.as_fd().try_clone_to_owned()?];

@@ -1,4 +1,5 @@
-//! What a stream told, and the streams that continued it, as one: each exit once or within a gap.
+//! The exits and gaps of a stream and of the streams that resumed it: each exit is reported once or
+//! lies within a gap.
 
 use std::collections::BTreeMap;
 
@@ -8,39 +9,39 @@ use taskstats_proto::v1::{Cursor, Lost, LostStage};
 use crate::partial_decode::{Event, Events, Kind};
 use crate::selection::Selection;
 
-/// What is kept of an exit.
+/// The part of an exit that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObservedExit {
     /// The agent's number.
     pub sequence: u64,
-    /// Where it happened.
+    /// The CPU.
     pub cpu: u32,
-    /// The kernel's number, which counts what it sent on that CPU.
+    /// The kernel's sequence number, which counts the messages of that CPU.
     pub kernel_sequence: u32,
     /// The process.
     pub tgid: u32,
     /// The task.
     pub pid: u32,
-    /// Whether the process ended with it.
+    /// True if the process ended with it.
     pub ends_process: Option<bool>,
 }
 
 /// An interval in which exits were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// The place before it.
+    /// The sequence number before it.
     pub after: u64,
-    /// The place after it.
+    /// The sequence number after it.
     pub upto: u64,
     /// At which stage the last of its losses was.
     pub stage: LostStage,
     /// The CPU, where it is one.
     pub cpu: Option<u32>,
-    /// How many exits of the stream; `None` when that was not told.
+    /// The number of lost exits of the stream; `None` if it was not reported.
     pub count: Option<u64>,
 }
 
-/// What was told since some place of one run of the agent.
+/// The exits and gaps of one run of the agent, from some cursor on.
 #[derive(Debug, Clone)]
 pub struct StitchedStream {
     instance: String,
@@ -53,7 +54,7 @@ pub struct StitchedStream {
 }
 
 impl StitchedStream {
-    /// Begins after `cursor`.
+    /// Starts after `cursor`.
     #[must_use]
     pub fn begin(cursor: Cursor) -> Self {
         Self {
@@ -75,23 +76,24 @@ impl StitchedStream {
     ///
     /// # Errors
     ///
-    /// It repeats an exit, goes back, or contradicts itself.
+    /// The message repeats an exit, goes back, or contradicts itself.
     pub fn follow(&mut self, kind: &Kind) -> Result<()> {
         match kind {
             Kind::Started(_) => anyhow::bail!("the stream began twice"),
             Kind::Events(events) => self.apply_events(events),
             Kind::Lost(lost) => self.apply_lost(lost),
             Kind::Heartbeat(heartbeat) => self.advance(heartbeat.cursor.as_ref()),
+            Kind::Workloads(_) => Ok(()),
         }
     }
 
-    /// Returns the run of the agent that told it.
+    /// Returns the instance id of the agent's run.
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.instance
     }
 
-    /// Returns the place after all that was told.
+    /// Returns the cursor after everything received.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         Cursor { instance_id: self.instance.clone(), sequence: self.position }
@@ -121,14 +123,15 @@ impl StitchedStream {
         &self.gaps
     }
 
-    /// Forgets all exits after the one with this sequence, as who stops in the middle of a batch.
+    /// Discards all exits after this sequence number, like a client that stops in the middle of a
+    /// batch.
     pub fn cut(&mut self, sequence: u64) {
         self.exits.retain(|exit| exit.sequence <= sequence);
         self.gaps.retain(|gap| gap.upto <= sequence);
         self.position = sequence;
     }
 
-    /// Forgets all up to a place, or to the last one told.
+    /// Discards everything up to a sequence number, or up to the last one received.
     pub fn forget(&mut self, sequence: u64) {
         let upto = sequence.min(self.position);
         self.exits.retain(|exit| exit.sequence > upto);
@@ -136,48 +139,51 @@ impl StitchedStream {
         self.begin = upto;
     }
 
-    /// Compares with a stitched of everything: each exit of the selection is here, or is counted by the
-    /// gap that it lies in, and nothing else is here. Returns how many gaps had no count.
+    /// Compares with a stream of all exits: each exit of the selection is here or is counted by the
+    /// gap that it lies in, and there are no others. Returns the number of gaps without a count.
     ///
     /// # Errors
     ///
-    /// That is not so, or the reference does not reach as far as this stitched.
+    /// The streams differ, or the reference does not reach as far as this one.
     pub fn reconcile(&self, selection: &Selection, reference: &Self) -> Result<usize> {
         ensure!(reference.instance == self.instance, "two runs of the agent");
-        ensure!(reference.begin <= self.begin, "the witness came late");
-        ensure!(reference.position >= self.position, "the witness is behind");
+        ensure!(reference.begin <= self.begin, "the reference begins later");
+        ensure!(reference.position >= self.position, "the reference ends earlier");
         let overtaken = reference.gaps.iter().find(|gap| gap.stage != LostStage::KernelSocket);
-        ensure!(overtaken.is_none(), "the witness itself was overtaken: {overtaken:?}");
+        ensure!(overtaken.is_none(), "the reference has a gap of the history: {overtaken:?}");
         let mut from = self.begin;
         let mut exits = self.exits.iter().peekable();
         let mut uncounted = 0;
         for gap in self.gaps.iter().copied().chain([self.end_of_trail()]) {
             let expected = reference.exits_of(selection, from, gap.after);
             for expected in expected {
-                let told = exits.next();
-                ensure!(told == Some(expected), "{selection}: told {told:?}, was {expected:?}");
+                let reported = exits.next();
+                ensure!(
+                    reported == Some(expected),
+                    "{selection}: received {reported:?}, expected {expected:?}"
+                );
             }
             let inside = exits.peek().is_some_and(|exit| exit.sequence <= gap.upto);
             ensure!(!inside, "{selection}: an exit inside {gap:?}");
             let lost = reference.count(selection, gap.after, gap.upto)?;
             let exact = gap.count.is_none_or(|count| count == lost);
-            ensure!(exact, "{selection}: {lost} exits were lost, and {gap:?} was told");
+            ensure!(exact, "{selection}: {lost} exits were lost, and {gap:?} was reported");
             uncounted += usize::from(gap.count.is_none());
             from = gap.upto;
         }
         Ok(uncounted)
     }
 
-    /// Counts what a selection takes of this stitched between two places, lost exits included.
+    /// Counts the exits of a selection between two sequence numbers, lost exits included.
     ///
     /// # Errors
     ///
-    /// This is no stitched of everything, or it has a gap itself that it cannot be said of.
+    /// This is not a stream of all exits, or it has a gap whose CPU is unknown.
     pub fn count(&self, selection: &Selection, after: u64, upto: u64) -> Result<u64> {
         let exits = self.exits_of(selection, after, upto).count();
         let mut count = u64::try_from(exits)?;
         for gap in self.gaps.iter().filter(|gap| gap.after < upto && gap.upto > after) {
-            let cpu = gap.cpu.context("a witness with a loss of no CPU")?;
+            let cpu = gap.cpu.context("a reference with a loss without a CPU")?;
             if selection.takes_cpu(cpu) {
                 count += gap.upto.min(upto) - gap.after.max(after);
             }
@@ -185,7 +191,7 @@ impl StitchedStream {
         Ok(count)
     }
 
-    /// Checks that nothing is left out: a stitched of everything has no other holes than its gaps.
+    /// Checks that a stream of all exits has no other holes than its gaps.
     ///
     /// # Errors
     ///
@@ -195,13 +201,13 @@ impl StitchedStream {
         for gap in &self.gaps {
             lost += gap.count.context("a loss of unknown size")?;
         }
-        let told = u64::try_from(self.exits.len())? + lost;
+        let reported = u64::try_from(self.exits.len())? + lost;
         let passed = self.position - self.begin;
-        ensure!(told == passed, "{told} exits were told of {passed}");
+        ensure!(reported == passed, "{reported} of {passed} exits were reported");
         Ok(())
     }
 
-    /// A gap of nothing where the stitched ends.
+    /// Returns an empty gap at the end.
     fn end_of_trail(&self) -> Gap {
         let stage = LostStage::Unspecified;
         Gap { after: self.position, upto: self.position, stage, cpu: None, count: Some(0) }
@@ -220,10 +226,10 @@ impl StitchedStream {
     }
 
     fn apply_events(&mut self, events: &Events) -> Result<()> {
-        ensure!(!events.events.is_empty(), "a batch of nothing");
+        ensure!(!events.events.is_empty(), "a batch without events");
         for event in &events.events {
             let (position, sequence) = (self.position, event.sequence);
-            ensure!(sequence > position, "exit {sequence} came after place {position}");
+            ensure!(sequence > position, "exit {sequence} came after {position}");
             self.position = sequence;
             self.exits.push(ObservedExit::try_from(event)?);
         }
@@ -234,8 +240,8 @@ impl StitchedStream {
         let stage = lost.stage();
         let total = self.totals.entry(stage).or_default();
         *total += lost.count.unwrap_or_default();
-        ensure!(*total == lost.total, "losses sum up to {total}, the stream says {}", lost.total);
-        ensure!(lost.count != Some(0), "a loss of nothing");
+        ensure!(*total == lost.total, "the losses add up to {total}, not to {}", lost.total);
+        ensure!(lost.count != Some(0), "a loss of 0 exits");
         let after = self.position;
         self.advance(lost.cursor.as_ref())?;
         let (upto, cpu, count) = (self.position, lost.cpu, lost.count);
@@ -251,11 +257,11 @@ impl StitchedStream {
     }
 
     fn advance(&mut self, cursor: Option<&Cursor>) -> Result<()> {
-        let cursor = cursor.context("a message without its place")?;
+        let cursor = cursor.context("a message without a cursor")?;
         ensure!(cursor.instance_id == self.instance, "a cursor of another run");
-        let (said, known) = (cursor.sequence, self.position);
-        ensure!(said >= known, "the cursor says {said} after {known}");
-        self.position = said;
+        let (output, known) = (cursor.sequence, self.position);
+        ensure!(output >= known, "the cursor {output} after {known}");
+        self.position = output;
         Ok(())
     }
 }
@@ -265,7 +271,7 @@ impl TryFrom<&Event> for ObservedExit {
 
     fn try_from(event: &Event) -> Result<Self> {
         let identity = event.task.as_ref().and_then(|task| task.identity.as_ref());
-        let identity = identity.context("an exit of nobody")?;
+        let identity = identity.context("an exit without identity")?;
         Ok(Self {
             sequence: event.sequence,
             cpu: event.cpu,

@@ -1,4 +1,4 @@
-//! What tests with certificates begin with: a CA, and files for an agent and a client.
+//! A CA, and files for an agent and a client: the setup of tests with certificates.
 
 use anyhow::{Context, Result};
 use nix::unistd::geteuid;
@@ -18,20 +18,20 @@ pub const NAME: &str = AGENT;
 /// A CA and its files: `ca.crt`, `agent.crt` and `.key`, `client.crt` and `.key`.
 #[derive(Debug)]
 pub struct TlsFixture {
-    /// Who signs.
+    /// The CA.
     pub authority: Authority,
-    /// Where the files are.
+    /// The directory of the files.
     pub files: Files,
-    /// What is in `client.crt` and `client.key`.
+    /// The content of `client.crt` and `client.key`.
     pub client: Pair,
 }
 
 impl TlsFixture {
-    /// Makes all files.
+    /// Creates all files.
     ///
     /// # Errors
     ///
-    /// They cannot be written.
+    /// The files cannot be written.
     pub fn new() -> Result<Self> {
         let (authority, files) = (Authority::new("the CA")?, Files::new()?);
         files.write("ca.crt", authority.pem())?;
@@ -41,11 +41,11 @@ impl TlsFixture {
         Ok(Self { authority, files, client })
     }
 
-    /// Puts others in the place of all files, from a CA that did not sign the earlier ones.
+    /// Replaces all files by others, from a CA that did not sign the earlier ones.
     ///
     /// # Errors
     ///
-    /// They cannot be written.
+    /// The files cannot be written.
     pub fn renew(&self) -> Result<()> {
         let authority = Authority::new("the next CA")?;
         self.files.write("ca.crt", authority.pem())?;
@@ -59,13 +59,13 @@ impl TlsFixture {
         self.files.argument("ca.crt")
     }
 
-    /// Returns the flags of an agent with TLS on any port, which lets in everybody.
+    /// Returns the flags of an agent with TLS on any port that admits every client.
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
-        [self.closed_flags(), everybody()].concat()
+        [self.closed_flags(), admit_all_flags()].concat()
     }
 
-    /// Returns the flags of an agent with TLS that do not say who may do what.
+    /// Returns the flags of an agent with TLS, without rules for clients.
     #[must_use]
     pub fn closed_flags(&self) -> Vec<String> {
         let (certificate, key) =
@@ -85,7 +85,7 @@ impl TlsFixture {
     ///
     /// # Errors
     ///
-    /// It does not say where.
+    /// The agent has logged none.
     pub fn address(&self, agent: &Agent) -> Result<String> {
         let url = agent.listening_on("tcp://")?;
         let (_, port) = url.rsplit_once(':').context("no port")?;
@@ -96,7 +96,7 @@ impl TlsFixture {
     ///
     /// # Errors
     ///
-    /// It does not end.
+    /// The program does not end.
     pub async fn taskstatsctl(&self, agent: &Agent, arguments: &[&str]) -> Result<ProgramOutput> {
         let target = format!("tls://{}", self.address(agent)?);
         let all = match arguments.contains(&"--target") {
@@ -106,39 +106,39 @@ impl TlsFixture {
         Peer::run(&binaries::taskstatsctl()?, all).await
     }
 
-    /// Waits until so many handshakes have failed: by then the agent's log has told of it.
+    /// Waits until `count` handshakes have failed; by then the agent has logged them.
     ///
     /// # Errors
     ///
-    /// They do not fail.
+    /// The handshakes do not fail.
     pub async fn failed_handshakes(&self, agent: &Agent, count: u64) -> Result<()> {
         until_tls(&connect(&agent.url()).await?, |tls| tls.failed_handshakes >= count).await?;
         Ok(())
     }
 }
 
-/// Returns the flags that let in whoever comes by TLS, and this process through the unix socket.
+/// Returns the flags that admit every client by TLS, and this process through the unix socket.
 #[must_use]
-pub fn everybody() -> Vec<String> {
+pub fn admit_all_flags() -> Vec<String> {
     let me = format!("uid:{}=query,watch,node", geteuid());
     ["--allow", "anonymous=query,watch,node", "--allow", &me].map(str::to_owned).to_vec()
 }
 
-/// Asks the agent what it is.
+/// Calls `GetNode`.
 ///
 /// # Errors
 ///
-/// It does not answer.
+/// The call fails.
 pub async fn node(channel: &Channel) -> Result<GetNodeResponse> {
     let mut client = Client::new(channel.clone());
-    Ok(within("an answer", client.get_node(GetNodeRequest {})).await??.into_inner())
+    Ok(within("a response", client.get_node(GetNodeRequest {})).await??.into_inner())
 }
 
-/// Asks the agent again and again, until what it says of itself is as wanted.
+/// Calls `GetNode` until its response is as wanted.
 ///
 /// # Errors
 ///
-/// It never is, or a call fails.
+/// The response never is, or a call fails.
 pub async fn until_node(
     channel: &Channel,
     wanted: impl Fn(&GetNodeResponse) -> bool,
@@ -154,12 +154,12 @@ pub async fn until_node(
     .await?
 }
 
-/// The same for what it says of TLS.
+/// Calls `GetNode` until its TLS status is as wanted.
 ///
 /// # Errors
 ///
 /// As [`until_node`].
 pub async fn until_tls(channel: &Channel, wanted: impl Fn(&Tls) -> bool) -> Result<Tls> {
     let node = until_node(channel, |node| node.tls.as_ref().is_some_and(&wanted)).await?;
-    node.tls.context("no word on TLS")
+    node.tls.context("no TLS status")
 }

@@ -1,4 +1,4 @@
-//! Programs of others that the tests speak to the agent with; `tests/tools` installs them.
+//! Third-party programs that the tests run; `tests/tools` installs them.
 
 use std::path::PathBuf;
 
@@ -10,25 +10,34 @@ use crate::binaries::WORKSPACE;
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn grpcurl() -> Result<PathBuf> {
     installed("grpcurl")
 }
 
-/// Returns a python with grpcio and its health and reflection packages.
+/// Returns an old grpcurl, which sends the path of a unix socket as the authority.
 ///
 /// # Errors
 ///
-/// It is not installed.
-pub fn python() -> Result<PathBuf> {
-    installed("python3")
+/// The program is not installed.
+pub fn old_grpcurl() -> Result<PathBuf> {
+    installed("grpcurl-1.8.6")
+}
+
+/// Returns a gRPC client in another language, or an example collector, by its name in `tests/peers/tools`.
+///
+/// # Errors
+///
+/// The program is not installed.
+pub fn peer(name: &str) -> Result<PathBuf> {
+    installed(name)
 }
 
 /// Returns kubectl.
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn kubectl() -> Result<PathBuf> {
     installed("kubectl")
 }
@@ -37,7 +46,7 @@ pub fn kubectl() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn envoy() -> Result<PathBuf> {
     installed("envoy")
 }
@@ -46,7 +55,7 @@ pub fn envoy() -> Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It is not installed.
+/// The program is not installed.
 pub fn k6() -> Result<PathBuf> {
     installed("k6")
 }

@@ -24,7 +24,7 @@ impl User {
     ///
     /// # Errors
     ///
-    /// It cannot be started, or does not end.
+    /// The program cannot be started, or does not end.
     pub async fn run(self, program: &Path, arguments: &[&str]) -> Result<ProgramOutput> {
         Peer::run(Path::new(SETPRIV), self.words(program, arguments)).await
     }
@@ -33,7 +33,7 @@ impl User {
     ///
     /// # Errors
     ///
-    /// It cannot be started.
+    /// The program cannot be started.
     pub fn start(self, program: &Path, arguments: &[&str]) -> Result<Peer> {
         Peer::start(Path::new(SETPRIV), self.words(program, arguments))
     }

@@ -15,7 +15,8 @@ use crate::deadline::within;
 use crate::sequence_check::SequenceCheck;
 use crate::workload::Workload;
 
-/// A CPU's losses are told at most each 100 ms; the rest is for an agent that has to wait for its CPU.
+/// The agent reports the losses of a CPU at most every 100 ms; the rest is for an agent that waits
+/// for a CPU.
 const LOSSES_ARE_TOLD_WITHIN: Duration = Duration::from_millis(250);
 
 /// A stream that has begun.
@@ -49,7 +50,7 @@ impl Watch {
             && matches!(request.scope(), Scope::Unspecified | Scope::AllTasks);
         let resume_after = request.resume_after.clone();
         let mut client = Client::new(channel.clone());
-        let call = within("an answer to WatchExits", client.watch_exits(request)).await?;
+        let call = within("a response to WatchExits", client.watch_exits(request)).await?;
         let mut stream = call?.into_inner();
         let first = within("the first message", stream.message()).await??;
         let started = match first.and_then(|response| response.kind) {
@@ -77,7 +78,7 @@ impl Watch {
         &self.started
     }
 
-    /// Returns the books of a stream of everything.
+    /// Returns the checked sequence of a stream of all exits.
     ///
     /// # Errors
     ///
@@ -86,7 +87,7 @@ impl Watch {
         self.sequence_check.as_ref().context("a stream of some exits cannot be checked")
     }
 
-    /// Returns the place after all that has been read of a stream of everything.
+    /// Returns the cursor after everything that has been read of a stream of all exits.
     ///
     /// # Errors
     ///
@@ -129,7 +130,7 @@ impl Watch {
         match &kind {
             Kind::Events(events) => self.seen.extend(events.events.iter().cloned()),
             Kind::Lost(lost) => self.losses.push(lost.clone()),
-            Kind::Started(_) | Kind::Heartbeat(_) => {}
+            Kind::Started(_) | Kind::Heartbeat(_) | Kind::Workloads(_) => {}
         }
         Ok(Some(kind))
     }
@@ -153,8 +154,8 @@ impl Watch {
         self.exit_of_task(pid, pid).await
     }
 
-    /// Reads until the exit of task `pid` of process `tgid`, unless it has been read already. Ids of
-    /// tasks are used again within seconds under load, so that one of them alone says little.
+    /// Reads until the exit of task `pid` of process `tgid`, unless it has been read already. Under
+    /// load the kernel reuses task ids within seconds, so one id alone is not enough.
     ///
     /// # Errors
     ///
@@ -173,7 +174,7 @@ impl Watch {
         }
     }
 
-    /// Makes processes exit on `cpu` until the stream has one of them, and returns its id.
+    /// Runs processes on `cpu` until the stream has the exit of one of them, and returns its id.
     ///
     /// # Errors
     ///
@@ -188,8 +189,9 @@ impl Watch {
         }
     }
 
-    /// Makes marks until all drops before the first of them have been told, and returns the last. The
-    /// agent notices a drop at the latest with the next exit, and tells it within an interval.
+    /// Makes marks until all drops before the first of them have been reported, and returns the
+    /// last. The agent notices a drop at the latest with the next exit, and reports it within an
+    /// interval.
     ///
     /// # Errors
     ///
@@ -200,13 +202,13 @@ impl Watch {
         loop {
             let mark = self.mark(cpu).await?;
             if self.taken_at(mark)? > settled {
-                // A loss that was due in the same moment stands behind this one.
+                // A loss that was due at the same time precedes this mark.
                 return self.mark(cpu).await;
             }
         }
     }
 
-    /// When the agent took the exit of a mark.
+    /// Returns the time at which the agent received the exit of a mark.
     fn taken_at(&self, mark: u32) -> Result<SystemTime> {
         let event = self.seen.iter().rfind(|event| is_exit_of(event, mark, mark));
         let taken = event.and_then(|event| event.received_at.as_ref()).context("no time")?;
@@ -231,8 +233,8 @@ impl Watch {
     }
 }
 
-/// Tells whether an exit is that of task `pid` of process `tgid`, which kernels tell since taskstats
-/// version 12.
+/// Returns true if an exit is that of task `pid` of process `tgid`. Kernels report the latter since
+/// taskstats version 12.
 #[must_use]
 pub fn is_exit_of(event: &ExitEvent, tgid: u32, pid: u32) -> bool {
     pid_of(event) == Some(pid) && tgid_of(event).is_none_or(|found| found == tgid)

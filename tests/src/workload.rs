@@ -10,7 +10,7 @@ use crate::binaries;
 use crate::deadline::within;
 use crate::guarded_child::GuardedChild;
 
-/// The line that a workload prints when it has become what it shall be.
+/// The line that a workload prints when it is set up.
 const READY: &str = "ready";
 
 /// A workload that runs. Dropping it kills it.
@@ -27,9 +27,9 @@ pub struct Workload {
 pub struct Ended {
     /// The process id it had.
     pub pid: u32,
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it printed.
+    /// Its standard output.
     pub output: String,
 }
 
@@ -38,7 +38,7 @@ impl Workload {
     ///
     /// # Errors
     ///
-    /// It cannot be started.
+    /// The workload cannot be started.
     pub fn start(arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(binaries::workload()?);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -51,16 +51,17 @@ impl Workload {
         })
     }
 
-    /// Starts a workload that waits to be told to end, and waits until it sleeps.
+    /// Starts a workload that waits for the end of its standard input, and waits until it is set
+    /// up.
     ///
     /// # Errors
     ///
-    /// It cannot be started, or ends early.
+    /// The workload cannot be started, or ends early.
     pub async fn waiting(arguments: &[&str]) -> Result<Self> {
         let mut workload = Self::start(arguments)?;
         let mut line = String::new();
         within("a workload to be ready", workload.stdout.read_line(&mut line)).await??;
-        ensure!(line.trim_end() == READY, "the workload said {line:?}");
+        ensure!(line.trim_end() == READY, "the workload printed {line:?}");
         Ok(workload)
     }
 
@@ -68,7 +69,7 @@ impl Workload {
     ///
     /// # Errors
     ///
-    /// It cannot be started, or does not end.
+    /// The workload cannot be started, or does not end.
     pub async fn run(arguments: &[&str]) -> Result<Ended> {
         Self::start(arguments)?.end().await
     }
@@ -83,17 +84,17 @@ impl Workload {
     ///
     /// # Errors
     ///
-    /// It has ended already.
+    /// The workload has ended already.
     pub async fn kill(mut self) -> Result<Ended> {
         self.child.start_kill()?;
         self.end().await
     }
 
-    /// Tells it to end, and waits for that.
+    /// Closes the standard input of the workload, and waits for its end.
     ///
     /// # Errors
     ///
-    /// It does not end.
+    /// The workload does not end.
     pub async fn end(mut self) -> Result<Ended> {
         self.stdin = None;
         let mut output = String::new();

@@ -1,11 +1,13 @@
-//! Peers that attack the agent over HTTP/2: each holds no more memory than is meant for it, leaves
-//! nothing behind, and takes the service from nobody.
+//! Peers that attack the agent over HTTP/2. Each attacker uses a bounded amount of memory, leaves
+//! nothing behind, and does not disturb other clients.
 
 mod connections;
 mod floods;
 mod garbage;
 mod handshakes;
 mod uploads;
+
+pub(crate) use self::uploads::status_of;
 
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::{GetNodeResponse, Limit};
@@ -19,12 +21,12 @@ use taskstats_tests::process::{self, Vitals};
 use taskstats_tests::tls_fixture::{self, NAME, TlsFixture};
 use tonic::transport::Channel;
 
-/// Answers after which the agent has the memory that ordinary calls need.
+/// Responses after which the agent has allocated the memory that ordinary calls need.
 const WARM_UP: u64 = 200;
-/// Answers to each well-behaved caller while attackers only hold on.
+/// Responses to each well-behaved client while attackers only hold their connections.
 const HELD: u64 = 200;
-/// Times that an attack is made on one agent. What is not given back after each would add up to more
-/// than is allowed; the allocator keeps some of what it was given, and uses it for the next.
+/// The number of times that an attack is made on one agent. A leak in each of them would add up to
+/// more than is allowed; the allocator keeps some freed memory and reuses it for the next attack.
 const ROUNDS: usize = 2;
 /// Threads for slow calls, which stay for some seconds after the last one.
 const SLOW_CALL_THREADS: usize = 4;
@@ -34,22 +36,22 @@ const GET_PID: &str = "/taskstats.v1.TaskstatsService/GetPid";
 /// Path of the stream, which costs the agent most to open.
 const WATCH_EXITS: &str = "/taskstats.v1.TaskstatsService/WatchExits";
 
-/// Who well-behaved callers are where clients have certificates; attackers are somebody else.
+/// The name of well-behaved clients where clients have certificates; attackers have another one.
 const BYSTANDER: &str = "bystander.example";
 /// A flag that an agent without TLS wants.
 const INSECURE: &str = "--insecure";
 
-/// What the port is.
+/// The transport of the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Port {
-    /// Plain: callers are told apart by their addresses.
+    /// Plain TCP: callers are distinguished by their addresses.
     Plain,
     /// With TLS both transports: attackers show a certificate that is good, and have a name.
     Mutual,
 }
 
-/// An agent in its sandbox, with a unix socket and a port, which attackers come by as root and as somebody
-/// else, and a well-behaved caller, who is neither.
+/// A sandboxed agent with a unix socket and a port. Attackers connect to both, as root and from
+/// another address; a well-behaved client is neither.
 struct Siege {
     agent: Agent,
     transports: [Transport; 2],
@@ -61,14 +63,14 @@ struct Siege {
     ticks: u64,
 }
 
-/// How a well-behaved caller comes by the port.
+/// The port's address for a well-behaved client.
 struct Bystander {
     url: String,
-    /// With TLS: the CA that it trusts and what it shows.
+    /// The CA and the client certificate, with TLS.
     certificates: Option<(String, Pair)>,
 }
 
-/// What is seen when the attackers have gone.
+/// The agent's resources after the attackers have disconnected.
 struct Aftermath {
     served_before: Served,
     served: Served,
@@ -112,25 +114,25 @@ impl Siege {
         };
         let bystander = Bystander { url, certificates };
         let node = bystander.node().await?;
-        // The agent was started by root, and has given up what it does not need.
+        // The agent was started by root and has dropped its privileges.
         ensure!(node.sandbox.is_some_and(|it| it.seccomp && it.no_new_privs), "no sandbox");
         let mut served_before = None;
         for channel in [connect(&agent.url()).await?, bystander.connect().await?] {
-            // It opens what it reads from, and keeps it.
+            // The agent opens the files that it reads and keeps them open.
             tls_fixture::node(&channel).await?;
             let mut caller = Caller::asking(Question::Account, channel).await?;
             caller.served(WARM_UP).await?;
             served_before = Some(caller.stop().await?);
         }
-        process::rests(agent.pid()?).await?;
+        process::becomes_idle(agent.pid()?).await?;
         let before = Vitals::begin(agent.pid()?)?;
         let transports = [Transport::Plain(agent.url()), transport];
-        let served_before = served_before.context("nobody called")?;
+        let served_before = served_before.context("no client calls")?;
         let ticks = before.ticks;
         Ok(Self { agent, transports, bystander, caller: None, before, served_before, ticks })
     }
 
-    /// Has the caller begin.
+    /// Starts the well-behaved client.
     async fn call(&mut self) -> Result<()> {
         let channel = self.bystander.connect().await?;
         self.ticks = Vitals::of(self.agent.pid()?)?.ticks;
@@ -138,38 +140,38 @@ impl Siege {
         Ok(())
     }
 
-    /// How attackers come by the port.
+    /// Returns the port's transport for attackers.
     fn port(&self) -> &Transport {
         let [_, port] = &self.transports;
         port
     }
 
-    /// Has the caller answered so often.
+    /// Waits for so many responses to the client.
     async fn served(&mut self, calls: u64) -> Result<()> {
-        self.caller.as_mut().context("nobody calls")?.served(calls).await
+        self.caller.as_mut().context("no client calls")?.served(calls).await
     }
 
-    /// Has the caller served while the attackers hold on to what they have.
+    /// Waits for responses to the client while the attackers keep their connections.
     async fn hold(&mut self) -> Result<()> {
         self.served(HELD).await
     }
 
-    /// How often callers ran into a limit.
+    /// Returns how often callers exceeded a limit.
     async fn refused(&self, limit: Limit) -> Result<u64> {
         let counters = self.bystander.node().await?.counters.context("no counters")?;
         let refused = counters.refused.iter().find(|refused| refused.limit() == limit);
         Ok(refused.map_or(0, |refused| refused.count))
     }
 
-    /// Sees that every call was answered, that the agent rests although `attackers` are still there,
-    /// and that it lets go of them when they go.
+    /// Checks that every call succeeded, that the agent is idle although `attackers` are still
+    /// connected, and that it releases their descriptors when they disconnect.
     async fn end<T>(&mut self, attackers: T) -> Result<Aftermath> {
-        let served = self.caller.take().context("nobody calls")?.stop().await?;
+        let served = self.caller.take().context("no client calls")?.stop().await?;
         let pid = self.agent.pid()?;
-        process::rests(pid).await?;
+        process::becomes_idle(pid).await?;
         drop(attackers);
-        // Slow calls that run at once ask on sockets of their own, which are kept.
-        process::lets_go(pid, self.before.descriptors + SLOW_CALL_THREADS).await?;
+        // Slow calls that run at the same time use separate netlink sockets, which the agent keeps.
+        process::closes_descriptors(pid, self.before.descriptors + SLOW_CALL_THREADS).await?;
         let after = Vitals::of(pid)?;
         let stderr = self.agent.stderr()?;
         assert!(!stderr.contains("panicked"), "{stderr}");
@@ -197,8 +199,8 @@ impl Aftermath {
     }
 }
 
-/// Makes the same attack on one agent again and again, and sees each time that no more memory was ever
-/// taken than one of them is allowed.
+/// Repeats an attack on one agent, and checks after each that the peak of the memory is no higher
+/// than one attack is allowed.
 async fn assert_bounded(
     attack: &str,
     once: impl AsyncFnMut(&mut Siege) -> Result<Aftermath>,

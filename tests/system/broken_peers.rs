@@ -1,4 +1,4 @@
-//! Peers that do not speak gRPC, or stop in the middle of it.
+//! Peers that do not send gRPC, or stop in the middle of it.
 
 use anyhow::Result;
 use taskstats_tests::agent::Agent;
@@ -12,11 +12,11 @@ use tokio::net::UnixStream;
 
 use crate::support::get_pid;
 
-/// What an HTTP/2 client begins with.
+/// The connection preface of HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A frame header that announces the largest length, of an unknown type.
 const HUGE_FRAME: &[u8] = &[0xff, 0xff, 0xff, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
-/// Requests that no gRPC server answers: another protocol, TLS, noise, a broken frame.
+/// Bytes that no gRPC server accepts: another protocol, TLS, noise, a broken frame.
 const GARBAGE: [&[u8]; 4] = [
     b"GET / HTTP/1.1\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -36,7 +36,7 @@ async fn garbage_ends_only_its_own_connection() -> Result<()> {
         let mut stream = UnixStream::connect(agent.socket()).await?;
         stream.write_all(garbage).await?;
         stream.shutdown().await?;
-        // An end or a reset: either way the agent has let go.
+        // Either an end of file or a reset.
         let _end = within("the connection's end", stream.read_to_end(&mut Vec::new())).await?;
         get_pid(&mut client, std::process::id()).await?;
     }

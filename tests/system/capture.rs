@@ -1,4 +1,4 @@
-//! `taskstatsd capture`, and the trial of the running kernel, which takes one.
+//! `taskstatsd capture`, and the test of tests/kernels on the running kernel, which records one.
 
 use std::fs;
 use std::process::Stdio;
@@ -19,19 +19,19 @@ use tokio::process::Command;
 
 use crate::support::NO_SUCH_TASK;
 
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// What a command ends with that the kernel or the system refused.
+/// Exit code of a command that the kernel or the system refused.
 const REFUSED: i32 = 1;
-/// Threads whose exits, of some hundred bytes each, are more than a pipe of 64 KiB takes.
+/// The number of threads whose exits, of some hundred bytes each, exceed the 64 KiB of a pipe.
 const MORE_THAN_A_PIPE_HOLDS: &str = "1000";
-/// Takes the right to ask for accounts away from what it starts.
+/// Drops the capability that taskstats needs.
 const WITHOUT_NET_ADMIN: [&str; 4] = ["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
 
-/// What `tests/kernels` tries on other kernels holds on this one: queries, exits and a capture that a
-/// signal ends agree with another reading of the kernel's messages.
+/// The test that `tests/kernels` runs on other kernels passes on this one: queries, exits and a
+/// capture that a signal ends agree with an independent decoder.
 #[tokio::test]
-async fn this_kernel_stands_the_trial_of_the_others() -> Result<()> {
+async fn this_kernel_passes_the_guest_tests() -> Result<()> {
     // Alone: the trial compares every exit of the machine.
     let _lock = MachineLock::exclusive()?;
     binaries::taskstatsd()?;
@@ -48,7 +48,7 @@ async fn this_kernel_stands_the_trial_of_the_others() -> Result<()> {
 
 /// Values that cannot be used are errors of usage that name their flag.
 #[tokio::test]
-async fn senseless_captures_are_refused() -> Result<()> {
+async fn invalid_captures_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (arguments, named) in [
         (&["--seconds", "0"][..], "--seconds 0"),
@@ -69,7 +69,7 @@ async fn senseless_captures_are_refused() -> Result<()> {
 
 /// A flag of the serving agent is not passed over.
 #[tokio::test]
-async fn a_flag_that_says_nothing_to_a_capture_is_refused() -> Result<()> {
+async fn a_flag_of_the_agent_is_refused_for_a_capture() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let arguments = ["--max-watchers", "3", "capture", "--seconds", "1"];
     let said = Peer::run(&binaries::taskstatsd()?, arguments).await?;
@@ -78,7 +78,7 @@ async fn a_flag_that_says_nothing_to_a_capture_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A capture that cannot be taken says why, and leaves no file; one that is there is not overwritten.
+/// A capture that fails reports the cause, and leaves no file; an existing file is not overwritten.
 #[tokio::test]
 async fn a_capture_that_cannot_be_taken_says_why() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -103,15 +103,15 @@ async fn a_capture_that_cannot_be_taken_says_why() -> Result<()> {
     Ok(())
 }
 
-/// Where the kernel tells of no exits, a capture is refused with what to do, and does not come out empty.
+/// Where the kernel sends no exits, a capture is refused with advice, instead of being empty.
 #[tokio::test]
 async fn a_capture_is_refused_where_no_exits_arrive() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = binaries::taskstatsd()?.to_string_lossy().into_owned();
     for (environment, fix) in [
-        (CHILD_NETWORK, "hostNetwork: true"),
-        (CHILD_NETWORK_AS_NOBODY, "hostNetwork: true"),
-        (CHILD_PID, "hostPID: true"),
+        (CHILD_NETWORK, "--network=host"),
+        (CHILD_NETWORK_AS_NOBODY, "--network=host"),
+        (CHILD_PID, "--pid=host"),
     ] {
         let mut words = environment.iter().copied().chain([&*agent, "capture", "--seconds", "1"]);
         let first = words.next().context("no program")?;
@@ -122,10 +122,10 @@ async fn a_capture_is_refused_where_no_exits_arrive() -> Result<()> {
     Ok(())
 }
 
-/// An output that nobody reads does not hold a capture up: neither beyond its time, nor after a second
-/// signal; and who waits for the capture is told that it is not whole.
+/// An output that is not read does not delay the end of a capture, neither at its time limit nor
+/// after a second signal, and the capture is reported as incomplete.
 #[tokio::test]
-async fn a_capture_whose_output_blocks_ends_all_the_same() -> Result<()> {
+async fn a_capture_with_a_blocked_output_ends() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (seconds, signals) in [("1", &[][..]), ("3600", &[Signal::SIGTERM, Signal::SIGINT])] {
         let mut command = Command::new(binaries::taskstatsd()?);
@@ -137,9 +137,9 @@ async fn a_capture_whose_output_blocks_ends_all_the_same() -> Result<()> {
         within("the capture to begin", lines.next_line()).await??;
         Workload::run(&["churn-threads", MORE_THAN_A_PIPE_HOLDS]).await?;
         let pid = Pid::from_raw(capture.id().context("it has ended")?.try_into()?);
-        // Signals of different kinds, because two of one kind may come as one.
+        // Different signals, because the kernel may merge two of one kind.
         signals.iter().try_for_each(|signal| kill(pid, *signal))?;
-        let said = within("the last word", lines.next_line()).await??;
+        let said = within("the last line", lines.next_line()).await??;
         let code = within("the end", capture.wait()).await??.code();
         assert_eq!(code, Some(REFUSED), "{said:?}");
         assert!(said.as_ref().is_some_and(|said| said.contains("incomplete")), "{said:?}");

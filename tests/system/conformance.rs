@@ -1,5 +1,5 @@
-//! One set of rules for two kernels: the one that runs this machine, and the simulated one. The same
-//! calls have the same answers.
+//! One set of rules for two kernels: the one of this machine, and the simulated one. The same calls
+//! have the same results.
 
 mod exits;
 mod host;
@@ -40,24 +40,24 @@ macro_rules! both_kernels {
 both_kernels! {
     queries:
         a_live_task_is_found,
-        nobody_has_an_unknown_id,
-        who_has_ended_is_not_found,
+        no_task_has_an_unknown_id,
+        an_ended_task_is_not_found,
         a_group_is_found_by_any_of_its_tasks,
         the_threads_of_a_group_are_listed,
-        an_unknown_id_spoils_no_other,
+        an_unknown_id_does_not_affect_others,
         a_live_group_counts_its_dead;
     exits:
         a_process_of_one_task_ends_without_a_group_record,
-        the_last_of_several_tasks_brings_the_group_record,
+        the_last_of_several_tasks_has_the_group_record,
         the_group_record_counts_the_dead,
         every_message_says_its_version,
-        exits_take_the_next_number_of_their_cpu,
-        no_number_is_taken_while_nobody_listens,
-        every_listener_hears_every_exit,
+        exits_get_the_next_number_of_their_cpu,
+        no_number_is_used_without_a_listener,
+        every_listener_receives_every_exit,
         a_full_queue_drops_and_counts_exactly;
     listeners:
         an_impossible_cpu_is_refused,
-        who_has_closed_hears_nothing,
-        who_was_dropped_hears_nothing,
-        a_dead_listener_is_forgotten_at_the_next_exit;
+        a_closed_listener_receives_nothing,
+        a_dropped_listener_receives_nothing,
+        a_dead_listener_is_removed_at_the_next_exit;
 }

@@ -1,4 +1,4 @@
-//! Connections for which there is no room.
+//! Connections beyond the limit.
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -21,19 +21,19 @@ use crate::support::{assert_busy, get_pid, refusal_in, refused, until_counted, u
 
 /// One connection, and no share of it for others.
 const ONE: [&str; 4] = ["--max-connections", "1", "--principal-share", "100"];
-/// Someone else than the one who runs the tests.
+/// Another user than the one that runs the tests.
 const OTHER: User = User { uid: 65001, gid: 65001 };
-/// More connections at once than are told why they are closed.
+/// More connections than get a response that says why they are closed.
 const CROWD: u64 = 200;
-/// How many of them are, at most.
+/// The number of those that get a response.
 const TOLD: usize = 64;
-/// What grpcurl ends with: this plus the status code.
+/// The exit code of grpcurl is this plus the status code.
 const STATUS_OFFSET: i32 = 64;
 
-/// An agent whose only connection is taken, and who took it.
+/// An agent whose only connection is in use, and the channel that uses it.
 async fn full(arguments: &[&str]) -> Result<(Agent, Client)> {
     let agent = Agent::start_with([&ONE[..], arguments].concat()).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, 1).await?;
     Ok((agent, client))
@@ -46,15 +46,16 @@ async fn reflected(channel: Channel) -> Code {
     asked.map_or_else(|status| status.code(), |_| Code::Ok)
 }
 
-/// Each of its calls is answered with the limit and when to come back; those that are open go on, and there
-/// is room again when one of them ends.
+/// Each call on a connection beyond the limit gets the limit and a retry delay; open connections
+/// continue, and the next one is accepted when one of them ends.
 #[tokio::test]
-async fn a_connection_too_many_is_told_so() -> Result<()> {
+async fn an_overflow_connection_gets_the_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (agent, mut first) = full(&[]).await?;
     let channel = connect(&agent.url()).await?;
     let mut second = Client::new(channel.clone());
-    // At once, since the connection has a second. How often a slow machine connects is not asked here.
+    // At once, because the connection lives for a second. This does not test how fast a machine can
+    // connect.
     let mut again = second.clone();
     let (pid, node, watch, code) = tokio::join!(
         get_pid(&mut second, 1),
@@ -71,12 +72,12 @@ async fn a_connection_too_many_is_told_so() -> Result<()> {
     until_it_works(&mut second).await
 }
 
-/// However many calls it makes, it is counted once.
+/// A connection is counted once, however many calls it makes.
 #[tokio::test]
-async fn a_connection_too_many_is_counted_once() -> Result<()> {
+async fn an_overflow_connection_is_counted_once() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (agent, mut client) = full(&[]).await?;
-    let mut raw = Raw::greeted(&agent.url()).await?;
+    let mut raw = Raw::connected_with_preface(&agent.url()).await?;
     for stream in [1, 3, 5, 7] {
         raw.begin(stream, "/taskstats.v1.TaskstatsService/GetPid").await?;
     }
@@ -86,23 +87,25 @@ async fn a_connection_too_many_is_counted_once() -> Result<()> {
     until_counted(&mut client, Limit::Connections, 1).await
 }
 
-/// It is told to go, also if it never calls, and cut off if it does not speak at all.
+/// A connection beyond the limit gets GOAWAY, also without a call, and is closed if its peer does
+/// not send HTTP/2.
 #[tokio::test]
-async fn a_connection_too_many_does_not_stay() -> Result<()> {
+async fn an_overflow_connection_is_closed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (agent, mut client) = full(&[]).await?;
     let descriptors = process::descriptors(agent.pid()?)?;
-    let greeted = Raw::greeted(&agent.url()).await?;
+    let connected_with_preface = Raw::connected_with_preface(&agent.url()).await?;
     let silent = Raw::connect(&agent.url()).await?;
-    assert!(greeted.to_end().await?.contains(&(Kind::GoAway as u8)));
+    assert!(connected_with_preface.to_end().await?.contains(&(Kind::GoAway as u8)));
     silent.to_end().await?;
     until_counted(&mut client, Limit::Connections, 2).await?;
-    process::lets_go(agent.pid()?, descriptors).await
+    process::closes_descriptors(agent.pid()?, descriptors).await
 }
 
-/// So many are told, and the rest is closed at once: each is counted, and none is left.
+/// A limited number of connections gets a response, and the others are closed at once; each is
+/// counted, and none remains.
 #[tokio::test]
-async fn a_crowd_is_closed() -> Result<()> {
+async fn many_overflow_connections_are_closed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (agent, mut client) = full(&[]).await?;
     let descriptors = process::descriptors(agent.pid()?)?;
@@ -112,34 +115,34 @@ async fn a_crowd_is_closed() -> Result<()> {
     }
     until_counted(&mut client, Limit::Connections, CROWD).await?;
     assert!(process::descriptors(agent.pid()?)? <= descriptors + TOLD, "more were kept");
-    let mut told = 0;
+    let mut reported = 0;
     for raw in crowd {
-        told += usize::from(raw.to_end().await?.contains(&(Kind::Settings as u8)));
+        reported += usize::from(raw.to_end().await?.contains(&(Kind::Settings as u8)));
     }
-    // As many as there is room for, and another one in each place that was left meanwhile.
-    assert!(told >= TOLD, "{told} were told");
-    process::lets_go(agent.pid()?, descriptors).await?;
+    // The number that gets a response, and one more for each that ended meanwhile.
+    assert!(reported >= TOLD, "{reported} got a response");
+    process::closes_descriptors(agent.pid()?, descriptors).await?;
     get_pid(&mut client, 1).await?;
     Ok(())
 }
 
-/// An agent is not to be restarted for having many callers: whoever may ask for its health is answered.
+/// A full agent must not be restarted: any authorized caller can check its health.
 #[tokio::test]
-async fn an_agent_without_room_tells_its_health() -> Result<()> {
+async fn a_full_agent_reports_its_health() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let allow = ["--allow", "uid:0=query,node", "--allow", "uid:65001=query"];
     let (agent, mut client) = full(&allow).await?;
-    let said = taskstatsctl(&agent.url(), &["health"]).await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let said = taskstatsctl(&agent.url(), &["health", "--service", "no.such.Service"]).await?;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let output = taskstatsctl(&agent.url(), &["health"]).await?;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output = taskstatsctl(&agent.url(), &["health", "--service", "no.such.Service"]).await?;
+    assert_eq!(output.code, Some(1), "{output:?}");
     let url = agent.url();
-    let said = OTHER.run(&binaries::taskstatsctl()?, &["--target", &url, "health"]).await?;
-    assert!(said.stderr.contains("role node"), "{said:?}");
+    let output = OTHER.run(&binaries::taskstatsctl()?, &["--target", &url, "health"]).await?;
+    assert!(output.stderr.contains("role node"), "{output:?}");
     until_counted(&mut client, Limit::Connections, 3).await
 }
 
-/// gRPC libraries of others see the code and the details, as they do on a connection with room.
+/// Other gRPC libraries get the code and the details, as on an accepted connection.
 #[tokio::test]
 async fn grpcurl_is_told_when_to_come_back() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -150,7 +153,7 @@ async fn grpcurl_is_told_when_to_come_back() -> Result<()> {
     let url = agent.listening_on("tcp://")?;
     let address = url.strip_prefix("tcp://").context("no tcp address")?;
     let directory = format!("{WORKSPACE}/proto");
-    let said = Peer::run(
+    let output = Peer::run(
         &tools::grpcurl()?,
         [
             "-plaintext",
@@ -165,22 +168,23 @@ async fn grpcurl_is_told_when_to_come_back() -> Result<()> {
     )
     .await?;
     let code = STATUS_OFFSET + i32::from(Code::ResourceExhausted);
-    assert_eq!(said.code, Some(code), "{said:?}");
-    assert!(said.stderr.contains("--max-connections"), "{said:?}");
-    assert!(said.stderr.contains("google.rpc.RetryInfo"), "{said:?}");
+    assert_eq!(output.code, Some(code), "{output:?}");
+    assert!(output.stderr.contains("--max-connections"), "{output:?}");
+    assert!(output.stderr.contains("google.rpc.RetryInfo"), "{output:?}");
     get_pid(&mut first, 1).await?;
     Ok(())
 }
 
-/// They do not hold up the agent's end.
+/// Connections beyond the limit do not delay the agent's end.
 #[tokio::test]
-async fn they_do_not_hold_up_the_end() -> Result<()> {
+async fn overflow_connections_do_not_delay_the_end() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (mut agent, mut client) = full(&["--drain-timeout", "1h"]).await?;
-    let (greeted, silent) = (Raw::greeted(&agent.url()).await?, Raw::connect(&agent.url()).await?);
+    let (connected_with_preface, silent) =
+        (Raw::connected_with_preface(&agent.url()).await?, Raw::connect(&agent.url()).await?);
     until_counted(&mut client, Limit::Connections, 2).await?;
     agent.signal(Signal::SIGTERM)?;
     assert!(agent.ended().await?.success());
-    drop((greeted, silent));
+    drop((connected_with_preface, silent));
     Ok(())
 }

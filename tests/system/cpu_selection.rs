@@ -22,7 +22,7 @@ async fn each_cpu_has_its_own_exits() -> Result<()> {
         watches.push((cpu, Watch::open(&channel, on_cpus(&cpu.to_string())).await?));
     }
     let mut everything = Watch::everything(&channel).await?;
-    // Twice, so that each watcher has read beyond what it must not have seen.
+    // Twice, so that each watcher has read beyond exits that it must not have received.
     for cpu in cpus::online()?.repeat(2) {
         let pinned = Workload::run(&["--cpu", &cpu.to_string(), "exit", "0"]).await?;
         assert_eq!(everything.exit_of(pinned.pid).await?.cpu, cpu);

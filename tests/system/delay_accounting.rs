@@ -1,4 +1,4 @@
-//! Whether zero delays mean anything, told of the node and of each record.
+//! The meaning of zero delays, reported for the node and for each record.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::{DelayAccounting, GetNodeRequest, GetNodeResponse, GetTgidRequest};
@@ -12,12 +12,12 @@ use taskstats_tests::workload::Workload;
 
 use crate::support::{get_pid, task};
 
-/// The kernel tells when a task began to the second, so it takes so long until a task is surely
-/// older than a moment.
+/// The kernel reports the begin of a task in seconds, so this much time must pass until a task is
+/// certainly older than a timestamp.
 const SURELY_OLDER_US: u64 = 2_100_000;
 
-/// A task that began before accounting was turned on is told from one that began after it, live and
-/// when it exits, as a task and as a group.
+/// A task that began before delay accounting was turned on is distinguished from one that began
+/// after it, while it runs and when it exits, as a task and as a group.
 #[tokio::test]
 async fn a_record_says_whether_its_delays_are_complete() -> Result<()> {
     use DelayAccounting::{Off, On, Partial};
@@ -37,7 +37,7 @@ async fn a_record_says_whether_its_delays_are_complete() -> Result<()> {
     switch.set(true)?;
     let on = node(&mut client).await?;
     assert_eq!(on.delay_accounting(), On);
-    let since = on.delay_accounting_since.context("on, and nobody knows since when")?.seconds;
+    let since = on.delay_accounting_since.context("on without a time")?.seconds;
     assert_eq!(task_and_group(&mut client, early.pid()).await?, (Partial, Partial));
     grows_old(&mut client, early.pid()).await?;
     let late = Workload::waiting(&["threads", "1"]).await?;
@@ -53,9 +53,9 @@ async fn a_record_says_whether_its_delays_are_complete() -> Result<()> {
     Ok(())
 }
 
-/// What was counted before accounting was turned off is there, and not taken for all.
+/// Delays from before delay accounting was turned off are reported as partial.
 #[tokio::test]
-async fn what_was_counted_before_it_was_turned_off_is_partial() -> Result<()> {
+async fn delays_from_before_it_was_turned_off_are_partial() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
     switch.set(true)?;
     let agent = Agent::start().await?;
@@ -71,12 +71,12 @@ async fn what_was_counted_before_it_was_turned_off_is_partial() -> Result<()> {
     Ok(())
 }
 
-/// The flag turns accounting on, and says so, because it stays on.
+/// The flag turns delay accounting on, and the log says so, because it stays on.
 #[tokio::test]
-async fn the_agent_turns_accounting_on_if_it_is_told_to() -> Result<()> {
+async fn a_flag_turns_delay_accounting_on() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
     drop(Agent::start().await?);
-    assert!(!switch.is_on()?, "turned on without being told to");
+    assert!(!switch.is_on()?, "turned on without the flag");
     let mut agent = Agent::start_with(["--enable-delay-accounting"]).await?;
     assert!(switch.is_on()?);
     let mut client = service(&agent.url()).await?;
@@ -85,13 +85,13 @@ async fn the_agent_turns_accounting_on_if_it_is_told_to() -> Result<()> {
     assert!(node.delay_accounting_since.is_some());
     assert!(agent.stderr()?.contains("stays on after the agent has ended"), "{}", agent.stderr()?);
     assert!(agent.stop().await?.success());
-    assert!(switch.is_on()?, "the agent said that it stays on");
+    assert!(switch.is_on()?, "the agent logged that it stays on");
     Ok(())
 }
 
-/// An agent that may not turn it on says so, with what the kernel said and what to do, and serves.
+/// An agent that may not turn it on logs the kernel's error and advice, and serves.
 #[tokio::test]
-async fn an_agent_that_may_not_turn_accounting_on_says_so() -> Result<()> {
+async fn an_agent_that_may_not_turn_delay_accounting_on_logs_it() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
     let launch = Launch::new()?.listen_privately().arguments(["--enable-delay-accounting"]);
     let agent = launch.wrapped(AS_NOBODY).owned_by(NOBODY)?.start().await?;
@@ -100,7 +100,7 @@ async fn an_agent_that_may_not_turn_accounting_on_says_so() -> Result<()> {
     assert!(!switch.is_on()?);
     let stderr = agent.stderr()?;
     let line = stderr.lines().find(|line| line.contains("--enable-delay-accounting"));
-    let line = line.with_context(|| format!("not a word in {stderr}"))?;
+    let line = line.with_context(|| format!("no such line in {stderr}"))?;
     assert!(line.contains("WARN") && line.contains("Permission denied"), "{line}");
     assert!(line.contains("sysctl.d"), "{line}");
     Ok(())
@@ -115,12 +115,12 @@ async fn task_and_group(
     pid: u32,
 ) -> Result<(DelayAccounting, DelayAccounting)> {
     let task = get_pid(client, pid).await?.delay_accounting();
-    let request = GetTgidRequest { tgid: pid, include_threads: false };
-    let group = client.get_tgid(request).await?.into_inner().stats.context("no account")?;
+    let request = GetTgidRequest { tgid: pid, include_threads: false, ..Default::default() };
+    let group = client.get_tgid(request).await?.into_inner().stats.context("no statistics")?;
     Ok((task, group.delay_accounting()))
 }
 
-/// Waits until a task is surely older than this moment, and returns when it began.
+/// Waits until a task is certainly older than the current time, and returns its begin.
 async fn grows_old(client: &mut Client, pid: u32) -> Result<i64> {
     within("a task to grow old", async {
         let first = get_pid(client, pid).await?;
@@ -136,7 +136,7 @@ async fn grows_old(client: &mut Client, pid: u32) -> Result<i64> {
     .await?
 }
 
-/// Ends a process, and returns what its last exit says of the task and of the group.
+/// Ends a process, and returns the statistics of the task and of the group in its last exit.
 async fn exit(
     watch: &mut Watch,
     workload: Workload,

@@ -1,4 +1,4 @@
-//! What connections leave to the rest of the agent where descriptors are few.
+//! Descriptors that remain for the rest of the agent where connections need many.
 
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::{GetNodeRequest, Limit};
@@ -20,17 +20,17 @@ use crate::support::{count_refused, get_pid, get_threads, own_ids};
 
 /// As `ulimit -n 64` would.
 const FEW: [&str; 2] = ["prlimit", "--nofile=64"];
-/// So many, and a limit that the agent may raise itself.
+/// A soft limit, and a hard limit that the agent may raise it to.
 const FEW_AT_FIRST: [&str; 2] = ["prlimit", "--nofile=64:4096"];
-/// One caller may have all that there is.
+/// One caller may use the whole limit.
 const ALL_FOR_ONE: [&str; 2] = ["--principal-share", "100"];
-/// Connections beyond those that are taken.
+/// Connections beyond the number that is accepted.
 const CROWD: usize = 100;
-/// Slow calls at once, which take descriptors of their own: as many as the agent has threads for, and as
-/// many behind them.
+/// Concurrent slow calls, each of which needs a descriptor: as many as the agent has threads for,
+/// and as many waiting ones.
 const SLOW_CALLS: usize = 8;
 
-/// The number before `what` in the agent's warning.
+/// Returns the number before `what` in the agent's warning.
 fn warned_of(agent: &Agent, what: &str) -> Result<usize> {
     let stderr = agent.stderr()?;
     let mut warning = stderr.lines().filter(|line| line.contains("files may be open"));
@@ -40,10 +40,10 @@ fn warned_of(agent: &Agent, what: &str) -> Result<usize> {
     Ok(before.rsplit(' ').next().context("no number")?.parse()?)
 }
 
-/// With few descriptors the agent takes fewer connections than it was told, and says so: the crowd's last
-/// ones are refused, while all CPUs are listened to and threads are read from `/proc`.
+/// With few descriptors the agent accepts fewer connections than configured, and warns: the last
+/// connections are refused, while all CPUs are watched and threads are read from `/proc`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_leaves_descriptors_to_the_rest() -> Result<()> {
+async fn many_connections_leave_descriptors_for_the_rest() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let launch = Launch::new()?.listen_privately().arguments(ALL_FOR_ONE);
     let agent = launch.wrapped(FEW).start().await?;
@@ -56,7 +56,7 @@ async fn a_crowd_leaves_descriptors_to_the_rest() -> Result<()> {
     get_pid(&mut client, std::process::id()).await?;
     let mut held = Vec::new();
     for _ in 1..most {
-        let mut raw = Raw::greeted(&agent.url()).await?;
+        let mut raw = Raw::connected_with_preface(&agent.url()).await?;
         raw.read_until(Kind::Settings).await?;
         held.push(raw);
     }
@@ -92,9 +92,9 @@ async fn a_crowd_leaves_descriptors_to_the_rest() -> Result<()> {
     Ok(())
 }
 
-/// Handshakes give way, too, and TLS goes on beside.
+/// Handshakes are limited as well, and TLS is still served.
 #[tokio::test]
-async fn handshakes_leave_descriptors_to_the_rest() -> Result<()> {
+async fn handshakes_leave_descriptors_for_the_rest() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let launch = Launch::new()?.listen_privately().arguments(fixture.flags());
@@ -115,9 +115,9 @@ async fn handshakes_leave_descriptors_to_the_rest() -> Result<()> {
     Ok(())
 }
 
-/// A limit that the agent may raise is raised, before it gives up the right to.
+/// The agent raises a soft limit before it drops the privilege to do so.
 #[tokio::test]
-async fn the_limit_is_raised_as_far_as_it_may_be() -> Result<()> {
+async fn the_descriptor_limit_is_raised() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Launch::new()?.listen_privately().wrapped(FEW_AT_FIRST).start().await?;
     let limit = process::descriptor_limit(agent.pid()?)?;
@@ -126,22 +126,22 @@ async fn the_limit_is_raised_as_far_as_it_may_be() -> Result<()> {
     Ok(())
 }
 
-/// The doctor says so before, and goes by what the agent could raise the limit to.
+/// The doctor reports it beforehand, based on the limit that the agent could raise.
 #[tokio::test]
 async fn the_doctor_counts_descriptors() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let program = binaries::taskstatsd()?.display().to_string();
-    for (wrapper, sign, said) in [
+    for (wrapper, sign, output) in [
         (FEW_AT_FIRST, '✓', "4096 files may be open"),
         (FEW, '!', "1024 for connections (--max-connections)"),
     ] {
         let [prlimit, limit] = wrapper;
-        let answer = Peer::run(prlimit.as_ref(), [limit, &program, "doctor"]).await?;
-        let line = answer.stdout.lines().find(|line| line.contains("descriptors"));
-        let line = line.with_context(|| format!("no line on descriptors in {answer:?}"))?;
-        assert!(line.starts_with(sign) && line.contains(said), "{line}");
-        let has_fix = answer.stdout.contains("LimitNOFILE=");
-        assert_eq!(has_fix, sign == '!', "{}", answer.stdout);
+        let response = Peer::run(prlimit.as_ref(), [limit, &program, "doctor"]).await?;
+        let line = response.stdout.lines().find(|line| line.contains("descriptors"));
+        let line = line.with_context(|| format!("no line on descriptors in {response:?}"))?;
+        assert!(line.starts_with(sign) && line.contains(output), "{line}");
+        let has_fix = response.stdout.contains("LimitNOFILE=");
+        assert_eq!(has_fix, sign == '!', "{}", response.stdout);
     }
     Ok(())
 }

@@ -32,8 +32,8 @@ async fn both_health_names_are_serving() -> Result<()> {
     Ok(())
 }
 
-/// Makes a test of one version of the reflection service: their messages are alike, and their types are
-/// not.
+/// Defines a test of one version of the reflection service. The versions have the same messages and
+/// different types.
 macro_rules! lists_the_services {
     ($test:ident, $version:ident) => {
         #[tokio::test]
@@ -49,9 +49,9 @@ macro_rules! lists_the_services {
                 message_request: Some(MessageRequest::ListServices(String::new())),
             };
             let mut stream = client.server_reflection_info(once(request)).await?.into_inner();
-            let answer = stream.message().await?.context("no answer")?.message_response;
-            let Some(MessageResponse::ListServicesResponse(list)) = answer else {
-                bail!("{answer:?}")
+            let response = stream.message().await?.context("no response")?.message_response;
+            let Some(MessageResponse::ListServicesResponse(list)) = response else {
+                bail!("{response:?}")
             };
             let names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
             assert_listed(&names);
@@ -61,7 +61,7 @@ macro_rules! lists_the_services {
 }
 
 lists_the_services!(reflection_v1_lists_the_services, v1);
-// Older clients speak this one.
+// Older clients use this version.
 lists_the_services!(reflection_v1alpha_lists_the_services, v1alpha);
 
 fn assert_listed(names: &[String]) {

@@ -1,4 +1,4 @@
-//! Exits as a watcher sees them.
+//! Exits as a watcher receives them.
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -19,13 +19,13 @@ use crate::support::{exit_status, identity, of_scope, own_ids, task};
 const LAST_OF_GROUP: u32 = 0x20;
 /// Killed by a signal (`AXSIG`).
 const KILLED: u32 = 0x10;
-/// Threads beside the first one of a process.
+/// Threads of a process besides the first one.
 const THREADS: usize = 3;
 /// Processes of a churn.
 const PROCESSES: usize = 20;
-/// What the io workload writes and reads.
+/// Bytes that the io workload writes and reads.
 const IO_BYTES: u64 = 1024 * 1024;
-/// What it writes and reads at once.
+/// The size of one write and read.
 const IO_BLOCK: u64 = 512;
 
 async fn watched() -> Result<(Agent, Channel, Watch)> {
@@ -35,9 +35,9 @@ async fn watched() -> Result<(Agent, Channel, Watch)> {
     Ok((agent, channel, watch))
 }
 
-/// The first message says where the stream begins and what the node is.
+/// The first message describes the stream and the node.
 #[tokio::test]
-async fn a_stream_begins_with_the_facts() -> Result<()> {
+async fn the_first_message_describes_stream_and_node() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (_agent, _channel, watch) = watched().await?;
     let started = watch.started();
@@ -85,7 +85,7 @@ async fn a_killed_process_shows_its_signal() -> Result<()> {
 
 /// Every thread is an event; the last task of the process alone carries the group's record.
 #[tokio::test]
-async fn threads_end_one_by_one_and_the_last_brings_the_group() -> Result<()> {
+async fn the_last_thread_has_the_group_record() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (_agent, _channel, mut watch) = watched().await?;
     let workload = Workload::waiting(&["threads", &THREADS.to_string()]).await?;
@@ -102,12 +102,12 @@ async fn threads_end_one_by_one_and_the_last_brings_the_group() -> Result<()> {
     Ok(())
 }
 
-/// What a process read and wrote is in its account.
+/// The I/O of a process is in its statistics.
 #[tokio::test]
-async fn io_is_accounted() -> Result<()> {
+async fn io_of_a_process_is_in_its_statistics() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (_agent, _channel, mut watch) = watched().await?;
-    // Beside the binaries, because a temporary directory may be memory.
+    // Beside the binaries, because a temporary directory may be a tmpfs.
     let directory = tempfile::tempdir_in(binaries::directory()?)?;
     let file = directory.path().join("file");
     let file = file.to_str().context("a path that is not UTF-8")?;
@@ -123,7 +123,7 @@ async fn io_is_accounted() -> Result<()> {
 
 /// `SCOPE_PROCESSES` has one event a process, and `SCOPE_THREADS` the others.
 #[tokio::test]
-async fn scopes_part_processes_from_threads() -> Result<()> {
+async fn scopes_separate_processes_from_threads() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let (_agent, channel, mut all) = watched().await?;
     let mut processes = Watch::open(&channel, of_scope(Scope::Processes)).await?;
@@ -142,7 +142,7 @@ async fn scopes_part_processes_from_threads() -> Result<()> {
     Ok(())
 }
 
-/// What the agent sends of an exit is what another listener got from the kernel.
+/// The agent sends the exits that a second listener received from the kernel.
 #[tokio::test]
 async fn exits_are_those_that_the_kernel_sent() -> Result<()> {
     let _lock = MachineLock::shared()?;

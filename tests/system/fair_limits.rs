@@ -1,4 +1,4 @@
-//! Callers who take all they can get, and one who comes after them.
+//! Callers that use as much as they can, and one that connects after them.
 
 use std::net::Ipv4Addr;
 
@@ -15,11 +15,11 @@ use taskstats_tests::workload::Workload;
 
 use crate::support::{get_pid, until_counted};
 
-/// What `taskstatsctl` ends with when there is too much of something.
+/// The exit code of `taskstatsctl` for an exceeded limit.
 const BUSY: i32 = 4;
 /// The first of several users.
 const FIRST: u32 = 65001;
-/// Calls that each caller wants: all that there are.
+/// Calls that each caller attempts: the whole limit.
 const CALLS: u32 = 8;
 const GET_PID: &str = "/taskstats.v1.TaskstatsService/GetPid";
 
@@ -39,13 +39,13 @@ async fn watch(agent: &Agent, user: User) -> Result<Option<Peer>> {
     Ok(None)
 }
 
-/// One user after the other takes all watchers it can get: each gets a part of what the ones before it
-/// left, and the next is served as if it were alone.
+/// One user after the other opens as many watchers as it can: each gets a part of the rest, and the
+/// next is served as if it were alone.
 #[tokio::test]
-async fn greedy_watchers_leave_one_for_the_next() -> Result<()> {
+async fn greedy_watchers_leave_watchers_for_the_next() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-watchers", "8", "--always-watch", "all"]).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     Workload::run(&["exit", "0"]).await?;
     let (mut held, mut each) = (Vec::new(), Vec::new());
     for number in 0..3 {
@@ -60,9 +60,9 @@ async fn greedy_watchers_leave_one_for_the_next() -> Result<()> {
     until_counted(&mut service(&agent.url()).await?, Limit::Watchers, 3).await
 }
 
-/// Begins calls from an address, whose requests never come, and has the agent read all of them.
+/// Begins calls without requests from an address, and waits until the agent has read all of them.
 async fn call(url: &str, address: Ipv4Addr) -> Result<Raw> {
-    let mut raw = Raw::greeted_from(url, address).await?;
+    let mut raw = Raw::connected_from_with_preface(url, address).await?;
     for index in 0..CALLS {
         raw.begin(2 * index + 1, GET_PID).await?;
     }
@@ -70,10 +70,10 @@ async fn call(url: &str, address: Ipv4Addr) -> Result<Raw> {
     Ok(raw)
 }
 
-/// The same with calls, and addresses: with three of them holding all they can get, another caller is
-/// served.
+/// The same holds for calls and addresses: while three of them use as much as they can, another
+/// caller is served.
 #[tokio::test]
-async fn greedy_callers_leave_one_for_the_next() -> Result<()> {
+async fn greedy_callers_leave_calls_for_the_next() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let arguments = ["--max-calls", "8", "--insecure", "--listen", "tcp://127.0.0.1:0"];
     let agent = Agent::start_with(arguments).await?;

@@ -1,4 +1,4 @@
-//! Followers of every kind beside each other, and what they are compared with.
+//! Followers of every kind of selection, and the reference stream that they are compared with.
 
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::{Counters, GetNodeRequest, GetNodeResponse};
@@ -13,8 +13,8 @@ use taskstats_tests::workload::Workload;
 /// Exits that the smallest history of these tests holds several times.
 const STEP: usize = 5000;
 
-/// Follows selections of every kind, each on a connection of its own: streams that nobody reads would
-/// fill the window of a connection that they share, and hold up the others.
+/// Follows selections of every kind, each on a separate connection: unread streams would fill the
+/// window of a shared connection and delay the others.
 pub(crate) async fn open(url: &str) -> Result<Vec<Follower>> {
     let mut followers = Vec::new();
     for selection in Selection::kinds()? {
@@ -27,22 +27,22 @@ pub(crate) fn leave(followers: Vec<Follower>) -> Vec<Detached> {
     followers.into_iter().map(Follower::leave).collect()
 }
 
-pub(crate) async fn resume(url: &str, left: Vec<Detached>) -> Result<Vec<Follower>> {
+pub(crate) async fn resume(url: &str, detached: Vec<Detached>) -> Result<Vec<Follower>> {
     let mut followers = Vec::new();
-    for left in left {
-        followers.push(left.resume(&connect(url).await?).await?);
+    for detached in detached {
+        followers.push(detached.resume(&connect(url).await?).await?);
     }
     Ok(followers)
 }
 
-/// Makes threads exit on every CPU at once, so many in all, and a process on each CPU with them;
-/// returns the processes.
+/// Ends about `threads` threads in all, on every CPU at once, and a process on each CPU; returns
+/// the processes.
 pub(crate) async fn churn(threads: usize) -> Result<Vec<u32>> {
     churn::end_all(start_churn(threads)?).await
 }
 
-/// Makes so many exits, in steps that the reference follows, so that it is not overtaken itself
-/// however small the history is and however busy the machine.
+/// Makes so many exits in steps that the reference reads, so that the history does not overtake it
+/// on a busy machine.
 pub(crate) async fn churn_watched(reference: &mut Follower, threads: usize) -> Result<()> {
     for _ in 0..threads.div_ceil(STEP) {
         for pid in churn(STEP).await? {
@@ -53,7 +53,7 @@ pub(crate) async fn churn_watched(reference: &mut Follower, threads: usize) -> R
     Ok(())
 }
 
-/// Begins to make threads exit on every CPU at once, so many in all.
+/// Starts to end about `threads` threads in all, on every CPU at once.
 pub(crate) fn start_churn(threads: usize) -> Result<Vec<Workload>> {
     churn::start_churn(threads / cpus::online()?.len())
 }
@@ -72,7 +72,7 @@ async fn mark_on(cpu: u32) -> Result<u32> {
     Ok(workload.end().await?.pid)
 }
 
-/// Makes marks until the reference has one of them, and returns its sequence.
+/// Makes marks until the reference has received one of them, and returns its sequence number.
 async fn seen_mark(reference: &mut Follower, cpu: u32) -> Result<u64> {
     loop {
         if let Some(sequence) = reference.exit_or_loss(mark_on(cpu).await?).await? {
@@ -81,13 +81,13 @@ async fn seen_mark(reference: &mut Follower, cpu: u32) -> Result<u64> {
     }
 }
 
-/// Has every follower, and the reference, read beyond all that exited before the call.
+/// Reads every follower and the reference beyond all exits from before the call.
 pub(crate) async fn catch_up(reference: &mut Follower, followers: &mut [Follower]) -> Result<()> {
     let mut now = 0;
     for cpu in cpus::online()? {
         now = now.max(seen_mark(reference, cpu).await?);
     }
-    // Something after it for everyone, whatever it leaves out.
+    // Later exits for every selection.
     mark().await?;
     let mut last = now;
     for follower in followers {
@@ -102,7 +102,7 @@ pub(crate) async fn catch_up(reference: &mut Follower, followers: &mut [Follower
         last = last.max(follower.stitched().position());
     }
     while reference.stitched().position() < last {
-        ensure!(reference.next().await?, "the witness' stream ended");
+        ensure!(reference.next().await?, "the reference stream ended");
     }
     Ok(())
 }
@@ -117,7 +117,7 @@ pub(crate) fn reconcile(reference: &StitchedStream, followers: &[Follower]) -> R
     Ok(uncounted)
 }
 
-/// How many exits of a process' tasks, its own included, a stitched has.
+/// Returns the number of exits of a process's tasks.
 pub(crate) fn exits_of(stitched: &StitchedStream, tgid: u32) -> usize {
     stitched.exits().iter().filter(|exit| exit.tgid == tgid).count()
 }
@@ -130,7 +130,7 @@ pub(crate) async fn counters(url: &str) -> Result<Counters> {
     node(url).await?.counters.context("no counters")
 }
 
-/// The sequence of the newest exit that the agent has taken.
+/// Returns the sequence number of the newest exit that the agent has received.
 pub(crate) async fn newest(url: &str) -> Result<u64> {
     Ok(node(url).await?.history.context("no history")?.last_sequence)
 }

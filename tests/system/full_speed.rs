@@ -13,16 +13,16 @@ use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
-/// Exits made in all, shared out to the CPUs.
+/// All exits, distributed over the CPUs.
 const EXITS: usize = 50_000;
-/// Holds about 30,000 events of 140 bytes: much less than what a watcher will be behind that does not
-/// read.
+/// The size for about 30,000 events of 140 bytes: much less than a watcher falls behind that does
+/// not read.
 const HISTORY: &str = "4MiB";
 /// Lets no exit be dropped by the kernel, so that every loss of this test is one of the history.
 const RECEIVE_BUFFER: &str = "64MiB";
 
-/// Received and lost add up to what was made, for watchers that keep up and for one that does not,
-/// and the one that does not costs the others nothing.
+/// Received and lost exits add up to those that were made, for watchers that keep up and for one
+/// that does not read; the latter does not disturb the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_watcher_accounts_for_every_exit_at_full_speed() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -36,7 +36,7 @@ async fn every_watcher_accounts_for_every_exit_at_full_speed() -> Result<()> {
 
     let begin = mark_all(&mut fast).await?;
     read_all(&mut other, &begin).await?;
-    // And then no more, until the load is over.
+    // It reads no more until the load is over.
     read_all(&mut stalled, &begin).await?;
 
     let (workloads, exits_each) = start_churns()?;
@@ -64,7 +64,7 @@ async fn every_watcher_accounts_for_every_exit_at_full_speed() -> Result<()> {
     assert_counted(&agent, [&fast, &other, &stalled]).await
 }
 
-/// What two watchers have both received is the same.
+/// Two watchers have received the same events.
 fn assert_same(one: &Watch, other: &Watch) {
     let known: HashMap<u64, &ExitEvent> = one.seen().iter().map(|e| (e.sequence, e)).collect();
     let shared = other.seen().iter().filter_map(|event| Some((known.get(&event.sequence)?, event)));
@@ -73,17 +73,17 @@ fn assert_same(one: &Watch, other: &Watch) {
     }
 }
 
-/// The agent's own counters tell the same losses.
+/// The agent's counters have the same losses.
 async fn assert_counted(agent: &Agent, watches: [&Watch; 3]) -> Result<()> {
     let mut client = service(&agent.url()).await?;
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
     let counters = node.counters.context("no counters")?;
     let history = counters.lost.iter().find(|lost| lost.stage() == LostStage::History);
-    let mut told = 0;
+    let mut reported = 0;
     for watch in watches {
-        told += watch.sequence_check()?.lost(LostStage::History);
+        reported += watch.sequence_check()?.lost(LostStage::History);
     }
-    assert_eq!(history.map(|lost| lost.count), Some(told), "{counters:?}");
+    assert_eq!(history.map(|lost| lost.count), Some(reported), "{counters:?}");
     assert_eq!(usize::try_from(counters.watchers)?, watches.len());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! grpcurl, which knows of the contract only what the agent's reflection tells it.
+//! grpcurl, which knows the contract only from the agent's reflection service.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -16,7 +16,7 @@ const STATUS_OFFSET: i32 = 64;
 const NOT_FOUND: i32 = 5;
 const INVALID_ARGUMENT: i32 = 3;
 
-/// An address as grpcurl wants it.
+/// An address in the form of grpcurl's arguments.
 struct Target {
     flags: Vec<&'static str>,
     address: String,
@@ -25,9 +25,7 @@ struct Target {
 impl Target {
     fn unix(agent: &Agent) -> Self {
         let address = agent.socket().display().to_string();
-        // By itself this grpcurl sends the path as the authority, which is no authority, and which
-        // the agent's HTTP/2 library refuses (hyperium/h2#487, fullstorydev/grpcurl#442).
-        Self { flags: vec!["-plaintext", "-unix", "-authority", "localhost"], address }
+        Self { flags: vec!["-plaintext", "-unix"], address }
     }
 
     fn tcp(agent: &Agent) -> Result<Self> {
@@ -75,7 +73,7 @@ async fn grpcurl_finds_the_services() -> Result<()> {
     Ok(())
 }
 
-/// A task is asked for in JSON.
+/// Requests and responses are JSON.
 #[tokio::test]
 async fn grpcurl_gets_a_task() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -84,11 +82,35 @@ async fn grpcurl_gets_a_task() -> Result<()> {
     for target in targets {
         let said = target.call("GetPid", &format!(r#"{{"pid": {pid}}}"#)).await?;
         assert_eq!(said.code, Some(0), "{}", said.stderr);
-        let answer: Value = serde_json::from_str(&said.stdout)?;
-        assert_eq!(answer.pointer("/stats/identity/pid"), Some(&Value::from(pid)), "{answer}");
+        let response: Value = serde_json::from_str(&said.stdout)?;
+        assert_eq!(response.pointer("/stats/identity/pid"), Some(&Value::from(pid)), "{response}");
         let said = target.call("GetNode", "{}").await?;
-        let answer: Value = serde_json::from_str(&said.stdout)?;
-        assert_eq!(answer.pointer("/exits/watchable"), Some(&Value::from(true)), "{answer}");
+        let response: Value = serde_json::from_str(&said.stdout)?;
+        assert_eq!(response.pointer("/exits/watchable"), Some(&Value::from(true)), "{response}");
+    }
+    Ok(())
+}
+
+/// An old grpcurl sends the path of the socket as the authority, which is none
+/// (fullstorydev/grpcurl#442).
+#[tokio::test]
+async fn an_old_grpcurl_calls_a_unix_socket_with_its_defaults() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let agent = Agent::start().await?;
+    let target = Target::unix(&agent);
+    let listed = Peer::run(&tools::old_grpcurl()?, target.arguments(&[], &["list"])).await?;
+    assert!(listed.stdout.lines().any(|line| line == SERVICE), "{listed:?}");
+    Ok(())
+}
+
+/// The authority has no meaning on a unix socket. On a network port a value that is none is refused.
+#[tokio::test]
+async fn any_authority_is_accepted_on_a_unix_socket_only() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let (_agent, targets) = both_targets().await?;
+    for (target, is_accepted) in targets.iter().zip([true, false]) {
+        let output = target.run(&["-authority", "%2Fnot/an authority"], &["list"]).await?;
+        assert_eq!(output.code == Some(0), is_accepted, "{output:?}");
     }
     Ok(())
 }
@@ -111,7 +133,7 @@ async fn grpcurl_reads_the_details_of_errors() -> Result<()> {
     Ok(())
 }
 
-/// Exits are streamed as JSON while they happen.
+/// Exits are streamed as JSON when they happen.
 #[tokio::test]
 async fn grpcurl_watches_exits() -> Result<()> {
     let _lock = MachineLock::shared()?;

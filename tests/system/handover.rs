@@ -19,23 +19,24 @@ use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tonic::Code;
 
-/// Exits that a workload makes on each CPU while the agent is restarted. It takes longer than the
-/// restarts.
+/// Exits that a workload makes on each CPU while the agent is restarted. It needs more time than
+/// the restarts.
 const EXITS: usize = 40_000;
 /// Enough at full speed to overflow a small buffer many times.
 const OVERFLOW_EXITS: usize = 2_000;
-/// How often the agent is restarted under one load.
+/// The number of restarts under one load.
 const RESTARTS: usize = 3;
-/// Exits made on each CPU while no agent runs, beside those of the load.
+/// Exits on each CPU while no agent runs, in addition to those of the load.
 const UNATTENDED_EXITS: usize = 100;
-/// Hold all exits while no agent runs, or the collector waits: also those of a busy machine.
+/// Large enough for all exits of a busy machine while no agent runs or the collector waits.
 const LARGE_BUFFERS: [&str; 4] = ["--receive-buffer", "512MiB", "--history-bytes", "512MiB"];
-/// The smallest receive buffer that the agent takes: a few exits fill it.
+/// The smallest receive buffer that the agent accepts: a few exits fill it.
 const SMALL_BUFFER: [&str; 2] = ["--receive-buffer", "4KiB"];
-/// What an agent takes that is started without more.
+/// The flags of an agent with defaults.
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// A collector that stays through restarts under load has every exit once, whoever ran at that time.
+/// A collector that resumes across restarts under load receives every exit once, whether an agent
+/// ran or not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_under_load_lose_and_repeat_nothing() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -74,24 +75,24 @@ async fn restarts_under_load_lose_and_repeat_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Who connects while no agent runs is served by the next one.
+/// A client that connects while no agent runs is served by the next one.
 #[tokio::test]
 async fn a_connection_waits_for_the_agent() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
     for _ in 0..2 {
         let mut client = Client::new(connect(&manager.url()).await?);
-        let call = client.get_pid(GetPidRequest { pid: std::process::id() });
-        let (answer, started) = tokio::join!(within("an answer", call), manager.start());
+        let call = client.get_pid(GetPidRequest { pid: std::process::id(), ..Default::default() });
+        let (response, started) = tokio::join!(within("a response", call), manager.start());
         started?;
-        assert!(answer??.into_inner().stats.is_some());
+        assert!(response??.into_inner().stats.is_some());
         assert!(manager.stop().await?.success());
     }
     Ok(())
 }
 
-/// What the kernel drops while no agent runs is counted to the last exit, and the manager keeps
-/// sockets that overflowed.
+/// Exits that the kernel drops while no agent runs are counted exactly, and the manager keeps
+/// sockets that have overflowed.
 #[tokio::test]
 async fn drops_between_two_runs_are_counted_exactly() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -113,30 +114,33 @@ async fn drops_between_two_runs_are_counted_exactly() -> Result<()> {
     let end = quiet_marks(&manager, &mut watch, before).await?;
     let ranges = cpus::online()?.into_iter().zip(begin.into_iter().zip(end));
     let ranges: Vec<_> = ranges.map(|(cpu, (begin, end))| ExitRange { cpu, begin, end }).collect();
-    let told = reported(&watch, &ranges)?;
-    assert_eq!(told.total(), sent(&reference.take()?, &ranges)?, "{told:?}");
+    let reported = reported(&watch, &ranges)?;
+    assert_eq!(reported.total(), sent(&reference.take()?, &ranges)?, "{reported:?}");
     let sequence_check = watch.sequence_check()?;
-    assert!(told.lost > 0 && sequence_check.lost(LostStage::KernelSocket) > before, "{told:?}");
+    assert!(
+        reported.lost > 0 && sequence_check.lost(LostStage::KernelSocket) > before,
+        "{reported:?}"
+    );
     assert_eq!(sequence_check.lost_total(), sequence_check.lost(LostStage::KernelSocket));
     sequence_check.ensure_counts_complete()
 }
 
-/// Without a service manager nothing is left behind, and the restart is told.
+/// Without a service manager there is no hand-over, and the restart is reported.
 #[tokio::test]
-async fn without_a_manager_the_restart_is_told() -> Result<()> {
+async fn without_a_manager_the_restart_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?.without_notifications();
     manager.start().await?;
     let cursor = watch_one_exit(&manager).await?;
     assert!(manager.stop().await?.success());
-    assert!(!manager.handover_file().exists(), "a file that nobody can use");
+    assert!(!manager.handover_file().exists(), "an unusable file");
     manager.start().await?;
-    assert_restart_is_told(&manager, &cursor).await
+    assert_restart_is_reported(&manager, &cursor).await
 }
 
-/// A run that was killed leaves nothing, not even what it took up itself.
+/// A killed run leaves nothing, not even what it took over itself.
 #[tokio::test]
-async fn after_a_kill_the_restart_is_told() -> Result<()> {
+async fn after_a_kill_the_restart_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
     manager.start().await?;
@@ -147,10 +151,10 @@ async fn after_a_kill_the_restart_is_told() -> Result<()> {
     assert!(!manager.handover_file().exists(), "a file without its sockets");
     assert_eq!(manager.stored()?, [""; 0]);
     manager.start().await?;
-    assert_restart_is_told(&manager, &cursor).await
+    assert_restart_is_reported(&manager, &cursor).await
 }
 
-/// Watches one exit, and returns the place after it.
+/// Watches one exit, and returns the cursor after it.
 async fn watch_one_exit(manager: &ServiceManager) -> Result<Cursor> {
     let mut watch = Watch::everything(&connect(&manager.url()).await?).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
@@ -159,13 +163,13 @@ async fn watch_one_exit(manager: &ServiceManager) -> Result<Cursor> {
     Ok(Cursor { instance_id: watch.started().instance_id.clone(), sequence })
 }
 
-/// Who resumes after a cursor of an earlier run is told first that nobody knows what happened
-/// meanwhile, and is then served by another run.
-async fn assert_restart_is_told(manager: &ServiceManager, cursor: &Cursor) -> Result<()> {
+/// A client that resumes from a cursor of an earlier run first gets a loss without a count, and
+/// then the exits of the new run.
+async fn assert_restart_is_reported(manager: &ServiceManager, cursor: &Cursor) -> Result<()> {
     let mut watch = resume(manager, cursor).await?;
     assert_ne!(watch.started().instance_id, cursor.instance_id);
     let Some(Kind::Lost(lost)) = watch.next().await? else {
-        anyhow::bail!("the restart was not told");
+        anyhow::bail!("the restart was not reported");
     };
     assert_eq!((lost.stage(), lost.count), (LostStage::AgentRestart, None), "{lost:?}");
     let ended = Workload::run(&["exit", "0"]).await?;
@@ -180,9 +184,9 @@ async fn resume(manager: &ServiceManager, cursor: &Cursor) -> Result<Watch> {
     Watch::open(&connect(&manager.url()).await?, request).await
 }
 
-/// A mark on each CPU, with no drop between the first and the last one, and none that is still to be
-/// told: the agent tells the drops of a CPU some time after it noticed them. Runs before this one
-/// told of `earlier` drops.
+/// Makes a mark on each CPU, without drops between the first and the last one and without
+/// unreported ones: the agent reports the drops of a CPU some time after it noticed them. Earlier
+/// runs have reported `earlier` drops.
 async fn quiet_marks(
     manager: &ServiceManager,
     watch: &mut Watch,
@@ -204,7 +208,7 @@ async fn quiet_marks(
     }
 }
 
-/// What the agent knows itself that the kernel dropped in this run.
+/// Returns the number of drops of this run that the agent knows of.
 async fn drops_noticed(client: &mut Client) -> Result<u64> {
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
     let lost = node.counters.context("no counters")?.lost;
@@ -220,7 +224,7 @@ async fn read_all(collector: &mut Follower, pids: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// What the manager stores of an agent that listens on all CPUs.
+/// Returns the names of the descriptors that the manager stores of an agent that watches all CPUs.
 fn stored_names() -> Result<Vec<String>> {
     let mut names: Vec<_> =
         cpus::online()?.into_iter().map(|cpu| format!("exits-cpu-{cpu}")).collect();

@@ -1,4 +1,4 @@
-//! The harness itself: what the other tests compare the agent with must be right.
+//! Tests of the harness itself.
 
 use std::env;
 use std::path::Path;
@@ -18,14 +18,15 @@ use tokio::process::Command;
 
 /// Exits made on each CPU.
 const EXITS: usize = 1000;
-/// An exit of another process at the wrong moment ends an inheritance: it takes more than one try.
+/// An unrelated exit between two steps removes the registration, so it may need several attempts.
 const ATTEMPTS: usize = 100;
 /// Selects how the test process of `a_failed_test_leaves_no_process_behind` ends.
 const END: &str = "TASKSTATS_TESTS_END";
 
-/// The reference hears every thread that a churn says it ended, and the churn itself, on its CPU.
+/// The reference listener receives every thread that a churn ended, and the churn itself, on its
+/// CPU.
 #[tokio::test]
-async fn the_witness_hears_what_a_churn_says_it_made() -> Result<()> {
+async fn the_reference_listener_receives_every_exit_of_a_churn() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for cpu in cpus::online()? {
         let mut reference = ReferenceListener::open(&cpus::online()?)?;
@@ -45,7 +46,7 @@ async fn the_witness_hears_what_a_churn_says_it_made() -> Result<()> {
     Ok(())
 }
 
-/// A task's own record names it.
+/// The record of a task has its ids and its name.
 #[tokio::test]
 async fn a_query_finds_its_task() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -57,7 +58,8 @@ async fn a_query_finds_its_task() -> Result<()> {
     Ok(())
 }
 
-/// A socket is found under its address among those of its process, and nobody else gets it.
+/// A socket is found by its port id among those of its process, and no other socket gets the same
+/// port id.
 #[tokio::test]
 async fn addresses_of_sockets_are_found() -> Result<()> {
     // Alone, because the next socket of this process gets an address that was given back.
@@ -71,18 +73,18 @@ async fn addresses_of_sockets_are_found() -> Result<()> {
     Ok(())
 }
 
-/// Whoever gets the address of a listener that was left behind inherits its exits, which is what the
-/// tests of the agent's end look for.
+/// A socket that gets the port id of a dead listener inherits its exits. The tests of the agent's
+/// end rely on this.
 #[tokio::test]
-async fn a_listener_left_behind_would_be_found() -> Result<()> {
+async fn a_registration_left_behind_is_found() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let cpu = cpus::online()?.first().context("no CPUs")?.to_string();
     for _ in 0..ATTEMPTS {
-        let mut heir = heir_of_a_dead_listener(&cpu)?;
+        let mut successor = heir_of_a_dead_listener(&cpu)?;
         Workload::run(&["--cpu", &cpu, "exit", "0"]).await?;
         // An overflow is a find too: something was sent here.
-        let inherited = !matches!(heir.try_receive(), Ok(None));
-        heir.deregister(&cpu)?;
+        let inherited = !matches!(successor.try_receive(), Ok(None));
+        successor.deregister(&cpu)?;
         if inherited {
             return Ok(());
         }

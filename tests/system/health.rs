@@ -12,27 +12,27 @@ async fn an_agent_that_serves_is_healthy() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     for service in ["", "taskstats.v1.TaskstatsService"] {
-        let said = taskstatsctl(&agent.url(), &["health", "--service", service]).await?;
-        assert_eq!((said.code, said.stdout.as_str()), (Some(0), "SERVING\n"), "{said:?}");
-        assert_eq!(said.stderr, "");
+        let output = taskstatsctl(&agent.url(), &["health", "--service", service]).await?;
+        assert_eq!((output.code, output.stdout.as_str()), (Some(0), "SERVING\n"), "{output:?}");
+        assert_eq!(output.stderr, "");
     }
-    let said = taskstatsctl(&agent.url(), &["health"]).await?;
-    let serving = said.stdout.lines().filter(|line| line.starts_with("SERVING ")).count();
-    assert_eq!((said.code, serving), (Some(0), 2), "{said:?}");
+    let output = taskstatsctl(&agent.url(), &["health"]).await?;
+    let serving = output.stdout.lines().filter(|line| line.starts_with("SERVING ")).count();
+    assert_eq!((output.code, serving), (Some(0), 2), "{output:?}");
     Ok(())
 }
 
-/// What does not serve is not: a service that the agent does not have, an agent that has ended.
+/// An unknown service and an agent that has ended are not healthy.
 #[tokio::test]
-async fn what_does_not_serve_is_not_healthy() -> Result<()> {
+async fn an_unknown_service_is_not_healthy() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start().await?;
-    let said = taskstatsctl(&agent.url(), &["health", "--service", "no.such.Service"]).await?;
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("no.such.Service"), "{said:?}");
+    let output = taskstatsctl(&agent.url(), &["health", "--service", "no.such.Service"]).await?;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("no.such.Service"), "{output:?}");
     assert!(agent.stop().await?.success());
-    let said = taskstatsctl(&agent.url(), &["health"]).await?;
-    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""), "{said:?}");
-    assert!(said.stderr.contains(&agent.url()), "{said:?}");
+    let output = taskstatsctl(&agent.url(), &["health"]).await?;
+    assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{output:?}");
+    assert!(output.stderr.contains(&agent.url()), "{output:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the agent refuses, and how it says so.
+//! Requests that the agent refuses, and its messages.
 
 use anyhow::Result;
 use taskstats_proto::v1::{
@@ -14,35 +14,37 @@ use tonic::Code;
 
 use crate::support::{NO_SUCH_TASK, of_scope, on_cpus, refusal_in, refused};
 
-/// Longer than any cpumask that makes sense, shorter than a message.
+/// Longer than any valid cpumask, shorter than the largest message.
 const LONG_MASK: usize = 10_000;
 /// More than the agent holds events back for.
 const TOO_LONG_S: i64 = 11;
 /// A number that is no scope, and no way to lag.
 const NO_SCOPE: i32 = 77;
 
-/// Task 0 is no task: the caller is told which field is wrong.
+/// Task 0 does not exist: the error names the field.
 #[tokio::test]
 async fn task_zero_is_a_bad_request() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid: 0 }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid: 0, ..Default::default() }).await)?;
     assert_violation(&refusal, "pid", "0");
-    let request = GetTgidRequest { tgid: 0, include_threads: false };
+    let request = GetTgidRequest { tgid: 0, include_threads: false, ..Default::default() };
     assert_violation(&refused(client.get_tgid(request).await)?, "tgid", "0");
     Ok(())
 }
 
-/// A task that does not exist is told apart from a bad request by code and reason.
+/// A task that does not exist is distinguished from a bad request by code and reason.
 #[tokio::test]
 async fn a_missing_task_is_not_found() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid: NO_SUCH_TASK }).await)?;
+    let refusal =
+        refused(client.get_pid(GetPidRequest { pid: NO_SUCH_TASK, ..Default::default() }).await)?;
     assert_not_found(&refusal);
-    let request = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true };
+    let request =
+        GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true, ..Default::default() };
     assert_not_found(&refused(client.get_tgid(request).await)?);
     Ok(())
 }
@@ -88,7 +90,7 @@ async fn a_huge_cpumask_is_refused_briefly() -> Result<()> {
     Ok(())
 }
 
-/// A number that is no scope is refused, and not taken for the default.
+/// An unknown scope is refused, instead of being read as the default.
 #[tokio::test]
 async fn an_unknown_scope_is_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -116,9 +118,9 @@ async fn impossible_batch_delays_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// A number that is no way to lag is refused, and not taken for the default.
+/// An unknown lag policy is refused, instead of being read as the default.
 #[tokio::test]
-async fn an_unknown_way_to_lag_is_refused() -> Result<()> {
+async fn an_unknown_lag_policy_is_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
@@ -128,9 +130,9 @@ async fn an_unknown_way_to_lag_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A cursor that cannot be, or stands beside a wish for something else, is refused with its field.
+/// An impossible cursor, or one beside `replay_last`, is refused with the name of its field.
 #[tokio::test]
-async fn impossible_beginnings_are_refused() -> Result<()> {
+async fn impossible_cursors_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
@@ -155,9 +157,9 @@ async fn impossible_beginnings_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// One watcher more than the agent takes is told to come back later, and can.
+/// One watcher more than the limit gets a retry delay, and is accepted later.
 #[tokio::test]
-async fn too_many_watchers_are_told_to_come_back() -> Result<()> {
+async fn a_watcher_beyond_the_limit_gets_a_retry_delay() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-watchers", "1"]).await?;
     let channel = connect(&agent.url()).await?;
@@ -165,12 +167,12 @@ async fn too_many_watchers_are_told_to_come_back() -> Result<()> {
     let refusal = refusal_in(Watch::everything(&channel).await)?;
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");
     drop(watch);
-    within("a free place", async { while Watch::everything(&channel).await.is_err() {} }).await
+    within("a free watcher", async { while Watch::everything(&channel).await.is_err() {} }).await
 }
 
-/// What was refused leaves nothing behind: the agent still serves, and watches nothing.
+/// A refused request leaves nothing behind: the agent still serves, and has no watcher.
 #[tokio::test]
-async fn refusals_leave_no_watcher_behind() -> Result<()> {
+async fn refused_requests_leave_no_watcher_behind() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
@@ -186,7 +188,7 @@ fn assert_violation(refusal: &DetailedStatus, field: &str, offending: &str) {
     let named: Vec<_> = refusal.violations.iter().map(|(field, _)| field.as_str()).collect();
     assert_eq!(named, [field], "{refusal:?}");
     let mut described = refusal.violations.iter().map(|(_, description)| description);
-    assert!(described.all(|said| said.contains(offending)), "{refusal:?}: no {offending}");
+    assert!(described.all(|output| output.contains(offending)), "{refusal:?}: no {offending}");
     assert_sentence(&refusal.message);
 }
 

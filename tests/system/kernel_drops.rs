@@ -11,12 +11,12 @@ use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
-/// The smallest receive buffer that the agent takes: a few exits fill it.
+/// The smallest receive buffer that the agent accepts: a few exits fill it.
 const RECEIVE_BUFFER: &str = "4KiB";
-/// Enough at full speed to overflow such a buffer many times.
+/// Enough exits at full speed to overflow such a buffer many times.
 const EXITS: &str = "20000";
 
-/// What the kernel dropped is counted to the last exit, under the CPU it was dropped on.
+/// Exits that the kernel dropped are counted exactly, by their CPU.
 #[tokio::test]
 async fn drops_of_the_kernel_are_counted_exactly() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -29,9 +29,9 @@ async fn drops_of_the_kernel_are_counted_exactly() -> Result<()> {
         assert!(churn.status.success(), "{churn:?}");
         let end = watch.settled_mark(cpu).await?;
         let range = [ExitRange { cpu, begin, end }];
-        let told = reported(&watch, &range)?;
-        assert!(told.lost > 0, "nothing was dropped: {told:?}");
-        assert_eq!(told.total(), sent(&reference.take()?, &range)?, "{told:?}");
+        let reported = reported(&watch, &range)?;
+        assert!(reported.lost > 0, "nothing was dropped: {reported:?}");
+        assert_eq!(reported.total(), sent(&reference.take()?, &range)?, "{reported:?}");
         assert_eq!(watch.sequence_check()?.lost(LostStage::History), 0);
         assert!(watch.losses().iter().all(|lost| lost.cpu.is_some()), "a drop without its CPU");
         let log = agent.stderr()?;

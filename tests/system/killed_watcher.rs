@@ -20,13 +20,13 @@ use crate::followers;
 
 /// Exits made while the process is killed again and again.
 const EXITS: usize = 200_000;
-/// How often it is killed.
+/// The number of kills.
 const KILLS: usize = 8;
-/// The process says so many times that it wrote a thousand exits before it is killed.
+/// The process reports a thousand logged exits so many times before it is killed.
 const REPORTS: usize = EXITS / 1000 / (KILLS + 1);
-/// Remembers all of them.
+/// A history that holds all of them.
 const LARGE_HISTORY: &str = "128MiB";
-/// Holds about 30,000 of them.
+/// A history that holds about 30,000 of them.
 const SMALL_HISTORY: &str = "4MiB";
 /// Lets no exit be dropped by the kernel.
 const RECEIVE_BUFFER: &str = "64MiB";
@@ -52,7 +52,7 @@ impl LogWriter {
         Ok(peer)
     }
 
-    /// Has the process write all that has exited, and end.
+    /// Lets the process log all exits up to now, and ends it.
     async fn finish(&self, mut peer: Peer) -> Result<StitchedStream> {
         let mut now = Follower::open(&connect(&self.url).await?, Selection::EVERYTHING).await?;
         for pid in followers::mark().await? {
@@ -73,7 +73,7 @@ impl LogWriter {
 /// Killed again and again, and started from the last exit that it wrote, the only watcher has each
 /// exit once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_watcher_goes_on_where_it_was() -> Result<()> {
+async fn a_killed_watcher_resumes_where_it_was() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let arguments = ["--history-bytes", LARGE_HISTORY, "--receive-buffer", RECEIVE_BUFFER];
     let agent = Agent::start_with(arguments).await?;
@@ -106,16 +106,16 @@ async fn a_stopped_watcher_loses_nothing_of_the_history() -> Result<()> {
     stitched.ensure_complete()
 }
 
-/// What is forgotten while a process stands still is told exactly, and the rest goes on.
+/// Exits that are evicted while a process is stopped are counted exactly, and the stream continues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_watcher_is_told_what_it_lost() -> Result<()> {
+async fn a_stopped_watcher_gets_exact_losses() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let stitched = stop_watcher(SMALL_HISTORY).await?;
     assert!(!stitched.gaps().is_empty(), "never overtaken");
     stitched.ensure_complete()
 }
 
-/// Stops a process for a while, compares what it wrote with a reference, and returns it.
+/// Stops a process for a while, compares its log with a reference stream, and returns the log.
 async fn stop_watcher(history: &str) -> Result<StitchedStream> {
     let arguments = ["--history-bytes", history, "--receive-buffer", RECEIVE_BUFFER];
     let agent = Agent::start_with(arguments).await?;
@@ -125,7 +125,7 @@ async fn stop_watcher(history: &str) -> Result<StitchedStream> {
     let peer = writer.start().await?;
     process::pause(peer.pid()?).await?;
     followers::churn_watched(&mut reference, WHILE_STOPPED).await?;
-    process::go_on(peer.pid()?)?;
+    process::continue_process(peer.pid()?)?;
     let stitched = writer.finish(peer).await?;
     reference.beyond(stitched.position() - 1).await?;
     reference.stitched().ensure_complete()?;

@@ -1,5 +1,5 @@
-//! The agent as the manifests of Kubernetes have it with certificates: its variables, its user, the modes of
-//! the mounted files, and the way in which the kubelet replaces them.
+//! The agent as the Kubernetes manifests configure it with certificates: its environment variables,
+//! its user, the modes of the mounted files, and the kubelet's way to replace them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -43,9 +43,9 @@ async fn rendered(components: &[&str]) -> Result<String> {
     );
     fs::write(directory.path().join("kustomization.yaml"), kustomization)?;
     let path = directory.path().display().to_string();
-    let said = Peer::run(&tools::kubectl()?, ["kustomize", &path]).await?;
-    ensure!(said.code == Some(0), "{said:?}");
-    Ok(said.stdout)
+    let output = Peer::run(&tools::kubectl()?, ["kustomize", &path]).await?;
+    ensure!(output.code == Some(0), "{output:?}");
+    Ok(output.stdout)
 }
 
 /// The value of a key that stands once.
@@ -80,9 +80,9 @@ fn probe<'a>(manifest: &'a str, name: &str) -> Result<Vec<&'a str>> {
     Ok(words[1..].to_vec())
 }
 
-/// Where exits cannot be watched a restart mends nothing: the agent is not ready, and lives.
+/// Where exits cannot be watched a restart does not help: the agent is not ready, but live.
 #[tokio::test]
-async fn probes_tell_an_agent_that_cannot_watch_from_one_that_is_dead() -> Result<()> {
+async fn probes_distinguish_an_agent_that_cannot_watch_from_a_dead_one() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let manifest = rendered(&[]).await?;
     for (environment, watches) in [(&[][..], true), (CHILD_PID, false)] {
@@ -90,14 +90,15 @@ async fn probes_tell_an_agent_that_cannot_watch_from_one_that_is_dead() -> Resul
         for (name, passes) in
             [("startupProbe", true), ("livenessProbe", true), ("readinessProbe", watches)]
         {
-            let said = taskstatsctl(&agent.url(), &probe(&manifest, name)?).await?;
-            assert_eq!(said.code == Some(0), passes, "{name}: {said:?}");
+            let output = taskstatsctl(&agent.url(), &probe(&manifest, name)?).await?;
+            assert_eq!(output.code == Some(0), passes, "{name}: {output:?}");
         }
     }
     Ok(())
 }
 
-/// A volume, made and changed as the kubelet does: a link to the newest of its directories, all of a group.
+/// A volume as the kubelet creates and updates it: a link to the newest of its directories, with a
+/// group owner.
 struct Volume {
     directory: TempDir,
     mode: u32,
@@ -123,7 +124,7 @@ impl Volume {
         self.directory.path().join(name)
     }
 
-    /// Puts the files of a secret in environment of those before.
+    /// Replaces the files of the secret.
     fn write(&mut self, secret: &[(&str, &str)]) -> Result<()> {
         let (old, new) = (format!("..{}", self.written), format!("..{}", self.written + 1));
         self.written += 1;
@@ -146,7 +147,8 @@ impl Volume {
     }
 }
 
-/// Starts the agent of the manifests as `user`, changes the secret, and sees that it takes it up.
+/// Starts the agent of the manifests as `user`, updates the secret, and checks that the agent loads
+/// it.
 async fn serve_and_rotate(components: &[&str], user: Wrapper, uid: u32) -> Result<()> {
     let manifest = rendered(components).await?;
     assert_eq!(only(&manifest, "runAsUser:")?.parse::<u32>()?, uid);
@@ -161,7 +163,7 @@ async fn serve_and_rotate(components: &[&str], user: Wrapper, uid: u32) -> Resul
     };
     put(&mut volume, "first.example")?;
 
-    let sockets = directory::open_to_all()?;
+    let sockets = directory::readable_to_all()?;
     let directory = volume.directory.path().display().to_string();
     let here = |value: &str| {
         let value = value.replace(&format!("/etc{mounted}"), &directory);
@@ -187,16 +189,16 @@ async fn serve_and_rotate(components: &[&str], user: Wrapper, uid: u32) -> Resul
     Ok(())
 }
 
-/// Root without the right to read files of others reads them as their owner.
+/// Root without the capability to read all files reads them as their owner.
 #[tokio::test]
-async fn a_mounted_secret_is_read_and_renewed_as_root() -> Result<()> {
+async fn a_mounted_secret_is_read_and_updated_as_root() -> Result<()> {
     let _lock = MachineLock::shared()?;
     serve_and_rotate(&["mutual-tls"], CONTAINER_ROOT, 0).await
 }
 
-/// The user of the component that does without root reads them by their group.
+/// The user of the non-root component reads them by their group.
 #[tokio::test]
-async fn a_mounted_secret_is_read_and_renewed_without_root() -> Result<()> {
+async fn a_mounted_secret_is_read_and_updated_without_root() -> Result<()> {
     let _lock = MachineLock::shared()?;
     serve_and_rotate(&["non-root", "mutual-tls"], AS_NOBODY, NOBODY).await
 }

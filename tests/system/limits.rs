@@ -1,4 +1,4 @@
-//! What callers may have, what they are told when they want more, and that others still get theirs.
+//! Limits of callers: the errors beyond them, and the service for other callers.
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -28,18 +28,18 @@ use crate::support::{
     until_it_works,
 };
 
-/// Someone else than the one who runs the tests.
+/// Another user than the one that runs the tests.
 const OTHER: User = User { uid: 65001, gid: 65001 };
 const GET_PID: &str = "/taskstats.v1.TaskstatsService/GetPid";
-/// More streams than a peer may reset before anyone looked at them.
+/// More streams than a peer may reset before the agent has processed them.
 const RESETS: u32 = 200;
 
-/// One user cannot take all connections, watchers or calls: another one still gets in.
+/// One user cannot use all connections, watchers or calls: another user can still connect.
 #[tokio::test]
-async fn a_share_is_left_for_others() -> Result<()> {
+async fn one_user_leaves_a_share_for_others() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-connections", "4", "--max-watchers", "2"]).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     let channel = connect(&agent.url()).await?;
     let _watch = Watch::everything(&channel).await?;
     let refusal = refusal_in(Watch::everything(&channel).await)?;
@@ -52,8 +52,8 @@ async fn a_share_is_left_for_others() -> Result<()> {
     let url = agent.url();
     let watch = ["--target", &url, "watch", "--number", "1", "--last", "1"];
     Workload::run(&["exit", "0"]).await?;
-    let said = OTHER.run(&binaries::taskstatsctl()?, &watch).await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = OTHER.run(&binaries::taskstatsctl()?, &watch).await?;
+    assert_eq!(output.code, Some(0), "{output:?}");
     Ok(())
 }
 
@@ -69,7 +69,7 @@ async fn refused_watchers_are_counted() -> Result<()> {
     Ok(())
 }
 
-/// Begins a call, and never sends its request; again, if it is refused because of another one.
+/// Begins a call without sending its request, and retries while another call is in the way.
 async fn half_a_call(channel: Channel) -> Result<()> {
     let mut grpc = Grpc::new(channel);
     loop {
@@ -81,40 +81,45 @@ async fn half_a_call(channel: Channel) -> Result<()> {
     }
 }
 
-/// Calls that wait for their requests take the room of others, who are told to come back; health is
-/// answered all the same; and the room is free again when such a call is given up.
+/// Calls that wait for their requests count against the limit, and others get a retry delay. Health
+/// checks still succeed, and the limit is free again when such a call is cancelled.
 #[tokio::test]
-async fn unanswered_calls_have_a_limit() -> Result<()> {
+async fn calls_in_flight_have_a_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-calls", "1"]).await?;
     let mut client = service(&agent.url()).await?;
     let half = tokio::spawn(half_a_call(connect(&agent.url()).await?));
     let refused_one = async {
         loop {
-            if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
+            if let Err(status) =
+                client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await
+            {
                 return DetailedStatus::from(&status);
             }
         }
     };
     assert_busy(&within("a refusal", refused_one).await?, "--max-calls");
-    let said = crate::command::taskstatsctl(&agent.url(), &["health"]).await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = crate::command::taskstatsctl(&agent.url(), &["health"]).await?;
+    assert_eq!(output.code, Some(0), "{output:?}");
     half.abort();
     until_it_works(&mut client).await?;
     assert!(count(&mut client, Limit::Calls).await? >= 1);
     Ok(())
 }
 
-/// A caller that calls too often is told when to come back, and may; another one does not notice.
+/// A caller that exceeds its rate gets a retry delay, and succeeds after it; another caller is not
+/// affected.
 #[tokio::test]
 async fn calls_have_a_rate() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-call-rate", "2"]).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     let mut client = service(&agent.url()).await?;
     let too_often = async {
         loop {
-            if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
+            if let Err(status) =
+                client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await
+            {
                 return DetailedStatus::from(&status);
             }
         }
@@ -122,13 +127,15 @@ async fn calls_have_a_rate() -> Result<()> {
     let refusal = within("a refusal", too_often).await?;
     assert_busy(&refusal, "--max-call-rate");
     assert!(refusal.message.contains("uid 0"), "{refusal:?}");
-    let said = OTHER
+    let output = OTHER
         .run(&binaries::taskstatsctl()?, &["--target", &agent.url(), "get", "pid", "1"])
         .await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(output.code, Some(0), "{output:?}");
     // A new connection does not make another caller.
     let mut again = service(&agent.url()).await?;
-    let exhausted = async { while again.get_pid(GetPidRequest { pid: 1 }).await.is_ok() {} };
+    let exhausted = async {
+        while again.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await.is_ok() {}
+    };
     within("a refusal on a new connection", exhausted).await?;
     until_it_works(&mut client).await?;
     let counted = async {
@@ -138,34 +145,38 @@ async fn calls_have_a_rate() -> Result<()> {
             }
         }
     };
-    assert!(within("an answer of the node", counted).await? >= 2);
+    assert!(within("a response to GetNode", counted).await? >= 2);
     Ok(())
 }
 
-/// A request that is too long is refused by its own call, and the connection goes on.
+/// A request that is too long is refused by its call, and the connection continues.
 #[tokio::test]
-async fn requests_have_a_size() -> Result<()> {
+async fn requests_have_a_size_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-request-size", "1KiB"]).await?;
     let mut client = service(&agent.url()).await?;
     let pids = vec![u32::MAX; 1000];
-    let refusal = refused(client.batch_get(BatchGetRequest { pids, tgids: Vec::new() }).await)?;
+    let refusal = refused(
+        client.batch_get(BatchGetRequest { pids, tgids: Vec::new(), ..Default::default() }).await,
+    )?;
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, false), "{refusal:?}");
     assert!(refusal.message.contains("--max-request-size"), "{refusal:?}");
-    client.batch_get(BatchGetRequest { pids: vec![1], tgids: Vec::new() }).await?;
+    client
+        .batch_get(BatchGetRequest { pids: vec![1], tgids: Vec::new(), ..Default::default() })
+        .await?;
     assert_eq!(count(&mut client, Limit::RequestSize).await?, 1);
     Ok(())
 }
 
-/// So are headers, also where they are far too long; those that no client sends who knows what HTTP/2
-/// here reads do not even reach the service.
+/// Headers beyond the limit are refused by their call as well. HTTP/2 refuses those that no client
+/// sends which respects the advertised limit, and they do not reach the service.
 #[tokio::test]
-async fn headers_have_a_size() -> Result<()> {
+async fn headers_have_a_size_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-header-size", "1KiB"]).await?;
     let mut client = service(&agent.url()).await?;
     let with_header = |length: usize| {
-        let mut request = Request::new(GetPidRequest { pid: 1 });
+        let mut request = Request::new(GetPidRequest { pid: 1, ..Default::default() });
         let value = "x".repeat(length).parse().context("a value that is none");
         value.map(|value| {
             request.metadata_mut().insert("x-long", value);
@@ -183,9 +194,9 @@ async fn headers_have_a_size() -> Result<()> {
     Ok(())
 }
 
-/// A path counts with the headers: else it could be as long as all that HTTP/2 reads.
+/// The path counts among the headers; it could otherwise be as long as all that HTTP/2 reads.
 #[tokio::test]
-async fn a_path_has_a_size() -> Result<()> {
+async fn a_path_has_a_size_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-header-size", "1KiB"]).await?;
     let channel = connect(&agent.url()).await?;
@@ -194,7 +205,10 @@ async fn a_path_has_a_size() -> Result<()> {
         grpc.ready().await?;
         let path = PathAndQuery::try_from(format!("{GET_PID}?{}", "x".repeat(length)))?;
         let codec = ProstCodec::<GetPidRequest, GetPidResponse>::default();
-        anyhow::Ok(grpc.unary(Request::new(GetPidRequest { pid: 1 }), path, codec).await)
+        anyhow::Ok(
+            grpc.unary(Request::new(GetPidRequest { pid: 1, ..Default::default() }), path, codec)
+                .await,
+        )
     };
     let refusal = refused(asked(1024).await?)?;
     assert!(refusal.message.contains("--max-header-size"), "{refusal:?}");
@@ -203,9 +217,10 @@ async fn a_path_has_a_size() -> Result<()> {
     Ok(())
 }
 
-/// Health and reflection are asked by names. There may be so many at once that nobody is to send more.
+/// Requests for health and reflection have names. Many of them are allowed at once, so each must be
+/// small.
 #[tokio::test]
-async fn names_have_a_size() -> Result<()> {
+async fn names_have_a_size_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let channel = connect(&agent.url()).await?;
@@ -225,9 +240,9 @@ async fn names_have_a_size() -> Result<()> {
         };
         let mut client = ServerReflectionClient::new(channel.clone());
         let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?;
-        // There is no such symbol. What is too long ends the stream without a word.
-        let answer = answers.get_mut().message().await;
-        assert_eq!(answer.is_err_and(|status| status.code() == Code::NotFound), is_answered);
+        // There is no such symbol. A longer one ends the stream without a message.
+        let response = answers.get_mut().message().await;
+        assert_eq!(response.is_err_and(|status| status.code() == Code::NotFound), is_answered);
     }
     Ok(())
 }
@@ -239,7 +254,7 @@ async fn a_connection_with_all_of_its_streams_in_use_is_counted() -> Result<()> 
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-streams", "2"]).await?;
     let mut client = service(&agent.url()).await?;
-    let mut raw = Raw::greeted(&agent.url()).await?;
+    let mut raw = Raw::connected_with_preface(&agent.url()).await?;
     raw.begin(1, GET_PID).await?;
     raw.exchange(&[]).await?;
     assert_eq!(count(&mut client, Limit::Streams).await?, 0);
@@ -255,17 +270,17 @@ async fn a_connection_with_all_of_its_streams_in_use_is_counted() -> Result<()> 
     Ok(())
 }
 
-/// A connection that nobody uses is told to go, and one with a stream may stay.
+/// An idle connection gets GOAWAY; one with a stream stays open.
 #[tokio::test]
 async fn connections_without_calls_are_closed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--idle-timeout", "1s"]).await?;
     let channel = connect(&agent.url()).await?;
     let mut watch = Watch::everything(&channel).await?;
-    let idle = Raw::greeted(&agent.url()).await?;
+    let idle = Raw::connected_with_preface(&agent.url()).await?;
     let silent = Raw::connect(&agent.url()).await?;
     assert!(idle.to_end().await?.contains(&(Kind::GoAway as u8)));
-    // It never spoke HTTP/2, so it cannot be told in it.
+    // A peer that never sent HTTP/2 cannot receive GOAWAY.
     silent.to_end().await?;
     let ended = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(ended.pid).await?;
@@ -280,7 +295,7 @@ async fn rapid_resets_end_their_connection() -> Result<()> {
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, 1).await?;
-    let mut raw = Raw::greeted(&agent.url()).await?;
+    let mut raw = Raw::connected_with_preface(&agent.url()).await?;
     let reset = async {
         for number in 0..RESETS {
             let stream = 2 * number + 1;
@@ -303,7 +318,7 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
-    let mut raw = Raw::greeted(&agent.url()).await?;
+    let mut raw = Raw::connected_with_preface(&agent.url()).await?;
     raw.send(&Frame::new(Kind::Headers, 1, &[])).await?;
     let more = Frame::new(Kind::Continuation, 1, &[]);
     let flood = async { while raw.send(&more).await.is_ok() {} };
@@ -313,13 +328,13 @@ async fn headers_without_end_end_their_connection() -> Result<()> {
     Ok(())
 }
 
-/// A peer that connects and says nothing does not hold up the agent's end.
+/// A peer that connects without sending anything does not delay the agent's end.
 #[tokio::test]
-async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
+async fn a_silent_peer_does_not_delay_the_agent() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(["--drain-timeout", "1h"]).await?;
     let silent = Raw::connect(&agent.url()).await?;
-    let idle = Raw::greeted(&agent.url()).await?;
+    let idle = Raw::connected_with_preface(&agent.url()).await?;
     get_pid(&mut service(&agent.url()).await?, 1).await?;
     agent.signal(Signal::SIGTERM)?;
     assert!(agent.ended().await?.success());
@@ -327,17 +342,20 @@ async fn a_silent_peer_does_not_hold_the_agent() -> Result<()> {
     Ok(())
 }
 
-/// The command line says what was refused, and ends so that a script can tell.
+/// The command line prints what was refused, and has a specific exit code.
 #[tokio::test]
-async fn the_command_line_tells_a_limit() -> Result<()> {
+async fn the_command_line_reports_a_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-watchers", "1"]).await?;
     let channel = connect(&agent.url()).await?;
     let _watch = Watch::everything(&channel).await?;
-    let said = crate::command::taskstatsctl(&agent.url(), &["watch"]).await?;
-    assert_eq!(said.code, Some(4), "{said:?}");
-    assert!(said.stderr.contains("--max-watchers") && said.stderr.contains("10s"), "{said:?}");
-    let said = crate::command::taskstatsctl(&agent.url(), &["node"]).await?;
-    assert!(said.stdout.contains("too many watchers"), "{said:?}");
+    let output = crate::command::taskstatsctl(&agent.url(), &["watch"]).await?;
+    assert_eq!(output.code, Some(4), "{output:?}");
+    assert!(
+        output.stderr.contains("--max-watchers") && output.stderr.contains("10s"),
+        "{output:?}"
+    );
+    let output = crate::command::taskstatsctl(&agent.url(), &["node"]).await?;
+    assert!(output.stdout.contains("watchers refused"), "{output:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the agent writes to its log.
+//! The agent's log.
 
 use std::fs;
 
@@ -17,14 +17,14 @@ use crate::support::{NO_SUCH_TASK, get_pid, identity, refused, task};
 
 /// A command name that stands nowhere else; the kernel keeps 15 bytes of one.
 const COMM: &str = "zquxjwvk";
-/// Targets of the agent's own lines. Those of HTTP/2 below it have numbers of streams and lengths, any
-/// of which could be a pid's.
+/// Targets of the agent's own lines. Lines of HTTP/2 have numbers of streams and lengths, any of
+/// which could equal a pid.
 const OWN: &str = "taskstatsd";
 
-/// Each line is an object; each call has a line with who, what, how it ended and how long it took; and
-/// nothing that the kernel said of a task is in any of them, whatever is logged.
+/// Each line is an object. Each call has a line with caller, method, code and duration. No line has
+/// statistics of a task, at any level.
 #[tokio::test]
-async fn calls_are_logged_and_accounts_are_not() -> Result<()> {
+async fn calls_are_logged_and_statistics_are_not() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(["--log", "trace", "--log-format", "json"]).await?;
     let directory = tempfile::tempdir()?;
@@ -37,9 +37,13 @@ async fn calls_are_logged_and_accounts_are_not() -> Result<()> {
     let mut client = service(&agent.url()).await?;
     let comm = identity(&get_pid(&mut client, pid).await?)?.comm.clone();
     assert_eq!(comm.as_deref(), Some(COMM));
-    client.get_tgid(GetTgidRequest { tgid: pid, include_threads: true }).await?;
-    client.batch_get(BatchGetRequest { pids: vec![pid], tgids: vec![pid] }).await?;
-    refused(client.get_pid(GetPidRequest { pid: NO_SUCH_TASK }).await)?;
+    client
+        .get_tgid(GetTgidRequest { tgid: pid, include_threads: true, ..Default::default() })
+        .await?;
+    client
+        .batch_get(BatchGetRequest { pids: vec![pid], tgids: vec![pid], ..Default::default() })
+        .await?;
+    refused(client.get_pid(GetPidRequest { pid: NO_SUCH_TASK, ..Default::default() }).await)?;
     nix::sys::signal::kill(Pid::from_raw(pid.try_into()?), nix::sys::signal::Signal::SIGKILL)?;
     let event = watch.exit_of(pid).await?;
     assert_eq!(identity(task(&event)?)?.comm.as_deref(), Some(COMM));
@@ -86,23 +90,23 @@ async fn calls_leave_no_lines_by_default() -> Result<()> {
     let before = agent.stderr()?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, std::process::id()).await?;
-    refused(client.get_pid(GetPidRequest { pid: 0 }).await)?;
+    refused(client.get_pid(GetPidRequest { pid: 0, ..Default::default() }).await)?;
     assert_eq!(agent.stderr()?, before);
     Ok(())
 }
 
-/// Whoever is refused again and again gets one line in the log, which says who and what.
+/// A caller that is refused repeatedly gets one line in the log, with the caller and the method.
 #[tokio::test]
 async fn a_caller_that_is_refused_cannot_fill_the_log() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--max-call-rate", "1"]).await?;
     let mut client = service(&agent.url()).await?;
     for _ in 0..100 {
-        drop(client.get_pid(GetPidRequest { pid: 1 }).await);
+        drop(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await);
     }
     let log = agent.stderr()?;
     let lines = log.lines().filter(|line| line.contains("--max-call-rate")).count();
-    // Another one only after ten seconds, which this does not take on any machine but the slowest.
+    // The next line comes after ten seconds, which only the slowest machine needs for this.
     assert!((1..=12).contains(&lines), "{log}");
     assert!(log.contains("uid 0"), "{log}");
     Ok(())

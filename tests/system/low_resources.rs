@@ -19,33 +19,33 @@ use taskstats_tests::workload::Workload;
 use crate::followers;
 use crate::support::{get_pid, refusal_in};
 
-/// Who limits an agent has to be its user.
+/// The user of the agent, because only that user may lower its limits.
 const AS_ROOT: [&str; 2] = ["--user", "0:0"];
-/// Fewer than the agent found at its start, when it saw how many connections it can take.
+/// Fewer than the agent had at its start, when it computed its connection limit.
 const FEW_DESCRIPTORS: usize = 64;
 /// More connections than that.
 const CONNECTIONS: usize = 100;
-/// Answers to a caller who was there before.
+/// Responses to a client that was connected before.
 const ANSWERS: u64 = 200;
-/// CPU time that serving them and turning away the others may take, in ticks of 10 ms: ten times what
-/// it takes in a debug build.
+/// The CPU time for serving it and rejecting the others, in ticks of 10 ms: ten times what a debug
+/// build needs.
 const SPENT_TICKS: u64 = 100;
 
 /// Exits on each CPU.
 const EXITS: usize = 10_000;
 
-/// Room for exits, MiB.
+/// The size of the history, MiB.
 const HISTORY_MIB: u64 = 8;
-/// What the agent may hold beside them, MiB: its program, of which a debug build has much, and a few
-/// watchers' connections.
+/// Memory for everything else, MiB: the program, which is large in a debug build, and the
+/// connections of a few watchers.
 const REST_MIB: u64 = 8;
-/// Threads that exit: twice what the history holds.
+/// Exits: twice as many as the history holds.
 const HISTORY_EXITS: usize = 120_000;
 
-/// Without descriptors the agent serves whom it knows, turns away the rest without spinning, and is
-/// as before when descriptors come back.
+/// Without descriptors the agent serves its connected clients and rejects others without spinning,
+/// and recovers when descriptors are available again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
+async fn an_agent_without_descriptors_serves_and_recovers() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let agent = Launch::new()?
         .listen_privately()
@@ -54,48 +54,48 @@ async fn an_agent_without_descriptors_serves_on_and_recovers() -> Result<()> {
         .start()
         .await?;
     let pid = agent.pid()?;
-    process::limit_descriptors(pid, FEW_DESCRIPTORS).await?;
+    process::set_descriptor_limit(pid, FEW_DESCRIPTORS).await?;
     let channel = connect(&agent.url()).await?;
-    // What is opened once is opened now.
+    // The agent opens some files once, now.
     drop(Watch::everything(&channel).await?);
     get_pid(&mut service(&agent.url()).await?, pid).await?;
     followers::counters(&agent.url()).await?;
-    process::rests(pid).await?;
+    process::becomes_idle(pid).await?;
     let before = Vitals::begin(pid)?;
 
     let mut caller = Caller::start(&agent.url()).await?;
     let mut crowd = Vec::new();
     for _ in 0..CONNECTIONS {
-        // The kernel takes them all; the agent cannot.
+        // The kernel accepts all connections; the agent cannot.
         crowd.push(Raw::connect(&agent.url()).await?);
     }
     caller.served(ANSWERS).await?;
     let refusal = refusal_in(Watch::everything(&channel).await)?;
     println!("a watcher without descriptors: {refusal:?}");
     caller.stop().await?;
-    process::rests(pid).await?;
+    process::becomes_idle(pid).await?;
     let without = Vitals::of(pid)?;
     println!("without descriptors: {before}, then {without}");
-    // One that tries again without a pause rests, too, once its peers have been closed for their silence.
+    // One that tries again without a pause becomes_idle, too, once its peers have been closed for their silence.
     assert!(without.ticks - before.ticks < SPENT_TICKS, "{before} became {without}");
     let stderr = agent.stderr()?;
     assert!(stderr.contains("accepting a connection failed"), "{stderr}");
 
     drop(crowd);
-    process::lets_go(pid, before.descriptors).await?;
+    process::closes_descriptors(pid, before.descriptors).await?;
     get_pid(&mut service(&agent.url()).await?, pid).await?;
     let mut watch = Watch::everything(&channel).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(ended.pid).await?;
     drop(watch);
-    process::lets_go(pid, before.descriptors).await?;
+    process::closes_descriptors(pid, before.descriptors).await?;
     let after = Vitals::of(pid)?;
     assert!(after.threads <= before.threads, "{before} became {after}");
     assert!(!agent.stderr()?.contains("panicked"), "{}", agent.stderr()?);
     Ok(())
 }
 
-/// On one CPU, which it shares with those that it watches, received and lost are what was sent.
+/// On one CPU, shared with the tasks that exit, received and lost exits add up to those sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_on_one_cpu_accounts_for_every_exit() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -110,10 +110,10 @@ async fn an_agent_on_one_cpu_accounts_for_every_exit() -> Result<()> {
     let ranges = cpus.iter().zip(begin.into_iter().zip(end));
     let ranges: Vec<_> =
         ranges.map(|(cpu, (begin, end))| ExitRange { cpu: *cpu, begin, end }).collect();
-    let told = reported(&watch, &ranges)?;
-    println!("on one CPU: {told:?}");
-    assert_eq!(told.total(), sent(&reference.take()?, &ranges)?, "{told:?}");
-    assert!(told.received > 0, "{told:?}");
+    let reported = reported(&watch, &ranges)?;
+    println!("on one CPU: {reported:?}");
+    assert_eq!(reported.total(), sent(&reference.take()?, &ranges)?, "{reported:?}");
+    assert!(reported.received > 0, "{reported:?}");
     watch.sequence_check()?.ensure_counts_complete()
 }
 
@@ -128,7 +128,7 @@ async fn marks(watch: &mut Watch, cpus: &[u32]) -> Result<Vec<u32>> {
 /// A history that fills and is overwritten stays in the memory that was meant for it, so that a limit
 /// close above it does not kill the agent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_above_the_history_kills_nobody() -> Result<()> {
+async fn a_memory_limit_above_the_history_is_kept() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let group = MemoryGroup::new("history", (HISTORY_MIB + REST_MIB) << 20)?;
     let mut agent = Launch::new()?
@@ -145,7 +145,7 @@ async fn a_limit_above_the_history_kills_nobody() -> Result<()> {
     Ok(())
 }
 
-/// Makes more exits than the history holds, while one reads them and another one does not.
+/// Makes more exits than the history holds, while one watcher reads them and another one does not.
 async fn fill(agent: &Agent) -> Result<()> {
     let mut reference =
         Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;

@@ -1,4 +1,4 @@
-//! The ceiling of memory that the agent tells at the start, with callers who use up all limits.
+//! The memory bound that the agent logs, with callers that use all limits.
 
 use anyhow::{Context, Result};
 use bytes::{BufMut, BytesMut};
@@ -25,7 +25,7 @@ use tonic::Code;
 use crate::followers;
 use crate::support::{get_pid, get_threads, refused};
 
-/// A small agent, which keeps nothing back for who comes later: all of it is to be used.
+/// A small agent without a reserve for later callers, so that the whole bound can be used.
 const SMALL: [&str; 17] = [
     "--insecure",
     "--listen",
@@ -45,25 +45,25 @@ const SMALL: [&str; 17] = [
     "--principal-share",
     "100",
 ];
-/// Connections that root has through the unix socket, and another address by TCP: half, and all but those
-/// of the bystander.
+/// Connections of root through the unix socket, and of another address by TCP: half, and all but
+/// those of the well-behaved client.
 const CONNECTIONS: [usize; 2] = [16, 12];
-/// Those among them that watch.
+/// The number of them that watch.
 const WATCHERS: usize = 7;
-/// Streams of a connection whose answers are not taken: all.
+/// Streams of a connection whose responses are not read: all.
 const STREAMS: u32 = 32;
 /// Exits, more than the history and all buffers of watchers hold.
 const EXITS: usize = 60_000;
-/// Tasks asked for at once, which is all that may be.
+/// The most tasks of one request.
 const MOST_TASKS: usize = 1000;
 /// More than count as one slow call.
 const MANY_THREADS: &str = "1500";
-/// Answers to the bystander.
+/// Responses to the well-behaved client.
 const ANSWERS: u64 = 200;
-/// `SETTINGS_INITIAL_WINDOW_SIZE` of 0, and of all that there is.
+/// `SETTINGS_INITIAL_WINDOW_SIZE` of 0, and the largest one.
 const NO_WINDOW: &[u8] = &[0, 4, 0, 0, 0, 0];
 const LARGEST_WINDOW: &[u8] = &[0, 4, 0x7f, 0xff, 0xff, 0xff];
-/// What opens the window of a connection as far.
+/// The increment that opens the window of a connection as far.
 const MORE: [u8; 4] = [0x7f, 0xff, 0, 0];
 
 /// The ceiling that the agent works out for itself, in bytes.
@@ -82,12 +82,12 @@ fn put_request(bytes: &mut BytesMut, stream: u32, message: &[u8]) -> Result<()> 
     Ok(())
 }
 
-/// Takes connections: some with a watcher who reads nothing of all that its windows allow, the others with
-/// as many large answers as there are streams, none of which has a window.
-async fn besiege(url: &str, connections: usize) -> Result<Vec<Raw>> {
+/// Opens connections: some with a watcher that reads nothing and has the largest window, the others
+/// with as many large responses as there are streams, all without a window.
+async fn open_peers(url: &str, connections: usize) -> Result<Vec<Raw>> {
     let mut peers = Vec::new();
     for _ in 0..WATCHERS {
-        let mut raw = Raw::greeted_with(url, LARGEST_WINDOW).await?;
+        let mut raw = Raw::connected_with_settings(url, LARGEST_WINDOW).await?;
         let mut bytes = BytesMut::new();
         Frame::new(Kind::WindowUpdate, 0, &MORE).put(&mut bytes);
         raw.write(&bytes).await?;
@@ -97,9 +97,11 @@ async fn besiege(url: &str, connections: usize) -> Result<Vec<Raw>> {
         raw.exchange(&bytes).await?;
         peers.push(raw);
     }
-    let batch = BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new() }.encode_to_vec();
+    let batch =
+        BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new(), ..Default::default() }
+            .encode_to_vec();
     for _ in WATCHERS..connections {
-        let mut raw = Raw::greeted_with(url, NO_WINDOW).await?;
+        let mut raw = Raw::connected_with_settings(url, NO_WINDOW).await?;
         for stream in (0..STREAMS).map(|index| 2 * index + 1) {
             raw.begin(stream, "/taskstats.v1.TaskstatsService/BatchGet").await?;
             let mut bytes = BytesMut::new();
@@ -122,24 +124,24 @@ fn socket_in(directory: &TempDir) -> String {
     format!("unix://{}", directory.path().join("agent.sock").display())
 }
 
-/// Everybody takes what they get, while the history is overwritten again and again.
+/// All peers use what they get, while the history is overwritten repeatedly.
 async fn use_up(agent: &Agent, reference: &mut Follower) -> Result<Vec<Raw>> {
     let mut peers = Vec::new();
     for (scheme, connections) in ["unix://", "tcp://"].into_iter().zip(CONNECTIONS) {
-        peers.extend(besiege(&agent.listening_on(scheme)?, connections).await?);
+        peers.extend(open_peers(&agent.listening_on(scheme)?, connections).await?);
     }
     followers::churn_watched(reference, EXITS).await?;
     Ok(peers)
 }
 
-/// A group that may hold the ceiling, and no more, loses nobody: a bystander is served throughout, and there
-/// is room again when the others have gone.
+/// A control group limited to the bound loses no process: a well-behaved client is served
+/// throughout, and the resources are free again when the others disconnect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ceiling_that_is_told_is_enough() -> Result<()> {
+async fn the_logged_memory_bound_is_enough() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let ceiling = ceiling()?;
     let group = MemoryGroup::new("ceiling", ceiling)?;
-    let directory = directory::open_to_all()?;
+    let directory = directory::readable_to_all()?;
     let mut agent = start(&group, &socket_in(&directory)).await?;
     let log = agent.stderr()?;
     assert!(log.contains("memory: at most about"), "{log}");
@@ -150,45 +152,46 @@ async fn the_ceiling_that_is_told_is_enough() -> Result<()> {
 
     let peers = use_up(&agent, &mut reference).await?;
     caller.served(ANSWERS).await?;
-    // Even the question what it is waits for a place.
+    // A GetNode call is slow as well, and beyond the limit.
     let refusal = refused(service(&url).await?.get_node(GetNodeRequest {}).await)?;
     assert!(refusal.message.contains("--max-slow-calls"), "{refusal:?}");
     let vitals = Vitals::of(agent.pid()?)?;
     println!("used up: {vitals}; the group held {} of {ceiling} bytes", group.peak()?);
     assert_eq!(group.kills()?, 0);
-    // What is not used: streams of other connections, and what a control group does not count of TCP.
-    assert!(vitals.peak_kib * 1024 > ceiling / 8, "the ceiling is far from the truth");
+    // The rest is not used: streams of other connections, and kernel memory of TCP that a control
+    // group does not count.
+    assert!(vitals.peak_kib * 1024 > ceiling / 8, "the bound is far above what is used");
 
     drop(peers);
-    // What they held is free for others. The allocator keeps some of it for the next.
+    // The memory is free for other callers. The allocator keeps some of it.
     within("room for slow calls", async {
         while service(&url).await?.get_node(GetNodeRequest {}).await.is_err() {}
         anyhow::Ok(())
     })
     .await??;
-    let left = Vitals::of(agent.pid()?)?.resident_kib;
-    println!("left: {left} KiB");
-    assert!(left * 1024 < ceiling / 2, "{left} KiB are kept");
+    let detached = Vitals::of(agent.pid()?)?.resident_kib;
+    println!("left: {detached} KiB");
+    assert!(detached * 1024 < ceiling / 2, "{detached} KiB are kept");
     caller.stop().await?;
     assert!(agent.stop().await?.success());
     Ok(())
 }
 
-/// With less, the agent says so at the start. Whatever the same callers then do to it, the next one starts,
-/// serves, and finds nothing in its way.
+/// With less memory the agent warns at the start. Whatever the same callers do to it, the next
+/// agent starts and serves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn below_the_ceiling_the_next_agent_starts() -> Result<()> {
+async fn the_next_agent_starts_after_an_out_of_memory_kill() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let limit = ceiling()? / 6;
     let group = MemoryGroup::new("below", limit)?;
-    let directory = directory::open_to_all()?;
+    let directory = directory::readable_to_all()?;
     let socket = socket_in(&directory);
     let mut agent = start(&group, &socket).await?;
     let log = agent.stderr()?;
     assert!(log.contains("less than that"), "{log}");
     let url = agent.listening_on("tcp://")?;
     let mut reference = Follower::open(&connect(&url).await?, Selection::EVERYTHING).await?;
-    // It may end in the middle of this.
+    // The agent may end in the middle of this.
     let used_up = use_up(&agent, &mut reference).await;
     println!("killed {} times, callers: {:?}", group.kills()?, used_up.err());
     if group.kills()? == 0 {
@@ -202,27 +205,28 @@ async fn below_the_ceiling_the_next_agent_starts() -> Result<()> {
     Ok(())
 }
 
-/// An answer of many threads counts as more than one slow call, so that no number of them takes more memory
-/// than the ceiling has for slow calls.
+/// A response of many threads counts as more than one slow call, so that the bound for slow calls
+/// holds.
 #[tokio::test]
-async fn an_answer_of_many_threads_counts_more() -> Result<()> {
+async fn a_response_of_many_threads_counts_more() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let workload = Workload::waiting(&["threads", MANY_THREADS]).await?;
     for (slow_calls, is_enough) in [("1", false), ("2", true)] {
         let limits = ["--max-slow-calls", slow_calls, "--principal-share", "100"];
         let agent = Agent::start_with(limits).await?;
         let mut client = service(&agent.url()).await?;
-        let request = GetTgidRequest { tgid: workload.pid(), include_threads: true };
-        let answer = client.get_tgid(request).await;
+        let request =
+            GetTgidRequest { tgid: workload.pid(), include_threads: true, ..Default::default() };
+        let response = client.get_tgid(request).await;
         if is_enough {
-            assert!(answer?.into_inner().threads.len() > 1024);
+            assert!(response?.into_inner().threads.len() > 1024);
         } else {
-            let refusal = refused(answer)?;
-            // It could not have them at any other time.
+            let refusal = refused(response)?;
+            // A retry would not help.
             assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
             assert!(refusal.message.contains("1024"), "{refusal:?}");
         }
-        // All places are free again.
+        // The limit is free again.
         get_threads(&mut client, std::process::id()).await?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What somebody is told who sets up an agent for the first time, and takes a wrong turn.
+//! Mistakes in the configuration of a new agent, and the messages about them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -14,31 +14,31 @@ use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::{Peer, ProgramOutput};
 use taskstats_tests::tls_fixture::TlsFixture;
 
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// Rules that are about nobody who comes this way, and flags of the way.
+/// Rules that match no client of these listeners, and the flags of the listeners.
 const LOCKED_OUT: [&[&str]; 3] = [
     &["--allow", "collector.example=query"],
     &["--allow", "anonymous=query", "--allow", "spiffe://example.org/*=watch"],
     &["--allow", "collector.example=node"],
 ];
-/// The words that tell it.
-const NOBODY: &str = "no rule of --allow is about anybody who can connect";
+/// The warning about them.
+const NOBODY: &str = "no rule of --allow matches a client that can connect";
 
 async fn doctor(flags: &[&str]) -> Result<ProgramOutput> {
     Peer::run(&binaries::taskstatsd()?, [flags, &["doctor"]].concat()).await
 }
 
 /// The doctor's line on one thing.
-fn line<'a>(said: &'a ProgramOutput, name: &str) -> Result<&'a str> {
-    let mut lines = said.stdout.lines();
-    lines.find(|line| line.contains(name)).with_context(|| format!("no {name} in {said:?}"))
+fn line<'a>(output: &'a ProgramOutput, name: &str) -> Result<&'a str> {
+    let mut lines = output.stdout.lines();
+    lines.find(|line| line.contains(name)).with_context(|| format!("no {name} in {output:?}"))
 }
 
-/// Whoever reads the log by a machine reads why the agent did not start by the same machine, also where
-/// the log leaves out nearly all.
+/// A failed start is logged in the configured format, also at a level that leaves out nearly all
+/// lines.
 #[tokio::test]
-async fn why_it_does_not_start_is_a_line_of_json() -> Result<()> {
+async fn a_failed_start_is_a_json_line() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (arguments, what) in [
         (&["--history-bytes", "1KiB"][..], "out of range"),
@@ -51,39 +51,40 @@ async fn why_it_does_not_start_is_a_line_of_json() -> Result<()> {
         let lines: Result<Vec<Value>, _> =
             ending.stderr.lines().map(serde_json::from_str).collect();
         let lines = lines.with_context(|| ending.stderr.clone())?;
-        let last = lines.last().context("nothing was said")?;
+        let last = lines.last().context("no message")?;
         assert_eq!(last["level"], "ERROR", "{last}");
-        assert!(last["message"].as_str().is_some_and(|said| said.contains(what)), "{last}");
+        assert!(last["message"].as_str().is_some_and(|output| output.contains(what)), "{last}");
     }
     Ok(())
 }
 
-/// Beside rules that count, each that is about nobody is told by its name, and that no probe comes in.
+/// Each rule that cannot match any client is named in a warning, besides rules that can, and so is
+/// a port without access for probes.
 #[tokio::test]
-async fn each_rule_about_nobody_is_told() -> Result<()> {
+async fn each_rule_that_matches_no_client_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let flags = ["--allow", "uid:0=watch", "--allow", "alice=node"];
     let agent = Agent::start_with(flags).await?;
-    let (said, examined) = (agent.stderr()?, doctor(&flags).await?);
+    let (output, examined) = (agent.stderr()?, doctor(&flags).await?);
     let examined = line(&examined, "settings")?;
-    for words in ["--allow alice=… is about nobody", "a user of this node is uid:N", "role node"]
+    for words in ["--allow alice=… matches no client", "a user of this node is uid:N", "role node"]
     {
-        assert_eq!(said.matches(words).count(), 1, "{words}: {said}");
+        assert_eq!(output.matches(words).count(), 1, "{words}: {output}");
         assert!(examined.starts_with('!') && examined.contains(words), "{words}: {examined}");
     }
-    assert!(!said.contains(NOBODY), "{said}");
+    assert!(!output.contains(NOBODY), "{output}");
     Ok(())
 }
 
-/// Rules by which nobody comes in who can connect are told at the start, and by the doctor.
+/// Rules that admit no client that can connect are reported at the start, and by the doctor.
 #[tokio::test]
-async fn rules_that_lock_everybody_out_are_told() -> Result<()> {
+async fn rules_that_admit_no_client_are_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for flags in LOCKED_OUT {
         let agent = Agent::start_with(flags).await?;
         assert!(agent.stderr()?.contains(NOBODY), "{flags:?}: {}", agent.stderr()?);
-        let said = doctor(flags).await?;
-        let line = line(&said, "settings")?;
+        let output = doctor(flags).await?;
+        let line = line(&output, "settings")?;
         assert!(line.starts_with('!') && line.contains(NOBODY), "{line}");
     }
     let tcp = ["--insecure", "--listen", "tcp://127.0.0.1:0", "--allow", "uid:0=query"];
@@ -94,13 +95,14 @@ async fn rules_that_lock_everybody_out_are_told() -> Result<()> {
     Ok(())
 }
 
-/// A directory that no hand-over can go through is not touched, and the log says what is missing.
+/// A state directory that cannot be used for a hand-over is not changed, and the log says what is
+/// missing.
 #[tokio::test]
-async fn a_state_folder_without_a_manager_is_left_alone() -> Result<()> {
+async fn a_state_directory_without_a_manager_is_not_changed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().display().to_string();
-    // In a network namespace, so that it gives up its rights and then ends by itself.
+    // In a network namespace, so that the agent drops its privileges and then ends by itself.
     let alone = ["env", "-u", "NOTIFY_SOCKET", "unshare", "--net"];
     let arguments = ["--user", "4242:4343", "--fail-fast", "--state-dir", &path];
     let launch = Launch::new()?.listen_privately().arguments(arguments).wrapped(alone);
@@ -115,7 +117,7 @@ async fn a_state_folder_without_a_manager_is_left_alone() -> Result<()> {
 
 /// The doctor foresees that a key of root's alone will not be read again.
 #[tokio::test]
-async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
+async fn the_doctor_predicts_a_key_that_cannot_be_reloaded() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let (certificate, key) =
@@ -124,18 +126,18 @@ async fn the_doctor_foresees_a_key_that_is_never_read_again() -> Result<()> {
     let flags = [&["--user", "4242:4343", "--listen", "tcp://127.0.0.1:0"][..], &tls].concat();
     for (mode, is_told) in [(0o600, true), (0o644, false)] {
         fs::set_permissions(fixture.files.path("agent.key"), Permissions::from_mode(mode))?;
-        let said = doctor(&flags).await?;
-        let told = line(&said, "sandbox")?;
-        assert_eq!(told.contains("never takes up a new one"), is_told, "{mode:o}: {told}");
-        assert_eq!(said.stdout.contains("chgrp GROUP FILE"), is_told, "{}", said.stdout);
+        let output = doctor(&flags).await?;
+        let reported = line(&output, "sandbox")?;
+        assert_eq!(reported.contains("and none that replaces it"), is_told, "{mode:o}: {reported}");
+        assert_eq!(output.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", output.stdout);
     }
     Ok(())
 }
 
-/// A directory that can be entered and not read cannot be watched: the doctor foresees what the agent then
-/// says, which advises what helps.
+/// A directory that can be entered but not read cannot be watched: the doctor predicts the agent's
+/// warning, and its advice works.
 #[tokio::test]
-async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
+async fn a_directory_that_cannot_be_watched_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let flags = fixture.mutual_flags();
@@ -146,11 +148,11 @@ async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
     let as_user = [&["--user", "4242:4343"][..], &flags].concat();
     for (mode, is_told) in [(0o711, true), (0o755, false)] {
         fs::set_permissions(fixture.files.directory(), Permissions::from_mode(mode))?;
-        let said = doctor(&as_user).await?;
-        let told = line(&said, "sandbox")?;
-        assert_eq!(told.contains("cannot read the folder"), is_told, "{mode:o}: {told}");
-        assert_eq!(told.starts_with('!'), is_told, "{mode:o}: {told}");
-        assert_eq!(said.stdout.contains("chmod a+rx FOLDER"), is_told, "{}", said.stdout);
+        let output = doctor(&as_user).await?;
+        let reported = line(&output, "sandbox")?;
+        assert_eq!(reported.contains("cannot read the directory"), is_told, "{mode:o}: {reported}");
+        assert_eq!(reported.starts_with('!'), is_told, "{mode:o}: {reported}");
+        assert_eq!(output.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", output.stdout);
         let log = Agent::start_with(&as_user).await?.stderr()?;
         assert_eq!(log.contains("so it cannot be watched"), is_told, "{mode:o}: {log}");
     }
@@ -158,21 +160,21 @@ async fn a_folder_that_cannot_be_watched_is_told() -> Result<()> {
     let (wrapper, words) = AS_NOBODY.split_first().context("no wrapper")?;
     let program = binaries::taskstatsd()?.display().to_string();
     let words = [words, &[&program], &flags, &["doctor"]].concat();
-    let said = Peer::run(wrapper.as_ref(), words).await?;
-    let told = line(&said, "sandbox")?;
-    assert!(told.starts_with('✗') && told.contains("does not start"), "{told}");
+    let output = Peer::run(wrapper.as_ref(), words).await?;
+    let reported = line(&output, "sandbox")?;
+    assert!(reported.starts_with('✗') && reported.contains("does not start"), "{reported}");
     let launch = Launch::new()?.arguments(&flags).wrapped(AS_NOBODY).owned_by(NOBODY_USER)?;
     let ending = launch.run().await?;
     assert_eq!(ending.status.code(), Some(1), "{}", ending.stderr);
-    assert!(ending.stderr.contains("chmod a+rx FOLDER"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("links to it need mode 755"), "{}", ending.stderr);
     assert!(!ending.stderr.contains("sysctl"), "{}", ending.stderr);
     Ok(())
 }
 
-/// The doctor sees the unit's settings and not the sockets that its socket unit passes: what it says of the
-/// drop-in for TLS is no verdict on it.
+/// The doctor sees the settings of the unit but not the sockets of its socket unit, so its report
+/// on the TLS drop-in is not a failure.
 #[tokio::test]
-async fn the_doctor_does_not_condemn_the_drop_in() -> Result<()> {
+async fn the_doctor_does_not_fail_for_the_drop_in() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     fixture.files.write_pair("tls", &fixture.authority.sign(&Wanted::for_agent())?)?;
@@ -184,35 +186,38 @@ async fn the_doctor_does_not_condemn_the_drop_in() -> Result<()> {
     ensure!(words.iter().any(|it| it.starts_with("TASKSTATSD_TLS_CERT=/")), "{unit}");
     words.push("TASKSTATSD_ALLOW=collector.example=query".to_owned());
     words.extend([binaries::taskstatsd()?.display().to_string(), "doctor".to_owned()]);
-    let said = Peer::run("env".as_ref(), &words).await?;
-    assert!(line(&said, "certificates")?.starts_with('✓'), "{said:?}");
-    let told = line(&said, "settings")?;
-    assert!(told.starts_with('!') && told.contains("unless a service manager"), "{told}");
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = Peer::run("env".as_ref(), &words).await?;
+    assert!(line(&output, "certificates")?.starts_with('✓'), "{output:?}");
+    let reported = line(&output, "settings")?;
+    assert!(
+        reported.starts_with('!') && reported.contains("unless a service manager"),
+        "{reported}"
+    );
+    assert_eq!(output.code, Some(0), "{output:?}");
     Ok(())
 }
 
-/// Decimal and binary sizes are told apart by the log, which has them in binary.
+/// The log shows decimal and binary sizes in binary units.
 #[tokio::test]
-async fn a_size_is_told_as_it_was_taken() -> Result<()> {
+async fn sizes_are_logged_in_binary_units() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    for (given, told) in [("16M", "15.3 MiB"), ("16MB", "15.3 MiB"), ("16Mi", "16.0 MiB")] {
+    for (given, reported) in [("16M", "15.3 MiB"), ("16MB", "15.3 MiB"), ("16Mi", "16.0 MiB")] {
         let agent = Agent::start_with(["--history-bytes", given]).await?;
         let log = agent.stderr()?;
-        assert!(log.contains(&format!("history={told}")), "{given}: {log}");
+        assert!(log.contains(&format!("history={reported}")), "{given}: {log}");
     }
     Ok(())
 }
 
-/// Makes certificates by openssl, as people do.
+/// Creates certificates with openssl.
 async fn openssl(fixture: &TlsFixture, script: &str) -> Result<()> {
     let script = format!("cd {} && {script}", fixture.files.directory().display());
-    let said = Peer::run("bash".as_ref(), ["-euc", &script]).await?;
-    ensure!(said.code == Some(0), "{said:?}");
+    let output = Peer::run("bash".as_ref(), ["-euc", &script]).await?;
+    ensure!(output.code == Some(0), "{output:?}");
     Ok(())
 }
 
-/// The commands of the README make certificates that the commands beside them work with.
+/// The commands of the README create certificates that work with the commands next to them.
 #[tokio::test]
 async fn the_readme_s_certificates_work() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -231,15 +236,15 @@ async fn the_readme_s_certificates_work() -> Result<()> {
     assert!(!log.contains("it has no") && !log.contains("it is"), "{log}");
     let client = ["--cert", &path("collector.crt"), "--key", &path("collector.key")];
     let named = ["--server-name", "node7", "--ca", &ca];
-    let said = fixture.taskstatsctl(&agent, &[&named[..], &client, &["node"]].concat()).await?;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    let output = fixture.taskstatsctl(&agent, &[&named[..], &client, &["node"]].concat()).await?;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
     Ok(())
 }
 
-/// A CA's own certificate, and one of version 1, as openssl makes them by itself, lead to words that say what
-/// to do: for a client, for the agent, and for who connects to it.
+/// A CA's own certificate, and one of version 1, as openssl creates them by default, lead to
+/// messages with advice: for a client, for the agent, and for a client that connects to it.
 #[tokio::test]
-async fn certificates_that_openssl_makes_by_itself_are_explained() -> Result<()> {
+async fn default_certificates_of_openssl_are_explained() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     openssl(
@@ -261,7 +266,7 @@ async fn certificates_that_openssl_makes_by_itself_are_explained() -> Result<()>
     for (name, words) in [("own", "CA:FALSE"), ("old", "-copy_extensions copyall")] {
         let agent = Agent::start_with(fixture.mutual_flags()).await?;
         let address = fixture.address(&agent)?;
-        // Our own client would not even load a certificate of version 1.
+        // Our own client would refuse to load a certificate of version 1.
         let shown = format!("-cert {name}.crt -key {name}.key -alpn h2 -connect {address}");
         openssl(&fixture, &format!("! openssl s_client {shown} <<<x >/dev/null 2>&1 || true"))
             .await?;
@@ -272,8 +277,8 @@ async fn certificates_that_openssl_makes_by_itself_are_explained() -> Result<()>
     let agent = Agent::start_with(fixture.flags()).await?;
     let (certificate, key) = (fixture.files.argument("old.crt"), fixture.files.argument("old.key"));
     let flags = ["--ca", &fixture.ca(), "--cert", &certificate, "--key", &key, "node"];
-    let said = fixture.taskstatsctl(&agent, &flags).await?;
-    assert!(said.stderr.contains("-copy_extensions copyall"), "{}", said.stderr);
+    let output = fixture.taskstatsctl(&agent, &flags).await?;
+    assert!(output.stderr.contains("-copy_extensions copyall"), "{}", output.stderr);
 
     fixture.files.write_pair("agent", &pair("old")?)?;
     let ending = Launch::new()?.arguments(fixture.mutual_flags()).run().await?;
@@ -283,7 +288,7 @@ async fn certificates_that_openssl_makes_by_itself_are_explained() -> Result<()>
     fixture.files.write_pair("agent", &pair("own")?)?;
     let agent = Agent::start_with(fixture.flags()).await?;
     assert!(agent.stderr()?.contains("it is a CA's own certificate"), "{}", agent.stderr()?);
-    let said = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
-    assert!(said.stderr.contains("CA:FALSE"), "{}", said.stderr);
+    let output = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
+    assert!(output.stderr.contains("CA:FALSE"), "{}", output.stderr);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Certificates of clients: whose are taken, whose are not, and what both sides say then.
+//! Client certificates: accepted and rejected ones, and the messages of both sides.
 
 use anyhow::{Context, Result};
 use rustls::HandshakeKind;
@@ -16,7 +16,7 @@ use tonic::Code;
 
 use crate::support::{get_pid, refused};
 
-/// What a command ends with whom the agent does not let in.
+/// The exit code of a command that the agent rejects.
 const NOT_LET: i32 = 3;
 
 /// A client with a certificate of the CA is served, also one in another language.
@@ -28,22 +28,22 @@ async fn a_client_of_the_ca_is_served() -> Result<()> {
     let (ca, certificate, key) =
         (fixture.ca(), fixture.files.argument("client.crt"), fixture.files.argument("client.key"));
     let flags = ["--ca", &ca, "--cert", &certificate, "--key", &key, "node"];
-    let said = fixture.taskstatsctl(&agent, &flags).await?;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    assert!(said.stdout.contains("CN=the CA"), "{}", said.stdout);
+    let output = fixture.taskstatsctl(&agent, &flags).await?;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert!(output.stdout.contains("CN=the CA"), "{}", output.stdout);
     let address = fixture.address(&agent)?;
     let method = "taskstats.v1.TaskstatsService/GetNode";
     let flags = ["-cacert", &ca, "-cert", &certificate, "-key", &key, &address, method];
-    let said = Peer::run(&tools::grpcurl()?, flags).await?;
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    assert!(said.stdout.contains("CERTIFICATE_USE_SERVER"), "{}", said.stdout);
+    let output = Peer::run(&tools::grpcurl()?, flags).await?;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(output.stdout.contains("CERTIFICATE_USE_SERVER"), "{}", output.stdout);
     Ok(())
 }
 
-/// A certificate that is not one of the CA for clients, now, lets nobody in, whatever version of TLS is
-/// spoken; and the agent's log says why.
+/// A certificate that the client CA has not signed, or that is not valid now, is rejected in each
+/// version of TLS, and the agent logs why.
 #[tokio::test]
-async fn a_certificate_that_is_not_right_lets_nobody_in() -> Result<()> {
+async fn an_invalid_client_certificate_is_rejected() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let client = || Wanted::for_client("collector.example");
@@ -57,18 +57,18 @@ async fn a_certificate_that_is_not_right_lets_nobody_in() -> Result<()> {
         (Some(sign(client().not_yet_valid())?), "not valid yet"),
         (Some(sign(Wanted::for_agent())?), "certificate is refused"),
     ] {
-        assert_kept_out(&fixture, pair.as_ref(), reason).await?;
+        assert_rejected(&fixture, pair.as_ref(), reason).await?;
     }
     Ok(())
 }
 
-async fn assert_kept_out(fixture: &TlsFixture, pair: Option<&Pair>, reason: &str) -> Result<()> {
+async fn assert_rejected(fixture: &TlsFixture, pair: Option<&Pair>, reason: &str) -> Result<()> {
     let flags = [fixture.mutual_flags(), vec!["--tls-min-version".to_owned(), "1.2".to_owned()]];
     let agent = Agent::start_with(flags.concat()).await?;
     let url = agent.listening_on("tcp://")?;
     for version in [Version::V1_2, Version::V1_3] {
         let handshake = Handshake::new(version, fixture.authority.pem(), pair)?;
-        let refusal = handshake.let_in(&url).await.err().context("it was let in")?.to_string();
+        let refusal = handshake.first_byte(&url).await.err().context("it was let in")?.to_string();
         assert!(refusal.contains("received fatal alert"), "{reason}: {refusal}");
     }
     fixture.failed_handshakes(&agent, 2).await?;
@@ -78,29 +78,33 @@ async fn assert_kept_out(fixture: &TlsFixture, pair: Option<&Pair>, reason: &str
     Ok(())
 }
 
-/// The command line says which side refused, and what to do.
+/// The command line prints which side rejected the other, and advice.
 #[tokio::test]
-async fn who_is_kept_out_learns_why() -> Result<()> {
+async fn a_rejected_client_learns_why() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let other = Authority::new("another CA")?.sign(&Wanted::for_client("stranger"))?;
     fixture.files.write_pair("stranger", &other)?;
     let agent = Agent::start_with(fixture.mutual_flags()).await?;
-    let said = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
-    assert_eq!(said.code, Some(NOT_LET), "{said:?}");
-    assert!(said.stderr.contains("show one with --cert and --key"), "{}", said.stderr);
+    let output = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
+    assert_eq!(output.code, Some(NOT_LET), "{output:?}");
+    assert!(output.stderr.contains("set it with --cert and --key"), "{}", output.stderr);
     let (certificate, key) =
         (fixture.files.argument("stranger.crt"), fixture.files.argument("stranger.key"));
     let flags = ["--ca", &fixture.ca(), "--cert", &certificate, "--key", &key, "node"];
-    let said = fixture.taskstatsctl(&agent, &flags).await?;
-    assert_eq!(said.code, Some(NOT_LET), "{said:?}");
-    assert!(said.stderr.contains("the agent refuses the certificate"), "{}", said.stderr);
+    let output = fixture.taskstatsctl(&agent, &flags).await?;
+    assert_eq!(output.code, Some(NOT_LET), "{output:?}");
+    assert!(
+        output.stderr.contains("the agent refuses the client certificate"),
+        "{}",
+        output.stderr
+    );
     Ok(())
 }
 
 /// A watch outlives its certificates, and the agent's: it reads the files again when it reconnects.
 #[tokio::test]
-async fn a_watch_reconnects_with_the_certificates_of_then() -> Result<()> {
+async fn a_watch_reconnects_with_the_current_certificates() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let mut agent = Agent::start_with(fixture.mutual_flags()).await?;
@@ -122,9 +126,9 @@ async fn a_watch_reconnects_with_the_certificates_of_then() -> Result<()> {
     watch.kill().await
 }
 
-/// Who is refused does not disturb those who are served.
+/// A rejected client does not disturb others.
 #[tokio::test]
-async fn refusals_disturb_nobody() -> Result<()> {
+async fn rejected_clients_do_not_disturb_others() -> Result<()> {
     const REFUSALS: u64 = 50;
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
@@ -135,16 +139,16 @@ async fn refusals_disturb_nobody() -> Result<()> {
     let stranger = Handshake::new(Version::V1_3, ca, None)?;
     let mut client = Client::new(channel);
     for _ in 0..REFUSALS {
-        assert!(stranger.let_in(&url).await.is_err());
+        assert!(stranger.first_byte(&url).await.is_err());
         get_pid(&mut client, std::process::id()).await?;
     }
     fixture.failed_handshakes(&agent, REFUSALS).await?;
     Ok(())
 }
 
-/// A certificate without names has no role by any rule, and is told apart from others by its subject.
+/// A certificate without names matches no rule, and is identified by its subject.
 #[tokio::test]
-async fn a_certificate_without_names_is_called_by_its_subject() -> Result<()> {
+async fn a_certificate_without_names_is_identified_by_its_subject() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let flags = fixture.mutual_flags().into_iter().chain(["--allow=uid:0=query".to_owned()]);
@@ -152,14 +156,14 @@ async fn a_certificate_without_names_is_called_by_its_subject() -> Result<()> {
     let nameless = fixture.authority.sign(&Wanted::for_client("").named(&[]))?;
     let (url, ca) = (agent.listening_on("tcp://")?, fixture.authority.pem());
     let mut client = Client::new(connect_securely(&url, ca, Some(&nameless), NAME).await?);
-    let refusal = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await)?;
     assert_eq!(refusal.code, Code::PermissionDenied, "{refusal:?}");
     assert!(refusal.message.contains("`CN="), "{refusal:?}");
     Ok(())
 }
 
-/// Nobody comes in by a session that began before: each client is verified each time, as its certificate
-/// may have ended meanwhile.
+/// Sessions cannot be resumed: each client is verified each time, because its certificate may have
+/// expired.
 #[tokio::test]
 async fn each_handshake_verifies_anew() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -168,10 +172,10 @@ async fn each_handshake_verifies_anew() -> Result<()> {
     let agent = Agent::start_with([fixture.mutual_flags(), oldest].concat()).await?;
     let url = agent.listening_on("tcp://")?;
     for version in [Version::V1_2, Version::V1_3] {
-        // Keeps what a server gives to resume by.
+        // Stores the session tickets of a server.
         let handshake = Handshake::new(version, fixture.authority.pem(), Some(&fixture.client))?;
         for _ in 0..3 {
-            let stream = handshake.let_in(&url).await?;
+            let stream = handshake.first_byte(&url).await?;
             let kind = stream.get_ref().1.handshake_kind();
             assert_eq!(kind, Some(HandshakeKind::Full), "{version:?}");
         }

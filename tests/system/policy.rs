@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Access rules.
 
 use anyhow::Result;
 use taskstats_proto::v1::{GetNodeRequest, GetPidRequest};
@@ -18,11 +18,11 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::{get_pid, refusal_in, refused};
 
-/// What `taskstatsctl` ends with when it may not do something.
+/// The exit code of `taskstatsctl` without permission.
 const NOT_LET: i32 = 3;
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// Checks, many times as many as the slowest machine is allowed while it makes them.
+/// Health checks: many times as many as the rate allows while the slowest machine makes them.
 const MANY_CHECKS: usize = 200;
 /// A command for each role but `details`.
 const COMMANDS: [(&str, &[&str]); 4] = [
@@ -38,10 +38,10 @@ async fn run(user: User, agent: &Agent, arguments: &[&str]) -> Result<ProgramOut
     user.run(&binaries::taskstatsctl()?, &all).await
 }
 
-/// Each user may do what the rules about it say together, and nothing else; what it may not is told with
-/// its name and the role.
+/// Each user may do what its rules allow together, and nothing else; the error names the user and
+/// the missing role.
 #[tokio::test]
-async fn users_may_do_what_they_are_allowed() -> Result<()> {
+async fn users_may_do_what_their_rules_allow() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let rules = [
         "--allow=uid:0=watch",
@@ -51,7 +51,7 @@ async fn users_may_do_what_they_are_allowed() -> Result<()> {
         "--allow=gid:65003=watch",
     ];
     let agent = Agent::start_with([&rules[..], &["--always-watch", "all"]].concat()).await?;
-    agent.let_everybody_connect()?;
+    agent.allow_all_users()?;
     let mut watch = Watch::everything(&connect(&agent.url()).await?).await?;
     watch.exit_of(Workload::run(&["exit", "0"]).await?.pid).await?;
     for (uid, gid, roles) in [
@@ -62,21 +62,21 @@ async fn users_may_do_what_they_are_allowed() -> Result<()> {
         (65004, 65001, &[]),
     ] {
         for (role, command) in COMMANDS {
-            let said = run(User { uid, gid }, &agent, command).await?;
+            let output = run(User { uid, gid }, &agent, command).await?;
             if roles.contains(&role) {
-                assert_eq!(said.code, Some(0), "{uid}:{gid} {command:?}: {said:?}");
+                assert_eq!(output.code, Some(0), "{uid}:{gid} {command:?}: {output:?}");
                 continue;
             }
-            assert_eq!(said.code, Some(NOT_LET), "{uid}:{gid} {command:?}: {said:?}");
+            assert_eq!(output.code, Some(NOT_LET), "{uid}:{gid} {command:?}: {output:?}");
             for part in [format!("uid {uid}"), format!("role {role}")] {
-                assert!(said.stderr.contains(&part), "{uid}:{gid} {command:?}: {said:?}");
+                assert!(output.stderr.contains(&part), "{uid}:{gid} {command:?}: {output:?}");
             }
         }
     }
     Ok(())
 }
 
-/// Health and reflection are part of the node, for those who call without our client too.
+/// Health and reflection need the role of the node, also for other clients.
 #[tokio::test]
 async fn health_and_reflection_need_the_role_of_the_node() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -96,10 +96,11 @@ async fn health_and_reflection_need_the_role_of_the_node() -> Result<()> {
     Ok(())
 }
 
-/// Without a rule everybody who can connect may do everything; with one, a port without identities
-/// lets nobody in, and says that it is the identity which is missing. It can be let in by name.
+/// Without rules every client that can connect may do everything. With a rule, a port without
+/// identities admits no client, and the error names the missing identity; a rule can admit it by
+/// name.
 #[tokio::test]
-async fn whoever_has_no_identity_is_told_so() -> Result<()> {
+async fn a_caller_without_identity_gets_an_error() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let open = || {
         Ok::<_, anyhow::Error>(Launch::new()?.listen_privately().arguments([
@@ -114,7 +115,7 @@ async fn whoever_has_no_identity_is_told_so() -> Result<()> {
     let agent = open()?.arguments(["--allow", "uid:0=query"]).start().await?;
     get_pid(&mut service(&agent.url()).await?, pid).await?;
     let mut client = service(&agent.listening_on("tcp://")?).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid, ..Default::default() }).await)?;
     assert_eq!(refusal.code, Code::Unauthenticated, "{refusal:?}");
     for part in ["127.0.0.1", "GetPid", "role query"] {
         assert!(refusal.message.contains(part), "{refusal:?}");
@@ -122,15 +123,14 @@ async fn whoever_has_no_identity_is_told_so() -> Result<()> {
     let agent = open()?.arguments(["--allow", "anonymous=node"]).start().await?;
     let mut client = service(&agent.listening_on("tcp://")?).await?;
     client.get_node(GetNodeRequest {}).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid, ..Default::default() }).await)?;
     assert_eq!(refusal.code, Code::Unauthenticated, "{refusal:?}");
     Ok(())
 }
 
-/// What callers may not do is counted, and at their rate: who is denied calls takes as much as who is
-/// answered.
+/// Denied calls are counted and have a rate limit: they cost as much as allowed ones.
 #[tokio::test]
-async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
+async fn denied_calls_are_counted_and_have_a_rate() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let allow = ["--allow", "uid:0=node", "--max-call-rate", "2"];
     let agent = Agent::start_with(allow).await?;
@@ -138,7 +138,8 @@ async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
     let mut denied = 0;
     let too_fast = async {
         loop {
-            let refusal = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+            let refusal =
+                refused(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await)?;
             match refusal.code {
                 Code::PermissionDenied => denied += 1,
                 code => return anyhow::Ok(code),
@@ -153,12 +154,12 @@ async fn what_is_denied_is_counted_and_has_a_rate() -> Result<()> {
             }
         }
     };
-    assert_eq!(within("an answer of the node", counted).await?, Some(denied));
+    assert_eq!(within("a response to GetNode", counted).await?, Some(denied));
     assert_eq!(agent.stderr()?.matches("denied: ").count(), 1, "one line in ten seconds");
     Ok(())
 }
 
-/// So it is with health checks, which have no rate for those alone who may make them.
+/// Denied health checks have a rate limit as well; allowed ones have none.
 #[tokio::test]
 async fn denied_health_checks_have_a_rate() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -202,7 +203,7 @@ async fn rules_that_cannot_be_followed_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// The variable takes several rules.
+/// The variable accepts several rules.
 #[tokio::test]
 async fn rules_can_stand_in_the_environment() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -210,7 +211,7 @@ async fn rules_can_stand_in_the_environment() -> Result<()> {
     let agent = Launch::new()?.listen_privately().wrapped(["env", allow]).start().await?;
     let mut client = service(&agent.url()).await?;
     client.get_node(GetNodeRequest {}).await?;
-    let refusal = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+    let refusal = refused(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await)?;
     assert_eq!(refusal.code, Code::PermissionDenied, "{refusal:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Questions about live tasks, compared with the kernel's own answers.
+//! Queries of running tasks, compared with the kernel's own replies.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
@@ -15,16 +15,16 @@ use tonic::Code;
 use crate::fields::{assert_between, delay_accounting};
 use crate::support::{NO_SUCH_TASK, get_pid, get_threads, identity, own_ids, refused};
 
-/// Threads beside the first one of a process.
+/// Threads of a process besides the first one.
 const THREADS: usize = 3;
-/// The most threads that are told with their process.
+/// The most threads in a response.
 const MOST_THREADS: usize = 6144;
-/// The most ids that one batch may ask for.
+/// The most ids in one batch.
 const BATCH_LIMIT: usize = 1000;
-/// The kernel's first thread of its own, in the initial pid namespace.
+/// kthreadd, in the initial pid namespace.
 const KTHREADD: u32 = 2;
 
-/// Every field of a task that sleeps is what an independent query says it is.
+/// Every field of a sleeping task equals an independent query.
 #[tokio::test]
 async fn every_field_of_a_task_is_the_kernels() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -42,7 +42,7 @@ async fn every_field_of_a_task_is_the_kernels() -> Result<()> {
     Ok(())
 }
 
-/// A thread that is not the first of its process has an account of its own.
+/// A thread that is not the first of its process has its own statistics.
 #[tokio::test]
 async fn a_thread_is_found_by_its_own_id() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -68,7 +68,7 @@ async fn a_kernel_thread_has_no_executable() -> Result<()> {
     Ok(())
 }
 
-/// The record of a process has what the kernel sums up for it, and nothing that it leaves out.
+/// The record of a process has the fields that the kernel sums up for it, and no others.
 #[tokio::test]
 async fn a_process_has_what_the_kernel_sums_and_nothing_else() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -77,18 +77,19 @@ async fn a_process_has_what_the_kernel_sums_and_nothing_else() -> Result<()> {
     let mut kernel = Query::open()?;
     let workload = Workload::waiting(&["threads", &THREADS.to_string()]).await?;
     let before = kernel.tgid(workload.pid())?;
-    let request = GetTgidRequest { tgid: workload.pid(), include_threads: false };
+    let request =
+        GetTgidRequest { tgid: workload.pid(), include_threads: false, ..Default::default() };
     let response = client.get_tgid(request).await?.into_inner();
     let after = kernel.tgid(workload.pid())?;
     assert_eq!(response.threads, []);
-    let stats = response.stats.context("a process without account")?;
+    let stats = response.stats.context("a process without statistics")?;
     let id = (workload.pid(), before.version()?);
     Comparison::default().group(id, &before, &stats, &after)
 }
 
-/// The threads of a process come with it when asked for, by ascending id.
+/// The threads of a process are in the response if requested, by ascending id.
 #[tokio::test]
-async fn a_process_comes_with_all_its_threads() -> Result<()> {
+async fn a_process_has_all_its_threads() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
@@ -102,10 +103,10 @@ async fn a_process_comes_with_all_its_threads() -> Result<()> {
     Ok(())
 }
 
-/// An answer has a size that clients accept; a process for which that is too little is refused, and
-/// can be asked for without its threads.
+/// A response has a size that clients accept; a process with more threads is refused, and succeeds
+/// without its threads.
 #[tokio::test]
-async fn a_process_with_very_many_threads_comes_without_them() -> Result<()> {
+async fn a_process_with_very_many_threads_is_served_without_them() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
@@ -113,15 +114,16 @@ async fn a_process_with_very_many_threads_comes_without_them() -> Result<()> {
     assert_eq!(get_threads(&mut client, workload.pid()).await?.len(), MOST_THREADS);
     let one_more = Workload::waiting(&["threads", &MOST_THREADS.to_string()]).await?;
     let tgid = one_more.pid();
-    let answer = client.get_tgid(GetTgidRequest { tgid, include_threads: true }).await;
+    let answer =
+        client.get_tgid(GetTgidRequest { tgid, include_threads: true, ..Default::default() }).await;
     let refusal: DetailedStatus = refused(answer)?;
     assert_eq!(refusal.code, Code::FailedPrecondition);
     assert_eq!(refusal.reason.as_deref(), Some("TOO_MANY_THREADS"));
-    client.get_tgid(GetTgidRequest { tgid, include_threads: false }).await?;
+    client.get_tgid(GetTgidRequest { tgid, include_threads: false, ..Default::default() }).await?;
     Ok(())
 }
 
-/// An id of a batch that is missing or bad is an entry of its own and spoils no other.
+/// A missing or invalid id of a batch has an error of its own and does not affect others.
 #[tokio::test]
 async fn a_batch_answers_every_id_in_order() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -130,7 +132,8 @@ async fn a_batch_answers_every_id_in_order() -> Result<()> {
     let workload = Workload::waiting(&["idle"]).await?;
     let pids = vec![workload.pid(), NO_SUCH_TASK, 0, std::process::id()];
     let tgids = vec![NO_SUCH_TASK, workload.pid()];
-    let request = BatchGetRequest { pids: pids.clone(), tgids: tgids.clone() };
+    let request =
+        BatchGetRequest { pids: pids.clone(), tgids: tgids.clone(), ..Default::default() };
     let results = client.batch_get(request).await?.into_inner().results;
     let asked = pids.into_iter().map(Id::Pid).chain(tgids.into_iter().map(Id::Tgid));
     let ids: Vec<_> = results.iter().filter_map(|result| result.id).collect();
@@ -141,13 +144,17 @@ async fn a_batch_answers_every_id_in_order() -> Result<()> {
     Ok(())
 }
 
-/// A batch of the largest size is answered, and one more id is refused.
+/// A batch of the largest size succeeds, and one more id is refused.
 #[tokio::test]
 async fn a_batch_has_a_limit() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let mut client = service(&agent.url()).await?;
-    let batch = |size| BatchGetRequest { pids: vec![NO_SUCH_TASK; size], tgids: vec![] };
+    let batch = |size| BatchGetRequest {
+        pids: vec![NO_SUCH_TASK; size],
+        tgids: vec![],
+        ..Default::default()
+    };
     let results = client.batch_get(batch(BATCH_LIMIT)).await?.into_inner().results;
     assert_eq!(results.len(), BATCH_LIMIT);
     let mut too_large = batch(BATCH_LIMIT);
@@ -161,7 +168,7 @@ async fn a_batch_has_a_limit() -> Result<()> {
 
 /// The node describes itself as the kernel describes it.
 #[tokio::test]
-async fn the_node_says_what_it_is() -> Result<()> {
+async fn the_node_describes_itself() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--node-name", "node-7", "--history-bytes", "1MiB"]).await?;
     let mut client = service(&agent.url()).await?;
@@ -174,7 +181,7 @@ async fn the_node_says_what_it_is() -> Result<()> {
     assert_eq!(node.possible_cpus, cpus::possible_list()?);
     assert_eq!(node.online_cpus, cpus::online_list()?);
     assert_eq!(node.delay_accounting(), delay_accounting()?);
-    assert!(node.exits.context("no word on exits")?.watchable);
+    assert!(node.exits.context("no exits status")?.watchable);
     assert_eq!(node.history.context("no history")?.capacity_bytes, 1024 * 1024);
     Ok(())
 }

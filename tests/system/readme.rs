@@ -1,4 +1,4 @@
-//! The texts of the README that are the binaries' own.
+//! Texts of the documentation that the programs print.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,18 @@ use anyhow::{Context, Result};
 use taskstats_tests::binaries::{self, WORKSPACE};
 use taskstats_tests::peer::Peer;
 
-/// What the README shows as the help of a program is what the program prints.
+/// The help of a program in its README is the help that the program prints.
 #[tokio::test]
-async fn the_readme_shows_the_help_of_the_binaries() -> Result<()> {
-    let readme = std::fs::read_to_string(format!("{WORKSPACE}/README.md"))?;
-    let programs: [(&str, PathBuf); 2] =
-        [("taskstatsd", binaries::taskstatsd()?), ("taskstatsctl", binaries::taskstatsctl()?)];
-    for (name, program) in programs {
-        let said = Peer::run(&program, ["--help"]).await?;
-        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{name}");
-        assert_eq!(shown(&readme, name)?, said.stdout, "the README's help of {name} is old");
+async fn the_documented_help_is_that_of_the_programs() -> Result<()> {
+    let programs: [(&str, &str, PathBuf); 2] = [
+        ("README.md", "taskstatsd", binaries::taskstatsd()?),
+        ("client/README.md", "taskstatsctl", binaries::taskstatsctl()?),
+    ];
+    for (readme, name, program) in programs {
+        let readme = std::fs::read_to_string(format!("{WORKSPACE}/{readme}"))?;
+        let output = Peer::run(&program, ["--help"]).await?;
+        assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{name}");
+        assert_eq!(shown(&readme, name)?, output.stdout, "the README's help of {name} is old");
     }
     Ok(())
 }

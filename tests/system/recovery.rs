@@ -1,4 +1,4 @@
-//! What stops exits can go away again, and the agent notices by itself.
+//! Exits become watchable again when the obstacle is removed, without a restart.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::{GetNodeRequest, WatchExitsRequest};
@@ -9,7 +9,7 @@ use taskstats_tests::cpus;
 use taskstats_tests::deadline::within;
 use taskstats_tests::health::{AGENT, Health, SERVICE, health_of};
 use taskstats_tests::machine_lock::MachineLock;
-use taskstats_tests::process::{limit_descriptors, next_descriptor};
+use taskstats_tests::process::{next_descriptor, set_descriptor_limit};
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 use tonic::Code;
@@ -17,13 +17,14 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{get_pid, refusal_in};
 
-/// Root that gave up its rights: the limits of another user's process would take a capability to change.
+/// Root without its privileges: to change the limits of another user's process would need a
+/// capability.
 const AS_ROOT: [&str; 2] = ["--user", "0:0"];
 /// Enough for an agent with a few connections.
 const PLENTY: usize = 1024;
 
-/// With no descriptors left, exits cannot be watched: the health says so as soon as somebody tried.
-/// With new ones they can, without anybody asking. Each change is told once in the log.
+/// Without descriptors exits cannot be watched, and the health changes as soon as a call failed.
+/// With new descriptors they can, without a call. Each change is logged once.
 #[tokio::test]
 async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -34,38 +35,39 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
     let mut health = Health::watch(&channel).await?;
     health.becomes(ServingStatus::Serving).await?;
 
-    limit_descriptors(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
+    set_descriptor_limit(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
     let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
     assert_eq!(refusal.code, Code::Internal, "{refusal:?}");
     health.becomes(ServingStatus::NotServing).await?;
     assert_eq!(health_of(&channel, AGENT).await?, ServingStatus::Serving);
     get_pid(&mut client, std::process::id()).await?;
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
-    let exits = node.exits.context("no word on exits")?;
+    let exits = node.exits.context("no exits status")?;
     assert!(!exits.watchable && exits.reason.contains("open files"), "{exits:?}");
-    assert!(exits.fix.contains("LimitNOFILE"), "{exits:?}");
+    assert!(exits.fix.contains("LimitNOFILE="), "{exits:?}");
 
-    limit_descriptors(agent.pid()?, PLENTY).await?;
+    set_descriptor_limit(agent.pid()?, PLENTY).await?;
     health.becomes(ServingStatus::Serving).await?;
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::Serving);
     let mut watch = Watch::everything(&channel).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(ended.pid).await?;
 
-    for told in ["exits cannot be watched", "exits can be watched again"] {
+    for reported in ["exits cannot be watched", "exits can be watched again"] {
         let stderr = agent.stderr()?;
-        let lines = stderr.lines().filter(|line| line.contains(told)).count();
-        assert_eq!(lines, 1, "{told}: {stderr}");
+        let lines = stderr.lines().filter(|line| line.contains(reported)).count();
+        assert_eq!(lines, 1, "{reported}: {stderr}");
     }
     Ok(())
 }
 
-/// What to always listen to is listened to as soon as it can be.
+/// `--always-watch` starts to listen as soon as it can.
 #[tokio::test]
-async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
+async fn always_watch_starts_once_it_can() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let needed = next_descriptor(Agent::start_with(AS_ROOT).await?.pid()?)?;
-    // One for the connection of the test, and none to listen with, as long as the limit stays low.
+    // One descriptor for the connection of the test, and none to listen with, while the limit is
+    // low.
     let few = format!("--nofile={}:", needed + 1);
     let low_nofile = binaries::low_nofile()?.display().to_string();
     let launch = Launch::new()?.listen_privately().arguments(AS_ROOT);
@@ -76,7 +78,7 @@ async fn what_to_always_watch_is_watched_once_it_can_be() -> Result<()> {
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
     let mut client = Client::new(channel.clone());
     assert_eq!(watched_cpus(&mut client).await?, "");
-    limit_descriptors(agent.pid()?, PLENTY).await?;
+    set_descriptor_limit(agent.pid()?, PLENTY).await?;
     within("all CPUs to be watched", async {
         while watched_cpus(&mut client).await? != cpus::possible_list()? {}
         anyhow::Ok(())
@@ -90,15 +92,15 @@ async fn watched_cpus(client: &mut Client) -> Result<String> {
     Ok(node.counters.context("no counters")?.watched_cpus)
 }
 
-/// Whoever prefers an end to a wait gets it when it turns bad later, too.
+/// With `--fail-fast` the agent also exits when exits become unwatchable later.
 #[tokio::test]
-async fn an_agent_that_fails_fast_ends_when_it_turns_bad() -> Result<()> {
+async fn an_agent_with_fail_fast_ends_when_exits_become_unwatchable() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start_with(AS_ROOT.into_iter().chain(["--fail-fast"])).await?;
     let channel = connect(&agent.url()).await?;
-    // The agent has accepted it once it answers.
+    // The agent has accepted the connection when it responds.
     get_pid(&mut Client::new(channel.clone()), std::process::id()).await?;
-    limit_descriptors(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
+    set_descriptor_limit(agent.pid()?, next_descriptor(agent.pid()?)?).await?;
     let refusal = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
     assert_eq!(refusal.code, Code::Internal, "{refusal:?}");
     assert_eq!(agent.ended().await?.code(), Some(1));

@@ -1,4 +1,4 @@
-//! What is kept from callers that may not see it.
+//! Fields that some callers may not see.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::batch_get_result::Result as Outcome;
@@ -11,10 +11,10 @@ use taskstats_tests::workload::Workload;
 
 use crate::support::{get_pid, get_threads, identity, task};
 
-/// What an agent can be told to strip.
+/// Fields that an agent can redact.
 const FIELDS: [&str; 4] = ["comm", "uid", "executable", "io"];
 
-/// An account of each way in which the agent tells one.
+/// The statistics of a task from each method of the agent.
 async fn accounts(url: &str) -> Result<Vec<(&'static str, TaskStats)>> {
     let mut client = service(url).await?;
     let mut watch = Watch::everything(&connect(url).await?).await?;
@@ -23,11 +23,15 @@ async fn accounts(url: &str) -> Result<Vec<(&'static str, TaskStats)>> {
     let mut accounts = vec![("GetPid", get_pid(&mut client, pid).await?)];
     let threads = get_threads(&mut client, pid).await?;
     accounts.extend(threads.into_iter().map(|thread| ("GetTgid", thread)));
-    let batch = client.batch_get(BatchGetRequest { pids: vec![pid], tgids: Vec::new() }).await?;
+    let batch = client
+        .batch_get(BatchGetRequest { pids: vec![pid], tgids: Vec::new(), ..Default::default() })
+        .await?;
     let result = batch.into_inner().results.pop().context("no result")?.result;
     let Some(Outcome::Stats(stats)) = result else { anyhow::bail!("the batch said {result:?}") };
     accounts.push(("BatchGet", stats));
-    client.get_tgid(GetTgidRequest { tgid: pid, include_threads: false }).await?;
+    client
+        .get_tgid(GetTgidRequest { tgid: pid, include_threads: false, ..Default::default() })
+        .await?;
     workload.end().await?;
     accounts.push(("WatchExits", task(&watch.exit_of(pid).await?)?.clone()));
     Ok(accounts)
@@ -45,9 +49,9 @@ fn present(stats: &TaskStats) -> Result<Vec<&'static str>> {
     Ok(FIELDS.into_iter().zip(present).filter(|(_, is_there)| *is_there).map(|it| it.0).collect())
 }
 
-/// Each field alone, and all of them, are absent from every answer; the others stay.
+/// Each field, and all fields together, are absent from every response; the others stay.
 #[tokio::test]
-async fn what_is_redacted_is_absent_everywhere() -> Result<()> {
+async fn redacted_fields_are_absent_everywhere() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let all = FIELDS.join(",");
     for redacted in FIELDS.into_iter().chain([all.as_str()]) {
@@ -63,9 +67,9 @@ async fn what_is_redacted_is_absent_everywhere() -> Result<()> {
     Ok(())
 }
 
-/// Who has the role sees everything, beside others that do not.
+/// A caller with the role sees everything, at the same time as others that do not.
 #[tokio::test]
-async fn the_role_for_details_sees_them() -> Result<()> {
+async fn the_details_role_sees_redacted_fields() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let arguments = ["--redact", "comm,uid,executable,io", "--allow", "uid:0=query,watch,details"];
     let agent = Agent::start_with(arguments.into_iter().chain([
@@ -79,7 +83,7 @@ async fn the_role_for_details_sees_them() -> Result<()> {
     for (way, stats) in accounts(&agent.url()).await? {
         assert_eq!(present(&stats)?, FIELDS, "{way}: {stats:?}");
     }
-    // Both at once: what one is shown must not become what the other sees.
+    // Both at once: the response to one caller must not reach the other.
     let mut seeing = Watch::everything(&connect(&agent.url()).await?).await?;
     let other = agent.listening_on("tcp://")?;
     let mut blind = Watch::everything(&connect(&other).await?).await?;

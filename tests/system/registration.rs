@@ -1,4 +1,4 @@
-//! What stays in the kernel when nobody watches any more: nothing.
+//! Registrations in the kernel end with the last watcher.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::GetNodeRequest;
@@ -11,12 +11,12 @@ use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
-/// Makes an agent stop listening as soon as nobody watches.
+/// Makes an agent stop listening without a delay after the last watcher.
 const NO_GRACE: [&str; 2] = ["--grace-period", "0s"];
-/// Exits made on each CPU to find a listener that was left behind.
+/// Exits made on each CPU to find a registration that was left behind.
 const PROBES: usize = 3;
 
-/// After SIGTERM no listener of the agent is left: whoever gets its addresses gets no exits.
+/// After SIGTERM no registration of the agent is left: a socket with its port id receives no exits.
 #[tokio::test]
 async fn nothing_is_registered_after_the_end() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -29,7 +29,7 @@ async fn nothing_is_registered_after_the_end() -> Result<()> {
     assert_silent(&ports).await
 }
 
-/// When the last watcher has gone the agent stops listening, and says so.
+/// When the last watcher has disconnected the agent stops listening, and reports so.
 #[tokio::test]
 async fn nothing_is_registered_after_the_last_watcher() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -42,13 +42,13 @@ async fn nothing_is_registered_after_the_last_watcher() -> Result<()> {
     drop(first);
     assert_eq!(watched_cpus(&mut client).await?, cpus::possible_list()?);
     drop(last);
-    within("the agent to stop listening", nobody_is_watched(&mut client)).await??;
+    within("the agent to stop listening", no_cpu_is_watched(&mut client)).await??;
     assert_silent(&ports).await
 }
 
-/// A watcher that comes after the last one left is served by a new registration.
+/// A watcher that connects after the last one left gets a new registration.
 #[tokio::test]
-async fn listening_begins_again_for_the_next_watcher() -> Result<()> {
+async fn the_next_watcher_gets_a_new_registration() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(NO_GRACE).await?;
     let mut client = service(&agent.url()).await?;
@@ -58,14 +58,14 @@ async fn listening_begins_again_for_the_next_watcher() -> Result<()> {
         let ended = Workload::run(&["exit", "0"]).await?;
         watch.exit_of(ended.pid).await?;
         drop(watch);
-        within("the agent to stop listening", nobody_is_watched(&mut client)).await??;
+        within("the agent to stop listening", no_cpu_is_watched(&mut client)).await??;
     }
     Ok(())
 }
 
-/// A watcher that comes back soon finds the registration still there.
+/// A watcher that reconnects soon finds the registration in place.
 #[tokio::test]
-async fn listening_goes_on_for_a_while() -> Result<()> {
+async fn a_registration_stays_for_the_grace_period() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--grace-period", "1h"]).await?;
     let before = port_ids_of(agent.pid()?)?;
@@ -82,7 +82,7 @@ async fn listening_goes_on_for_a_while() -> Result<()> {
     Ok(())
 }
 
-/// The addresses that the agent has taken since `before`.
+/// Returns the port ids that the agent has opened since `before`.
 fn listeners(agent: &Agent, before: &[PortId]) -> Result<Vec<PortId>> {
     let mut ports = port_ids_of(agent.pid()?)?;
     ports.retain(|port| !before.contains(port));
@@ -90,7 +90,7 @@ fn listeners(agent: &Agent, before: &[PortId]) -> Result<Vec<PortId>> {
     Ok(ports)
 }
 
-/// A listener that was left behind would be inherited by whoever binds to its address.
+/// Checks that no registration is left behind: a socket that binds to its port id would inherit it.
 async fn assert_silent(ports: &[PortId]) -> Result<()> {
     let mut reference = ReferenceListener::open(&cpus::online()?)?;
     let heirs = ports.iter().map(|port| Socket::open_at(*port));
@@ -99,14 +99,14 @@ async fn assert_silent(ports: &[PortId]) -> Result<()> {
         Workload::run(&["--cpu", &cpu.to_string(), "exit", "0"]).await?;
     }
     assert!(reference.take()?.len() >= PROBES * cpus::online()?.len(), "nothing to be heard");
-    for heir in &mut heirs {
-        assert!(heir.try_receive()?.is_none(), "a listener was left behind");
+    for successor in &mut heirs {
+        assert!(successor.try_receive()?.is_none(), "a listener was left behind");
     }
     Ok(())
 }
 
-/// Asks until the agent watches nothing; each question is a turn for the agent.
-async fn nobody_is_watched(client: &mut Client) -> Result<()> {
+/// Waits until the agent watches no CPU; each call gives the agent time to run.
+async fn no_cpu_is_watched(client: &mut Client) -> Result<()> {
     while !watched_cpus(client).await?.is_empty() {}
     Ok(())
 }

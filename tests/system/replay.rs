@@ -16,7 +16,7 @@ use crate::followers;
 const RECEIVE_BUFFER: &str = "64MiB";
 /// Exits to be replayed: several of the agent's chunks.
 const EXITS: usize = 2000;
-/// Numbers to ask for: one, some, about a chunk, more than were made.
+/// Numbers of exits to replay: one, some, about a chunk, more than there are.
 const WANTED: [u32; 5] = [1, 7, 256, 1500, 100_000];
 /// Tries to open a stream while no other process exits.
 const ATTEMPTS: usize = 1000;

@@ -1,4 +1,4 @@
-//! Watchers that go away and come back.
+//! Watchers that disconnect and resume.
 
 use anyhow::{Context, Result, bail};
 use taskstats_proto::v1::LostStage;
@@ -13,24 +13,25 @@ use taskstats_tests::stitched_stream::StitchedStream;
 
 use crate::followers;
 
-/// Exits while the watchers are there, and as many while they are not: much less than a history.
+/// Exits while the watchers are connected, and as many while they are not: much less than a
+/// history.
 const SOME: usize = 4000;
 /// Holds about 30,000 events of 140 bytes.
 const SMALL_HISTORY: [&str; 2] = ["--history-bytes", "4MiB"];
 /// More than a small history holds.
 const TOO_MANY: usize = 45_000;
-/// Makes few and large chunks, so that the counts of all that is evicted are remembered: they have
-/// one part in 32 of the history's memory.
+/// Few and large chunks, so that the counts of all evicted exits are kept: they have one part in 32
+/// of the history's memory.
 const SLOW_PACE: [&str; 2] = ["--pace", "10ms"];
 /// Lets no exit be dropped by the kernel.
 const LARGE_BUFFER: [&str; 2] = ["--receive-buffer", "64MiB"];
 
-/// Where a watcher was when it went away.
+/// The position of a watcher when it disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StopPoint {
-    /// At a cursor that the agent told.
+    /// At a cursor of the agent.
     Told,
-    /// At an exit in the middle of what it was told.
+    /// At an exit in the middle of a batch.
     MidBatch,
 }
 
@@ -46,9 +47,9 @@ impl StopPoint {
     }
 }
 
-/// Nobody watches for a while, and the union of before and after has each exit once.
+/// After a time without watchers, the exits before and after it are complete, each once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_missed_or_repeated_by_coming_back() -> Result<()> {
+async fn resuming_misses_and_repeats_nothing() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     for place in [StopPoint::Told, StopPoint::MidBatch] {
         let agent = Agent::start_with(LARGE_BUFFER).await?;
@@ -58,10 +59,10 @@ async fn nothing_is_missed_or_repeated_by_coming_back() -> Result<()> {
         let mut churns = followers::churn(SOME).await?;
         followers::catch_up(&mut reference, &mut followers).await?;
 
-        let mut left = followers::leave(followers);
-        left.iter_mut().try_for_each(|left| place.take(&mut left.stitched))?;
+        let mut detached = followers::leave(followers);
+        detached.iter_mut().try_for_each(|detached| place.take(&mut detached.stitched))?;
         let reference_detached = reference.leave();
-        within("the watchers to be gone", async {
+        within("the watchers to disconnect", async {
             while followers::counters(&agent.url()).await?.watchers > 0 {}
             anyhow::Ok(())
         })
@@ -69,7 +70,7 @@ async fn nothing_is_missed_or_repeated_by_coming_back() -> Result<()> {
         assert_eq!(followers::counters(&agent.url()).await?.watched_cpus, cpus::possible_list()?);
         churns.extend(followers::churn(SOME).await?);
 
-        let mut followers = followers::resume(&agent.url(), left).await?;
+        let mut followers = followers::resume(&agent.url(), detached).await?;
         let mut reference = reference_detached.resume(&channel).await?;
         churns.extend(followers::churn(SOME).await?);
         followers::catch_up(&mut reference, &mut followers).await?;
@@ -86,34 +87,36 @@ async fn nothing_is_missed_or_repeated_by_coming_back() -> Result<()> {
     Ok(())
 }
 
-/// Whoever comes back too late is first told how much it missed, exactly, whatever it watches.
+/// A watcher that resumes too late first gets the exact number of exits that it missed, for every
+/// selection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn coming_back_too_late_is_told_exactly() -> Result<()> {
+async fn resuming_too_late_is_an_exact_loss() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    let (reference, followers, left) = come_back_too_late(StopPoint::Told).await?;
+    let (reference, followers, detached) = resume_too_late(StopPoint::Told).await?;
     assert_eq!(
         followers::reconcile(reference.stitched(), &followers)?,
         0,
         "a loss without its count"
     );
-    ensure_lost_at_once(&followers, &left)
+    ensure_lost_at_once(&followers, &detached)
 }
 
-/// A place that the agent did not tell is one whose losses may be unknown for a part of the exits,
-/// but are never told wrongly.
+/// From a position that was no cursor of the agent, the loss may have no count for a part of the
+/// exits, but never a wrong one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_loss_after_an_exit_amid_a_batch_is_exact_or_has_no_count() -> Result<()> {
+async fn a_loss_after_a_position_within_a_batch_is_exact_or_without_count() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    let (reference, followers, left) = come_back_too_late(StopPoint::MidBatch).await?;
+    let (reference, followers, detached) = resume_too_late(StopPoint::MidBatch).await?;
     followers::reconcile(reference.stitched(), &followers)?;
-    ensure_lost_at_once(&followers, &left)?;
-    let everything = followers.first().context("nobody follows everything")?;
+    ensure_lost_at_once(&followers, &detached)?;
+    let everything = followers.first().context("no follower of all exits")?;
     assert_eq!(everything.selection(), &Selection::EVERYTHING);
     everything.stitched().ensure_complete()
 }
 
-/// Has watchers of every kind go away and come back when what they did not take is forgotten.
-async fn come_back_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>, Vec<Detached>)> {
+/// Disconnects watchers of every kind, and resumes them when exits that they have not read are
+/// evicted.
+async fn resume_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>, Vec<Detached>)> {
     let agent = Agent::start_with([SMALL_HISTORY, SLOW_PACE, LARGE_BUFFER].concat()).await?;
     let mut reference =
         Follower::open(&connect(&agent.url()).await?, Selection::EVERYTHING).await?;
@@ -121,22 +124,22 @@ async fn come_back_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>
     followers::churn(SOME).await?;
     followers::catch_up(&mut reference, &mut followers).await?;
 
-    let mut left = followers::leave(followers);
-    left.iter_mut().try_for_each(|left| place.take(&mut left.stitched))?;
+    let mut detached = followers::leave(followers);
+    detached.iter_mut().try_for_each(|detached| place.take(&mut detached.stitched))?;
     followers::churn_watched(&mut reference, TOO_MANY).await?;
 
-    let mut followers = followers::resume(&agent.url(), left.clone()).await?;
+    let mut followers = followers::resume(&agent.url(), detached.clone()).await?;
     followers::catch_up(&mut reference, &mut followers).await?;
-    Ok((reference, followers, left))
+    Ok((reference, followers, detached))
 }
 
-/// The only loss of each is the one before all that it was told after it came back.
-fn ensure_lost_at_once(followers: &[Follower], left: &[Detached]) -> Result<()> {
-    for (follower, left) in followers.iter().zip(left) {
+/// The only loss of each is the one before all exits that it received after it resumed.
+fn ensure_lost_at_once(followers: &[Follower], detached: &[Detached]) -> Result<()> {
+    for (follower, detached) in followers.iter().zip(detached) {
         let [gap] = follower.stitched().gaps() else {
-            bail!("{}: {:?}", left.selection, follower.stitched().gaps());
+            bail!("{}: {:?}", detached.selection, follower.stitched().gaps());
         };
-        assert_eq!((gap.after, gap.stage), (left.stitched.position(), LostStage::History));
+        assert_eq!((gap.after, gap.stage), (detached.stitched.position(), LostStage::History));
         assert!(gap.upto > gap.after && gap.cpu.is_none(), "{gap:?}");
     }
     Ok(())

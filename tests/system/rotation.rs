@@ -6,13 +6,16 @@ mod under_load;
 use std::fs;
 
 use anyhow::{Context, Result};
-use taskstats_tests::agent::Agent;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::certificates::{Authority, Pair, Wanted};
 use taskstats_tests::client::{Client, connect, connect_securely};
+use taskstats_tests::environments::WITHOUT_INOTIFY;
 use taskstats_tests::handshake::{Handshake, Version};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::process;
-use taskstats_tests::tls_fixture::{NAME, TlsFixture, everybody, until_node, until_tls};
+use taskstats_tests::tls_fixture::{NAME, TlsFixture, admit_all_flags, until_node, until_tls};
 use tonic::transport::Channel;
 
 use crate::support::get_pid;
@@ -28,10 +31,10 @@ async fn in_use(channel: &Channel, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// New files that make no pair are not used and told, in the log, to those who ask, and once; the
-/// connections and the certificate before stay. What is right again is used.
+/// New files that do not match are not used, and that is reported by the log and by `GetNode`, once;
+/// connections and the old certificate stay. Corrected files are used.
 #[tokio::test]
-async fn a_bad_new_file_keeps_the_old() -> Result<()> {
+async fn a_bad_new_file_keeps_the_old_certificate() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(fixture.mutual_flags()).await?;
@@ -54,10 +57,48 @@ async fn a_bad_new_file_keeps_the_old() -> Result<()> {
     Ok(())
 }
 
-/// What kept the agent from reading new files need not be in them: when it is gone, they are used, although
-/// they do not change once more.
+/// Issue 10: an agent with TLS did not start where inotify instances are used up, and its unix listener
+/// neither. It serves, warns, and reads the files at intervals.
 #[tokio::test]
-async fn what_could_not_be_read_for_a_while_is_used_later() -> Result<()> {
+async fn without_inotify_certificates_are_polled() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let launch = Launch::new()?.listen_privately().arguments(["--kernel", "sim"]);
+    let agent = launch.arguments(fixture.flags()).wrapped(WITHOUT_INOTIFY).start().await?;
+    let log = agent.stderr()?;
+    assert!(
+        log.contains("because changes are not reported") && log.contains("Too many open files"),
+        "{log}"
+    );
+    assert!(log.contains("fs.inotify.max_user_instances"), "{log}");
+    let local = connect(&agent.url()).await?;
+    fixture.files.write_pair("agent", &fixture.authority.sign(&Wanted::for_agent())?)?;
+    until_tls(&local, |tls| tls.reloads == 1).await?;
+    Ok(())
+}
+
+/// Issue 11, row 4: a FIFO at the path of a certificate blocked the rotation for ever, without a log line.
+#[tokio::test]
+async fn a_fifo_in_place_of_a_certificate_does_not_freeze_rotation() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let agent = Agent::start_with(fixture.flags()).await?;
+    let local = connect(&agent.url()).await?;
+    let certificate = fixture.files.path("agent.crt");
+    fs::remove_file(&certificate)?;
+    mkfifo(&certificate, Mode::S_IRUSR | Mode::S_IRGRP | Mode::S_IROTH)?;
+    let tls = until_tls(&local, |tls| tls.failed_reloads == 1).await?;
+    assert!(tls.reload_error.contains("it is a FIFO"), "{tls:?}");
+    fs::remove_file(&certificate)?;
+    fixture.files.write_pair("agent", &fixture.authority.sign(&Wanted::for_agent())?)?;
+    until_tls(&local, |tls| tls.reloads == 1).await?;
+    Ok(())
+}
+
+/// The cause of a failed load need not be in the files: when it is gone the files are used, although
+/// they do not change again.
+#[tokio::test]
+async fn files_that_were_unreadable_are_used_later() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     // The limits of a confined process are not even root's to change.
@@ -67,11 +108,11 @@ async fn what_could_not_be_read_for_a_while_is_used_later() -> Result<()> {
     until_tls(&local, |_| true).await?;
     let pid = agent.pid()?;
     let few = process::next_descriptor(pid)?;
-    process::limit_descriptors(pid, few).await?;
+    process::set_descriptor_limit(pid, few).await?;
     let next = fixture.authority.sign(&Wanted::for_agent().and_name("next.example"))?;
     fixture.files.write_pair("agent", &next)?;
     until_tls(&local, |tls| tls.reload_error.contains("Too many open files")).await?;
-    process::limit_descriptors(pid, PLENTY).await?;
+    process::set_descriptor_limit(pid, PLENTY).await?;
     in_use(&local, "next.example").await?;
     let tls = until_tls(&local, |_| true).await?;
     let expected = (1, 1, "");
@@ -79,9 +120,9 @@ async fn what_could_not_be_read_for_a_while_is_used_later() -> Result<()> {
     Ok(())
 }
 
-/// So are certificates that no client would accept, and files that are gone.
+/// Certificates that no client would accept, and missing files, are not used either.
 #[tokio::test]
-async fn what_no_client_would_accept_is_not_used() -> Result<()> {
+async fn certificates_that_no_client_accepts_are_not_used() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(fixture.flags()).await?;
@@ -100,10 +141,10 @@ async fn what_no_client_would_accept_is_not_used() -> Result<()> {
     in_use(&local, "good.example").await
 }
 
-/// Files are found again however they are replaced: written over or renamed over, each in a directory of
-/// its own.
+/// New files are found however they are replaced: overwritten or renamed, each in a separate
+/// directory.
 #[tokio::test]
-async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
+async fn every_way_to_replace_a_file_is_noticed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let files = &fixture.files;
@@ -119,7 +160,7 @@ async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
     put(&sign("first.example")?)?;
     let (certificate, key) = (files.argument("certs/agent.crt"), files.argument("keys/agent.key"));
     let flags = ["--listen", "tcp://127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
-    let flags = [flags.map(str::to_owned).to_vec(), everybody()].concat();
+    let flags = [flags.map(str::to_owned).to_vec(), admit_all_flags()].concat();
     let agent = Agent::start_with(flags).await?;
     let local = connect(&agent.url()).await?;
 
@@ -138,17 +179,17 @@ async fn every_way_to_replace_a_file_is_seen() -> Result<()> {
     in_use(&local, "last.example").await
 }
 
-/// A directory that is replaced itself is found without the sandbox; within, it is another one than the
-/// agent may read, and the agent says so.
+/// A directory that is itself replaced is found without the sandbox; within it the agent may not
+/// read the new one, and reports that.
 #[tokio::test]
-async fn a_folder_that_is_replaced_is_followed_or_told() -> Result<()> {
+async fn a_replaced_directory_is_followed_or_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let files = &fixture.files;
     fs::create_dir(files.path("certs"))?;
     let (certificate, key) = (files.argument("certs/agent.crt"), files.argument("certs/agent.key"));
     let flags = ["--listen", "tcp://127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key];
-    let flags = [flags.map(str::to_owned).to_vec(), everybody()].concat();
+    let flags = [flags.map(str::to_owned).to_vec(), admit_all_flags()].concat();
     let put = |directory: &str, name: &str| -> Result<()> {
         let pair = fixture.authority.sign(&Wanted::for_agent().and_name(name))?;
         files.write(&format!("{directory}/agent.crt"), &pair.certificate)?;
@@ -172,18 +213,18 @@ async fn a_folder_that_is_replaced_is_followed_or_told() -> Result<()> {
     in_use(&confined, "moved.example").await
 }
 
-/// A CA that is taken away keeps its clients out from then on; who is connected stays. Nobody comes
-/// back by resuming a session that began before.
+/// The clients of a CA that is removed are rejected from then on; connected ones stay. A session
+/// that began before cannot be resumed.
 #[tokio::test]
-async fn a_ca_that_is_replaced_lets_in_no_more() -> Result<()> {
+async fn clients_of_a_removed_ca_are_rejected() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(fixture.mutual_flags()).await?;
     let (url, ca) = (agent.listening_on("tcp://")?, fixture.authority.pem().to_owned());
     let open = connect_securely(&url, &ca, Some(&fixture.client), NAME).await?;
-    // Keeps what a server gives to resume by.
+    // Stores the session tickets of a server.
     let old = Handshake::new(Version::V1_3, &ca, Some(&fixture.client))?;
-    drop(old.let_in(&url).await?);
+    drop(old.first_byte(&url).await?);
 
     let other = Authority::new("another CA")?;
     let newcomer = other.sign(&Wanted::for_client("newcomer"))?;
@@ -191,16 +232,16 @@ async fn a_ca_that_is_replaced_lets_in_no_more() -> Result<()> {
     until_node(&open, |node| node.certificates.iter().any(|it| it.subject == "CN=another CA"))
         .await?;
 
-    let refusal = old.let_in(&url).await.err().context("the old CA still lets in")?.to_string();
+    let refusal = old.first_byte(&url).await.err().context("the old CA still lets in")?.to_string();
     assert!(refusal.contains("received fatal alert"), "{refusal}");
-    Handshake::new(Version::V1_3, &ca, Some(&newcomer))?.let_in(&url).await?;
+    Handshake::new(Version::V1_3, &ca, Some(&newcomer))?.first_byte(&url).await?;
     get_pid(&mut Client::new(open), std::process::id()).await?;
     Ok(())
 }
 
-/// A certificate that ends within days is told at start.
+/// A certificate that expires within days is reported at the start.
 #[tokio::test]
-async fn an_end_that_is_near_is_told() -> Result<()> {
+async fn an_expiring_certificate_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let wanted = Wanted::for_agent().ending_in(std::time::Duration::from_secs(3 * 24 * 60 * 60));

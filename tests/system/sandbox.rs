@@ -1,4 +1,4 @@
-//! What the agent may still do once it serves.
+//! The privileges of the agent while it serves.
 
 mod calls;
 mod files;
@@ -22,10 +22,10 @@ use crate::support::get_pid;
 const NET_ADMIN: &str = "0000000000001000";
 /// No capability.
 const NONE: &str = "0000000000000000";
-/// The user without rights, and the group.
+/// The unprivileged user, and the group.
 const NOBODY: &str = "65534:65534";
 
-/// What procfs says of a thread, by field.
+/// The fields that procfs shows of a thread.
 type Status = BTreeMap<String, String>;
 
 /// The status of each thread.
@@ -49,10 +49,10 @@ fn assert_all(statuses: &[Status], field: &str, expected: &str) {
     }
 }
 
-/// What the agent says of itself.
-async fn told(agent: &Agent) -> Result<Sandbox> {
+/// The agent's own report.
+async fn reported(agent: &Agent) -> Result<Sandbox> {
     let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?;
-    node.into_inner().sandbox.context("nothing is told of the sandbox")
+    node.into_inner().sandbox.context("no sandbox status")
 }
 
 /// Uses the agent so that all its threads run: the event loop, the reader, and those of slow calls.
@@ -62,15 +62,18 @@ async fn use_all(agent: &Agent) -> Result<()> {
     watch.exit_of(ended.pid).await?;
     let mut client = service(&agent.url()).await?;
     get_pid(&mut client, std::process::id()).await?;
-    let request =
-        taskstats_proto::v1::GetTgidRequest { tgid: std::process::id(), include_threads: true };
-    let answer = client.get_tgid(request).await?.into_inner();
-    assert!(!answer.threads.is_empty(), "the threads of others' processes are not seen");
+    let request = taskstats_proto::v1::GetTgidRequest {
+        tgid: std::process::id(),
+        include_threads: true,
+        ..Default::default()
+    };
+    let response = client.get_tgid(request).await?.into_inner();
+    assert!(!response.threads.is_empty(), "the threads of others' processes are not seen");
     Ok(())
 }
 
-/// Started as root, the agent keeps one capability in each of its threads and nothing else, and says
-/// so.
+/// Started as root, the agent keeps one capability in each of its threads and nothing else, and
+/// logs that.
 #[tokio::test]
 async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -91,32 +94,32 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
     for (field, value) in [("NoNewPrivs", "1"), ("Seccomp", "2"), ("Seccomp_filters", "2")] {
         assert_all(&statuses, field, value);
     }
-    // The kernel gives procfs' files of a process that nobody may attach to, to root.
+    // The kernel gives the procfs files of an undumpable process to root.
     assert_eq!(fs::metadata(format!("/proc/{}/environ", agent.pid()?))?.uid(), 0, "dumpable");
-    let told = told(&agent).await?;
-    assert_eq!((told.uid, told.gid), (65534, 65534));
-    assert_eq!(told.capabilities, ["net_admin"]);
-    assert!(told.no_new_privs && told.seccomp, "{told:?}");
-    let said = agent.stderr()?;
-    assert!(said.contains("rights: user 65534:65534, capabilities net_admin"), "{said}");
+    let reported = reported(&agent).await?;
+    assert_eq!((reported.uid, reported.gid), (65534, 65534));
+    assert_eq!(reported.capabilities, ["net_admin"]);
+    assert!(reported.no_new_privs && reported.seccomp, "{reported:?}");
+    let output = agent.stderr()?;
+    assert!(output.contains("rights: user 65534:65534, capabilities net_admin"), "{output}");
     Ok(())
 }
 
-/// The kernel's own list of what it can enforce is enforced, or the agent says what is missing.
+/// Landlock is enforced as far as the kernel can, or the agent reports what is missing.
 #[tokio::test]
-async fn landlock_is_in_force_or_said_to_be_missing() -> Result<()> {
+async fn landlock_is_enforced_or_reported_as_missing() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
-    let told = told(&agent).await?;
-    let missing = told.gaps.iter().any(|gap| gap.contains("landlock"));
-    assert_eq!(told.landlock_version < 7, missing, "{told:?}");
+    let reported = reported(&agent).await?;
+    let missing = reported.gaps.iter().any(|gap| gap.contains("landlock"));
+    assert_eq!(reported.landlock_version < 7, missing, "{reported:?}");
     assert_eq!(agent.stderr()?.contains("landlock version 7"), !missing, "{}", agent.stderr()?);
     Ok(())
 }
 
-/// For debugging, an agent keeps what it has, and warns.
+/// `--no-sandbox` keeps all privileges, with a warning.
 #[tokio::test]
-async fn without_the_sandbox_nothing_is_given_up() -> Result<()> {
+async fn without_the_sandbox_no_privilege_is_dropped() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--no-sandbox"]).await?;
     use_all(&agent).await?;
@@ -125,7 +128,7 @@ async fn without_the_sandbox_nothing_is_given_up() -> Result<()> {
         assert_all(&statuses, field, &own[0][field]);
     }
     assert!(agent.stderr()?.contains("WARN"), "{}", agent.stderr()?);
-    let told = told(&agent).await?;
-    assert!(told.gaps.iter().any(|gap| gap.contains("--no-sandbox")), "{told:?}");
+    let reported = reported(&agent).await?;
+    assert!(reported.gaps.iter().any(|gap| gap.contains("--no-sandbox")), "{reported:?}");
     Ok(())
 }

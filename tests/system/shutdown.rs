@@ -1,4 +1,4 @@
-//! How the agent ends.
+//! The end of the agent.
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ const UNREAD_EXITS: &str = "10000";
 /// The exit code of an agent that did not wait for a watcher.
 const CUT_OFF: i32 = 1;
 
-/// A watcher gets its last cursor, then hears that the agent is going; the process ends well.
+/// A watcher gets its last cursor and then the status of a shutdown; the process exits with 0.
 #[tokio::test]
 async fn watchers_get_their_last_cursor() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -45,7 +45,7 @@ async fn watchers_get_their_last_cursor() -> Result<()> {
 
 /// SIGINT, which a terminal sends, ends the agent as SIGTERM does.
 #[tokio::test]
-async fn an_interrupt_ends_the_agent_well() -> Result<()> {
+async fn an_interrupt_ends_the_agent_with_success() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut agent = Agent::start().await?;
     get_pid(&mut service(&agent.url()).await?, std::process::id()).await?;
@@ -57,7 +57,7 @@ async fn an_interrupt_ends_the_agent_well() -> Result<()> {
 
 /// A watcher that does not read cannot hold the agent beyond the drain's deadline.
 #[tokio::test]
-async fn a_stalled_watcher_does_not_hold_the_agent() -> Result<()> {
+async fn a_stalled_watcher_does_not_delay_the_agent() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let mut agent = Agent::start_with(["--drain-timeout", "100ms"]).await?;
     let stalled = Watch::everything(&connect_narrowly(&agent.url()).await?).await?;
@@ -68,7 +68,7 @@ async fn a_stalled_watcher_does_not_hold_the_agent() -> Result<()> {
     Ok(())
 }
 
-/// A second signal ends an agent that waits for a watcher who does not read.
+/// A second signal ends an agent that waits for a watcher that does not read.
 #[tokio::test]
 async fn a_second_signal_ends_the_agent_at_once() -> Result<()> {
     let _lock = MachineLock::exclusive()?;

@@ -1,4 +1,4 @@
-//! Watchers that are too slow and want to be told by the end of their stream.
+//! Slow watchers that want their stream to end instead of a loss.
 
 use anyhow::{Context, Result, bail};
 use taskstats_proto::v1::watch_exits_response::Kind;
@@ -21,10 +21,10 @@ const RECEIVE_BUFFER: &str = "64MiB";
 /// More than the history holds, and the sockets and windows on the way to a watcher.
 const TOO_MANY: usize = 45_000;
 
-/// A watcher that does not read is told its last place and then ended; whoever continues there is
-/// told exactly what was missed.
+/// A watcher that does not read gets its last cursor and the end of the stream; a client that
+/// resumes there gets an exact loss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_can_end_by_its_slowness() -> Result<()> {
+async fn a_slow_stream_can_end_instead_of_losing() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let arguments = ["--history-bytes", SMALL_HISTORY, "--receive-buffer", RECEIVE_BUFFER];
     let agent = Agent::start_with(arguments).await?;

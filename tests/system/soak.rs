@@ -1,4 +1,4 @@
-//! Watchers of every kind and speed, for as long as one likes.
+//! Watchers of every kind and speed, for a configurable time.
 
 use std::env;
 use std::time::{Duration, Instant};
@@ -17,41 +17,42 @@ use tonic::transport::Channel;
 
 use crate::followers;
 
-/// Says how many seconds the soak lasts at least.
+/// The variable with the duration of the soak in seconds.
 const SECONDS: &str = "TASKSTATS_SOAK_SECONDS";
-/// How many if it does not.
+/// Its default.
 const DEFAULT_SECONDS: u64 = 20;
-/// Exits of a round; after each round everything is reconciled and then forgotten, so that the test's
+/// Exits of a round; after each round everything is compared and then discarded, so that the test's
 /// own memory does not grow with the time.
 const EXITS: usize = 160_000;
-/// Holds about 120,000 events: less than a round, so that who does not read in it is overtaken.
+/// Holds about 120,000 events: less than a round, so that a watcher that does not read in it is
+/// overtaken.
 const HISTORY: &str = "16MiB";
 /// Drops of the kernel are for other tests.
 const RECEIVE_BUFFER: &str = "64MiB";
-/// A watcher that comes and goes stays for so many messages at most.
+/// A reconnecting watcher stays for so many messages at most.
 const STAY: usize = 8;
 /// Any seed does.
 const SEED: u64 = 8;
 /// Of so many exits one may have a number of the kernel's that nothing explains: a task that moves
 /// to another CPU while it exits can cause it.
 const EXITS_PER_GAP: u64 = 1000;
-/// After the first round the history is full and every watcher has been served: what comes later is
-/// the allocator's.
+/// After the first round the history is full and every watcher has been served: later growth is the
+/// allocator's.
 const SLACK_KIB: u64 = 6 * 1024;
 
-/// Who watches, beside the reference.
+/// The watchers besides the reference.
 struct Watchers {
     /// Read all the time.
     steady: Vec<Follower>,
     /// Read nothing during a round.
     slow: Vec<Follower>,
-    /// Go away and come back all the time.
+    /// Watchers that disconnect and resume all the time.
     restless: Follower,
 }
 
 /// Every watcher accounts for every exit, and the agent's memory does not grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everyone_accounts_for_everything_all_the_time() -> Result<()> {
+async fn watchers_of_every_kind_account_for_every_exit() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let until = Instant::now() + duration()?;
     let arguments = ["--history-bytes", HISTORY, "--receive-buffer", RECEIVE_BUFFER];
@@ -72,7 +73,7 @@ async fn everyone_accounts_for_everything_all_the_time() -> Result<()> {
     let (held, counters) =
         (process::resident_kib(agent.pid()?)?, followers::counters(&agent.url()).await?);
     println!("{rounds} rounds, {overtaken} gaps, {warm} KiB, then {held} KiB, {counters:?}");
-    assert!(overtaken > 0, "nobody was ever overtaken");
+    assert!(overtaken > 0, "no watcher was overtaken");
     assert!(held <= warm + SLACK_KIB, "{warm} KiB became {held} KiB");
     let tolerated = counters.received / EXITS_PER_GAP;
     assert!(counters.unexplained_gaps <= tolerated, "{counters:?}");
@@ -100,8 +101,8 @@ impl Watchers {
         })
     }
 
-    /// Has all of them read to the same place, compares them, and forgets what they were told;
-    /// returns how many gaps there were.
+    /// Reads all watchers to the same position, compares them, and discards what they received;
+    /// returns the number of gaps.
     async fn settle(&mut self, reference: &mut Follower) -> Result<usize> {
         let mut gaps = 0;
         for followers in self.groups() {
@@ -124,7 +125,7 @@ impl Watchers {
     }
 }
 
-/// Makes exits at full speed while everyone does what is theirs; returns the watchers.
+/// Makes exits at full speed while the watchers behave as their kind; returns them.
 async fn round(
     agent: &Agent,
     reference: &mut Follower,
@@ -136,7 +137,8 @@ async fn round(
     let Watchers { steady, slow, restless } = watchers;
     let readers: Vec<_> =
         steady.into_iter().map(|follower| spawn(read(follower, over.clone()))).collect();
-    let wanderer = spawn(come_and_go(channel, restless, over, Random::new(random.seed())));
+    let wanderer =
+        spawn(connect_and_disconnect(channel, restless, over, Random::new(random.seed())));
 
     followers::churn_watched(reference, EXITS).await?;
     enough.send_replace(true);
@@ -158,8 +160,9 @@ async fn read(mut follower: Follower, mut over: watch::Receiver<bool>) -> Result
     }
 }
 
-/// Goes away after some messages, sometimes amid a batch, and comes back at once, until it is over.
-async fn come_and_go(
+/// Disconnects after some messages, sometimes in the middle of a batch, and resumes at once, until
+/// it is stopped.
+async fn connect_and_disconnect(
     channel: Channel,
     mut follower: Follower,
     mut over: watch::Receiver<bool>,
@@ -172,11 +175,11 @@ async fn come_and_go(
                 more = follower.next() => ensure!(more?, "a restless stream ended"),
             }
         }
-        let mut left = follower.leave();
-        let last = left.stitched.exits().len().saturating_sub(1 + random.below(STAY));
-        if let Some(exit) = left.stitched.exits().get(last).copied() {
-            left.stitched.cut(exit.sequence);
+        let mut detached = follower.leave();
+        let last = detached.stitched.exits().len().saturating_sub(1 + random.below(STAY));
+        if let Some(exit) = detached.stitched.exits().get(last).copied() {
+            detached.stitched.cut(exit.sequence);
         }
-        follower = left.resume(&channel).await?;
+        follower = detached.resume(&channel).await?;
     }
 }

@@ -1,4 +1,4 @@
-//! How the agent starts, and what it says when it cannot.
+//! The start of the agent, and the messages of a failed start.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -11,9 +11,9 @@ use taskstats_tests::machine_lock::MachineLock;
 
 use crate::support::get_pid;
 
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// The bits of a mode that say who may do what.
+/// The permission bits of a mode.
 const PERMISSIONS: u32 = 0o777;
 
 /// A flag that does not exist is an error of usage, and named.
@@ -28,7 +28,7 @@ async fn an_unknown_flag_is_refused() -> Result<()> {
 
 /// Values that make no sense are errors of usage, and named.
 #[tokio::test]
-async fn senseless_values_are_refused() -> Result<()> {
+async fn invalid_values_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for arguments in [
         ["--listen", "carrier-pigeon://here"],
@@ -64,7 +64,7 @@ async fn values_out_of_range_are_refused() -> Result<()> {
 
 /// The socket belongs to its owner and group alone.
 #[tokio::test]
-async fn the_socket_is_not_for_everyone() -> Result<()> {
+async fn the_socket_has_restricted_permissions() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
     let metadata = fs::metadata(agent.socket())?;
@@ -76,7 +76,7 @@ async fn the_socket_is_not_for_everyone() -> Result<()> {
 
 /// A socket that another agent serves is left alone.
 #[tokio::test]
-async fn a_socket_in_use_is_not_taken() -> Result<()> {
+async fn a_socket_in_use_is_not_replaced() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let first = Agent::start().await?;
     let ending = Launch::new()?.arguments(["--listen", &first.url()]).run().await?;
@@ -86,7 +86,7 @@ async fn a_socket_in_use_is_not_taken() -> Result<()> {
     Ok(())
 }
 
-/// A socket that nobody serves any more is replaced.
+/// A stale socket is replaced.
 #[tokio::test]
 async fn a_stale_socket_is_replaced() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -100,7 +100,7 @@ async fn a_stale_socket_is_replaced() -> Result<()> {
 
 /// A file that is no socket is never removed.
 #[tokio::test]
-async fn a_file_in_the_way_is_kept() -> Result<()> {
+async fn a_file_at_the_socket_path_is_kept() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.listen_privately();
     drop(File::create(launch.socket())?);
@@ -112,7 +112,7 @@ async fn a_file_in_the_way_is_kept() -> Result<()> {
 
 /// A directory that is missing is named.
 #[tokio::test]
-async fn a_missing_folder_is_named() -> Result<()> {
+async fn a_missing_directory_is_named() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let launch = Launch::new()?;
     let missing = launch.socket().with_file_name("missing").join("agent.sock");
@@ -122,9 +122,9 @@ async fn a_missing_folder_is_named() -> Result<()> {
     Ok(())
 }
 
-/// A network port without encryption needs consent, which the message asks for.
+/// A network port without encryption needs a flag, which the message names.
 #[tokio::test]
-async fn a_plain_network_port_needs_consent() -> Result<()> {
+async fn a_plaintext_network_port_needs_a_flag() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.arguments(["--listen", "tcp://127.0.0.1:0"]);
     let ending = launch.run().await?;
@@ -136,7 +136,7 @@ async fn a_plain_network_port_needs_consent() -> Result<()> {
     Ok(())
 }
 
-/// A port that is taken is named.
+/// A port that is in use is named.
 #[tokio::test]
 async fn a_port_in_use_is_named() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -149,7 +149,7 @@ async fn a_port_in_use_is_named() -> Result<()> {
 
 /// One agent serves several listeners.
 #[tokio::test]
-async fn several_listeners_serve_side_by_side() -> Result<()> {
+async fn several_listeners_serve_at_the_same_time() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
     for scheme in ["unix://", "tcp://"] {
@@ -159,7 +159,7 @@ async fn several_listeners_serve_side_by_side() -> Result<()> {
     Ok(())
 }
 
-/// It failed, said why on one line that names `what`, and did not panic.
+/// Checks that the agent failed with one line that contains `what`, and did not panic.
 fn assert_failed(ending: &Ending, what: &str) {
     assert!(!ending.status.success(), "{ending:?}");
     assert!(ending.stderr.contains(what), "{}", ending.stderr);

@@ -20,7 +20,7 @@ const SMALL_BUFFER: &str = "2MiB";
 /// About a second at full speed.
 const EXITS: &str = "10000";
 
-/// What the receive buffer holds is not lost.
+/// Exits that fit into the receive buffer are not lost.
 #[tokio::test]
 async fn a_short_stop_loses_nothing() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -28,7 +28,7 @@ async fn a_short_stop_loses_nothing() -> Result<()> {
     Ok(())
 }
 
-/// What it does not hold is counted, exactly.
+/// Exits beyond the receive buffer are counted exactly.
 #[tokio::test]
 async fn a_long_stop_is_counted_exactly() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -36,8 +36,8 @@ async fn a_long_stop_is_counted_exactly() -> Result<()> {
     Ok(())
 }
 
-/// Stops the agent while a CPU's threads exit, compares what is told afterwards with what the kernel
-/// sent, and sees that all is as before.
+/// Stops the agent while threads exit on a CPU, compares what it reports afterwards with what the
+/// kernel sent, and checks that the stream continues.
 async fn stop_agent(receive_buffer: &str) -> Result<Reported> {
     let cpu = cpus::online()?[0];
     let mut reference = ReferenceListener::open(&cpus::online()?)?;
@@ -48,12 +48,12 @@ async fn stop_agent(receive_buffer: &str) -> Result<Reported> {
     process::pause(agent.pid()?).await?;
     let churn = Workload::run(&["--cpu", &cpu.to_string(), "churn-threads", EXITS]).await?;
     assert!(churn.status.success(), "{churn:?}");
-    process::go_on(agent.pid()?)?;
+    process::continue_process(agent.pid()?)?;
     let end = watch.settled_mark(cpu).await?;
 
     let range = [ExitRange { cpu, begin, end }];
-    let told = reported(&watch, &range)?;
-    assert_eq!(told.total(), sent(&reference.take()?, &range)?, "{told:?}");
+    let reported = reported(&watch, &range)?;
+    assert_eq!(reported.total(), sent(&reference.take()?, &range)?, "{reported:?}");
     assert_eq!(watch.sequence_check()?.lost(LostStage::History), 0);
     assert!(watch.losses().iter().all(|lost| lost.cpu == Some(cpu)), "{:?}", watch.losses());
 
@@ -64,5 +64,5 @@ async fn stop_agent(receive_buffer: &str) -> Result<Reported> {
         other.exit_of(pid).await?;
     }
     assert_eq!((watch.losses().len(), other.losses().len()), (losses, 0));
-    Ok(told)
+    Ok(reported)
 }

@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Functions that several tests need.
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::gettid;
@@ -15,19 +15,19 @@ use tonic::{Code, Response, Status};
 pub(crate) const NO_SUCH_TASK: u32 = 4_194_305;
 
 pub(crate) async fn get_pid(client: &mut Client, pid: u32) -> Result<TaskStats> {
-    let response = client.get_pid(GetPidRequest { pid }).await?.into_inner();
-    response.stats.context("a task without account")
+    let response = client.get_pid(GetPidRequest { pid, ..Default::default() }).await?.into_inner();
+    response.stats.context("a task without statistics")
 }
 
 pub(crate) async fn get_threads(client: &mut Client, tgid: u32) -> Result<Vec<TaskStats>> {
-    let request = GetTgidRequest { tgid, include_threads: true };
+    let request = GetTgidRequest { tgid, include_threads: true, ..Default::default() };
     Ok(client.get_tgid(request).await?.into_inner().threads)
 }
 
 /// The refusal of a call that must not succeed.
 pub(crate) fn refused<T>(outcome: Result<Response<T>, Status>) -> Result<DetailedStatus> {
     match outcome {
-        Ok(_) => bail!("the agent did as it was asked"),
+        Ok(_) => bail!("the call succeeded"),
         Err(status) => Ok(DetailedStatus::from(&status)),
     }
 }
@@ -35,7 +35,7 @@ pub(crate) fn refused<T>(outcome: Result<Response<T>, Status>) -> Result<Detaile
 /// The refusal inside the error of a harness function.
 pub(crate) fn refusal_in<T>(outcome: Result<T>) -> Result<DetailedStatus> {
     match outcome {
-        Ok(_) => bail!("the agent did as it was asked"),
+        Ok(_) => bail!("the call succeeded"),
         Err(error) => {
             Ok(DetailedStatus::from(error.downcast_ref::<Status>().context("no status")?))
         }
@@ -51,23 +51,23 @@ pub(crate) fn of_scope(scope: Scope) -> WatchExitsRequest {
 }
 
 pub(crate) fn task(event: &ExitEvent) -> Result<&TaskStats> {
-    event.task.as_ref().context("an exit without account")
+    event.task.as_ref().context("an exit without statistics")
 }
 
 pub(crate) fn identity(stats: &TaskStats) -> Result<&Identity> {
-    stats.identity.as_ref().context("an account of nobody")
+    stats.identity.as_ref().context("statistics without identity")
 }
 
 pub(crate) fn exit_status(event: &ExitEvent) -> Result<&ExitStatus> {
     task(event)?.exit.as_ref().context("an exit without status")
 }
 
-/// This process' own id, and the id of the thread that calls.
+/// Returns the ids of this process and of the calling thread.
 pub(crate) fn own_ids() -> Result<(u32, u32)> {
     Ok((std::process::id(), u32::try_from(gettid().as_raw())?))
 }
 
-/// How often the agent refused something because of a limit.
+/// Returns how often the agent refused something because of a limit.
 pub(crate) async fn count_refused(client: &mut Client, limit: Limit) -> Result<u64> {
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
     let refused = node.counters.context("no counters")?.refused;
@@ -88,13 +88,13 @@ pub(crate) async fn until_counted(client: &mut Client, limit: Limit, wanted: u64
     Ok(())
 }
 
-/// A refusal that tells the caller to come back, and the operator which flag it is.
+/// Checks for an error with a retry delay that names the flag.
 pub(crate) fn assert_busy(refusal: &DetailedStatus, flag: &str) {
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");
     assert!(refusal.message.contains(flag), "{refusal:?}");
 }
 
-/// Calls until the agent answers well.
+/// Calls until the agent responds without an error.
 pub(crate) async fn until_it_works(client: &mut Client) -> Result<()> {
     let trying = async { while get_pid(client, std::process::id()).await.is_err() {} };
     within("a call that works", trying).await

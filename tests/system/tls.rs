@@ -1,4 +1,4 @@
-//! TLS without certificates of clients: how it starts, and who gets in.
+//! TLS without client certificates: the start, and the clients that are accepted.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::Limit;
@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 
 use crate::support::{count_refused, get_pid};
 
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// How many the agent lets shake hands at once.
+/// The number of handshakes that the agent performs at the same time.
 const AT_ONCE: u64 = 256;
 /// More than those.
 const CROWD: u64 = 300;
@@ -49,15 +49,15 @@ async fn contradictory_flags_are_refused() -> Result<()> {
     ] {
         let ending = Launch::new()?.arguments(listen).arguments(&flags).run().await?;
         assert_eq!(ending.status.code(), Some(USAGE), "{flags:?}: {}", ending.stderr);
-        let said = named.iter().all(|name| ending.stderr.contains(name));
-        assert!(said, "{flags:?}: {}", ending.stderr);
+        let output = named.iter().all(|name| ending.stderr.contains(name));
+        assert!(output, "{flags:?}: {}", ending.stderr);
     }
     Ok(())
 }
 
-/// TLS alone keeps nobody out: who wants to let everybody in has to say so.
+/// TLS without client certificates admits all clients, which needs an explicit rule.
 #[tokio::test]
-async fn tls_that_lets_everybody_in_takes_a_word_for_it() -> Result<()> {
+async fn tls_without_client_certificates_needs_a_rule() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let ending = Launch::new()?.arguments(fixture.closed_flags()).run().await?;
@@ -75,7 +75,7 @@ async fn tls_that_lets_everybody_in_takes_a_word_for_it() -> Result<()> {
 
 /// Files that make no TLS end the start, with the flag, the file and the reason.
 #[tokio::test]
-async fn files_that_make_no_tls_are_refused() -> Result<()> {
+async fn files_that_are_no_certificates_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let flags = |certificate: &str, key: &str, ca: &str| {
@@ -86,69 +86,69 @@ async fn files_that_make_no_tls_are_refused() -> Result<()> {
     };
     fixture.files.write("empty", "")?;
     fixture.files.write("torn", "-----BEGIN CERTIFICATE-----\nAAAA\n")?;
-    for (flags, said) in [
+    for (flags, output) in [
         (flags("agent.crt", "client.key", "ca.crt"), "make no pair"),
         (flags("missing.crt", "agent.key", "ca.crt"), "No such file"),
-        (flags("agent.crt", "agent.crt", "ca.crt"), "has no PRIVATE KEY"),
-        (flags("agent.key", "agent.key", "ca.crt"), "has no CERTIFICATE"),
+        (flags("agent.crt", "agent.crt", "ca.crt"), "exchange --tls-cert and --tls-key"),
+        (flags("agent.key", "agent.key", "ca.crt"), "has a private key and no certificate"),
         (flags("torn", "agent.key", "ca.crt"), "is not PEM"),
-        (flags("agent.crt", "agent.key", "empty"), "has no CERTIFICATE"),
+        (flags("agent.crt", "agent.key", "empty"), "is empty"),
     ] {
         let ending = Launch::new()?.arguments(&flags).run().await?;
         assert_eq!(ending.status.code(), Some(1), "{flags:?}: {}", ending.stderr);
-        assert!(ending.stderr.contains(said), "{said} is not in {}", ending.stderr);
+        assert!(ending.stderr.contains(output), "{output} is not in {}", ending.stderr);
         assert!(!ending.stderr.contains("panicked"), "{}", ending.stderr);
     }
     Ok(())
 }
 
-/// A client that knows the CA is served, and so are local ones beside it.
+/// A client that trusts the CA is served, and so are local clients at the same time.
 #[tokio::test]
-async fn a_client_that_knows_the_ca_is_served() -> Result<()> {
+async fn a_client_that_trusts_the_ca_is_served() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(fixture.flags()).await?;
-    let said = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    assert!(said.stdout.contains("CN=localhost"), "{}", said.stdout);
+    let output = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert!(output.stdout.contains("CN=localhost"), "{}", output.stdout);
     let address = fixture.address(&agent)?;
     let arguments = ["-cacert", &fixture.ca(), &address, "list"];
-    let said = Peer::run(&tools::grpcurl()?, arguments).await?;
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let output = Peer::run(&tools::grpcurl()?, arguments).await?;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
     get_pid(&mut service(&agent.url()).await?, std::process::id()).await?;
     Ok(())
 }
 
-/// The client refuses an agent that it has no reason to trust, and says why and what to do.
+/// The client rejects an agent that it has no reason to trust, with the cause and advice.
 #[tokio::test]
-async fn a_client_refuses_an_agent_that_it_cannot_know() -> Result<()> {
+async fn a_client_rejects_an_agent_that_it_cannot_verify() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     fixture.files.write("other.crt", Authority::new("another CA")?.pem())?;
     let (ca, other) = (fixture.ca(), fixture.files.argument("other.crt"));
     let named = |name: &str| Wanted::for_agent().named(&[name]);
-    for (wanted, flags, said) in [
-        (Wanted::for_agent(), vec!["--ca", &other], "of no CA in --ca"),
+    for (wanted, flags, output) in [
+        (Wanted::for_agent(), vec!["--ca", &other], "no CA in --ca signed"),
         (named("node7.example"), vec!["--ca", &ca], "--server-name"),
-        (Wanted::for_agent().expired(), vec!["--ca", &ca], "to be renewed"),
-        (Wanted::for_agent().not_yet_valid(), vec!["--ca", &ca], "a clock to be set"),
-        (Wanted::for_client(NAME), vec!["--ca", &ca], "not one to trust"),
+        (Wanted::for_agent().expired(), vec!["--ca", &ca], "renew it"),
+        (Wanted::for_agent().not_yet_valid(), vec!["--ca", &ca], "or set the clock"),
+        (Wanted::for_client(NAME), vec!["--ca", &ca], "is not one for servers"),
     ] {
         fixture.files.write_pair("agent", &fixture.authority.sign(&wanted)?)?;
         let agent = Agent::start_with(fixture.flags()).await?;
-        let answer = fixture.taskstatsctl(&agent, &[&flags[..], &["node"]].concat()).await?;
-        assert_eq!(answer.code, Some(1), "{said}: {answer:?}");
-        assert!(answer.stderr.contains(said), "{said} is not in {}", answer.stderr);
+        let response = fixture.taskstatsctl(&agent, &[&flags[..], &["node"]].concat()).await?;
+        assert_eq!(response.code, Some(1), "{output}: {response:?}");
+        assert!(response.stderr.contains(output), "{output} is not in {}", response.stderr);
     }
     fixture.files.write_pair("agent", &fixture.authority.sign(&named("node7.example"))?)?;
     let agent = Agent::start_with(fixture.flags()).await?;
     let flags = ["--ca", &ca, "--server-name", "node7.example", "health"];
-    let answer = fixture.taskstatsctl(&agent, &flags).await?;
-    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let response = fixture.taskstatsctl(&agent, &flags).await?;
+    assert_eq!(response.code, Some(0), "{response:?}");
     Ok(())
 }
 
-/// What the client is given is used, or refused as an error of usage.
+/// Each TLS flag of the client is used, or refused as a usage error.
 #[tokio::test]
 async fn the_client_ignores_no_flag() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -156,23 +156,23 @@ async fn the_client_ignores_no_flag() -> Result<()> {
     let agent = Agent::start_with(fixture.flags()).await?;
     let (ca, key) = (fixture.ca(), fixture.files.argument("agent.key"));
     let plain = agent.url();
-    for (flags, said) in [
+    for (flags, output) in [
         (vec!["node"], "with --ca or TASKSTATS_CA"),
         (vec!["--ca", "/nowhere", "node"], "reading --ca /nowhere failed"),
-        (vec!["--ca", &key, "node"], "no PEM of certificates"),
+        (vec!["--ca", &key, "node"], "no certificate in PEM"),
         (vec!["--ca", &ca, "--key", &key, "node"], "--cert"),
         (vec!["--ca", &ca, "--target", &plain, "node"], "no effect"),
     ] {
-        let answer = fixture.taskstatsctl(&agent, &flags).await?;
-        assert_eq!(answer.code, Some(USAGE), "{flags:?}: {answer:?}");
-        assert!(answer.stderr.contains(said), "{said} is not in {}", answer.stderr);
+        let response = fixture.taskstatsctl(&agent, &flags).await?;
+        assert_eq!(response.code, Some(USAGE), "{flags:?}: {response:?}");
+        assert!(response.stderr.contains(output), "{output} is not in {}", response.stderr);
     }
     Ok(())
 }
 
 /// TLS 1.2 is spoken only where it was allowed.
 #[tokio::test]
-async fn the_oldest_version_is_a_choice() -> Result<()> {
+async fn the_oldest_tls_version_is_configurable() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let ca = fixture.authority.pem();
@@ -180,18 +180,18 @@ async fn the_oldest_version_is_a_choice() -> Result<()> {
         (Handshake::new(Version::V1_2, ca, None)?, Handshake::new(Version::V1_3, ca, None)?);
     let agent = Agent::start_with(fixture.flags()).await?;
     let url = agent.listening_on("tcp://")?;
-    new.let_in(&url).await?;
+    new.first_byte(&url).await?;
     let refusal = old.with(&url).await.err().context("TLS 1.2 was spoken")?.to_string();
     assert!(refusal.contains("ProtocolVersion"), "{refusal}");
     let flags = [fixture.flags(), vec!["--tls-min-version".to_owned(), "1.2".to_owned()]].concat();
     let agent = Agent::start_with(flags).await?;
     let url = agent.listening_on("tcp://")?;
-    old.let_in(&url).await?;
-    new.let_in(&url).await?;
+    old.first_byte(&url).await?;
+    new.first_byte(&url).await?;
     Ok(())
 }
 
-/// Only who asks for HTTP/2 gets in.
+/// Only clients that offer HTTP/2 are accepted.
 #[tokio::test]
 async fn other_protocols_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -201,43 +201,46 @@ async fn other_protocols_are_refused() -> Result<()> {
     let handshake = || Handshake::new(Version::V1_3, fixture.authority.pem(), None);
     let none: &[&[u8]] = &[];
     for protocols in [none, &[b"http/1.1".as_slice()]] {
-        assert!(handshake()?.asking_for(protocols).let_in(&url).await.is_err(), "{protocols:?}");
+        assert!(
+            handshake()?.asking_for(protocols).first_byte(&url).await.is_err(),
+            "{protocols:?}"
+        );
     }
-    handshake()?.asking_for(&[b"http/1.1".as_slice(), H2]).let_in(&url).await?;
+    handshake()?.asking_for(&[b"http/1.1".as_slice(), H2]).first_byte(&url).await?;
     Ok(())
 }
 
-/// A client without TLS learns what to do, and the agent's log says what came.
+/// A client without TLS gets advice, and the agent logs what it received.
 #[tokio::test]
-async fn a_plaintext_client_is_turned_away() -> Result<()> {
+async fn a_plaintext_client_is_rejected_with_advice() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(fixture.flags()).await?;
     let url = agent.listening_on("tcp://")?;
     let arguments = ["--target", &url, "node"];
-    let answer = Peer::run(&binaries::taskstatsctl()?, arguments).await?;
-    assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert!(answer.stderr.contains("tls://"), "{}", answer.stderr);
+    let response = Peer::run(&binaries::taskstatsctl()?, arguments).await?;
+    assert_eq!(response.code, Some(1), "{response:?}");
+    assert!(response.stderr.contains("tls://"), "{}", response.stderr);
     fixture.failed_handshakes(&agent, 1).await?;
     assert!(agent.stderr()?.contains("other TLS or none"), "{}", agent.stderr()?);
     Ok(())
 }
 
-/// A TLS client of a plaintext port learns what to do.
+/// A TLS client of a plaintext port gets advice.
 #[tokio::test]
-async fn a_plaintext_port_is_told_apart() -> Result<()> {
+async fn a_plaintext_port_is_recognized() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let agent = Agent::start_with(["--insecure", "--listen", "tcp://127.0.0.1:0"]).await?;
-    let answer = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
-    assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert!(answer.stderr.contains("speaks no TLS"), "{}", answer.stderr);
+    let response = fixture.taskstatsctl(&agent, &["--ca", &fixture.ca(), "node"]).await?;
+    assert_eq!(response.code, Some(1), "{response:?}");
+    assert!(response.stderr.contains("does not use TLS"), "{}", response.stderr);
     Ok(())
 }
 
-/// Those who connect and say nothing do not keep others out, however many they are.
+/// Silent connections do not keep other clients out, however many there are.
 #[tokio::test]
-async fn silent_connections_keep_nobody_out() -> Result<()> {
+async fn silent_connections_do_not_keep_others_out() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let flags = [fixture.flags(), vec!["--handshake-timeout".to_owned(), "5m".to_owned()]].concat();
@@ -252,11 +255,11 @@ async fn silent_connections_keep_nobody_out() -> Result<()> {
     get_pid(&mut Client::new(channel), std::process::id()).await?;
     fixture.failed_handshakes(&agent, CROWD - AT_ONCE).await?;
     let log = agent.stderr()?;
-    assert_eq!(log.matches("too many came after it").count(), 1, "{log}");
+    assert_eq!(log.matches("because there were too many").count(), 1, "{log}");
     Ok(())
 }
 
-/// Who does not finish its handshake in time is let go.
+/// A handshake that does not complete in time is closed.
 #[tokio::test]
 async fn a_silent_connection_is_closed_in_time() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -275,14 +278,14 @@ async fn a_silent_connection_is_closed_in_time() -> Result<()> {
     Ok(())
 }
 
-/// The doctor tells what is wrong with certificates, and when they end.
+/// The doctor reports faults of certificates, and when they expire.
 #[tokio::test]
-async fn the_doctor_looks_at_certificates() -> Result<()> {
+async fn the_doctor_checks_certificates() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let wanted = Wanted::for_agent().expired();
     fixture.files.write_pair("expired", &fixture.authority.sign(&wanted)?)?;
-    for (certificate, key, sign, said) in [
+    for (certificate, key, sign, output) in [
         ("agent.crt", "agent.key", '✓', "expires at"),
         ("expired.crt", "expired.key", '✗', "expired at"),
         ("agent.crt", "expired.key", '✗', "make no pair"),
@@ -291,17 +294,17 @@ async fn the_doctor_looks_at_certificates() -> Result<()> {
         let (certificate, key) = (fixture.files.argument(certificate), fixture.files.argument(key));
         let tcp = ["--listen", "tcp://127.0.0.1:0", "doctor"];
         let arguments = [&tcp[..], &["--tls-cert", &certificate, "--tls-key", &key]].concat();
-        let answer = Peer::run(&binaries::taskstatsd()?, arguments).await?;
-        let line = answer.stdout.lines().find(|line| line.contains("certificates"));
-        let line = line.with_context(|| format!("no line on certificates in {answer:?}"))?;
-        assert!(line.starts_with(sign) && line.contains(said), "{line}");
+        let response = Peer::run(&binaries::taskstatsd()?, arguments).await?;
+        let line = response.stdout.lines().find(|line| line.contains("certificates"));
+        let line = line.with_context(|| format!("no line on certificates in {response:?}"))?;
+        assert!(line.starts_with(sign) && line.contains(output), "{line}");
     }
     Ok(())
 }
 
-/// A certificate that has expired is told, and does not keep the other listeners from serving.
+/// An expired certificate is reported, and the other listeners still serve.
 #[tokio::test]
-async fn an_expired_certificate_is_told() -> Result<()> {
+async fn an_expired_certificate_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
     let wanted = Wanted::for_agent().expired();

@@ -1,4 +1,4 @@
-//! The agent as nobody, with one capability: everything works.
+//! The agent as an unprivileged user with one capability.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::batch_get_result::Result as Outcome;
@@ -32,9 +32,10 @@ async fn one_capability_is_enough() -> Result<()> {
     let other = get_pid(&mut client, workload.pid()).await?;
     assert_eq!(identity(&other)?.uid, Some(0));
     assert_eq!(get_threads(&mut client, workload.pid()).await?.len(), 3);
-    let request = GetTgidRequest { tgid: 1, include_threads: false };
-    client.get_tgid(request).await?.into_inner().stats.context("process 1 without account")?;
-    let request = BatchGetRequest { pids: vec![1, workload.pid()], tgids: vec![1] };
+    let request = GetTgidRequest { tgid: 1, include_threads: false, ..Default::default() };
+    client.get_tgid(request).await?.into_inner().stats.context("process 1 without statistics")?;
+    let request =
+        BatchGetRequest { pids: vec![1, workload.pid()], tgids: vec![1], ..Default::default() };
     let results = client.batch_get(request).await?.into_inner().results;
     let answered = results.iter().filter(|it| matches!(it.result, Some(Outcome::Stats(_))));
     assert_eq!(answered.count(), 3, "{results:?}");
@@ -43,21 +44,21 @@ async fn one_capability_is_enough() -> Result<()> {
     let ended = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(ended.pid).await?;
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
-    assert!(node.exits.context("no word on exits")?.watchable);
+    assert!(node.exits.context("no exits status")?.watchable);
     assert!(node.taskstats_version > 0);
     Ok(())
 }
 
 /// Its doctor agrees.
 #[tokio::test]
-async fn the_doctor_finds_nothing_bad_with_one_capability() -> Result<()> {
+async fn the_doctor_passes_with_one_capability() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let program = binaries::taskstatsd()?;
     let program = program.to_str().context("a path that is not UTF-8")?;
     let (wrapper, arguments) = AS_NOBODY.split_first().context("no wrapper")?;
     let words = arguments.iter().copied().chain([program, "doctor"]);
-    let said = Peer::run(wrapper.as_ref(), words).await?;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    assert!(said.stdout.contains("✓ self-test"), "{said:?}");
+    let output = Peer::run(wrapper.as_ref(), words).await?;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    assert!(output.stdout.contains("✓ self-test"), "{output:?}");
     Ok(())
 }

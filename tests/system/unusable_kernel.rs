@@ -1,4 +1,4 @@
-//! The agent on kernels that must not be asked, or that cannot answer for a while.
+//! The agent on kernels that must not be queried, or that lack taskstats for a while.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{get_pid, refusal_in, refused};
 
-/// A release whose kernel panics when it is asked for taskstats.
+/// A release whose kernel panics on a taskstats query.
 const BAD: &str = "6.12.79-101.147.amzn2023.x86_64";
 const RECEIVE_BUFFER: usize = 64 << 10;
-/// A kernel whose taskstats go and come back.
+/// A kernel whose taskstats disappear and return.
 const COMING_AND_GOING: &str = "sim:cpus=2,rate=100,vanish=12s/5s";
 
-/// Where asking could bring the kernel down, nobody is answered, everybody is told why, and the agent
-/// stays up to tell it.
+/// On a kernel that a query could crash, all queries are refused with the cause, and the agent
+/// stays up.
 #[tokio::test]
-async fn a_known_bad_kernel_is_told_to_all_who_ask() -> Result<()> {
+async fn a_known_bad_kernel_is_not_queried() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let url = format!("unix://{}/agent.sock", directory.path().display());
     let args = Args::try_parse_from(["taskstatsd", "--listen", &url])?;
@@ -39,7 +39,7 @@ async fn a_known_bad_kernel_is_told_to_all_who_ask() -> Result<()> {
     let mut client = Client::new(channel.clone());
     assert_eq!(health_of(&channel, AGENT).await?, ServingStatus::Serving);
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
-    let query = refused(client.get_pid(GetPidRequest { pid: 1 }).await)?;
+    let query = refused(client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await)?;
     let watch = refusal_in(Watch::open(&channel, WatchExitsRequest::default()).await)?;
     for refusal in [query, watch] {
         assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
@@ -48,8 +48,8 @@ async fn a_known_bad_kernel_is_told_to_all_who_ask() -> Result<()> {
         assert!(refusal.message.contains("--ignore-known-bad-kernel"), "{refusal:?}");
     }
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
-    assert_eq!(node.taskstats_version, 0, "it was asked");
-    let exits = node.exits.context("no word on exits")?;
+    assert_eq!(node.taskstats_version, 0, "the kernel was queried");
+    let exits = node.exits.context("no exits status")?;
     assert!(!exits.watchable && exits.reason.contains(BAD), "{exits:?}");
     assert!(exits.fix.contains("--ignore-known-bad-kernel"), "{exits:?}");
     drop((client, channel));
@@ -57,10 +57,10 @@ async fn a_known_bad_kernel_is_told_to_all_who_ask() -> Result<()> {
     Ok(())
 }
 
-/// A kernel without taskstats is refused with a reason and what to do, and told once in the log. When
-/// it has them again, that is noticed without anybody asking, and told once too.
+/// On a kernel without taskstats, queries are refused with a reason and advice, and one line is
+/// logged. The agent notices by itself when they return, and logs that once.
 #[tokio::test]
-async fn a_kernel_whose_taskstats_come_back_is_served_again() -> Result<()> {
+async fn a_kernel_whose_taskstats_return_is_served_again() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--kernel", COMING_AND_GOING]).await?;
     let channel = connect(&agent.url()).await?;
@@ -69,7 +69,9 @@ async fn a_kernel_whose_taskstats_come_back_is_served_again() -> Result<()> {
     health.becomes(ServingStatus::Serving).await?;
     let query = within("taskstats to vanish", async {
         loop {
-            if let Err(status) = client.get_pid(GetPidRequest { pid: 1 }).await {
+            if let Err(status) =
+                client.get_pid(GetPidRequest { pid: 1, ..Default::default() }).await
+            {
                 return refused::<()>(Err(status));
             }
         }
@@ -83,16 +85,16 @@ async fn a_kernel_whose_taskstats_come_back_is_served_again() -> Result<()> {
     }
     health.becomes(ServingStatus::NotServing).await?;
     let exits = client.get_node(GetNodeRequest {}).await?.into_inner().exits;
-    let exits = exits.context("no word on exits")?;
+    let exits = exits.context("no exits status")?;
     assert!(!exits.watchable && exits.fix.contains("CONFIG_TASKSTATS"), "{exits:?}");
 
     health.becomes(ServingStatus::Serving).await?;
     let stderr = agent.stderr()?;
-    for (level, told) in
+    for (level, reported) in
         [("WARN", "exits cannot be watched"), ("INFO", "exits can be watched again")]
     {
-        let lines: Vec<_> = stderr.lines().filter(|line| line.contains(told)).collect();
-        assert!(lines.len() == 1 && lines[0].contains(level), "{told}: {stderr}");
+        let lines: Vec<_> = stderr.lines().filter(|line| line.contains(reported)).collect();
+        assert!(lines.len() == 1 && lines[0].contains(level), "{reported}: {stderr}");
     }
     get_pid(&mut client, 1).await?;
     Ok(())

@@ -21,30 +21,30 @@ use crate::followers;
 const FULL_SOON: &str = "8k";
 /// Their history is larger.
 const EXITS: usize = 1000;
-/// What an agent takes that is started without more.
+/// The flags of an agent with defaults.
 const NO_ARGUMENTS: [&str; 0] = [];
 
-/// What an agent says that leaves nothing to the next one.
+/// The log line of an agent that cannot write its hand-over.
 const NOTHING_LEFT: &str = "nothing is left to the next run";
 
-/// A disk that is full at the end costs the hand-over, and is told: by the log, and to collectors by
-/// a loss. As soon as there is room, runs hand over again.
+/// A disk that is full at the end costs the hand-over: it is logged, and collectors get a loss.
+/// Runs hand over again as soon as there is space.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_costs_one_hand_over() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
-    let disk = Tmpfs::mount(&manager.state_folder(), FULL_SOON)?;
+    let disk = Tmpfs::mount(&manager.state_directory(), FULL_SOON)?;
     manager.start().await?;
     assert_not_handed_over(&mut manager, disk, "No space left").await?;
     assert_handed_over(&mut manager).await
 }
 
-/// So does a directory that was made read-only meanwhile.
+/// A directory that became read-only costs the hand-over in the same way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_only_state_folder_costs_one_hand_over() -> Result<()> {
+async fn a_read_only_state_directory_costs_one_hand_over() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
-    let disk = Tmpfs::mount(&manager.state_folder(), FULL_SOON)?;
+    let disk = Tmpfs::mount(&manager.state_directory(), FULL_SOON)?;
     manager.start().await?;
     disk.make_read_only()?;
     assert_not_handed_over(&mut manager, disk, "Read-only file system").await?;
@@ -53,7 +53,7 @@ async fn a_read_only_state_folder_costs_one_hand_over() -> Result<()> {
 
 /// A socket in a directory that cannot be written is an error that names both.
 #[tokio::test]
-async fn a_read_only_runtime_folder_is_named() -> Result<()> {
+async fn a_read_only_runtime_directory_is_named() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     let disk = Tmpfs::mount(directory.path(), FULL_SOON)?;
@@ -69,8 +69,7 @@ async fn a_read_only_runtime_folder_is_named() -> Result<()> {
     Ok(())
 }
 
-/// Has the run that is there end well, though it cannot leave anything on `disk`, and the next one,
-/// without that, say so.
+/// Ends the current run, which cannot write to `disk`, and checks what the next one reports.
 async fn assert_not_handed_over(
     manager: &mut ServiceManager,
     disk: Tmpfs,
@@ -80,17 +79,17 @@ async fn assert_not_handed_over(
     let stderr = manager.stderr()?;
     assert!(stderr.contains(NOTHING_LEFT) && stderr.contains(reason), "{stderr}");
     assert_eq!(manager.stored()?, [""; 0], "sockets without their file");
-    let left = fs::read_dir(manager.state_folder())?.count();
-    assert_eq!(left, 0, "half a file was left behind");
+    let detached = fs::read_dir(manager.state_directory())?.count();
+    assert_eq!(detached, 0, "half a file was left behind");
     drop(disk);
     manager.start().await?;
     let mut back = resume(manager, stitched.cursor()).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
-    // The loss of the restart hides nothing: it stands before all that the new run saw.
+    // The loss of the restart hides nothing: it precedes all exits of the new run.
     while !back.stitched().exits().iter().any(|exit| exit.pid == ended.pid) {
         assert!(back.next().await?, "the stream ended");
     }
-    let gap = back.stitched().gaps().first().context("the restart was not told")?;
+    let gap = back.stitched().gaps().first().context("the restart was not reported")?;
     assert_eq!((gap.stage, gap.count), (LostStage::AgentRestart, None));
     Ok(())
 }
@@ -107,7 +106,7 @@ async fn assert_handed_over(manager: &mut ServiceManager) -> Result<()> {
     Ok(())
 }
 
-/// Makes more exits than the disk could hold, and has the agent end well.
+/// Makes more exits than the disk could hold, and stops the agent.
 async fn run_and_stop(manager: &mut ServiceManager) -> Result<StitchedStream> {
     let channel = connect(&manager.url()).await?;
     let mut follower = Follower::open(&channel, Selection::EVERYTHING).await?;

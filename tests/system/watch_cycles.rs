@@ -1,4 +1,4 @@
-//! Watchers that come and go, a thousand times.
+//! A thousand watchers that connect and disconnect.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::Scope;
@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 
 /// Watchers in all.
 const CYCLES: usize = 1000;
-/// After so many the agent has all the memory that it ever needs for this.
+/// After this number the agent has allocated all the memory that it needs for this.
 const WARM_UP: usize = 200;
 /// Watchers at once, at most.
 const CROWD: usize = 6;
@@ -28,18 +28,18 @@ const SLACK_KIB: u64 = 3 * 1024;
 const HISTORY: &str = "64KiB";
 /// Any seed does.
 const SEED: u64 = 20_261_122;
-/// Masks that overlap, and the CPUs that they name, as a set of bits.
+/// Overlapping masks, and the CPUs in them as a set of bits.
 const MASKS: [(&str, u32); 6] =
     [("0", 0b01), ("1", 0b10), ("0-1", 0b11), ("1,0", 0b11), ("0-1:1/2", 0b01), ("N", 0b10)];
 
-/// A watcher with a connection of its own.
+/// A watcher with a separate connection.
 struct Visitor {
     cpus: u32,
     _watch: Watch,
     _channel: Channel,
 }
 
-/// What the agent holds when nobody is there.
+/// The resources of the agent without watchers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Holding {
     descriptors: usize,
@@ -48,7 +48,7 @@ struct Holding {
 
 /// The registrations follow the watchers, and nothing of the watchers stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watchers_come_and_go_without_a_trace() -> Result<()> {
+async fn watchers_leave_nothing_behind() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let agent = Agent::start_with(["--grace-period", "0s", "--history-bytes", HISTORY]).await?;
     let mut client = service(&agent.url()).await?;
@@ -67,7 +67,8 @@ async fn watchers_come_and_go_without_a_trace() -> Result<()> {
     Ok(())
 }
 
-/// Has so many watchers come, in a random order with their goings; all have gone at the end.
+/// Connects so many watchers in a random order with their disconnections; all have disconnected at
+/// the end.
 async fn cycle(
     agent: &Agent,
     client: &mut Client,

@@ -6,9 +6,9 @@ use anyhow::Result;
 use taskstats_tests::agent::Launch;
 use taskstats_tests::machine_lock::MachineLock;
 
-/// An agent with a watchdog says that it is alive, again and again, and not only once.
+/// An agent with a watchdog sends its notification repeatedly.
 #[tokio::test]
-async fn the_agent_says_that_it_is_alive_if_it_is_asked_to() -> Result<()> {
+async fn the_agent_sends_watchdog_notifications() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let asked = ["env", "WATCHDOG_USEC=200000"];
     let mut agent = Launch::new()?.listen_privately().wrapped(asked).start().await?;
@@ -19,7 +19,7 @@ async fn the_agent_says_that_it_is_alive_if_it_is_asked_to() -> Result<()> {
     Ok(())
 }
 
-/// The unit asks for it, and gives the agent more time than its longest pause.
+/// The unit enables the watchdog, with a longer interval than the agent's longest pause.
 #[test]
 fn the_unit_has_a_watchdog() -> Result<()> {
     let unit =

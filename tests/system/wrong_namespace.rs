@@ -1,4 +1,5 @@
-//! The agent and its doctor in places where not all can work: both say why, and the agent stays up.
+//! The agent and its doctor in wrong namespaces or without privileges: both report the cause, and
+//! the agent stays up.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -19,18 +20,18 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::{NO_SUCH_TASK, get_pid, refusal_in, refused};
 
-/// A environment, and what is wrong with it.
+/// An environment, and what it lacks.
 struct Environment {
     wrapper: Wrapper,
-    /// The user who owns the agent's files, if it is not root.
+    /// The owner of the agent's files, if it is not root.
     user: Option<u32>,
-    /// What the doctor does not like, by the names of its checks.
+    /// The names of the doctor's failed checks.
     bad: &'static [&'static str],
     /// The reason of a refused watch.
     reason: &'static str,
-    /// A word of the fix.
+    /// A part of the advice for a unit: these agents have a service manager.
     fix: &'static str,
-    /// Whether live tasks can be asked for.
+    /// True if running tasks can be queried.
     answers: bool,
 }
 
@@ -40,7 +41,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["CAP_NET_ADMIN", "self-test"],
         reason: "NOT_PERMITTED",
-        fix: "AmbientCapabilities",
+        fix: "AmbientCapabilities=",
         answers: false,
     },
     Environment {
@@ -48,7 +49,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["CAP_NET_ADMIN", "user namespace", "self-test"],
         reason: "NOT_PERMITTED|WRONG_NAMESPACE",
-        fix: "hostUsers",
+        fix: "PrivateUsers=",
         answers: false,
     },
     Environment {
@@ -56,7 +57,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["pid namespace", "self-test"],
         reason: "WRONG_NAMESPACE",
-        fix: "hostPID: true",
+        fix: "PrivatePIDs=",
         answers: true,
     },
     Environment {
@@ -64,7 +65,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["pid namespace", "self-test"],
         reason: "WRONG_NAMESPACE",
-        fix: "hostPID: true",
+        fix: "PrivatePIDs=",
         answers: true,
     },
     Environment {
@@ -72,7 +73,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: None,
         bad: &["self-test"],
         reason: "NO_EXITS_ARRIVE|WRONG_NAMESPACE",
-        fix: "hostNetwork: true",
+        fix: "PrivateNetwork=",
         answers: true,
     },
     Environment {
@@ -80,7 +81,7 @@ const ENVIRONMENTS: [Environment; 6] = [
         user: Some(NOBODY),
         bad: &["self-test"],
         reason: "NO_EXITS_ARRIVE",
-        fix: "hostNetwork: true",
+        fix: "PrivateNetwork=",
         answers: true,
     },
 ];
@@ -89,7 +90,7 @@ const ENVIRONMENTS: [Environment; 6] = [
 const ROOT_WITH_ONE: Wrapper =
     &["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all,+net_admin"];
 
-/// The exit code of a doctor who found something bad, and of an agent that does not wait.
+/// The exit code of a doctor with a failed check, and of an agent with `--fail-fast`.
 const FAILED: i32 = 1;
 
 async fn doctor(wrapper: Wrapper, arguments: &[&str]) -> Result<ProgramOutput> {
@@ -108,91 +109,95 @@ fn with_verdict(report: &Value, verdict: &str) -> Result<Vec<String>> {
     Ok(such.filter_map(|check| check["name"].as_str().map(str::to_owned)).collect())
 }
 
-/// Where all is well, the doctor says so.
+/// The doctor reports a correct environment.
 #[tokio::test]
-async fn the_doctor_finds_nothing_bad_here() -> Result<()> {
+async fn the_doctor_passes_on_this_machine() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let said = doctor(&[], &["-o", "json"]).await?;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    let report: Value = serde_json::from_str(&said.stdout)?;
+    let output = doctor(&[], &["-o", "json"]).await?;
+    assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");
+    let report: Value = serde_json::from_str(&output.stdout)?;
     assert_eq!(report["healthy"], true);
     assert_eq!(with_verdict(&report, "bad")?, [""; 0]);
-    let said = doctor(&[], &[]).await?;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.lines().any(|line| line.starts_with("✓ self-test")), "{}", said.stdout);
-    assert!(!said.stdout.contains('✗'), "{}", said.stdout);
+    let output = doctor(&[], &[]).await?;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.lines().any(|line| line.starts_with("✓ self-test")), "{}", output.stdout);
+    assert!(!output.stdout.contains('✗'), "{}", output.stdout);
     Ok(())
 }
 
-/// The doctor names what is wrong with each environment, and for each what to do wherever it runs.
+/// The doctor names what is wrong with each environment, with advice for each way to run the agent.
 #[tokio::test]
 async fn the_doctor_names_what_is_wrong() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for environment in ENVIRONMENTS {
-        let said = doctor(environment.wrapper, &["-o", "json"]).await?;
-        let context = format!("{:?}: {said:?}", environment.wrapper);
-        assert_eq!((said.code, said.stderr.as_str()), (Some(FAILED), ""), "{context}");
-        let report: Value = serde_json::from_str(&said.stdout)?;
+        let output = doctor(environment.wrapper, &["-o", "json"]).await?;
+        let context = format!("{:?}: {output:?}", environment.wrapper);
+        assert_eq!((output.code, output.stderr.as_str()), (Some(FAILED), ""), "{context}");
+        let report: Value = serde_json::from_str(&output.stdout)?;
         assert_eq!(report["healthy"], false, "{context}");
         let bad = with_verdict(&report, "bad")?;
         assert!(environment.bad.iter().all(|name| bad.iter().any(|bad| bad == name)), "{context}");
         for check in report["checks"].as_array().context("no checks")? {
             if check["verdict"] == "bad" {
-                let told = |environment| {
+                let reported = |environment| {
                     check["fix"][environment].as_str().is_some_and(|it| !it.is_empty())
                 };
-                assert!(["linux", "systemd", "kubernetes"].into_iter().all(told), "{check}");
+                assert!(["linux", "systemd", "kubernetes"].into_iter().all(reported), "{check}");
             }
         }
-        let said = doctor(environment.wrapper, &[]).await?;
-        assert_eq!(said.code, Some(FAILED), "{context}");
+        let output = doctor(environment.wrapper, &[]).await?;
+        assert_eq!(output.code, Some(FAILED), "{context}");
         for name in environment.bad {
-            assert!(said.stdout.contains(&format!("✗ {name}")), "{context}");
+            assert!(output.stdout.contains(&format!("✗ {name}")), "{context}");
         }
-        assert!(said.stdout.contains("    Kubernetes: "), "{context}");
+        assert!(output.stdout.contains("    Kubernetes: "), "{context}");
     }
     Ok(())
 }
 
-/// Root that cannot be left, as in a container, is no user without rights, and the doctor says so.
+/// Root that may not change its user, as in a container, is not unprivileged, and the doctor says
+/// so.
 #[tokio::test]
-async fn the_doctor_says_when_root_stays() -> Result<()> {
+async fn the_doctor_reports_root_that_cannot_be_left() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let said = doctor(ROOT_WITH_ONE, &["-o", "json"]).await?;
-    let report: Value = serde_json::from_str(&said.stdout)?;
+    let output = doctor(ROOT_WITH_ONE, &["-o", "json"]).await?;
+    let report: Value = serde_json::from_str(&output.stdout)?;
     let warned = with_verdict(&report, "warning")?;
-    assert!(warned.iter().any(|name| name == "sandbox"), "{said:?}");
-    let named = ["user 0:0", "CAP_SETGID and CAP_SETUID"].iter().all(|it| said.stdout.contains(it));
-    assert!(named, "{said:?}");
+    assert!(warned.iter().any(|name| name == "sandbox"), "{output:?}");
+    let named =
+        ["user 0:0", "CAP_SETGID and CAP_SETUID"].iter().all(|it| output.stdout.contains(it));
+    assert!(named, "{output:?}");
     Ok(())
 }
 
-/// Without procfs and sysfs, the doctor still says so, and what else it can.
+/// Without procfs and sysfs the doctor says so, and runs the other checks.
 #[tokio::test]
 async fn the_doctor_needs_no_procfs() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let said = doctor(WITHOUT_PROC, &[]).await?;
-    assert_eq!(said.code, Some(FAILED), "{said:?}");
-    assert!(said.stdout.contains("✗ procfs and sysfs"), "{said:?}");
-    assert!(said.stdout.contains("✓ CAP_NET_ADMIN"), "{said:?}");
-    assert!(said.stdout.contains("✓ receive buffers"), "{said:?}");
-    assert!(!said.stderr.contains("panicked"), "{said:?}");
+    let output = doctor(WITHOUT_PROC, &[]).await?;
+    assert_eq!(output.code, Some(FAILED), "{output:?}");
+    assert!(output.stdout.contains("✗ procfs and sysfs"), "{output:?}");
+    assert!(output.stdout.contains("✓ CAP_NET_ADMIN"), "{output:?}");
+    assert!(output.stdout.contains("✓ receive buffers"), "{output:?}");
+    assert!(!output.stderr.contains("panicked"), "{output:?}");
     Ok(())
 }
 
-/// A group that lives is not said to be gone because its threads are not shown.
+/// A live process is not reported as gone because its threads are hidden.
 #[tokio::test]
-async fn hidden_threads_are_told_from_a_group_that_is_gone() -> Result<()> {
+async fn hidden_threads_are_distinguished_from_an_ended_process() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Launch::new()?.listen_privately().wrapped(WITH_HIDDEN_PROCESSES).start().await?;
     let mut client = service(&agent.url()).await?;
-    client.get_tgid(GetTgidRequest { tgid: 1, include_threads: false }).await?;
-    let hidden = GetTgidRequest { tgid: 1, include_threads: true };
+    client
+        .get_tgid(GetTgidRequest { tgid: 1, include_threads: false, ..Default::default() })
+        .await?;
+    let hidden = GetTgidRequest { tgid: 1, include_threads: true, ..Default::default() };
     let refusal = refused(client.get_tgid(hidden).await)?;
     assert_eq!(refusal.code, Code::FailedPrecondition, "{refusal:?}");
     assert_eq!(refusal.reason.as_deref(), Some("HIDDEN_THREADS"), "{refusal:?}");
-    assert!(refusal.message.contains("hidepid"), "{refusal:?}");
-    let gone = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true };
+    assert!(refusal.message.contains("ProtectProc="), "{refusal:?}");
+    let gone = GetTgidRequest { tgid: NO_SUCH_TASK, include_threads: true, ..Default::default() };
     assert_eq!(refused(client.get_tgid(gone).await)?.code, Code::NotFound);
     Ok(())
 }
@@ -210,9 +215,9 @@ fn launch(environment: &Environment, arguments: &[&str]) -> Result<Launch> {
     }
 }
 
-/// In each environment the agent serves, and every way to ask it says why exits cannot be watched.
+/// In each environment the agent serves, and every method reports why exits cannot be watched.
 #[tokio::test]
-async fn a_misplaced_agent_serves_and_says_why_not_all() -> Result<()> {
+async fn an_agent_in_a_wrong_namespace_serves_and_reports_it() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for environment in ENVIRONMENTS {
         let agent = start(&environment, &[]).await?;
@@ -235,8 +240,8 @@ async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
     ensure!(refusal.message.contains(environment.fix), "{refusal:?}");
 
     let mut client = service(&agent.url()).await?;
-    // In a pid namespace of its own, the agent is process 1.
-    let request = taskstats_proto::v1::GetPidRequest { pid: 1 };
+    // In a new pid namespace the agent is process 1.
+    let request = taskstats_proto::v1::GetPidRequest { pid: 1, ..Default::default() };
     if environment.answers {
         get_pid(&mut client, 1).await?;
     } else {
@@ -248,35 +253,42 @@ async fn says_why(agent: &Agent, environment: &Environment) -> Result<()> {
     }
 
     let node = client.get_node(GetNodeRequest {}).await?.into_inner();
-    let exits = node.exits.context("no word on exits")?;
+    let exits = node.exits.context("no exits status")?;
     ensure!(!exits.watchable && !exits.reason.is_empty(), "{exits:?}");
     ensure!(exits.fix.contains(environment.fix), "{exits:?}");
-    let lines = agent.stderr()?.lines().filter(|line| line.contains(CANNOT)).count();
-    ensure!(lines == 1, "told {lines} times: {}", agent.stderr()?);
+    let log = agent.stderr()?;
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(CANNOT)).collect();
+    ensure!(lines.len() == 1, "logged {} times: {log}", lines.len());
+    // One line has one text for one cause.
+    let advice = lines[0].matches(environment.fix).count();
+    ensure!(advice == 1, "advice is there {advice} times: {}", lines[0]);
     Ok(())
 }
 
-/// How the log tells that exits cannot be watched.
+/// Returns the log line about exits that cannot be watched.
 const CANNOT: &str = "exits cannot be watched";
 
-/// Whoever prefers an end to a wait gets it, with the reason.
+/// With `--fail-fast` the agent exits with the reason.
 #[tokio::test]
-async fn a_misplaced_agent_ends_if_it_is_told_to_fail_fast() -> Result<()> {
+async fn an_agent_in_a_wrong_namespace_ends_with_fail_fast() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for environment in ENVIRONMENTS {
         let launch = launch(&environment, &["--fail-fast"])?;
         let ending = launch.run().await?;
         assert_eq!(ending.status.code(), Some(FAILED), "{:?}: {ending:?}", environment.wrapper);
-        let told = ending.stderr.lines().last().context("nothing said")?;
-        assert!(told.contains("--fail-fast") && told.contains(environment.fix), "{told}");
+        let reported = ending.stderr.lines().last().context("no message")?;
+        assert!(
+            reported.contains("--fail-fast") && reported.contains(environment.fix),
+            "{reported}"
+        );
         assert!(!launch.socket().exists(), "the socket was left behind");
     }
     Ok(())
 }
 
-/// What to always listen to is no reason to end where nothing can be listened to.
+/// `--always-watch` does not end the agent where it cannot listen.
 #[tokio::test]
-async fn what_to_always_watch_waits_for_a_better_place() -> Result<()> {
+async fn always_watch_does_not_end_the_agent() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = start(&ENVIRONMENTS[2], &["--always-watch", "all"]).await?;
     get_pid(&mut service(&agent.url()).await?, 1).await?;

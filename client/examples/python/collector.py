@@ -1,5 +1,4 @@
-"""Prints the exits of a node. Keeps its cursor in a file, and continues there after a restart of the
-connection, of the agent, or of itself.
+"""Prints the exits of a node, and continues at its saved cursor after any restart.
 
 Usage: collector.py TARGET CURSOR_FILE
 """
@@ -13,8 +12,12 @@ from google.protobuf import json_format
 from taskstats.v1 import taskstats_pb2 as pb
 from taskstats.v1 import taskstats_pb2_grpc
 
-# A vanished agent is noticed after 15 s. A stream without exits is silent for 10 s.
-KEEPALIVE = [("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000)]
+# Notices after 15 s that the agent vanished. A stream without exits is silent for 10 s.
+KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
 
 
 def load(file):

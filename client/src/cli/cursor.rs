@@ -1,18 +1,19 @@
-//! Places in the exits of a run of the agent, as `--after` takes them.
+//! Cursors in the form of `--after`.
 
 use crate::Cursor;
 
-const FORM: &str = "not INSTANCE:SEQUENCE, as an earlier watch told it at its end";
+const FORM: &str = "not INSTANCE:SEQUENCE, as a watch prints it when it ends";
 
-/// Shows a place in the form that [`parse_cursor`] reads.
+/// Returns a cursor in the form that [`parse_cursor`] reads.
 pub(crate) fn format_cursor(cursor: &Cursor) -> String {
     format!("{}:{}", cursor.instance_id, cursor.sequence)
 }
 
-/// Reads `INSTANCE:SEQUENCE`. The contract does not say what an instance is made of, so the last
-/// colon counts.
+/// Parses `INSTANCE:SEQUENCE`.
+///
+/// The contract does not limit the characters of an instance id, so that the last colon separates.
 pub(crate) fn parse_cursor(text: &str) -> Result<Cursor, &'static str> {
-    let (instance, sequence) = text.rsplit_once(':').ok_or(FORM)?;
+    let (instance, sequence) = text.trim().rsplit_once(':').ok_or(FORM)?;
     if instance.is_empty() {
         return Err(FORM);
     }
@@ -25,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_reads_back_as_it_is_shown() {
+    fn a_formatted_cursor_parses_to_itself() {
         for instance in ["8d5c1f8e-95a4-4f0c-9a6b-0e7f7c1c2a55", "a:b"] {
             let cursor = Cursor { instance_id: instance.to_owned(), sequence: u64::MAX };
             assert_eq!(parse_cursor(&format_cursor(&cursor)), Ok(cursor));
@@ -33,8 +34,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_is_refused() {
-        for text in ["", ":", ":7", "run1", "run1:", "run1:x", "run1:-1", "run1:7 "] {
+    fn other_texts_are_refused() {
+        for text in ["", ":", ":7", "run1", "run1:", "run1:x", "run1:-1", "run1: 7"] {
             assert!(parse_cursor(text).is_err(), "{text:?}");
         }
     }

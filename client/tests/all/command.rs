@@ -1,4 +1,4 @@
-//! `taskstatsctl get` and `node`, and what all commands have in common, by running the binary.
+//! `taskstatsctl get`, and the behaviour that all commands share, by running the binary.
 
 use std::process::Output;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use taskstats_client::proto::*;
 use tokio::process::Command;
 use tonic::Status;
 
-use crate::agent::{Agent, KNOWN, SILENT, Script};
-use crate::exits::stats;
+use crate::records::stats;
+use crate::scripted_agent::{Agent, KNOWN, SILENT, Script};
 
-/// The command line, with an environment that says the same everywhere.
+/// Returns the command with an environment that does not depend on the machine.
 pub(crate) fn taskstatsctl(target: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taskstatsctl"));
     command.env_clear().env("TZ", "UTC").env("TASKSTATS_TARGET", target).args(arguments);
@@ -20,13 +20,13 @@ pub(crate) fn taskstatsctl(target: &str, arguments: &[&str]) -> Command {
 
 pub(crate) async fn run(agent: &Agent, arguments: &[&str]) -> Output {
     let mut command = taskstatsctl(&agent.target().to_string(), arguments);
-    soon(command.kill_on_drop(true).output()).await.unwrap()
+    in_time(command.kill_on_drop(true).output()).await.unwrap()
 }
 
-/// Waits for what comes at once or never, so that a test that hangs fails instead.
-pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    const PATIENCE: Duration = Duration::from_secs(60);
-    tokio::time::timeout(PATIENCE, future).await.unwrap()
+/// Waits for a future, with a limit that turns a hanging test into a failing one.
+pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    const LIMIT: Duration = Duration::from_secs(60);
+    tokio::time::timeout(LIMIT, future).await.unwrap()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> &str {
@@ -46,7 +46,7 @@ task 42
   group               100
   nice                0
   scheduler           other
-  flags               used superuser rights
+  flags               used superuser privileges
   began               2026-11-22 14:07:09
   elapsed             1m 05s
   faults              80 minor, 2 major
@@ -99,12 +99,13 @@ process 42
 }
 
 #[tokio::test]
-async fn a_compact_account_is_one_line() {
+async fn a_compact_record_is_one_line() {
     let output = run(&knowing(stats("Web Content")), &["get", "pid", "42", "-o", "compact"]).await;
     assert_eq!(
         text(&output.stdout),
-        "task pid=42 tgid=42 ppid=1 comm=\"Web Content\" elapsed=1m05s cpu_time=1.2ms \
-         peak_rss=34MiB io=12KiB top_wait=block_io:3.1ms\n"
+        "task pid=42 tgid=42 ppid=1 comm=\"Web Content\" elapsed_us=65000000 \
+         cpu_time_us=1200 peak_rss_kib=34816 io_bytes=12288 top_wait=block_io \
+         top_wait_ns=3100000\n"
     );
 }
 
@@ -123,54 +124,58 @@ async fn json_is_the_message() {
     assert_eq!(value["stats"]["delays"]["blockIo"]["totalNs"], json!("3100000"));
 }
 
-/// Zero delays of a kernel that does not account them must not look like a fast disk.
+/// A zero delay of a kernel that keeps no delays must not look like a fast disk.
 #[tokio::test]
-async fn delays_that_are_not_accounted_are_no_zeros() {
+async fn without_delay_accounting_a_delay_is_off() {
     let off = DelayAccounting::Off.into();
     let agent = knowing(TaskStats { delay_accounting: off, ..stats("sh") });
     let output = run(&agent, &["get", "pid", "42"]).await;
     let expected = "\
-Delays (delay accounting is off: only those for a CPU are known)
+Delays (delay accounting is off: only the wait for a CPU is known)
   CPU                 40 µs in 3 waits, longest 40 µs
   block I/O           off
 ";
     assert!(text(&output.stdout).ends_with(expected), "{}", text(&output.stdout));
     let output = run(&agent, &["get", "pid", "42", "-o", "compact"]).await;
-    assert!(text(&output.stdout).ends_with(" top_wait=cpu:40µs\n"));
+    assert!(text(&output.stdout).ends_with(" top_wait=cpu top_wait_ns=40000\n"));
 }
 
-/// A task that began before accounting was turned on has zeros that mean nothing, too.
+/// A zero delay of a task that began before accounting was turned on is not a fast disk either.
 #[tokio::test]
-async fn delays_that_were_accounted_in_part_are_no_zeros() {
+async fn delays_of_a_part_of_the_lifetime_are_lower_bounds() {
     let mut early = TaskStats { delay_accounting: DelayAccounting::Partial.into(), ..stats("sh") };
     early.delays.as_mut().unwrap().swap_in = Some(Delay::default());
     let output = run(&knowing(early), &["get", "pid", "42"]).await;
     let expected = "\
-Delays (accounted during a part of its life at most: only those for a CPU are complete)
+Delays (accounting was on for a part of the lifetime: only the wait for a CPU is complete)
   CPU                 40 µs in 3 waits, longest 40 µs
   block I/O           at least 3.1 ms in 4 waits, longest 3.1 ms
-  swap-in             not known
+  swap-in             unknown
 ";
     assert!(text(&output.stdout).ends_with(expected), "{}", text(&output.stdout));
 }
 
+/// ESC, CSI as one character, DEL, and RIGHT-TO-LEFT OVERRIDE.
 #[tokio::test]
 async fn a_name_cannot_drive_the_terminal() {
-    let agent = knowing(stats("\u{1b}[2J"));
-    for form in ["table", "compact", "jsonl"] {
+    let agent = knowing(stats("\u{1b}\u{9b}\u{7f}\u{202e}"));
+    for form in ["table", "wide", "compact", "json", "jsonl"] {
         let output = run(&agent, &["get", "pid", "42", "-o", form]).await;
-        assert!(!output.stdout.contains(&0x1b), "{form}");
+        assert!(text(&output.stdout).contains("\\u001b\\u009b\\u007f\\u202e"), "{form}");
+        let is_plain = |character: char| character == '\n' || !character.is_control();
+        assert!(text(&output.stdout).chars().all(is_plain), "{form}");
+        assert!(!text(&output.stdout).contains('\u{202e}'), "{form}");
     }
 }
 
 #[tokio::test]
-async fn of_several_ids_the_missing_ones_are_told_and_the_rest_printed() {
+async fn a_missing_id_is_reported_and_the_others_are_printed() {
     for kind in ["pid", "tgid"] {
         let arguments = ["get", kind, "7", "42", "-o", "jsonl"];
         let output = run(&knowing(stats("sh")), &arguments).await;
         assert_eq!(text(&output.stdout).lines().count(), 1);
-        let told = format!("taskstatsctl: {kind} 7: no task has id 7 (ESRCH)\n");
-        assert_eq!(text(&output.stderr), told);
+        let message = format!("taskstatsctl: {kind} 7: no task has id 7 (ESRCH)\n");
+        assert_eq!(text(&output.stderr), message);
         assert_eq!(output.status.code(), Some(1));
     }
     let arguments = ["get", "tgid", "7", "42", "--threads", "-o", "jsonl"];
@@ -180,13 +185,13 @@ async fn of_several_ids_the_missing_ones_are_told_and_the_rest_printed() {
 }
 
 #[tokio::test]
-async fn what_the_agent_does_not_let_is_one_line_and_code_3() {
+async fn a_denied_call_is_one_line_and_code_3() {
     let agent = Agent::start(Script {
         refusal: Some(Status::permission_denied("two\nlines \u{1b}[31m")),
         ..Script::default()
     });
     let output = run(&agent, &["node"]).await;
-    assert_eq!(text(&output.stderr), "taskstatsctl: two\\nlines \\u{1b}[31m\n");
+    assert_eq!(text(&output.stderr), "taskstatsctl: two\\nlines \\u001b[31m\n");
     assert_eq!(output.status.code(), Some(3));
 }
 
@@ -198,29 +203,29 @@ async fn a_missing_task_is_code_1() {
 }
 
 #[tokio::test]
-async fn the_timeout_holds() {
+async fn a_call_ends_at_its_deadline() {
     let silent = SILENT.to_string();
     let arguments = ["get", "pid", &silent, "--timeout", "20ms"];
     let output = run(&knowing(stats("sh")), &arguments).await;
-    assert_eq!(text(&output.stderr), "taskstatsctl: no answer within 20ms\n");
+    assert_eq!(text(&output.stderr), "taskstatsctl: deadline of 20ms exceeded\n");
     assert_eq!(output.status.code(), Some(1));
 }
 
 #[tokio::test]
-async fn an_agent_that_is_not_there_is_to_be_started() {
+async fn an_unreachable_agent_is_to_be_started() {
     let output = taskstatsctl("/nowhere/agent.sock", &["node"]).output().await.unwrap();
     assert_eq!(
         text(&output.stderr),
         "taskstatsctl: cannot reach taskstatsd at unix:///nowhere/agent.sock: No such file or \
-         directory (os error 2); start it (taskstatsd, or systemctl start taskstatsd), or name \
-         another with --target\n"
+         directory (os error 2); start it (taskstatsd, or systemctl start taskstatsd), or set \
+         its address with --target\n"
     );
     assert_eq!(output.status.code(), Some(1));
 }
 
 #[tokio::test]
-async fn wrong_arguments_are_code_2() {
-    let wrong: [&[&str]; 13] = [
+async fn invalid_arguments_are_code_2() {
+    let invalid: [&[&str]; 22] = [
         &[],
         &["get"],
         &["get", "pid"],
@@ -234,8 +239,17 @@ async fn wrong_arguments_are_code_2() {
         &["watch", "--on-lag", "wait"],
         &["node", "--target", "nowhere"],
         &["node", "-o", "xml"],
+        &["node", "--cert", "/a.crt"],
+        &["node", "--key", "/a.key"],
+        &["watch", "--since", "yesterday"],
+        &["watch", "--since", "1m", "--last", "5"],
+        &["watch", "--since", "1m", "--after", "run1:7"],
+        &["watch", "--no-follow", "--reconnect"],
+        &["watch", "--columns", "pid,x"],
+        &["watch", "--columns", ","],
+        &["watch", "--columns", "pid", "-o", "jsonl"],
     ];
-    for arguments in wrong {
+    for arguments in invalid {
         let output = taskstatsctl("/a", arguments).output().await.unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
@@ -243,16 +257,8 @@ async fn wrong_arguments_are_code_2() {
 }
 
 #[tokio::test]
-async fn the_help_tells_the_exit_codes() {
+async fn the_help_has_the_exit_codes() {
     let output = taskstatsctl("/a", &["--help"]).output().await.unwrap();
-    assert!(text(&output.stdout).contains("Exit codes:\n  0  it worked"));
+    assert!(text(&output.stdout).contains("Exit codes:\n  0  success"));
     assert_eq!(output.status.code(), Some(0));
-}
-
-#[tokio::test]
-async fn completions_and_the_manual_need_no_agent() {
-    let completions = taskstatsctl("/nowhere", &["completions", "bash"]).output().await.unwrap();
-    assert!(text(&completions.stdout).contains("_taskstatsctl()"));
-    let manual = taskstatsctl("/nowhere", &["man"]).output().await.unwrap();
-    assert!(text(&manual.stdout).contains(".TH taskstatsctl"));
 }

@@ -2,45 +2,45 @@
 
 use tonic_health::ServingStatus;
 
-use crate::agent::{Agent, Script};
 use crate::command::{run, text};
+use crate::scripted_agent::{Agent, Script};
 
 fn with(health: ServingStatus, service_health: ServingStatus) -> Agent {
     Agent::start(Script { health, service_health, ..Script::default() })
 }
 
-/// An agent that runs, and whose service cannot do its work, is not healthy.
+/// An agent whose service cannot work is not healthy, although it runs.
 #[tokio::test]
-async fn only_what_serves_is_a_success() {
+async fn health_succeeds_if_everything_serves() {
     use ServingStatus::{NotServing, Serving, Unknown};
-    for (agent, service, said, code) in [
+    for (agent, service, expected_status, code) in [
         (Serving, Serving, ["SERVING", "SERVING"], 0),
         (Serving, NotServing, ["SERVING", "NOT_SERVING"], 1),
         (NotServing, Serving, ["NOT_SERVING", "SERVING"], 1),
         (Unknown, Unknown, ["UNKNOWN", "UNKNOWN"], 1),
     ] {
         let output = run(&with(agent, service), &["health"]).await;
-        let [whole, part] = said;
+        let [whole, part] = expected_status;
         let expected = format!("{whole:<16}the agent\n{part:<16}taskstats.v1.TaskstatsService\n");
         assert_eq!(text(&output.stdout), expected);
         assert_eq!(text(&output.stderr), "");
-        assert_eq!(output.status.code(), Some(code), "{said:?}");
+        assert_eq!(output.status.code(), Some(code), "{expected_status:?}");
     }
 }
 
 #[tokio::test]
-async fn one_service_alone_can_be_asked_for() {
+async fn one_service_can_be_checked_alone() {
     let agent = with(ServingStatus::Serving, ServingStatus::NotServing);
-    for (service, said, code) in
+    for (service, expected_status, code) in
         [("", "SERVING\n", 0), ("taskstats.v1.TaskstatsService", "NOT_SERVING\n", 1)]
     {
         let output = run(&agent, &["health", "--service", service]).await;
-        assert_eq!((text(&output.stdout), output.status.code()), (said, Some(code)));
+        assert_eq!((text(&output.stdout), output.status.code()), (expected_status, Some(code)));
     }
 }
 
 #[tokio::test]
-async fn a_service_that_the_agent_does_not_have_is_code_1_with_a_line() {
+async fn an_unknown_service_is_one_line_and_code_1() {
     let agent = with(ServingStatus::Serving, ServingStatus::Serving);
     let output = run(&agent, &["health", "--service", "other"]).await;
     assert_eq!(text(&output.stderr), "taskstatsctl: the agent has no service \"other\"\n");
@@ -48,7 +48,7 @@ async fn a_service_that_the_agent_does_not_have_is_code_1_with_a_line() {
 }
 
 #[tokio::test]
-async fn health_has_the_forms_of_the_other_commands() {
+async fn health_has_every_form_of_output() {
     let agent = with(ServingStatus::Serving, ServingStatus::NotServing);
     let output = run(&agent, &["health", "-o", "compact"]).await;
     assert_eq!(

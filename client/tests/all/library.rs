@@ -1,4 +1,4 @@
-//! The library's calls.
+//! The calls of the library.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use taskstats_client::{
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::agent::{Agent, End, KNOWN, SILENT, Script};
-use crate::exits::{batch, code, cursor, exit, lost, started, stats};
+use crate::records::{batch, code, cursor, exit, lost, started, stats};
+use crate::scripted_agent::{Agent, End, KNOWN, SILENT, Script};
 
 async fn connected(agent: &Agent) -> Client {
     Client::builder().connect(agent.target()).await.unwrap()
 }
 
 #[tokio::test]
-async fn a_task_and_a_process_are_as_the_agent_sent_them() {
+async fn a_task_and_a_process_are_returned_as_sent() {
     let script = Script { stats: stats("sh"), threads: vec![stats("worker")], ..Script::default() };
     let agent = Agent::start(script);
     let client = connected(&agent).await;
@@ -29,7 +29,7 @@ async fn a_task_and_a_process_are_as_the_agent_sent_them() {
 }
 
 #[tokio::test]
-async fn a_missing_id_fails_its_own_entry_alone() {
+async fn a_missing_id_is_an_entry_with_an_error() {
     let agent = Agent::start(Script { stats: stats("sh"), ..Script::default() });
     let entries = connected(&agent).await.batch(&[KNOWN, 7], &[KNOWN]).await.unwrap();
     let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
@@ -40,28 +40,30 @@ async fn a_missing_id_fails_its_own_entry_alone() {
 }
 
 #[tokio::test]
-async fn the_agent_is_told_the_deadline() {
+async fn the_agent_receives_the_deadline() {
     let node = GetNodeResponse { node_name: "node7".to_owned(), ..Default::default() };
     let agent = Agent::start(Script { node: node.clone(), ..Script::default() });
     let builder = Client::builder().deadline(Duration::from_secs(3));
     let client = builder.connect(agent.target()).await.unwrap();
     assert_eq!(client.node().await.unwrap(), node);
-    let heard = agent.heard();
-    let timeout = heard.metadata.as_ref().unwrap().get("grpc-timeout").unwrap();
+    let received = agent.received();
+    let timeout = received.metadata.as_ref().unwrap().get("grpc-timeout").unwrap();
     assert_eq!(timeout, "3000000u");
 }
 
 #[tokio::test]
-async fn an_agent_that_does_not_answer_is_given_up() {
+async fn a_call_without_a_response_ends_at_its_deadline() {
     let agent = Agent::start(Script::default());
     let deadline = Duration::from_millis(20);
     let client = Client::builder().deadline(deadline).connect(agent.target()).await.unwrap();
     let error = client.pid(SILENT).await.unwrap_err();
-    assert!(matches!(error, Error::DeadlineExceeded { deadline: told } if told == deadline));
+    assert!(
+        matches!(error, Error::DeadlineExceeded { deadline: exceeded } if exceeded == deadline)
+    );
 }
 
 #[tokio::test]
-async fn a_stream_yields_every_kind_in_its_place() {
+async fn a_stream_has_every_kind_of_message_in_order() {
     let exits = vec![
         started(DelayAccounting::On),
         batch(vec![exit(1, code(0)), exit(2, code(7))], 2),
@@ -81,8 +83,8 @@ async fn a_stream_yields_every_kind_in_its_place() {
     assert!(matches!(stream.next().await, Some(Ok(Event::Lost(l))) if l.count == Some(12)));
     assert!(matches!(stream.next().await, Some(Ok(Event::Heartbeat(h))) if h.cursor == cursor(14)));
     assert!(stream.next().await.is_none());
-    let heard = agent.heard();
-    let request = &heard.watches[0];
+    let received = agent.received();
+    let request = &received.watches[0];
     assert_eq!((request.cpumask.as_str(), request.scope()), ("0-1", Scope::Processes));
 }
 
@@ -99,9 +101,9 @@ async fn a_stream_ends_after_its_error() {
 }
 
 #[tokio::test]
-async fn rich_details_arrive_as_data() {
+async fn the_details_of_a_status_are_data() {
     let mut details = ErrorDetails::new();
-    details.add_bad_request_violation("cpumask", "\"x\" is no list");
+    details.add_bad_request_violation("cpumask", "\"x\" is not a list");
     let refusal = Status::with_error_details(Code::InvalidArgument, "bad cpumask", details);
     let agent = Agent::start(Script { refusal: Some(refusal), ..Script::default() });
     let error = connected(&agent).await.watch(WatchRequest::new().cpus("x")).await.unwrap_err();
@@ -109,25 +111,25 @@ async fn rich_details_arrive_as_data() {
         panic!("not an invalid argument: {error:?}")
     };
     assert_eq!((field.as_str(), message.as_str()), ("cpumask", "bad cpumask"));
-    assert_eq!(description, "\"x\" is no list");
+    assert_eq!(description, "\"x\" is not a list");
 }
 
 #[tokio::test]
-async fn nobody_at_the_target_is_unreachable() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("nobody.sock");
+async fn a_target_without_an_agent_is_unreachable() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("none.sock");
     for target in [format!("unix://{}", path.display()), "tcp://127.0.0.1:1".to_owned()] {
         let error = Client::connect(&target).await.unwrap_err();
         assert!(error.root_cause().unwrap().contains("os error"), "{error:?}");
         assert!(
-            matches!(error, Error::Unreachable { target: told, .. } if told.to_string() == target)
+            matches!(error, Error::Unreachable { target: tried, .. } if tried.to_string() == target)
         );
     }
     assert!(matches!(Client::connect("nowhere").await, Err(Error::InvalidTarget(_))));
 }
 
 #[tokio::test]
-async fn health_is_asked_for_by_name() {
+async fn health_is_checked_by_name() {
     let agent = Agent::start(Script::default());
     let client = connected(&agent).await;
     assert_eq!(client.health("").await.unwrap(), ServingStatus::Serving);
@@ -135,9 +137,9 @@ async fn health_is_asked_for_by_name() {
     assert!(matches!(error, Error::NoSuchService { service } if service == "other"));
 }
 
-/// A connection that broke is told apart from an agent that says no, and from one that is gone.
+/// A broken connection differs from a refusal, and from an agent that is gone.
 #[tokio::test]
-async fn an_agent_that_dies_breaks_the_stream_and_is_then_unreachable() {
+async fn the_stream_of_an_agent_that_dies_is_disconnected_and_the_next_call_unreachable() {
     let (agent, kill) = dying_agent().await;
     let client = Client::connect(agent.path().to_str().unwrap()).await.unwrap();
     let mut stream = client.watch(WatchRequest::new()).await.unwrap();
@@ -151,13 +153,12 @@ async fn an_agent_that_dies_breaks_the_stream_and_is_then_unreachable() {
     assert!(!Path::new(&agent.path()).exists());
 }
 
-/// A relay in front of an agent, which closes its connections when it is told to: the socket at
-/// `path` is the relay's.
+/// Starts a relay in front of an agent, which closes its connection when the sender fires.
 async fn dying_agent() -> (Relay, tokio::sync::oneshot::Sender<()>) {
     let exits = vec![started(DelayAccounting::On)];
     let agent = Agent::start(Script { exits, ..Script::default() });
-    let folder = tempfile::tempdir().unwrap();
-    let listener = tokio::net::UnixListener::bind(folder.path().join("relay.sock")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let listener = tokio::net::UnixListener::bind(directory.path().join("relay.sock")).unwrap();
     let (kill, killed) = tokio::sync::oneshot::channel();
     let behind = agent.path();
     tokio::spawn(async move {
@@ -168,16 +169,16 @@ async fn dying_agent() -> (Relay, tokio::sync::oneshot::Sender<()>) {
             _ = killed => {}
         }
     });
-    (Relay { folder, _agent: agent }, kill)
+    (Relay { directory, _agent: agent }, kill)
 }
 
 struct Relay {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     _agent: Agent,
 }
 
 impl Relay {
     fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("relay.sock")
+        self.directory.path().join("relay.sock")
     }
 }

@@ -1,12 +1,16 @@
-//! The client library and the command line against an agent made up in this process.
+//! The client library and the command line, against a scripted agent in this process.
 
-#![expect(clippy::unwrap_used, reason = "tests say what they expect by unwrapping it")]
+#![expect(clippy::unwrap_used, reason = "an unwrap in a test is an assertion")]
 
-mod agent;
 mod command;
-mod exits;
+mod environment;
+mod generate;
 mod health;
+mod history;
 mod library;
 mod node;
-mod resuming;
-mod watching;
+mod output;
+mod reconnect;
+mod records;
+mod scripted_agent;
+mod watch;

@@ -4,9 +4,9 @@ use prost_types::Timestamp;
 use serde_json::{Value, json};
 use taskstats_client::proto::*;
 
-use crate::agent::{Agent, Script};
 use crate::command::{run, text};
-use crate::exits::moment;
+use crate::records::time;
+use crate::scripted_agent::{Agent, Script};
 
 fn node() -> GetNodeResponse {
     let lost = LostCount { stage: LostStage::KernelSocket.into(), count: 3 };
@@ -20,7 +20,7 @@ fn node() -> GetNodeResponse {
         delay_accounting: DelayAccounting::Off.into(),
         agent_version: "0.1.0".to_owned(),
         instance_id: "run1".to_owned(),
-        started_at: moment(0),
+        started_at: time(0),
         exits: Some(ExitsState {
             watchable: false,
             reason: "the agent lacks CAP_NET_ADMIN".to_owned(),
@@ -48,8 +48,8 @@ fn node() -> GetNodeResponse {
             dns_names: vec!["node7".to_owned()],
             uris: vec!["spiffe://a/b".to_owned()],
             ip_addresses: vec!["10.0.0.7".to_owned()],
-            not_before: moment(0),
-            not_after: moment(0).map(|moment| Timestamp { seconds: moment.seconds + 60, ..moment }),
+            not_before: time(0),
+            not_after: time(0).map(|time| Timestamp { seconds: time.seconds + 60, ..time }),
         }],
         tls: Some(Tls {
             reloads: 1,
@@ -69,11 +69,12 @@ fn node() -> GetNodeResponse {
             gaps: vec!["no landlock".to_owned()],
         }),
         simulated_kernel: String::new(),
+        ..Default::default()
     }
 }
 
 #[tokio::test]
-async fn a_node_tells_what_it_can_do() {
+async fn a_node_is_printed_in_full() {
     let agent = Agent::start(Script { node: node(), ..Script::default() });
     let expected = "\
 Node
@@ -89,38 +90,38 @@ Agent
   instance id         run1
   started             2026-11-22 14:07:09
 Exits
-  can be watched      no
-  because             the agent lacks CAP_NET_ADMIN
-  to change that      grant it
-Since it started
+  watchable           no
+  reason              the agent lacks CAP_NET_ADMIN
+  fix                 grant it
+Since start-up
   received            100
   delivered           200
   lost in the kernel  3
-  too frequent calls  3
+  calls over the rate 3
   denied calls        5
   unexplained gaps    4
-  watchers now        2
-  watched CPUs now    0-1
+  watchers            2
+  watched CPUs        0-1
 History
-  held                14 KiB of 32 MiB
+  memory              14 KiB of 32 MiB
   exits               1 to 103
 Certificate
   subject             CN=node7
   names               node7, spiffe://a/b, 10.0.0.7
   valid from          2026-11-22 14:07:09
   valid until         2026-11-22 14:08:09
-TLS since it started
+TLS since start-up
   handshakes          3
   failed handshakes   4
   reloads             1
   failed reloads      2
-  files are not used  --tls-cert /a.crt has no CERTIFICATE
-Rights
+  last reload error   --tls-cert /a.crt has no CERTIFICATE
+Privileges
   user and group      65534:65534
   capabilities        net_admin
   no new privileges   yes
-  calls filtered      yes
-  files restricted    no
+  seccomp             yes
+  landlock            no
   missing             no landlock
 ";
     assert_eq!(text(&run(&agent, &["node"]).await.stdout), expected);
@@ -133,10 +134,10 @@ Rights
 }
 
 #[tokio::test]
-async fn a_node_tells_since_when_delays_are_accounted() {
+async fn a_node_has_the_begin_of_delay_accounting() {
     let on = GetNodeResponse {
         delay_accounting: DelayAccounting::On.into(),
-        delay_accounting_since: moment(0),
+        delay_accounting_since: time(0),
         ..node()
     };
     let agent = Agent::start(Script { node: on, ..Script::default() });
@@ -148,7 +149,7 @@ async fn a_node_tells_since_when_delays_are_accounted() {
     assert!(text(&compact).contains(pair), "{}", text(&compact));
 }
 
-/// A node whose kernel is invented says so, and no other does.
+/// A node with a simulated kernel is labelled, and no other node is.
 #[tokio::test]
 async fn a_simulated_kernel_is_labelled() {
     let simulated = GetNodeResponse { simulated_kernel: "sim:cpus=4".to_owned(), ..node() };
@@ -159,9 +160,9 @@ async fn a_simulated_kernel_is_labelled() {
     assert!(text(&compact).contains(" simulated=\"sim:cpus=4\"\n"), "{}", text(&compact));
 }
 
-/// A kernel that cannot be asked has no version.
+/// A kernel that the agent cannot query has no version.
 #[tokio::test]
-async fn a_version_that_nobody_knows_is_not_told() {
+async fn an_unknown_version_is_omitted() {
     let node = GetNodeResponse { taskstats_version: 0, ..node() };
     let agent = Agent::start(Script { node, ..Script::default() });
     let output = run(&agent, &["node"]).await;

@@ -5,6 +5,9 @@ pub struct GetPidRequest {
     /// Id of a task (thread) in the agent's pid namespace. Must not be 0.
     #[prost(uint32, tag = "1")]
     pub pid: u32,
+    /// Also return the workload of the task.
+    #[prost(bool, tag = "2")]
+    pub include_workload: bool,
 }
 /// Response of `GetPid`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -12,6 +15,12 @@ pub struct GetPidResponse {
     /// The task's statistics. Never absent.
     #[prost(message, optional, tag = "1")]
     pub stats: ::core::option::Option<TaskStats>,
+    /// The workload of the task. Absent unless it was requested and is known.
+    #[prost(message, optional, tag = "2")]
+    pub workload: ::core::option::Option<Workload>,
+    /// The certainty of `workload`: `ATTRIBUTION_OBSERVED`. Unspecified without one.
+    #[prost(enumeration = "Attribution", tag = "3")]
+    pub attribution: i32,
 }
 /// Request of `GetTgid`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -23,6 +32,9 @@ pub struct GetTgidRequest {
     /// refused with `FAILED_PRECONDITION` and reason `TOO_MANY_THREADS`: use `BatchGet` for its threads.
     #[prost(bool, tag = "2")]
     pub include_threads: bool,
+    /// Also return the workload of the process.
+    #[prost(bool, tag = "3")]
+    pub include_workload: bool,
 }
 /// Response of `GetTgid`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -34,6 +46,13 @@ pub struct GetTgidResponse {
     /// set. Threads that exit during the call are left out.
     #[prost(message, repeated, tag = "2")]
     pub threads: ::prost::alloc::vec::Vec<TaskStats>,
+    /// The workload of the process, that is of its first thread. Absent unless it was requested and is
+    /// known.
+    #[prost(message, optional, tag = "3")]
+    pub workload: ::core::option::Option<Workload>,
+    /// The certainty of `workload`: `ATTRIBUTION_OBSERVED`. Unspecified without one.
+    #[prost(enumeration = "Attribution", tag = "4")]
+    pub attribution: i32,
 }
 /// Request of `BatchGet`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -44,6 +63,9 @@ pub struct BatchGetRequest {
     /// Process (thread group) ids. Together with `pids` at most 1,000.
     #[prost(uint32, repeated, tag = "2")]
     pub tgids: ::prost::alloc::vec::Vec<u32>,
+    /// Also return the workload of each task and process.
+    #[prost(bool, tag = "3")]
+    pub include_workload: bool,
 }
 /// Response of `BatchGet`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -55,6 +77,12 @@ pub struct BatchGetResponse {
 /// The result for one id of a batch.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BatchGetResult {
+    /// The workload of the task or process. Absent unless it was requested and is known.
+    #[prost(message, optional, tag = "5")]
+    pub workload: ::core::option::Option<Workload>,
+    /// The certainty of `workload`: `ATTRIBUTION_OBSERVED`. Unspecified without one.
+    #[prost(enumeration = "Attribution", tag = "6")]
+    pub attribution: i32,
     /// The id of this entry.
     #[prost(oneof = "batch_get_result::Id", tags = "1, 2")]
     pub id: ::core::option::Option<batch_get_result::Id>,
@@ -129,7 +157,7 @@ pub struct WatchExitsRequest {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchExitsResponse {
     /// The kind of the message.
-    #[prost(oneof = "watch_exits_response::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "watch_exits_response::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<watch_exits_response::Kind>,
 }
 /// Nested message and enum types in `WatchExitsResponse`.
@@ -149,6 +177,9 @@ pub mod watch_exits_response {
         /// Sent after a time without another message.
         #[prost(message, tag = "4")]
         Heartbeat(super::Heartbeat),
+        /// Owners of cgroups that later events refer to, or more facts about earlier ones.
+        #[prost(message, tag = "5")]
+        Workloads(super::Workloads),
     }
 }
 /// The first message of a stream. The kernel now reports exits on all CPUs of the stream to the agent:
@@ -228,10 +259,104 @@ pub struct ExitEvent {
     /// before v12, on an exit without a group record.
     #[prost(bool, optional, tag = "7")]
     pub last_in_process: ::core::option::Option<bool>,
+    /// The kernel's id of the task's cgroup: the inode number of its directory, unique in its hierarchy
+    /// until the next boot. Absent when it is not known. A `Workload` with this id and hierarchy was sent
+    /// earlier in the stream.
+    #[prost(fixed64, optional, tag = "8")]
+    pub cgroup_id: ::core::option::Option<u64>,
+    /// The hierarchy that `cgroup_id` belongs to. Unspecified when the cgroup is not known.
+    #[prost(enumeration = "Hierarchy", tag = "9")]
+    pub hierarchy: i32,
+    /// The certainty of `cgroup_id`. Bill by `ATTRIBUTION_EXACT` and `ATTRIBUTION_OBSERVED` only.
+    /// Unspecified when the cgroup is not known.
+    #[prost(enumeration = "Attribution", tag = "10")]
+    pub attribution: i32,
+    /// The time at which the kernel sent the exit from the exiting task, in nanoseconds. Absent unless
+    /// the kernel attributes exits (`ATTRIBUTION_EXACT`).
+    #[prost(message, optional, tag = "14")]
+    pub exit_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Owners of cgroups. Sent before the first event that refers to a cgroup, and again when more is known
+/// of it, such as the name of its pod: then the later message replaces the earlier one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Workloads {
+    /// The workloads, in no particular order.
+    #[prost(message, repeated, tag = "1")]
+    pub workloads: ::prost::alloc::vec::Vec<Workload>,
+}
+/// The owner of a cgroup. Container, pod and units are derived from the path as container runtimes and
+/// systemd write it, and absent where it names none.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Workload {
+    /// The kernel's id of the cgroup, unique in its hierarchy until the next boot.
+    #[prost(fixed64, tag = "1")]
+    pub cgroup_id: u64,
+    /// The path of the cgroup below the root of its hierarchy. Empty when the cgroup was removed before
+    /// the agent could read it. Bytes that are not UTF-8 are shown as U+FFFD.
+    #[prost(string, tag = "2")]
+    pub cgroup: ::prost::alloc::string::String,
+    /// The hierarchy of the cgroup.
+    #[prost(enumeration = "Hierarchy", tag = "3")]
+    pub hierarchy: i32,
+    /// The container. Absent outside of containers.
+    #[prost(message, optional, tag = "4")]
+    pub container: ::core::option::Option<Container>,
+    /// The Kubernetes pod. Absent outside of pods.
+    #[prost(message, optional, tag = "5")]
+    pub pod: ::core::option::Option<Pod>,
+    /// The units of systemd. Absent where systemd does not manage the cgroup.
+    #[prost(message, optional, tag = "6")]
+    pub systemd: ::core::option::Option<Systemd>,
+    /// The time at which the agent noticed that the cgroup was removed. Absent while it exists.
+    #[prost(message, optional, tag = "7")]
+    pub removed_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A container.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Container {
+    /// Its id, in full.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Its runtime: `containerd`, `cri-o`, `docker`, `podman` or `nerdctl`. Empty where the path does not
+    /// name it.
+    #[prost(string, tag = "2")]
+    pub runtime: ::prost::alloc::string::String,
+    /// Its name in the pod. Empty outside of Kubernetes, and until it is known.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+}
+/// A Kubernetes pod.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pod {
+    /// Its uid. That of a static pod is the hash that the kubelet uses in its place.
+    #[prost(string, tag = "1")]
+    pub uid: ::prost::alloc::string::String,
+    /// Its namespace. Empty until it is known.
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Its name. Empty until it is known.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Its quality-of-service class: `Guaranteed`, `Burstable` or `BestEffort`.
+    #[prost(string, tag = "4")]
+    pub qos: ::prost::alloc::string::String,
+}
+/// Units of systemd.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Systemd {
+    /// Service or scope of the system manager, such as `nginx.service`. Empty directly below a slice.
+    #[prost(string, tag = "1")]
+    pub unit: ::prost::alloc::string::String,
+    /// The innermost slice of the system manager, such as `system.slice`. Empty for `init.scope`.
+    #[prost(string, tag = "2")]
+    pub slice: ::prost::alloc::string::String,
+    /// Service or scope of a user's manager, below `user@UID.service`. Empty otherwise.
+    #[prost(string, tag = "3")]
+    pub user_unit: ::prost::alloc::string::String,
 }
 /// Exits on this stream's CPUs that could not be delivered. The message has the position of the lost
 /// events in the stream; there is one for each stage, CPU and interval.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Lost {
     /// The stage at which they were lost.
     #[prost(enumeration = "LostStage", tag = "1")]
@@ -255,6 +380,24 @@ pub struct Lost {
     /// The position after the loss.
     #[prost(message, optional, tag = "7")]
     pub cursor: ::core::option::Option<Cursor>,
+    /// The cgroups of lost exits, where the kernel attributed them before it dropped their messages. For
+    /// `LOST_STAGE_KERNEL_SOCKET` only; the counts can add up to less than `count`.
+    #[prost(message, repeated, tag = "8")]
+    pub by_cgroup: ::prost::alloc::vec::Vec<CgroupLoss>,
+}
+/// Lost exits of one cgroup.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CgroupLoss {
+    /// The kernel's id of the cgroup. A `Workload` with this id and hierarchy was sent earlier in the
+    /// stream.
+    #[prost(fixed64, tag = "1")]
+    pub cgroup_id: u64,
+    /// The number of lost exits.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// The hierarchy of the cgroup.
+    #[prost(enumeration = "Hierarchy", tag = "3")]
+    pub hierarchy: i32,
 }
 /// Shows that the stream is alive; sent after every 10 s without another message, and with the last
 /// cursor before the agent ends the stream.
@@ -577,6 +720,41 @@ pub struct GetNodeResponse {
     /// The privileges of the agent's process.
     #[prost(message, optional, tag = "18")]
     pub sandbox: ::core::option::Option<Sandbox>,
+    /// The state of the attribution of exits to cgroups.
+    #[prost(message, optional, tag = "19")]
+    pub attribution: ::core::option::Option<AttributionState>,
+}
+/// The state of the attribution of exits to cgroups.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttributionState {
+    /// The method in force.
+    #[prost(enumeration = "AttributionMethod", tag = "1")]
+    pub method: i32,
+    /// The time since which it is in force.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Exits received with `ATTRIBUTION_EXACT` since the agent began.
+    #[prost(uint64, tag = "3")]
+    pub exact: u64,
+    /// Exits received with `ATTRIBUTION_OBSERVED`.
+    #[prost(uint64, tag = "4")]
+    pub observed: u64,
+    /// Exits received with `ATTRIBUTION_INFERRED`.
+    #[prost(uint64, tag = "5")]
+    pub inferred: u64,
+    /// Exits received with `ATTRIBUTION_GUESS`.
+    #[prost(uint64, tag = "6")]
+    pub guess: u64,
+    /// Exits received without a cgroup.
+    #[prost(uint64, tag = "7")]
+    pub unknown: u64,
+    /// The reason for which the method is not `ATTRIBUTION_METHOD_KERNEL`, in one sentence. Empty
+    /// otherwise.
+    #[prost(string, tag = "8")]
+    pub reason: ::prost::alloc::string::String,
+    /// The remedy, in one sentence. Empty if there is none.
+    #[prost(string, tag = "9")]
+    pub fix: ::prost::alloc::string::String,
 }
 /// A certificate in use.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -800,6 +978,81 @@ impl Scope {
         }
     }
 }
+/// The certainty of the cgroup of an exit or a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Attribution {
+    /// The cgroup is not known.
+    Unspecified = 0,
+    /// The kernel stored the cgroup from inside the exiting task.
+    Exact = 1,
+    /// The agent read the cgroup of this very process, and the process did not move since.
+    Observed = 2,
+    /// The cgroup is that of the parent process, whose fork the agent observed, and no move was observed
+    /// since.
+    Inferred = 3,
+    /// The process may have moved, or its parent is known by its id only.
+    Guess = 4,
+}
+impl Attribution {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ATTRIBUTION_UNSPECIFIED",
+            Self::Exact => "ATTRIBUTION_EXACT",
+            Self::Observed => "ATTRIBUTION_OBSERVED",
+            Self::Inferred => "ATTRIBUTION_INFERRED",
+            Self::Guess => "ATTRIBUTION_GUESS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ATTRIBUTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "ATTRIBUTION_EXACT" => Some(Self::Exact),
+            "ATTRIBUTION_OBSERVED" => Some(Self::Observed),
+            "ATTRIBUTION_INFERRED" => Some(Self::Inferred),
+            "ATTRIBUTION_GUESS" => Some(Self::Guess),
+            _ => None,
+        }
+    }
+}
+/// A hierarchy of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Hierarchy {
+    /// The hierarchy is not known.
+    Unspecified = 0,
+    /// The unified hierarchy of cgroup v2.
+    V2 = 1,
+    /// The hierarchy of a controller of cgroup v1.
+    V1 = 2,
+}
+impl Hierarchy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HIERARCHY_UNSPECIFIED",
+            Self::V2 => "HIERARCHY_V2",
+            Self::V1 => "HIERARCHY_V1",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HIERARCHY_UNSPECIFIED" => Some(Self::Unspecified),
+            "HIERARCHY_V2" => Some(Self::V2),
+            "HIERARCHY_V1" => Some(Self::V1),
+            _ => None,
+        }
+    }
+}
 /// The stages at which an exit can be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -889,6 +1142,43 @@ impl DelayAccounting {
             "DELAY_ACCOUNTING_OFF" => Some(Self::Off),
             "DELAY_ACCOUNTING_UNKNOWN" => Some(Self::Unknown),
             "DELAY_ACCOUNTING_PARTIAL" => Some(Self::Partial),
+            _ => None,
+        }
+    }
+}
+/// The methods of attribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AttributionMethod {
+    /// Not used by the agent.
+    Unspecified = 0,
+    /// A socket filter stores the cgroup of each exiting task in the kernel.
+    Kernel = 1,
+    /// The agent follows processes by the proc connector and procfs.
+    Proc = 2,
+    /// Exits are not attributed.
+    Off = 3,
+}
+impl AttributionMethod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ATTRIBUTION_METHOD_UNSPECIFIED",
+            Self::Kernel => "ATTRIBUTION_METHOD_KERNEL",
+            Self::Proc => "ATTRIBUTION_METHOD_PROC",
+            Self::Off => "ATTRIBUTION_METHOD_OFF",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ATTRIBUTION_METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "ATTRIBUTION_METHOD_KERNEL" => Some(Self::Kernel),
+            "ATTRIBUTION_METHOD_PROC" => Some(Self::Proc),
+            "ATTRIBUTION_METHOD_OFF" => Some(Self::Off),
             _ => None,
         }
     }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use super::attribution::Attribution;
 use super::{Agent, StartError, enable_delay_accounting};
 use crate::capacity::{MemoryLimit, fit_to_fd_limit};
-use crate::config::{Config, KernelChoice};
+use crate::config::{Config, KernelChoice, Sandbox};
 use crate::handover::{Handover, StoredSocket};
 use crate::inherit::Inherited;
 use crate::listen::Listener;
 use crate::notify;
 use crate::rpc::Node;
+use crate::sandbox::{SandboxError, User};
 use crate::security::tls::{Reloader, TlsError};
 use crate::taskstats::{Cpumask, Kernel, LinuxKernel};
 
@@ -20,8 +22,8 @@ impl Agent {
     /// # Errors
     /// [`StartError`], with nothing left behind.
     pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
-        let kernel = open_kernel(&mut config)?;
-        Self::bind_with(config, inherited, kernel).await
+        let (kernel, attribution) = open_kernel(&mut config)?;
+        Self::bind_parts(config, inherited, kernel, attribution).await
     }
 
     /// Binds all listeners, for any kernel.
@@ -29,9 +31,19 @@ impl Agent {
     /// # Errors
     /// As [`Agent::bind`].
     pub async fn bind_with(
+        config: Config,
+        inherited: Vec<Inherited>,
+        kernel: Arc<dyn Kernel>,
+    ) -> Result<Self, StartError> {
+        let attribution = Attribution::off("this kernel does not attribute exits", "");
+        Self::bind_parts(config, inherited, kernel, attribution).await
+    }
+
+    async fn bind_parts(
         mut config: Config,
         inherited: Vec<Inherited>,
         kernel: Arc<dyn Kernel>,
+        attribution: Attribution,
     ) -> Result<Self, StartError> {
         let always_watch = config.always_watch.as_deref();
         let always_watch = always_watch.map(|list| Cpumask::parse(list, kernel.possible_cpus()));
@@ -40,6 +52,7 @@ impl Agent {
         let listeners = bind_listeners(&config, passed).await?;
         let certificates = load_certificates(&config)?;
         let mut node = Node::read(config.node_name.clone())?.running_on(&*kernel)?;
+        node.attribution = attribution.report.clone();
         node.tls = certificates.as_ref().map(Reloader::tls);
         if let Some(folder) = config.state_dir.take_if(|_| !notify::is_heard()) {
             tracing::warn!(
@@ -65,6 +78,7 @@ impl Agent {
             handover,
             stored,
             always_watch,
+            attribution,
             handshakes,
             memory_limit: MemoryLimit::read(),
             config,
@@ -73,21 +87,26 @@ impl Agent {
 }
 
 /// Opens the kernel that the configuration names, and takes down how large receive buffers it grants.
-fn open_kernel(config: &mut Config) -> Result<Arc<dyn Kernel>, StartError> {
+fn open_kernel(config: &mut Config) -> Result<(Arc<dyn Kernel>, Attribution), StartError> {
     let receive_buffer = &mut config.reader.receive_buffer;
     match config.kernel {
         KernelChoice::Linux => {
-            let kernel = LinuxKernel::new(*receive_buffer)?;
-            Ok(Arc::new(match config.ignore_known_bad_kernel {
-                true => kernel.ignoring_known_bugs(),
-                false => kernel,
-            }))
+            let mut kernel = LinuxKernel::new(*receive_buffer)?;
+            if config.ignore_known_bad_kernel {
+                kernel = kernel.ignoring_known_bugs();
+            }
+            let cpus = kernel.online_cpus()?;
+            let mut attribution = Attribution::prepare(config.attribution, &cpus, *receive_buffer)?;
+            if let Some(filters) = attribution.filters.take() {
+                kernel = kernel.attributing(filters);
+            }
+            Ok((Arc::new(kernel), attribution))
         }
         #[cfg(feature = "sim")]
         KernelChoice::Sim(spec) => {
             let kernel = crate::sim::SimKernel::prepare(spec, *receive_buffer);
             *receive_buffer = spec.granted(*receive_buffer);
-            Ok(Arc::new(kernel))
+            Ok((Arc::new(kernel), Attribution::off("the kernel is simulated", "")))
         }
     }
 }
@@ -111,8 +130,9 @@ async fn bind_listeners(
     let mut listeners = Vec::new();
     if passed.is_empty() {
         config.check_tls(config.listen.iter())?;
+        let trusted = trusted_users(config)?;
         for address in &config.listen {
-            listeners.push(Listener::bind(address).await?);
+            listeners.push(Listener::bind(address, &trusted).await?);
         }
         return Ok(listeners);
     }
@@ -125,6 +145,17 @@ async fn bind_listeners(
     let addresses: Vec<_> = listeners.iter().map(Listener::address).collect::<Result<_, _>>()?;
     config.check_tls(addresses.iter())?;
     Ok(listeners)
+}
+
+/// Returns the user that the agent becomes, who may own the directories of its sockets.
+fn trusted_users(config: &Config) -> Result<Vec<u32>, StartError> {
+    match &config.sandbox {
+        Sandbox::Off => Ok(Vec::new()),
+        Sandbox::On(wanted) => {
+            let user = User::find(wanted.as_ref()).map_err(SandboxError::User)?;
+            Ok(vec![user.uid])
+        }
+    }
 }
 
 fn load_certificates(config: &Config) -> Result<Option<Reloader>, TlsError> {

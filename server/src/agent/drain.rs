@@ -50,7 +50,7 @@ impl Running {
                 drop(reloading.await);
             }
             let ended = match ending {
-                Some(ending) => ending.outcome().await.is_some(),
+                Some(ending) => ending.result().await.is_some(),
                 None => true,
             };
             ended && (&mut self.serving).await.is_ok()

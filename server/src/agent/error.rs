@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::attribution::AttributionError;
+use crate::advice::HasCause;
 use crate::config::ConfigError;
 use crate::exits::{self, WatchError};
 use crate::listen::BindError;
@@ -18,13 +20,13 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The machine told too little about itself.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),
     /// The simulated kernel did not start.
     #[error("starting the simulated kernel failed: {0}")]
     Simulation(#[source] io::Error),
     /// There is no TLS with the certificates.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Tls(#[from] TlsError),
     /// So did procfs.
     #[error(transparent)]
@@ -38,14 +40,17 @@ pub enum StartError {
     /// Rights could not be given up.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// Exits cannot be attributed, and `--attribution` asks for it.
+    #[error("--attribution kernel cannot be done: {0}")]
+    Attribution(#[source] AttributionError),
     /// The CPUs to always listen to are no CPUs.
     #[error("--always-watch: {0}")]
     AlwaysWatch(#[source] CpumaskError),
     /// They cannot be listened to.
-    #[error("--always-watch cannot be done: {0}")]
+    #[error("--always-watch cannot be done: {}", .0.advised())]
     Claim(#[from] WatchError),
     /// Exits cannot be watched, and the agent was not to run then.
-    #[error("exits cannot be watched, and --fail-fast says not to wait: {0}")]
+    #[error("exits cannot be watched, and --fail-fast says not to wait: {}", .0.advised())]
     FailFast(Arc<KernelError>),
     /// Exits cannot be served.
     #[error(transparent)]

@@ -1,5 +1,6 @@
 //! From a configuration to a running agent, and to its end.
 
+mod attribution;
 mod bind;
 mod confine;
 mod delay_accounting;
@@ -16,6 +17,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::attribution::Attribution;
+pub use self::attribution::AttributionError;
 use self::delay_accounting::enable_delay_accounting;
 pub use self::drain::Drained;
 pub use self::error::StartError;
@@ -49,6 +52,7 @@ pub struct Agent {
     /// Sockets that an earlier run left.
     stored: Vec<StoredSocket>,
     always_watch: Option<Cpumask>,
+    attribution: Attribution,
     /// As many TLS handshakes as there are descriptors for.
     handshakes: usize,
     /// What the control group may hold, which cannot be read later.

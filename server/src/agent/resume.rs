@@ -10,6 +10,7 @@ use crate::handover::{self, Handover, PreviousRun, StoredSocket};
 use crate::readiness::{Prober, Readiness};
 use crate::rpc::Node;
 use crate::taskstats::Kernel;
+use crate::workload::{CgroupTable, RunningFollower};
 
 /// What runs before callers are served.
 #[derive(Debug)]
@@ -18,15 +19,23 @@ pub(super) struct Resumed {
     pub(super) prober: Prober,
     pub(super) readiness: Readiness,
     pub(super) always_watch: Option<AlwaysWatch>,
+    pub(super) follower: Option<RunningFollower>,
 }
 
 impl Agent {
     /// Starts what runs before callers are served. Its threads have the rights of the caller.
     pub(super) async fn resume(&mut self) -> Result<Resumed, StartError> {
         self.kernel.start_threads().map_err(StartError::Simulation)?;
+        let follower = self.attribution.start()?;
         let stored = std::mem::take(&mut self.stored);
         let predecessor = predecessor(self.handover.as_ref(), stored);
-        let exits = start_exits(&self.config, &self.kernel, &mut self.node, predecessor)?;
+        let exits = start_exits(
+            &self.config,
+            &self.kernel,
+            &mut self.node,
+            predecessor,
+            &self.attribution.cgroups,
+        )?;
         let (prober, readiness) = Prober::start(Arc::clone(&self.kernel)).await;
         if let (true, Err(error)) = (self.config.fail_fast, readiness.verdict()) {
             return Err(StartError::FailFast(error));
@@ -39,7 +48,7 @@ impl Agent {
         {
             return Err(error.into());
         }
-        Ok(Resumed { exits: Arc::new(exits), prober, readiness, always_watch })
+        Ok(Resumed { exits: Arc::new(exits), prober, readiness, always_watch, follower })
     }
 }
 
@@ -61,10 +70,11 @@ fn start_exits(
     kernel: &Arc<dyn Kernel>,
     node: &mut Node,
     predecessor: Option<PreviousRun>,
+    cgroups: &Arc<CgroupTable>,
 ) -> Result<Exits, exits::StartError> {
     let (reader, history_bytes) = (config.reader, config.history_bytes);
     if let Some(PreviousRun { instance_id, exits }) = predecessor {
-        match Exits::resume(Arc::clone(kernel), reader, history_bytes, exits) {
+        match Exits::resume(Arc::clone(kernel), reader, history_bytes, exits, Arc::clone(cgroups)) {
             Ok(exits) => {
                 tracing::info!(instance_id, "going on where an earlier run stopped");
                 node.instance_id = instance_id;
@@ -73,5 +83,5 @@ fn start_exits(
             Err(error) => tracing::warn!(%error, "what an earlier run left cannot be taken up"),
         }
     }
-    Exits::start(Arc::clone(kernel), reader, history_bytes)
+    Exits::start(Arc::clone(kernel), reader, history_bytes, Arc::clone(cgroups))
 }

@@ -12,6 +12,7 @@ use crate::handover::Handover;
 use crate::readiness::Readiness;
 use crate::rpc::{Health, Node};
 use crate::taskstats::KernelError;
+use crate::workload::RunningFollower;
 
 /// An agent that serves.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Running {
     pub(super) health: Health,
     pub(super) fail_fast: bool,
     pub(super) drain_timeout: Duration,
+    /// Follows cgroups until the agent has ended.
+    pub(super) _follower: Option<RunningFollower>,
 }
 
 /// Why an agent cannot go on.

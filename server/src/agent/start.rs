@@ -18,7 +18,7 @@ impl Agent {
     /// When exits cannot be taken, or the contract's descriptors cannot be served.
     pub async fn start(mut self) -> Result<Running, StartError> {
         self.log_start();
-        let Resumed { exits, prober, readiness, always_watch } = self.resume().await?;
+        let Resumed { exits, prober, readiness, always_watch, follower } = self.resume().await?;
         let node = Arc::new(self.node);
         let health = Health::default();
         health.begin().await;
@@ -30,7 +30,7 @@ impl Agent {
             always_watch,
         };
         let (tls, certificates) = (self.config.tls.clone(), self.certificates.as_ref());
-        let Config { policy, redaction, limits, connection, .. } = self.config;
+        let Config { policy, redaction, limits, connection, compression, .. } = self.config;
         let callers = Arc::new(Callers::new(policy, redaction, limits));
         let security = tls.zip(certificates).map(|(config, certificates)| TlsAcceptorConfig {
             tls: certificates.tls(),
@@ -44,8 +44,9 @@ impl Agent {
             Arc::clone(&node),
             readiness.clone(),
             Arc::clone(&callers),
+            self.attribution.live(),
         );
-        let routes = routes(service, &health, connection.size.request)?;
+        let routes = routes(service, &health, connection.size.request, compression)?;
         let in_flight = InFlight(Arc::clone(&callers));
         let server = Server { routes, callers, limits: connection };
         let stop = CancellationToken::new();
@@ -63,6 +64,7 @@ impl Agent {
             health,
             fail_fast: self.config.fail_fast,
             drain_timeout: self.config.drain_timeout,
+            _follower: follower,
         })
     }
 }

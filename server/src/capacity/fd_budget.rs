@@ -10,6 +10,7 @@ use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::advice::Cause;
 use crate::config::Config;
 use crate::listen::MAX_HANDSHAKES;
 use crate::taskstats::Kernel;
@@ -197,9 +198,7 @@ pub fn fit_to_fd_limit(
         handshakes: if config.tls.is_some() { MAX_HANDSHAKES } else { 0 },
     };
     let plan = demand.within(soft_limit()?).unwrap_or_else(|shortage| {
-        tracing::warn!(
-            "{shortage}; raise the limit (systemd: LimitNOFILE=, shell: ulimit -n), or lower --max-connections"
-        );
+        tracing::warn!(fix = Cause::Descriptors.advice_here(), "{shortage}");
         shortage.plan
     });
     let FdPlan { connections, overflow, handshakes } = plan;

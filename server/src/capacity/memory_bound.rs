@@ -29,8 +29,9 @@ const HANDSHAKE: u64 = 128 << 10;
 const OVERFLOW_CONNECTION: u64 = 640 << 10;
 /// A stream of a connection, until the peer has taken its answer: 5 KiB, in a build without optimization.
 const STREAM: u64 = 8 << 10;
-/// What a request is on its way from bytes to a call: its bytes, in a buffer that grew by doubling.
-const REQUEST_COPIES: u64 = 2;
+/// The copies of a request between its bytes and its call: the bytes in a buffer that grew by doubling, and
+/// the message after decompression.
+const REQUEST_COPIES: u64 = 3;
 /// The largest answer of a call that is not slow: reflection's, of one file with what it imports, and the
 /// request, which it repeats.
 const SMALL_ANSWER: u64 = 64 << 10;

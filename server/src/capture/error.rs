@@ -1,81 +1,79 @@
-//! Why a capture cannot be read or taken.
+//! Errors of reading and recording captures.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::format::{FORMAT, MAX_MESSAGE_BYTES};
+use crate::advice::HasCause;
 use crate::taskstats::{CpumaskError, KernelError};
 
-/// Why a file is not, or no longer, a capture.
+/// The error of reading a capture.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It begins with something else.
-    #[error("this is no capture: it does not begin as one")]
+    /// The file does not start like a capture.
+    #[error("not a capture: the first bytes are wrong")]
     NotACapture,
-    /// A later build wrote it.
-    #[error("the capture has format {0}, and this build reads format {FORMAT} only")]
+    /// A newer program wrote it.
+    #[error("the capture has format {0}; this program reads format {FORMAT} only")]
     UnknownFormat(u16),
-    /// The messages in it have the other byte order.
-    #[error("the capture was taken on a machine of the other byte order")]
+    /// The messages have the other byte order.
+    #[error("the capture was recorded on a machine of the other byte order")]
     OtherByteOrder,
-    /// It ends too early, as when its disk was full or its writer was killed.
-    #[error("the capture ends inside its {0}")]
+    /// The file ends early, for example because the disk was full or the writer was killed.
+    #[error("the capture is truncated in its {0}")]
     Truncated(&'static str),
-    /// A checksum says so.
+    /// A checksum does not match.
     #[error("the capture is damaged: the checksum of its {0} does not match")]
     Damaged(&'static str),
-    /// An entry of no known kind.
-    #[error("the capture has an entry of kind {0}, which format {FORMAT} does not know")]
+    /// An entry has an unknown kind.
+    #[error("the capture has an entry of kind {0}, which format {FORMAT} does not have")]
     UnknownKind(u8),
-    /// A message that no kernel sends.
-    #[error("the capture has an entry of {0} bytes, and messages have {MAX_MESSAGE_BYTES} at most")]
+    /// A message is longer than a kernel's.
+    #[error("the capture has an entry of {0} bytes, but messages have at most {MAX_MESSAGE_BYTES}")]
     TooLong(u32),
-    /// The contents of a part are not what its checksum covers by right.
-    #[error("the capture's {0} makes no sense")]
+    /// A part has a valid checksum and invalid content.
+    #[error("the content of the capture's {0} is invalid")]
     Malformed(&'static str),
-    /// The end counts other entries than there are.
-    #[error("the capture lacks entries: its end counts others than it has")]
+    /// The counts at the end differ from the entries.
+    #[error("the capture lacks entries: their number differs from the count at its end")]
     Miscounted,
     /// Reading failed.
-    #[error("reading the capture failed: {0}")]
+    #[error("cannot read the capture: {0}")]
     Io(#[source] io::Error),
 }
 
-/// Why no capture could be taken.
+/// The error of recording a capture.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The list of CPUs cannot be used.
+    /// The list of CPUs is invalid.
     #[error("--cpus: {0}")]
     Cpus(#[source] CpumaskError),
     /// The kernel refused.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),
-    /// The file is there already, and might be needed.
-    #[error("--output {path} exists already; remove it, or choose another name", path = .0.display())]
+    /// The output file exists.
+    #[error("--output {path} already exists; remove it or choose another name", path = .0.display())]
     Exists(PathBuf),
-    /// The file cannot be made.
-    #[error("--output {path} cannot be made: {source}", path = path.display())]
+    /// The output file cannot be created.
+    #[error("--output {path} cannot be created: {source}", path = path.display())]
     Output {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Standard output is a terminal.
     #[error(
-        "a capture is no text for a terminal; use --output FILE, or redirect the standard output"
+        "a capture is binary and is not written to a terminal; use --output FILE or redirect standard output"
     )]
     Terminal,
-    /// A write failed. What was written before can be read up to there.
-    #[error("writing the capture failed: {0}")]
+    /// Writing failed. The entries before the failure can be read.
+    #[error("cannot write the capture: {0}")]
     Write(#[source] io::Error),
-    /// The output blocks, such as a pipe that nobody reads.
-    #[error(
-        "the output does not take what is written: the capture is incomplete, and can be read up to \
-         where it ends"
-    )]
+    /// The output blocks, for example a pipe whose reader has stopped.
+    #[error("the output is blocked: the capture is incomplete, and can be read up to its end")]
     Stuck,
-    /// The thread that records is gone.
-    #[error("the recording thread ended without a word")]
+    /// The recording thread panicked.
+    #[error("the recording thread panicked")]
     Abandoned,
 }

@@ -1,85 +1,85 @@
-//! What a capture consists of, and how it is laid out.
+//! The content of a capture and its layout.
 
 use crate::taskstats::TaskId;
 
-/// What every capture begins with.
+/// The first bytes of every capture.
 pub(super) const MAGIC: [u8; 8] = *b"TSTATCAP";
-/// The format that this build writes and reads. It grows when a reader of today would go wrong.
+/// The format version. It increases when older readers would misread the format.
 pub(super) const FORMAT: u16 = 1;
-/// Written in host order: another order reads it as another number.
+/// Written in host byte order. With the other byte order it reads as another number.
 pub(super) const BYTE_ORDER_MARK: u16 = 0x0102;
-/// The longest message: generic netlink messages have a page at most, and pages 64 KiB at most.
+/// The longest message: a generic netlink message is a page at most, and a page is 64 KiB at most.
 pub(super) const MAX_MESSAGE_BYTES: u32 = 64 * 1024;
 
-/// `kind` of the last entry.
+/// The kind of the last entry.
 pub(super) const KIND_END: u8 = 0;
-/// `kind` of an exit.
+/// The kind of an exit.
 pub(super) const KIND_EXIT: u8 = 1;
-/// `kind` of an answer for a task.
+/// The kind of a reply for a task.
 pub(super) const KIND_PID_REPLY: u8 = 2;
-/// `kind` of an answer for a group.
+/// The kind of a reply for a group.
 pub(super) const KIND_TGID_REPLY: u8 = 3;
-/// `kind` of a loss.
+/// The kind of a loss.
 pub(super) const KIND_DROPPED: u8 = 4;
 
-/// What holds for a whole capture.
+/// The header of a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureHeader {
-    /// The kernel's struct version.
+    /// The version of the kernel's struct.
     pub taskstats_version: u16,
-    /// When it began, ns since 1970.
+    /// The start of the capture, ns since the Unix epoch.
     pub begun_at_ns: u64,
-    /// `uname -r` of the kernel.
+    /// The kernel's release, as `uname -r` prints it.
     pub kernel_release: String,
-    /// The CPUs that were listened to, in the kernel's list syntax.
+    /// The captured CPUs, in the kernel's list syntax.
     pub cpus: String,
 }
 
-/// One thing that happened during a capture.
+/// An entry of a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureEntry {
-    /// The kernel told an exit.
+    /// An exit.
     Exit {
-        /// The CPU of the socket that it came from.
+        /// The CPU of the socket that received it.
         cpu: u32,
-        /// When it was received, ns since 1970.
+        /// The time of its receipt, ns since the Unix epoch.
         received_at_ns: u64,
         /// The datagram, from its `nlmsghdr` on.
         message: Vec<u8>,
     },
-    /// The kernel answered a question.
+    /// A reply to a query.
     Reply {
-        /// What was asked for.
+        /// The subject of the query.
         id: TaskId,
-        /// When it was received, ns since 1970.
+        /// The time of its receipt, ns since the Unix epoch.
         received_at_ns: u64,
         /// The datagram, from its `nlmsghdr` on.
         message: Vec<u8>,
     },
-    /// Exits of a CPU were lost after those before this entry.
+    /// A loss of exits of a CPU, after the exits before this entry.
     Dropped {
         /// The CPU.
         cpu: u32,
-        /// When it was noticed, ns since 1970.
+        /// The time of its detection, ns since the Unix epoch.
         noticed_at_ns: u64,
-        /// How many.
+        /// The number of lost exits.
         count: u64,
     },
 }
 
-/// How much a capture holds.
+/// The counts of a capture's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CaptureTotals {
     /// Exits.
     pub exits: u64,
-    /// Answers to questions.
+    /// Replies to queries.
     pub replies: u64,
     /// Exits that were lost.
     pub dropped: u64,
 }
 
 impl CaptureTotals {
-    /// Bytes of an end's payload.
+    /// The length of the last entry's payload.
     pub(super) const BYTES: usize = 24;
 
     /// Counts an entry.

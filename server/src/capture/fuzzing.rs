@@ -1,13 +1,14 @@
-//! What the fuzz targets in `tests/fuzz` run, and the tests with their seeds. Not part of the agent.
+//! The function that the fuzz target `capture` calls, and the tests with its seeds. The agent does
+//! not contain it.
 
 use super::{CaptureEntry, CaptureReader, CaptureWriter, ReadError};
 use crate::taskstats::fuzzing::datagram;
 
-/// Reads a capture, deals with the messages in it, and writes it again. A fuzzer's build looks at no
-/// checksums, which no fuzzer guesses.
+/// Reads a capture, decodes its messages, and writes it again. With `--cfg fuzzing` checksums are
+/// ignored, because a fuzzer cannot guess them.
 ///
 /// # Panics
-/// When a whole one is written as something else than it was read.
+/// If a complete capture differs after it was written again.
 pub fn capture(bytes: &[u8]) {
     let Ok(reader) = CaptureReader::new(bytes) else { return };
     let header = reader.header().clone();
@@ -37,22 +38,22 @@ mod tests {
     use crate::seeds::seeds;
 
     #[test]
-    fn every_seed_is_dealt_with() {
+    fn every_seed_passes() {
         seeds("capture").iter().for_each(|seed| capture(seed));
     }
 
     proptest! {
-        /// Whatever is wrong with a capture ends it; it never makes the reader panic.
+        /// Damage to a capture ends it and never makes the reader panic.
         #[test]
-        fn a_changed_capture_is_refused_or_whole(
+        fn a_changed_capture_never_panics(
             chosen in any::<Index>(),
             change in (any::<Index>(), any::<u8>()),
             cut in any::<Index>(),
         ) {
             let seeds = seeds("capture");
             let mut bytes = chosen.get(&seeds).clone();
-            let place = change.0.index(bytes.len());
-            bytes[place] = change.1;
+            let index = change.0.index(bytes.len());
+            bytes[index] = change.1;
             bytes.truncate(cut.index(bytes.len() + 1));
             capture(&bytes);
         }

@@ -1,4 +1,5 @@
-//! Reading a capture. No bytes make it panic, and none make it hold more than one message.
+//! Reading of captures. Arbitrary input cannot make the reader panic, or make it hold more than one
+//! message.
 
 use std::io::{self, Read};
 
@@ -13,8 +14,7 @@ const HEADER: &str = "header";
 const ENTRY: &str = "entries";
 const END: &str = "end";
 
-/// Reads a capture: its header, then its entries as an iterator. After an error, or the end, it has no
-/// more.
+/// Reads a capture: its header, then its entries as an iterator. The iterator ends after an error.
 ///
 /// ```no_run
 /// use std::{fs::File, io::BufReader};
@@ -39,14 +39,14 @@ impl<R: Read> CaptureReader<R> {
     /// Reads the header.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error if the header is invalid or cannot be read.
     pub fn new(input: R) -> Result<Self, ReadError> {
         let mut input = Sealed { input, checksum: crc32fast::Hasher::new() };
         let header = read_header(&mut input)?;
         Ok(Self { input, header, seen: CaptureTotals::default(), is_over: false })
     }
 
-    /// What holds for the whole capture.
+    /// Returns the header.
     #[must_use]
     pub fn header(&self) -> &CaptureHeader {
         &self.header
@@ -122,7 +122,7 @@ fn read_header<R: Read>(input: &mut Sealed<R>) -> Result<CaptureHeader, ReadErro
     Ok(header)
 }
 
-/// An input whose parts each end with their checksum.
+/// An input whose parts each end with a checksum.
 #[derive(Debug)]
 struct Sealed<R> {
     input: R,
@@ -148,7 +148,7 @@ impl<R: Read> Sealed<R> {
         self.array(part).map(u64::from_le_bytes)
     }
 
-    /// Reads `length` bytes, as many of which are reserved as there are.
+    /// Reads `length` bytes. Allocates only as many bytes as the input has.
     fn bytes(&mut self, length: u64, part: &'static str) -> Result<Vec<u8>, ReadError> {
         let mut bytes = Vec::new();
         self.input.by_ref().take(length).read_to_end(&mut bytes).map_err(ReadError::Io)?;
@@ -165,12 +165,12 @@ impl<R: Read> Sealed<R> {
         String::from_utf8(bytes).map_err(|_| ReadError::Malformed(part))
     }
 
-    /// Reads the checksum that ends a part, and begins the next one.
+    /// Reads the checksum at the end of a part and starts the next part.
     fn check_seal(&mut self, part: &'static str) -> Result<(), ReadError> {
         let expected = std::mem::take(&mut self.checksum).finalize();
         let found = self.u32(part)?;
         self.checksum = crc32fast::Hasher::new();
-        // No fuzzer guesses a checksum.
+        // A fuzzer cannot guess checksums.
         if found == expected || cfg!(fuzzing) { Ok(()) } else { Err(ReadError::Damaged(part)) }
     }
 

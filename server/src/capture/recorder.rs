@@ -1,4 +1,4 @@
-//! Taking a capture from the running kernel.
+//! Recording of captures from the running kernel.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -13,34 +13,36 @@ use tokio::time::sleep;
 use super::error::RecordError;
 use super::format::{CaptureEntry, CaptureHeader, CaptureTotals};
 use super::writer::CaptureWriter;
+use crate::bpf::CgroupLosses;
 use crate::clock::unix_time;
 use crate::taskstats::{
-    Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
+    Attributor, Cpumask, Kernel, KernelError, LinuxKernel, MessageSink, RawListener, TaskId, Wake,
 };
 
-/// Accounts are nobody's business but the owner's.
+/// Only the owner may read the statistics.
 const FILE_MODE: u32 = 0o600;
-/// For what is still to be written at the end: full receive buffers take a slow disk a second or two.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+/// The time to write the remaining entries at the end. A slow disk needs a second or two for full
+/// receive buffers.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What to capture.
+/// The settings of a recording.
 #[derive(Clone, Debug)]
 pub struct CapturePlan {
-    /// How long.
+    /// The duration.
     pub duration: Duration,
-    /// The CPUs to listen to, in the kernel's list syntax; those online if `None`.
+    /// The CPUs to capture, in the kernel's list syntax; `None` for the online CPUs.
     pub cpus: Option<String>,
-    /// Live tasks and groups to ask for at the begin.
+    /// Live tasks and groups to query at the start.
     pub tasks: Vec<TaskId>,
-    /// The file to make; standard output if `None`.
+    /// The file to create; `None` for standard output.
     pub output: Option<PathBuf>,
-    /// Receive buffer of each CPU, bytes.
+    /// The size of each CPU's receive buffer, in bytes.
     pub receive_buffer: usize,
-    /// Whether to ask even a kernel that is known to panic on it.
+    /// Allows queries to a kernel that is known to panic on them.
     pub ignore_known_bad_kernel: bool,
 }
 
-/// A capture whose kernel listens already, and whose file is still empty.
+/// A recording that is registered with the kernel, and whose output is still empty.
 pub struct Recorder {
     listener: RawListener,
     cpus: Cpumask,
@@ -51,7 +53,7 @@ pub struct Recorder {
     stopper: Stopper,
 }
 
-/// Ends a recording early.
+/// A handle that ends a recording early.
 #[derive(Clone)]
 pub struct Stopper {
     is_over: Arc<AtomicBool>,
@@ -59,7 +61,7 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Ends the recording; what the kernel told until now is still written.
+    /// Ends the recording. Exits that the kernel has sent are still written.
     pub fn stop(&self) {
         self.is_over.store(true, Ordering::Release);
         self.waker.wake();
@@ -67,10 +69,10 @@ impl Stopper {
 }
 
 impl Recorder {
-    /// Begins to listen, asks for the tasks, and makes the file.
+    /// Registers with the kernel, queries the tasks, and creates the output.
     ///
     /// # Errors
-    /// Why the kernel or the file system refused. No file is left behind then.
+    /// The error of the kernel or the file system. The output is not created in that case.
     pub fn prepare(plan: &CapturePlan) -> Result<Self, RecordError> {
         let mut kernel = LinuxKernel::new(plan.receive_buffer)?;
         if plan.ignore_known_bad_kernel {
@@ -82,13 +84,13 @@ impl Recorder {
             }
             None => kernel.online_cpus()?,
         };
-        // Where no exits arrive, registering succeeds all the same.
+        // Registering succeeds even where no exits arrive.
         kernel.check_exits()?;
         let mut listener = kernel.listen_raw()?;
         for cpu in cpus.iter() {
             listener.open(cpu)?;
         }
-        let replies: Result<Vec<_>, _> = plan.tasks.iter().map(|id| ask(&kernel, *id)).collect();
+        let replies: Result<Vec<_>, _> = plan.tasks.iter().map(|id| query(&kernel, *id)).collect();
         let header = CaptureHeader {
             taskstats_version: kernel.query(TaskId::Pid(std::process::id()))?.version,
             begun_at_ns: now_ns(),
@@ -102,22 +104,22 @@ impl Recorder {
         Ok(Self { listener, cpus, replies, header, output, duration, stopper })
     }
 
-    /// What the capture says of itself.
+    /// Returns the header of the capture.
     #[must_use]
     pub fn header(&self) -> &CaptureHeader {
         &self.header
     }
 
-    /// A handle that ends the recording early.
+    /// Returns a handle that ends the recording early.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Records until the time is over or the [`Stopper`] was used.
+    /// Records until the duration is over or the [`Stopper`] was used.
     ///
     /// # Errors
-    /// When the kernel cannot be listened to, or the output takes no more.
+    /// The error of receiving exits or of writing the output.
     pub fn run(mut self) -> Result<CaptureTotals, RecordError> {
         let deadline = Instant::now() + self.duration;
         let mut writer =
@@ -125,8 +127,8 @@ impl Recorder {
         for reply in &self.replies {
             writer.write(reply).map_err(RecordError::Write)?;
         }
-        let mut file = FileSink { writer, outcome: Ok(()) };
-        while file.outcome.is_ok() && !self.stopper.is_over.load(Ordering::Acquire) {
+        let mut file = FileSink { writer, result: Ok(()) };
+        while file.result.is_ok() && !self.stopper.is_over.load(Ordering::Acquire) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -137,7 +139,7 @@ impl Recorder {
         for cpu in self.cpus.iter() {
             self.listener.close(cpu, &mut file);
         }
-        file.outcome.and_then(|()| file.writer.finish(now_ns())).map_err(RecordError::Write)
+        file.result.and_then(|()| file.writer.finish(now_ns())).map_err(RecordError::Write)
     }
 }
 
@@ -153,12 +155,12 @@ impl std::fmt::Debug for Stopper {
     }
 }
 
-/// Runs a recorder on a thread of the runtime until its time is over or `interrupted` returns. Then
-/// what was recorded is written; if the output does not take it in some seconds, or until `interrupted`
-/// returns once more, the thread is left behind, blocked.
+/// Runs a recorder on a blocking thread of the runtime until its duration is over or `interrupted`
+/// returns. Then it waits until the remaining entries are written. If that lasts longer than a few
+/// seconds, or if `interrupted` returns again, the blocked thread is abandoned.
 ///
 /// # Errors
-/// As [`Recorder::run`]; [`RecordError::Stuck`] when the thread was left behind.
+/// As [`Recorder::run`]; [`RecordError::Stuck`] if the thread was abandoned.
 pub async fn record(
     recorder: Recorder,
     mut interrupted: impl AsyncFnMut(),
@@ -173,37 +175,37 @@ pub async fn record(
     tokio::select! {
         recorded = &mut recording => recorded.map_err(|_| RecordError::Abandoned)?,
         () = interrupted() => Err(RecordError::Stuck),
-        () = sleep(LAST_WRITES) => Err(RecordError::Stuck),
+        () = sleep(FLUSH_TIMEOUT) => Err(RecordError::Stuck),
     }
 }
 
-/// Writes what a listener hands on.
+/// Writes the messages that a listener receives.
 struct FileSink<W> {
     writer: CaptureWriter<W>,
-    /// The first failure; nothing is written after it.
-    outcome: io::Result<()>,
+    /// The first error. After it nothing is written.
+    result: io::Result<()>,
 }
 
 impl<W: Write> FileSink<W> {
     fn write(&mut self, entry: &CaptureEntry) {
-        if self.outcome.is_ok() {
-            self.outcome = self.writer.write(entry);
+        if self.result.is_ok() {
+            self.result = self.writer.write(entry);
         }
     }
 }
 
 impl<W: Write> MessageSink for FileSink<W> {
-    fn datagram(&mut self, cpu: u32, datagram: &[u8]) {
+    fn datagram(&mut self, cpu: u32, datagram: &[u8], _: &mut Attributor<'_>) {
         let message = datagram.to_vec();
         self.write(&CaptureEntry::Exit { cpu, received_at_ns: now_ns(), message });
     }
 
-    fn dropped(&mut self, cpu: u32, count: u64) {
+    fn dropped(&mut self, cpu: u32, count: u64, _: CgroupLosses) {
         self.write(&CaptureEntry::Dropped { cpu, noticed_at_ns: now_ns(), count });
     }
 }
 
-fn ask(kernel: &LinuxKernel, id: TaskId) -> Result<CaptureEntry, KernelError> {
+fn query(kernel: &LinuxKernel, id: TaskId) -> Result<CaptureEntry, KernelError> {
     let message = kernel.reply(id)?;
     Ok(CaptureEntry::Reply { id, received_at_ns: now_ns(), message })
 }
@@ -225,7 +227,7 @@ fn open(path: Option<&Path>) -> Result<Box<dyn Write + Send>, RecordError> {
     Ok(Box::new(BufWriter::new(file)))
 }
 
-/// Nanoseconds since 1970; 0 for a clock that stands before.
+/// Returns the nanoseconds since the Unix epoch; 0 before it.
 fn now_ns() -> u64 {
     u64::try_from(unix_time().as_nanos()).unwrap_or(u64::MAX)
 }

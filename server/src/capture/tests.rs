@@ -10,9 +10,9 @@ const TYPE_STATS: u16 = 3;
 /// `TASKSTATS_TYPE_AGGR_TGID`.
 const TYPE_AGGREGATE_TGID: u16 = 5;
 
-/// Bytes of the magic, behind which the format stands.
+/// The offset of the format version, after the magic.
 const FORMAT_AT: usize = 8;
-/// Where the byte order mark stands.
+/// The offset of the byte order mark.
 const MARK_AT: usize = 10;
 
 fn header() -> CaptureHeader {
@@ -51,11 +51,11 @@ fn read(bytes: &[u8]) -> Result<(CaptureHeader, Vec<CaptureEntry>), ReadError> {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_written_capture_is_read_back() {
     assert_eq!(read(&written(&entries())).unwrap(), (header(), entries()));
 }
 
-/// A disk that was full, a writer that was killed: it is seen wherever it happened.
+/// The end is missing wherever the file was cut, for example by a full disk or a killed writer.
 #[test]
 fn a_capture_that_ends_early_is_truncated() {
     let bytes = written(&entries());
@@ -65,9 +65,8 @@ fn a_capture_that_ends_early_is_truncated() {
     }
 }
 
-/// What came before the place where a capture ends early is there.
 #[test]
-fn a_truncated_capture_can_be_read_up_to_its_end() {
+fn the_entries_before_a_truncation_are_read() {
     let bytes = written(&entries());
     let read: Vec<_> = CaptureReader::new(&bytes[..bytes.len() - 1]).unwrap().collect();
     let (last, whole) = read.split_last().unwrap();
@@ -77,7 +76,7 @@ fn a_truncated_capture_can_be_read_up_to_its_end() {
 }
 
 #[test]
-fn no_changed_byte_goes_unnoticed() {
+fn every_changed_byte_is_detected() {
     let bytes = written(&entries());
     for at in 0..bytes.len() {
         let mut bytes = bytes.clone();
@@ -87,7 +86,7 @@ fn no_changed_byte_goes_unnoticed() {
 }
 
 #[test]
-fn what_is_no_capture_is_told_from_one_that_this_build_cannot_read() {
+fn other_files_and_unsupported_captures_have_different_errors() {
     let bytes = written(&entries());
     assert!(matches!(read(b"\x7fELF and more").unwrap_err(), ReadError::NotACapture));
     let mut later = bytes.clone();
@@ -98,9 +97,9 @@ fn what_is_no_capture_is_told_from_one_that_this_build_cannot_read() {
     assert!(matches!(read(&foreign).unwrap_err(), ReadError::OtherByteOrder));
 }
 
-/// Each part has a checksum, and all of them are whole: the end notices that one is missing.
+/// Each part is complete and has a valid checksum; the counts at the end reveal the missing one.
 #[test]
-fn a_missing_entry_is_noticed() {
+fn a_missing_entry_is_detected() {
     let (all, none) = (written(&entries()), {
         let mut bytes = Vec::new();
         CaptureWriter::new(&mut bytes, &header()).unwrap().finish(11).unwrap();
@@ -112,7 +111,7 @@ fn a_missing_entry_is_noticed() {
     assert!(matches!(read(&forged).unwrap_err(), ReadError::Miscounted));
 }
 
-/// Proves that records of real kernels decode to the same on a machine of the other byte order.
+/// Records of real kernels decode to the same statistics on a machine of the other byte order.
 #[test]
 fn captured_records_decode_the_same_in_the_other_byte_order() {
     for version in [10, 13, 14, 16, 17] {
@@ -136,7 +135,7 @@ fn captured_records_decode_the_same_in_the_other_byte_order() {
     }
 }
 
-/// The records of a message, with what they are.
+/// Returns the records of a message with their provenance.
 fn records_of(message: &[u8], version: u16) -> Vec<(&[u8], Provenance)> {
     let mut records = Vec::new();
     for message in Messages::new(message) {
@@ -154,14 +153,14 @@ fn records_of(message: &[u8], version: u16) -> Vec<(&[u8], Provenance)> {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_reader_panic(
+    fn arbitrary_bytes_never_panic(
         keep in 0..400_usize,
         garbage in vec(any::<u8>(), 0..400),
     ) {
         let mut bytes = written(&entries());
         bytes.truncate(keep);
         bytes.extend(garbage);
-        // Damage is told once, and ends the reading.
+        // Damage is reported once, and ends the reading.
         if let Ok(reader) = CaptureReader::new(&bytes[..]) {
             let errors = reader.filter(Result::is_err).count();
             prop_assert!(errors <= 1);

@@ -1,4 +1,4 @@
-//! Writing a capture.
+//! Writing of captures.
 
 use std::io::{self, Write};
 
@@ -16,10 +16,10 @@ pub struct CaptureWriter<W> {
 }
 
 impl<W: Write> CaptureWriter<W> {
-    /// Begins a capture with its header.
+    /// Writes the header.
     ///
     /// # Errors
-    /// What the output said; `InvalidInput` for a text of 64 KiB or more.
+    /// The error of the output; `InvalidInput` for a text of 64 KiB or more.
     pub fn new(mut output: W, header: &CaptureHeader) -> io::Result<Self> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(FORMAT.to_le_bytes());
@@ -34,10 +34,10 @@ impl<W: Write> CaptureWriter<W> {
         Ok(Self { output, totals: CaptureTotals::default() })
     }
 
-    /// Adds an entry.
+    /// Writes an entry.
     ///
     /// # Errors
-    /// What the output said; `InvalidInput` for a message of 4 GiB or more.
+    /// The error of the output; `InvalidInput` for a message of 4 GiB or more.
     pub fn write(&mut self, entry: &CaptureEntry) -> io::Result<()> {
         self.totals.count(entry);
         match entry {
@@ -56,10 +56,10 @@ impl<W: Write> CaptureWriter<W> {
         }
     }
 
-    /// Ends the capture, which is complete then.
+    /// Writes the end, after which the capture is complete.
     ///
     /// # Errors
-    /// What the output said.
+    /// The error of the output.
     pub fn finish(mut self, at_ns: u64) -> io::Result<CaptureTotals> {
         self.write_part(KIND_END, 0, at_ns, &self.totals.encode())?;
         self.output.flush()?;

@@ -7,7 +7,10 @@ use bytesize::ByteSize;
 use clap::Parser;
 
 use super::switch::Switch;
-use super::{Command, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs, TlsArgs};
+use super::{
+    AttributionChoice, Command, Compression, KernelChoice, LimitArgs, PolicyArgs, SandboxArgs,
+    TlsArgs,
+};
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
 
@@ -39,6 +42,17 @@ pub struct Args {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a comment here would stand in the help text")]
     pub tls: TlsArgs,
+
+    /// Compress responses for clients that accept it, which saves bandwidth on slow networks and costs
+    /// CPU time. Compressed requests are accepted in any case.
+    #[arg(
+        long,
+        value_name = "ENCODING",
+        value_enum,
+        env = "TASKSTATSD_COMPRESSION",
+        default_value_t
+    )]
+    pub compression: Compression,
 
     /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted. 16MiB and 16Mi are
     /// 16 × 1024², 16MB and 16M are 16 × 1000², in each flag with a SIZE.
@@ -93,6 +107,16 @@ pub struct Args {
     /// CPUs to listen to even while nobody watches, in the kernel's list syntax, such as all.
     #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH")]
     pub always_watch: Option<String>,
+
+    /// How to attribute exits to cgroups, and so to pods, containers and units.
+    #[arg(
+        long,
+        value_name = "METHOD",
+        value_enum,
+        env = "TASKSTATSD_ATTRIBUTION",
+        default_value_t
+    )]
+    pub attribution: AttributionChoice,
 
     /// Turn kernel.task_delayacct on at the start, so that the kernel accounts delays of the tasks that
     /// begin from then on. It stays on after the agent has ended.

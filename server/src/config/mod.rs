@@ -1,8 +1,10 @@
 //! From the command line and the environment to a configuration that was checked.
 
 mod args;
+mod attribution;
 mod capture;
 mod command;
+mod compression;
 mod error;
 mod kernel;
 mod limits;
@@ -16,12 +18,15 @@ use std::time::Duration;
 use std::{fs, io};
 
 use bytesize::ByteSize;
+use tonic::codec::CompressionEncoding;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub use self::args::Args;
+pub use self::attribution::AttributionChoice;
 pub use self::capture::CaptureArgs;
 pub use self::command::{Command, DoctorArgs, ReportFormat};
+pub use self::compression::Compression;
 pub use self::error::ConfigError;
 pub use self::kernel::{KernelChoice, KernelChoiceError};
 pub use self::limits::LimitArgs;
@@ -54,6 +59,8 @@ pub struct Config {
     pub kernel: KernelChoice,
     /// Where to listen.
     pub listen: Vec<ListenAddress>,
+    /// How exits are attributed to cgroups.
+    pub attribution: AttributionChoice,
     /// How exits are taken.
     pub reader: ReaderConfig,
     /// Memory for past exits, bytes.
@@ -66,6 +73,8 @@ pub struct Config {
     pub limits: Limits,
     /// What one connection may do.
     pub connection: ConnectionLimits,
+    /// The encoding of responses to clients that accept it.
+    pub compression: Option<CompressionEncoding>,
     /// How long the end may take.
     pub drain_timeout: Duration,
     /// Where runs hand over to each other.
@@ -156,6 +165,7 @@ impl TryFrom<Args> for Config {
         }
         Ok(Self {
             kernel: args.kernel,
+            attribution: args.attribution,
             listen: args.listen,
             reader: ReaderConfig {
                 pace: args.pace,
@@ -167,6 +177,7 @@ impl TryFrom<Args> for Config {
             redaction: args.policy.redaction(),
             limits: args.limits.limits(),
             connection: args.limits.connection(),
+            compression: args.compression.encoding(),
             drain_timeout: args.drain_timeout,
             state_dir: args.state_dir,
             always_watch: args.always_watch,

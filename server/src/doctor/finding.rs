@@ -1,38 +1,38 @@
-//! What one check found.
+//! The result of one check.
 
 use serde::Serialize;
 
-use super::Fix;
+use crate::advice::{Advice, Cause, HasCause};
 use crate::taskstats::KernelError;
 
-/// What one check found.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// What was looked at, in a few words that stay the same.
+    /// The subject, in a few words that do not change.
     pub name: &'static str,
-    /// Whether it is right.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What was seen: one sentence.
+    /// The observation, in one sentence.
     pub finding: String,
-    /// What to do about it, where there is something to do.
+    /// The advice, if there is something to change.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<Fix>,
+    pub fix: Option<Advice>,
 }
 
-/// Whether something is right.
+/// The verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It is.
+    /// The subject is right.
     Good,
-    /// The agent works, but not as well as it could; or it cannot be told whether it does.
+    /// The agent works, but not as well as it could, or the subject could not be examined.
     Warning,
-    /// The agent cannot do its work so.
+    /// The agent does not work.
     Bad,
 }
 
 impl Verdict {
-    /// The sign that stands for it in a table.
+    /// Returns the sign in a table.
     #[must_use]
     pub fn sign(self) -> char {
         match self {
@@ -44,31 +44,36 @@ impl Verdict {
 }
 
 impl Finding {
-    /// Something is right.
+    /// Creates a finding that a subject is right.
     pub(super) fn good(name: &'static str, finding: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Good, finding: finding.into(), fix: None }
     }
 
-    /// Something could be better.
+    /// Creates a finding that a subject could be better.
     pub(super) fn warning(
         name: &'static str,
         finding: impl Into<String>,
-        fix: Option<Fix>,
+        cause: Option<Cause>,
     ) -> Self {
-        Self { name, verdict: Verdict::Warning, finding: finding.into(), fix }
+        Self {
+            name,
+            verdict: Verdict::Warning,
+            finding: finding.into(),
+            fix: cause.map(Cause::advice),
+        }
     }
 
-    /// Something is wrong.
-    pub(super) fn bad(name: &'static str, finding: impl Into<String>, fix: Fix) -> Self {
-        Self { name, verdict: Verdict::Bad, finding: finding.into(), fix: Some(fix) }
+    /// Creates a finding that a subject is wrong.
+    pub(super) fn bad(name: &'static str, finding: impl Into<String>, cause: Cause) -> Self {
+        Self { name, verdict: Verdict::Bad, finding: finding.into(), fix: Some(cause.advice()) }
     }
 
-    /// The kernel was asked and refused.
+    /// Creates a finding from an error of the kernel.
     pub(super) fn refused(name: &'static str, error: &KernelError) -> Self {
-        Self::bad(name, error.to_string(), Fix::of(error))
+        Self::bad(name, error.to_string(), error.cause().unwrap_or(Cause::Unknown))
     }
 
-    /// Another check says why this one could not be made.
+    /// Creates a finding that a check was not possible; another check says why.
     pub(super) fn skipped(name: &'static str, why: impl Into<String>) -> Self {
         Self::warning(name, why, None)
     }

@@ -1,32 +1,30 @@
-//! `taskstatsd doctor`: what is right and wrong with the machine and the agent's place on it, and
-//! what to change.
+//! `taskstatsd doctor`: checks the machine, the agent's environment and its settings, and says what to
+//! change.
 //!
-//! A further check is a file in `checks/` and a line in its list.
+//! A new check is a file in `checks/` and a line in its list.
 
 mod checks;
 mod finding;
-mod fix;
 mod report;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 pub use self::finding::{Finding, Verdict};
-pub use self::fix::Fix;
 pub use self::report::Report;
 
 use crate::config::{Args, DoctorArgs, ReportFormat};
 use crate::taskstats::{KernelError, LinuxKernel};
 
-/// Who is examined: the agent as it would run with these settings, in this place.
+/// The subject of the checks: the settings and the kernel of an agent that would be started here.
 #[derive(Debug)]
 struct Context {
     args: Args,
-    /// The running kernel, unless too little is known of the machine to ask it.
+    /// The running kernel, or the reason why it cannot be queried.
     kernel: Result<LinuxKernel, KernelError>,
 }
 
-/// Examines, prints, and returns how the process is to end: with 0 when nothing is wrong.
+/// Runs all checks, prints the report, and returns the exit code: 0 when nothing is wrong.
 #[must_use]
 pub fn run(args: Args, asked: DoctorArgs) -> ExitCode {
     let report = examine(args);
@@ -34,7 +32,6 @@ pub fn run(args: Args, asked: DoctorArgs) -> ExitCode {
         ReportFormat::Table => report.table(),
         ReportFormat::Json => report.json(),
     };
-    // Whoever reads this may have gone away; the code still tells.
     std::io::stdout().write_all(text.as_bytes()).ok();
     if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -49,7 +46,7 @@ pub fn examine(args: Args) -> Report {
     examine_on(args, kernel)
 }
 
-/// Runs all checks on a kernel, such as one that is taken for another release.
+/// Runs all checks on a kernel, such as one with a pretended release.
 #[must_use]
 pub fn examine_on(args: Args, kernel: Result<LinuxKernel, KernelError>) -> Report {
     let context = Context { args, kernel };
@@ -80,9 +77,9 @@ mod tests {
         (report.is_healthy(), checks.collect())
     }
 
-    /// The doctor does not kill the patient: what would touch taskstats is left out.
+    /// Checks that would use taskstats are skipped, because they could panic the machine.
     #[test]
-    fn a_known_bad_kernel_is_named_and_left_alone() {
+    fn a_known_bad_kernel_is_named_and_not_queried() {
         let (healthy, verdicts) = verdicts(&[]);
         assert!(!healthy);
         for expected in [
@@ -96,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_the_risk_is_examined_in_full() {
+    fn a_known_bad_kernel_is_examined_on_request() {
         let (healthy, verdicts) = verdicts(&["--ignore-known-bad-kernel"]);
         assert!(healthy, "{verdicts:?}");
         for expected in [
@@ -108,10 +105,10 @@ mod tests {
         }
     }
 
-    /// Flags and variables of the agent are examined with it.
+    /// The flags and variables of the agent are examined.
     #[test]
     fn settings_that_the_agent_cannot_start_with_are_bad() {
-        // Open to everybody, by whatever listener.
+        // Without --client-ca and --allow, every client would be accepted.
         const TLS: [&str; 4] = ["--tls-cert", "/x", "--tls-key", "/x"];
         for arguments in [
             &["--listen", "tcp://127.0.0.1:0"][..],
@@ -129,21 +126,21 @@ mod tests {
         assert!(!verdicts.contains(&("settings", Verdict::Bad)), "{verdicts:?}");
     }
 
-    /// A service manager may make the folder, or the socket: it is no more than a warning.
+    /// A service manager may create the directory or the socket, so it is only a warning.
     #[test]
-    fn a_folder_without_room_for_the_socket_is_warned_of() {
-        let folder = tempfile::tempdir().unwrap();
-        let there = format!("unix://{}/socket", folder.path().display());
-        let missing = format!("unix://{}/missing/socket", folder.path().display());
+    fn a_missing_socket_directory_is_a_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let there = format!("unix://{}/socket", directory.path().display());
+        let missing = format!("unix://{}/missing/socket", directory.path().display());
         for (address, verdict) in [(there, Verdict::Good), (missing, Verdict::Warning)] {
             let (_, verdicts) = verdicts(&["--listen", &address]);
             assert!(verdicts.contains(&("settings", verdict)), "{address}: {verdicts:?}");
         }
     }
 
-    /// The flags do not say which sockets a service manager passes: no more than a warning, that says so.
+    /// The flags do not show which sockets a service manager passes, so it is only a warning.
     #[test]
-    fn listeners_of_a_service_manager_are_not_ruled_out() {
+    fn listeners_of_a_service_manager_are_possible() {
         const MUTUAL: [&str; 6] = ["--tls-cert", "/x", "--tls-key", "/x", "--client-ca", "/x"];
         const NAMES: [&str; 2] = ["--allow", "collector.example=query"];
         for arguments in [&MUTUAL[..], &NAMES, &[&MUTUAL[..], &NAMES].concat()] {
@@ -156,7 +153,7 @@ mod tests {
 
     #[cfg(feature = "sim")]
     #[test]
-    fn the_doctor_examines_no_invented_machine() {
+    fn the_doctor_examines_no_simulated_machine() {
         let check = |arguments: &[&str]| DoctorArgs::check(&Args::parse_from(arguments));
         assert!(check(&["taskstatsd"]).is_ok());
         let refused = check(&["taskstatsd", "--kernel", "sim:cpus=2"]).unwrap_err().to_string();

@@ -1,15 +1,15 @@
-//! All findings, for people and for programs.
+//! The report of all findings, as a table or as JSON.
 
 use serde::Serialize;
 
 use super::{Finding, Verdict};
 
-/// Width of the longest name, and a gap.
+/// The width of the longest name, and a gap.
 const NAME_WIDTH: usize = 20;
-/// Width of `Kubernetes:`, and a gap.
-const PLACE_WIDTH: usize = 12;
+/// The width of `Kubernetes:`, and a gap.
+const ENVIRONMENT_WIDTH: usize = 12;
 
-/// What all checks found.
+/// The findings of all checks.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     agent_version: &'static str,
@@ -23,28 +23,28 @@ impl Report {
         Self { agent_version: env!("CARGO_PKG_VERSION"), healthy, checks }
     }
 
-    /// Whether nothing is wrong.
+    /// Returns whether nothing is wrong.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.healthy
     }
 
-    /// What each check found, in the order of the checks.
+    /// Returns the findings, in the order of the checks.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.checks
     }
 
-    /// Aligned, with a sign in front of each line.
+    /// Formats a table, with a sign at the beginning of each line.
     #[must_use]
     pub fn table(&self) -> String {
         self.checks.iter().map(row).collect()
     }
 
-    /// One JSON document.
+    /// Formats one JSON document.
     #[must_use]
     pub fn json(&self) -> String {
-        // Strings and enums only, which always have a form in JSON.
+        // Strings and enums alone, which can always be serialized.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 }
@@ -53,10 +53,10 @@ fn row(check: &Finding) -> String {
     let Finding { name, verdict, finding, fix } = check;
     let mut text = format!("{} {name:<NAME_WIDTH$}{finding}\n", verdict.sign());
     if let Some(fix) = fix {
-        for (place, sentence) in
+        for (environment, sentence) in
             [("Linux:", fix.linux), ("systemd:", fix.systemd), ("Kubernetes:", fix.kubernetes)]
         {
-            text.push_str(&format!("    {place:<PLACE_WIDTH$}{sentence}\n"));
+            text.push_str(&format!("    {environment:<ENVIRONMENT_WIDTH$}{sentence}\n"));
         }
     }
     text
@@ -65,20 +65,20 @@ fn row(check: &Finding) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Fix;
+    use crate::advice::Cause;
 
     #[test]
-    fn only_what_is_bad_makes_a_report_unhealthy() {
+    fn only_a_bad_finding_makes_a_report_unhealthy() {
         let good = Finding::good("a", "b");
         let warning = Finding::warning("c", "d", None);
         assert!(Report::new(vec![good.clone(), warning.clone()]).is_healthy());
-        let bad = Finding::bad("e", "f", Fix::CAPABILITY);
+        let bad = Finding::bad("e", "f", Cause::Capability);
         assert!(!Report::new(vec![good, bad, warning]).is_healthy());
     }
 
     #[test]
-    fn a_table_has_a_sign_a_name_and_the_fixes() {
-        let bad = Finding::bad("thing", "it is broken", Fix::PID_NAMESPACE);
+    fn a_table_has_signs_names_and_advice() {
+        let bad = Finding::bad("thing", "it is broken", Cause::PidNamespace);
         let table = Report::new(vec![Finding::good("other", "fine"), bad]).table();
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines[0], "✓ other               fine");
@@ -88,13 +88,13 @@ mod tests {
 
     #[test]
     fn json_has_stable_names() {
-        let checks = vec![Finding::good("a", "b"), Finding::bad("c", "d", Fix::CAPABILITY)];
+        let checks = vec![Finding::good("a", "b"), Finding::bad("c", "d", Cause::Capability)];
         let json: serde_json::Value = serde_json::from_str(&Report::new(checks).json()).unwrap();
         assert_eq!(json["healthy"], false);
         assert_eq!(json["agent_version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(json["checks"][0]["verdict"], "good");
         assert_eq!(json["checks"][0].get("fix"), None);
         assert_eq!(json["checks"][1]["name"], "c");
-        assert_eq!(json["checks"][1]["fix"]["kubernetes"], Fix::CAPABILITY.kubernetes);
+        assert_eq!(json["checks"][1]["fix"]["kubernetes"], Cause::Capability.advice().kubernetes);
     }
 }

@@ -7,9 +7,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use crate::bpf::{CgroupId, Hierarchy};
 use crate::taskstats::{
-    Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit, Extremes, Faults,
-    Identity, Io, Memory, Since, Stats, TaskIdentity,
+    Attribution, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit,
+    Extremes, Faults, Identity, Io, Memory, Owner, Since, Stats, TaskIdentity,
 };
 
 /// Bytes of an unknown tail whose length needs more than two bytes of a varint.
@@ -134,13 +135,25 @@ prop_compose! {
     }
 }
 
+fn owner() -> impl Strategy<Value = Owner> {
+    use Attribution::{Exact, Guess, Inferred, Observed};
+    let hierarchy = prop_oneof![Just(Hierarchy::V2), Just(Hierarchy::V1)];
+    let attribution = prop_oneof![Just(Exact), Just(Observed), Just(Inferred), Just(Guess)];
+    (hierarchy, number(), attribution).prop_map(|(hierarchy, id, attribution)| Owner {
+        cgroup: CgroupId { hierarchy, id },
+        attribution,
+    })
+}
+
 prop_compose! {
     pub(crate) fn exit()(
         (cpu, kernel_sequence) in (id(), id()),
         // Boxed, here and above, because the strategies of all fields are too large for a stack.
         task in stats().boxed(),
         process in option::of(stats().boxed()),
+        owner in option::of(owner()),
+        ended_at in option::of(time()),
     ) -> Exit {
-        Exit { cpu, kernel_sequence, task, process: process.map(Box::new) }
+        Exit { cpu, kernel_sequence, task, process: process.map(Box::new), owner, ended_at }
     }
 }

@@ -24,6 +24,10 @@ pub(crate) mod exit_event {
     pub(crate) const TASK: u8 = 5;
     pub(crate) const PROCESS: u8 = 6;
     pub(crate) const LAST_IN_PROCESS: u8 = 7;
+    pub(crate) const CGROUP_ID: u8 = 8;
+    pub(crate) const HIERARCHY: u8 = 9;
+    pub(crate) const ATTRIBUTION: u8 = 10;
+    pub(crate) const EXIT_TIME: u8 = 14;
 }
 
 pub(crate) mod task_stats {
@@ -131,4 +135,16 @@ pub(crate) mod executable {
 pub(crate) mod timestamp {
     pub(crate) const SECONDS: u8 = 1;
     pub(crate) const NANOS: u8 = 2;
+}
+
+pub(crate) mod attribution {
+    pub(crate) const EXACT: u64 = 1;
+    pub(crate) const OBSERVED: u64 = 2;
+    pub(crate) const INFERRED: u64 = 3;
+    pub(crate) const GUESS: u64 = 4;
+}
+
+pub(crate) mod hierarchy {
+    pub(crate) const V2: u64 = 1;
+    pub(crate) const V1: u64 = 2;
 }

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 pub use self::redact::{HiddenFields, MalformedEvents, remove_fields};
 use self::writer::FieldWriter;
+use crate::bpf::Hierarchy;
 use crate::taskstats::{
-    Began, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage, Executable, Exit,
-    Faults, Identity, Io, Memory, Stats, TaskIdentity, WaitStatus,
+    Attribution, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage, Executable,
+    Exit, Faults, Identity, Io, Memory, Owner, Stats, TaskIdentity, WaitStatus,
 };
 
 /// Room made for an event before it is written, so that the buffer grows once at most. Events are
@@ -51,7 +52,7 @@ pub fn encode_event(
     delay_accounting: DelayAccounting,
 ) {
     use field::exit_event::{
-        CPU, KERNEL_SEQUENCE, LAST_IN_PROCESS, PROCESS, RECEIVED_AT, SEQUENCE, TASK,
+        CPU, EXIT_TIME, KERNEL_SEQUENCE, LAST_IN_PROCESS, PROCESS, RECEIVED_AT, SEQUENCE, TASK,
     };
     out.reserve(USUAL_EVENT);
     FieldWriter::new(out).message(field::exit_events::EVENTS, |event| {
@@ -59,14 +60,37 @@ pub fn encode_event(
         event.integer_unless_zero(CPU, exit.cpu.into());
         event.integer_unless_zero(KERNEL_SEQUENCE, exit.kernel_sequence.into());
         event.short_message(RECEIVED_AT, |writer| timestamp(writer, received_at));
-        let covered = delay_accounting.of_task(&exit.task);
+        let covered = delay_accounting.task_coverage(&exit.task);
         event.message(TASK, |writer| stats(writer, &exit.task, covered));
         if let Some(process) = &exit.process {
-            let covered = delay_accounting.of_group(process, Began::of_group(&exit.task));
+            let covered = delay_accounting.exited_group_coverage(process, &exit.task);
             event.message(PROCESS, |writer| stats(writer, process, covered));
         }
         event.integer_if_some(LAST_IN_PROCESS, exit.last_in_process().map(u64::from));
+        if let Some(owner) = exit.owner {
+            encode_owner(event, owner);
+        }
+        optional(event, EXIT_TIME, exit.ended_at, timestamp);
     });
+}
+
+#[inline(always)]
+fn encode_owner(event: &mut FieldWriter<'_>, owner: Owner) {
+    use field::exit_event::{ATTRIBUTION, CGROUP_ID, HIERARCHY};
+    use field::{attribution, hierarchy};
+    event.fixed64(CGROUP_ID, owner.cgroup.id);
+    let hierarchy = match owner.cgroup.hierarchy {
+        Hierarchy::V2 => hierarchy::V2,
+        Hierarchy::V1 => hierarchy::V1,
+    };
+    event.integer(HIERARCHY, hierarchy);
+    let attribution = match owner.attribution {
+        Attribution::Exact => attribution::EXACT,
+        Attribution::Observed => attribution::OBSERVED,
+        Attribution::Inferred => attribution::INFERRED,
+        Attribution::Guess => attribution::GUESS,
+    };
+    event.integer(ATTRIBUTION, attribution);
 }
 
 /// Encodes a `GetPidResponse`: the answer to the most frequent question.
@@ -74,7 +98,7 @@ pub fn encode_event(
 pub fn encode_pid_response(task: &Stats, delay_accounting: DelayAccounting) -> Vec<u8> {
     use field::get_pid_response::STATS;
     let mut out = Vec::with_capacity(USUAL_EVENT);
-    let covered = delay_accounting.of_task(task);
+    let covered = delay_accounting.task_coverage(task);
     FieldWriter::new(&mut out).message(STATS, |writer| stats(writer, task, covered));
     out
 }

@@ -4,7 +4,7 @@
 //! used part is kept: a fixed-size store is several times faster than a loop over bytes.
 
 use super::wire::{
-    CONTINUATION, LENGTH_DELIMITED, MAX_VARINT, VARINT, VARINT_BITS, WIRE_TYPE_BITS,
+    CONTINUATION, FIXED_64, LENGTH_DELIMITED, MAX_VARINT, VARINT, VARINT_BITS, WIRE_TYPE_BITS,
 };
 
 /// [`CONTINUATION`] for 8 bytes at once.
@@ -51,6 +51,13 @@ impl<'a> FieldWriter<'a> {
         if let Some(value) = value {
             self.integer(number, value);
         }
+    }
+
+    /// Writes a `fixed64`.
+    #[inline(always)]
+    pub(super) fn fixed64(&mut self, number: u8, value: u64) {
+        self.out.push(key(number, FIXED_64));
+        self.out.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Writes a signed integer in the form of `int32` and `int64`: negative ones take 10 bytes.

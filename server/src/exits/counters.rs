@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::taskstats::Attribution;
+
 /// Counts since the agent began. Each is exact; together they are not one snapshot.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -15,6 +17,37 @@ pub struct Counters {
     pub lost_in_history: Counter,
     /// Numbers missing from the kernel's sequences that its drop counters do not explain.
     pub unexplained_gaps: Counter,
+    /// Exits received, by the certainty of their cgroup.
+    pub attributed: AttributionCounters,
+}
+
+/// Exits received, by the certainty of their cgroup.
+#[derive(Debug, Default)]
+pub struct AttributionCounters {
+    /// [`Attribution::Exact`].
+    pub exact: Counter,
+    /// [`Attribution::Observed`].
+    pub observed: Counter,
+    /// [`Attribution::Inferred`].
+    pub inferred: Counter,
+    /// [`Attribution::Guess`].
+    pub guess: Counter,
+    /// Exits without a cgroup.
+    pub unknown: Counter,
+}
+
+impl AttributionCounters {
+    /// The counter of a certainty.
+    #[must_use]
+    pub fn of(&self, attribution: Option<Attribution>) -> &Counter {
+        match attribution {
+            Some(Attribution::Exact) => &self.exact,
+            Some(Attribution::Observed) => &self.observed,
+            Some(Attribution::Inferred) => &self.inferred,
+            Some(Attribution::Guess) => &self.guess,
+            None => &self.unknown,
+        }
+    }
 }
 
 /// A number that only grows.

@@ -1,11 +1,14 @@
 //! What the fuzz targets in `tests/fuzz` run, and the tests with their seeds. Not part of the agent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
 use taskstats_proto::v1;
 
-use super::history::{History, KernelLoss, ReadCursor, ReadOutcome, Start, StartPoint};
+use super::history::{
+    CgroupCounts, History, KernelLoss, ReadCursor, ReadOutcome, Start, StartPoint,
+};
 use super::{HistorySnapshot, Scope, Selection};
 use crate::encode::{encode_event, encode_pid_response};
 use crate::taskstats::{
@@ -54,9 +57,11 @@ pub fn datagram(datagram: &[u8]) {
 /// # Panics
 /// When one that was taken is not whole: a reader goes astray, or saving it changes it.
 pub fn history(saved: HistorySnapshot, after: u64) {
-    let Ok(history) = History::restore(saved, CAPACITY, CPUS as usize) else { return };
+    let Ok(history) = History::restore(saved, CAPACITY, CPUS as usize, Arc::default()) else {
+        return;
+    };
     let saved = history.snapshot();
-    let again = History::restore(saved.clone(), CAPACITY, CPUS as usize);
+    let again = History::restore(saved.clone(), CAPACITY, CPUS as usize, Arc::default());
     assert_eq!(again.map(|again| again.snapshot()), Ok(saved), "what is saved is taken as it is");
     let newest = history.report().last_sequence;
     for selection in selections() {
@@ -101,7 +106,7 @@ fn check_reader(history: &History, begin: StartPoint, selection: &Selection, new
 fn read(history: &History, cursor: &mut ReadCursor, selection: &Selection) -> Option<u64> {
     match history.read(cursor, selection) {
         ReadOutcome::Nothing => None,
-        ReadOutcome::Exits { slices, count } => {
+        ReadOutcome::Exits { slices, count, .. } => {
             assert!(slices.iter().all(|slice| !slice.is_empty()));
             Some(count)
         }
@@ -119,7 +124,13 @@ fn go_on(history: &History, newest: u64) {
     };
     let (first_at, last_at) = (Duration::ZERO, Duration::MAX);
     for (cpu, count) in [(0, LOST - 1), (CPUS - 1, 1)] {
-        history.append_lost(KernelLoss { cpu, count, first_at, last_at });
+        history.append_lost(KernelLoss {
+            cpu,
+            count,
+            first_at,
+            last_at,
+            by_cgroup: CgroupCounts::default(),
+        });
     }
     assert_eq!(history.report().last_sequence, newest + LOST);
     let mut told = 0;

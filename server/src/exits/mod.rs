@@ -62,18 +62,20 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use counters::{Counter, Counters};
+pub use counters::{AttributionCounters, Counter, Counters};
 pub use history::{
-    ExitKind, FutureSequence, History, HistoryReport, HistorySnapshot, InvalidSnapshot,
-    ItemSnapshot, KernelLoss, Scope, Selection, Start, TotalsSnapshot,
+    CgroupCounts, ExitKind, FutureSequence, History, HistoryReport, HistorySnapshot,
+    InvalidSnapshot, ItemSnapshot, KernelLoss, Scope, Selection, Start, TotalsSnapshot,
 };
 pub use reader::{Claim, ReaderConfig};
 pub use watcher::{Loss, LossStage, OnLag, WatchEvent, WatchOptions, Watcher};
 
 use self::reader::{InheritedListener, ReaderHandle, SocketDisposition};
 use self::watcher::WatcherContext;
+use crate::advice::{Cause, HasCause};
 use crate::clock::unix_time;
 use crate::taskstats::{Cpumask, KeptSocket, Kernel, KernelError};
+use crate::workload::CgroupTable;
 
 /// The exits of this machine, for any number of watchers.
 #[derive(Debug)]
@@ -107,7 +109,7 @@ pub enum StartError {
     #[error(transparent)]
     History(#[from] InvalidSnapshot),
     /// An earlier run's sockets cannot be taken up.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Sockets(#[from] KernelError),
 }
 
@@ -125,6 +127,15 @@ pub enum WatchError {
     Ended,
 }
 
+impl HasCause for WatchError {
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Kernel(error) => error.cause(),
+            Self::Future(_) | Self::Ended => None,
+        }
+    }
+}
+
 impl Exits {
     /// Starts to serve exits. The kernel is not asked for any before someone watches.
     ///
@@ -134,8 +145,9 @@ impl Exits {
         kernel: Arc<dyn Kernel>,
         config: ReaderConfig,
         history_bytes: usize,
+        cgroups: Arc<CgroupTable>,
     ) -> Result<Self, StartError> {
-        let history = History::new(history_bytes, cpu_numbers(&*kernel));
+        let history = History::new(history_bytes, cpu_numbers(&*kernel), cgroups);
         Self::start_with(kernel, config, history, None)
     }
 
@@ -148,8 +160,10 @@ impl Exits {
         config: ReaderConfig,
         history_bytes: usize,
         kept: Handoff,
+        cgroups: Arc<CgroupTable>,
     ) -> Result<Self, StartError> {
-        let history = History::restore(kept.history, history_bytes, cpu_numbers(&*kernel))?;
+        let numbers = cpu_numbers(&*kernel);
+        let history = History::restore(kept.history, history_bytes, numbers, cgroups)?;
         let cpus = kept.sockets.iter().map(|socket| socket.cpu).collect();
         let listener = kernel.adopt(kept.sockets)?;
         let inherited = InheritedListener { listener, cpus, read_at: kept.read_at };
@@ -222,6 +236,12 @@ impl Exits {
         &self.counters
     }
 
+    /// The cgroups that exits refer to.
+    #[must_use]
+    pub fn cgroups(&self) -> &CgroupTable {
+        self.history.cgroups()
+    }
+
     /// What is remembered.
     #[must_use]
     pub fn history(&self) -> HistoryReport {
@@ -270,7 +290,8 @@ impl Exits {
         clocks: reader::Clocks,
         inherited: Option<InheritedListener>,
     ) -> (Self, reader::ExitReader) {
-        let history = Arc::new(History::new(history_bytes, cpu_numbers(&*kernel)));
+        let numbers = cpu_numbers(&*kernel);
+        let history = Arc::new(History::new(history_bytes, numbers, Arc::default()));
         let counters = Arc::new(Counters::default());
         let (shared, counted) = (Arc::clone(&history), Arc::clone(&counters));
         let (reader, newest) = reader::prepare(kernel, config, shared, counted, inherited, clocks);

@@ -10,11 +10,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counters::Counters;
 use super::history::{
-    FutureSequence, History, KernelLoss, MissedRange, ReadCursor, ReadOutcome, Selection, Start,
+    CgroupCounts, FutureSequence, History, KernelLoss, MissedRange, ReadCursor, ReadOutcome,
+    Selection, Start,
 };
 use super::loss_log;
 use super::reader::Claim;
 use crate::clock::unix_time;
+use crate::workload::{Cgroup, CgroupTable};
 
 /// A watcher that heard nothing for so long is event that it missed nothing.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -82,6 +84,8 @@ pub enum WatchEvent {
         slices: Vec<Bytes>,
         /// The place after them.
         cursor: u64,
+        /// The cgroups of these exits, and perhaps more.
+        cgroups: Vec<Arc<Cgroup>>,
     },
     /// Exits that are lost.
     Lost(Loss),
@@ -103,7 +107,7 @@ pub enum WatchEvent {
 }
 
 /// Exits that cannot be event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Loss {
     /// Where they were lost.
     pub stage: LossStage,
@@ -119,14 +123,17 @@ pub struct Loss {
     pub total: u64,
     /// The place after them.
     pub cursor: u64,
+    /// Those whose cgroups are known.
+    pub by_cgroup: CgroupCounts,
 }
 
 /// Where an exit can be lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LossStage {
     /// At the agent's socket, which was full.
     KernelSocket,
     /// In the history, which forgot it before the watcher took it.
+    #[default]
     History,
     /// Between two runs of the agent.
     AgentRestart,
@@ -138,13 +145,14 @@ impl LossStage {
 }
 
 /// Exits of an interval that a watcher has to tell the loss of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 struct LostRange {
     stage: LossStage,
     cpu: Option<u32>,
     count: Option<u64>,
     first_at: Option<Duration>,
     last_at: Option<Duration>,
+    by_cgroup: CgroupCounts,
 }
 
 impl Watcher {
@@ -157,7 +165,7 @@ impl Watcher {
         let begin = context.history.begin(options.start, &selection, unix_time())?;
         let between_runs = options.other_run.then_some(LostRange::between_runs());
         let evicted = begin.missed.map(LostRange::before_start);
-        if let Some(count) = evicted.and_then(|span| span.count) {
+        if let Some(count) = evicted.as_ref().and_then(|span| span.count) {
             context.counters.lost_in_history.add(count);
         }
         Ok(Self {
@@ -177,6 +185,12 @@ impl Watcher {
     #[must_use]
     pub fn cursor(&self) -> u64 {
         self.cursor.cursor()
+    }
+
+    /// The cgroups that exits refer to.
+    #[must_use]
+    pub fn cgroups(&self) -> &CgroupTable {
+        self.context.history.cgroups()
     }
 
     /// Whether the watcher has to tell a loss before anything else, so that it is not yet at its
@@ -236,9 +250,9 @@ impl Watcher {
         let before = self.cursor();
         match self.context.history.read(&mut self.cursor, &self.selection) {
             ReadOutcome::Nothing => None,
-            ReadOutcome::Exits { slices, count } => {
+            ReadOutcome::Exits { slices, count, cgroups } => {
                 self.context.counters.delivered.add(count);
-                Some(WatchEvent::Exits { slices, cursor: self.cursor() })
+                Some(WatchEvent::Exits { slices, cursor: self.cursor(), cgroups })
             }
             ReadOutcome::Lost(loss) => Some(self.lost(loss.into(), self.cursor())),
             ReadOutcome::Unwatched { until } => {
@@ -258,6 +272,7 @@ impl Watcher {
                     count,
                     first_at: Some(first_at),
                     last_at: Some(last_at),
+                    ..LostRange::default()
                 };
                 Some(self.lost(range, self.cursor()))
             }
@@ -265,45 +280,32 @@ impl Watcher {
     }
 
     fn lost(&mut self, span: LostRange, cursor: u64) -> WatchEvent {
-        let LostRange { stage, cpu, count, first_at, last_at } = span;
+        let LostRange { stage, cpu, count, first_at, last_at, by_cgroup } = span;
         let total = &mut self.lost[stage as usize];
         *total += count.unwrap_or(0);
         let total = *total;
-        WatchEvent::Lost(Loss { stage, cpu, count, first_at, last_at, total, cursor })
+        WatchEvent::Lost(Loss { stage, cpu, count, first_at, last_at, total, cursor, by_cgroup })
     }
 }
 
 impl LostRange {
     /// What happened between two runs, of which nobody knows anything.
     fn between_runs() -> Self {
-        Self {
-            stage: LossStage::AgentRestart,
-            cpu: None,
-            count: None,
-            first_at: None,
-            last_at: None,
-        }
+        Self { stage: LossStage::AgentRestart, ..Self::default() }
     }
 
     /// What happened while nobody listened, after the watcher's cursor.
     fn unknown_before(until: Duration) -> Self {
-        Self {
-            stage: LossStage::History,
-            cpu: None,
-            count: None,
-            first_at: None,
-            last_at: Some(until),
-        }
+        Self { stage: LossStage::History, last_at: Some(until), ..Self::default() }
     }
 
     /// What was evicted before the watcher came.
     fn before_start(missed: MissedRange) -> Self {
         Self {
             stage: LossStage::History,
-            cpu: None,
             count: missed.count,
-            first_at: None,
             last_at: Some(missed.last_at),
+            ..Self::default()
         }
     }
 }
@@ -316,6 +318,7 @@ impl From<KernelLoss> for LostRange {
             count: Some(loss.count),
             first_at: Some(loss.first_at),
             last_at: Some(loss.last_at),
+            by_cgroup: loss.by_cgroup,
         }
     }
 }

@@ -9,6 +9,7 @@ use prost::Message;
 
 use super::format::{self, FormatError};
 use crate::exits::HistorySnapshot;
+use crate::regular_file;
 
 /// The accounts of all users' processes: for the agent alone.
 const MODE: u32 = 0o600;
@@ -80,12 +81,12 @@ impl HandoverState {
     /// # Errors
     /// When it is foreign, damaged, of another version, or cannot be read.
     pub fn take(path: &Path) -> Result<Option<Self>, FileError> {
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+        let opened = regular_file::open_without_link(OpenOptions::new().read(true), path);
         let link = fs::symlink_metadata(path);
         // Nothing can be done about a failure: what is read next is checked against its sockets.
         drop(fs::remove_file(path));
         match opened {
-            Ok(mut file) => Self::read(&mut file, path).map(Some),
+            Ok((mut file, _)) => Self::read(&mut file, path).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => {
                 // Who it belongs to says more than that it is closed.
@@ -191,6 +192,16 @@ mod tests {
             let error = refused(&whole[..position]);
             assert!(matches!(error, FileError::Damaged(_)), "cut at {position}: {error}");
         }
+    }
+
+    /// Issue 11, row 4: the start hung for ever.
+    #[test]
+    fn a_fifo_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("handover");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let refused = HandoverState::take(&path).unwrap_err().to_string();
+        assert!(refused.contains("a FIFO"), "{refused}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ const DEFAULT_PORT: u16 = 8275;
 /// `sun_path` of `struct sockaddr_un`, less the terminating NUL.
 const MAX_PATH_BYTES: usize = 107;
 
-/// Where to listen.
+/// The address of a listener.
 ///
 /// ```
 /// use taskstatsd::listen::ListenAddress;
@@ -31,16 +31,16 @@ pub enum ListenAddress {
     },
 }
 
-/// Why a text is no address to listen on.
+/// An error in the text of an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Neither form.
+    /// The text has neither form.
     #[error("`{0}` is no address to listen on; write unix:///path or tcp://host:port")]
     Scheme(String),
     /// The path is relative or empty.
     #[error("the path of `{0}` is not absolute; write unix:///path, with three slashes")]
     RelativePath(String),
-    /// The path is longer than the kernel takes.
+    /// The path is longer than an address of the kernel.
     #[error("the path of `{0}` has {1} bytes, and a unix socket's may have 107; use a shorter one")]
     LongPath(String, usize),
     /// The host is missing or the port is no number.
@@ -49,13 +49,13 @@ pub enum AddressError {
 }
 
 impl ListenAddress {
-    /// Whether others than processes of this node can reach the address.
+    /// Returns whether processes of other machines may reach the address.
     #[must_use]
     pub fn is_tcp(&self) -> bool {
         matches!(self, Self::Tcp { .. })
     }
 
-    /// Whether the system chooses the port.
+    /// Returns whether the system chooses the port.
     #[must_use]
     pub fn is_any_port(&self) -> bool {
         matches!(self, Self::Tcp { port: 0, .. })
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_what_would_be_right() {
+    fn a_malformed_address_is_refused_with_a_right_one() {
         let long = format!("unix:///{}", "x".repeat(200));
         for (text, hint) in [
             ("", "write unix:///path or tcp://"),

@@ -1,28 +1,32 @@
-//! Binding listeners.
+//! Binds listeners.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::net::ToSocketAddrs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::geteuid;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::ListenAddress;
+use super::{BindError, ListenAddress};
+use crate::directory_trust::find_exposed;
 use crate::inherit::Inherited;
+use crate::regular_file;
 
-/// The directory of the default socket: made if it is missing, because no user should have to know of it.
+/// The directory of the default socket. It is made if it is missing, so that the agent starts without
+/// preparations.
 pub const DEFAULT_DIRECTORY: &str = "/run/taskstatsd";
-/// Anyone may look; the socket's own mode decides who may connect.
+/// Every user may enter: the mode of the socket decides who may connect.
 const DIRECTORY_MODE: u32 = 0o755;
-/// Owner and group may connect.
-const SOCKET_MODE: u32 = 0o660;
-/// Callers that wait to be accepted; the system allows as many by default (net.core.somaxconn).
+/// The bits that a socket does not have: its owner and group may connect (0660).
+const SOCKET_UMASK: Mode = Mode::from_bits_truncate(0o117);
+/// The queue of connections to accept, bounded by the sysctl net.core.somaxconn.
 const SOCKET_QUEUE: i32 = libc::SOMAXCONN;
-/// The agent alone.
+/// Read and write for the agent alone.
 const LOCK_MODE: u32 = 0o600;
 
 /// A bound listener.
@@ -34,47 +38,15 @@ pub enum Listener {
     Tcp(TcpListener),
 }
 
-/// Why a listener could not be bound.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Someone accepts connections there.
-    #[error("{path} is in use by a process that accepts connections; stop it or choose another path", path = .0.display())]
-    InUse(PathBuf),
-    /// Something that is no socket stands there.
-    #[error("{path} exists and is no socket; remove it or choose another path", path = .0.display())]
-    NotASocket(PathBuf),
-    /// The directory does not exist.
-    #[error("the directory of {path} does not exist; make it first: mkdir -p {directory}", path = .0.display(), directory = .0.parent().unwrap_or(Path::new("/")).display())]
-    NoDirectory(PathBuf),
-    /// The service manager passed something else.
-    #[error(
-        "the descriptor `{name}` that the service manager passed cannot be listened on: {source}"
-    )]
-    Inherited {
-        /// Its name.
-        name: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The system refused.
-    #[error("listening on {address} failed at {operation}: {source}")]
-    System {
-        /// Where.
-        address: ListenAddress,
-        /// What was tried.
-        operation: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// A socket's file, removed with the listener unless another one stands there by then, or the user
-/// that the agent became may not: it is not given the directory, in which root would then trust it.
+/// A socket's file, removed with the listener.
+///
+/// It is left if another file is at its path by then, or if the agent has become a user who may not
+/// remove it: the directory is not given to that user, because root would then trust it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     inode: u64,
-    /// Held as long as the socket is ours, so that no other agent takes it for stale.
+    /// Held as long as the socket exists, so that no other agent considers it stale.
     _lock: File,
 }
 
@@ -88,19 +60,23 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    /// Binds a listener. A socket file that nobody listens on any more is replaced; one that someone
-    /// listens on is left alone.
+    /// Binds a listener. A socket file without a listener is replaced; one with a listener is left.
+    ///
+    /// `trusted` are the users beside root who may be able to change the socket's directory, such as
+    /// the one that the agent becomes. With other such users, an agent with root's privileges refuses
+    /// the directory, and any other agent warns about it. The process must have a single thread,
+    /// because the file mode creation mask is changed for a short time.
     ///
     /// # Errors
     /// Why the address cannot be listened on.
-    pub async fn bind(address: &ListenAddress) -> Result<Self, BindError> {
+    pub async fn bind(address: &ListenAddress, trusted: &[u32]) -> Result<Self, BindError> {
         match address {
-            ListenAddress::Unix(path) => bind_unix(address, path),
+            ListenAddress::Unix(path) => bind_unix(address, path, trusted),
             ListenAddress::Tcp { host, port } => bind_tcp(address, host, *port).await,
         }
     }
 
-    /// Takes over a socket that a service manager bound and listens on.
+    /// Adopts a socket that a service manager bound and listens on.
     ///
     /// # Errors
     /// When the descriptor is no listening unix or TCP socket.
@@ -110,10 +86,10 @@ impl Listener {
         adopted.map_err(|source| BindError::Inherited { name, source })
     }
 
-    /// The address in full, with the port that the system chose.
+    /// Returns the address in full, with the port that the system chose.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// When the system does not return it.
     pub fn address(&self) -> Result<ListenAddress, BindError> {
         let unknown = |source| BindError::Inherited { name: "?".to_owned(), source };
         self.local_address().map_err(unknown)
@@ -146,8 +122,8 @@ fn adopt(descriptor: OwnedFd) -> io::Result<Listener> {
     }
 }
 
-/// Looks the name up here, although it may wait: the runtime would do it in a thread of its own, and
-/// a thread that is there before rights are given up keeps them.
+/// Looks the name up here, although that may wait: the runtime would do it in a thread of its own, and
+/// a thread that exists before the sandbox keeps its privileges.
 async fn bind_tcp(address: &ListenAddress, host: &str, port: u16) -> Result<Listener, BindError> {
     let found = (host, port).to_socket_addrs();
     let found: Vec<_> = found.map_err(|source| system(address, "lookup", source))?.collect();
@@ -155,25 +131,27 @@ async fn bind_tcp(address: &ListenAddress, host: &str, port: u16) -> Result<List
     bound.map(Listener::Tcp).map_err(|source| system(address, "bind", source))
 }
 
-fn bind_unix(address: &ListenAddress, path: &Path) -> Result<Listener, BindError> {
-    prepare_directory(address, path)?;
+fn bind_unix(address: &ListenAddress, path: &Path, trusted: &[u32]) -> Result<Listener, BindError> {
+    prepare_directory(address, path, trusted)?;
     let lock = lock(address, path)?;
     remove_stale(address, path)?;
     let socket = bound_socket(path).map_err(|source| system(address, "bind", source))?;
     let inode = fs::symlink_metadata(path).map_err(|source| system(address, "stat", source))?.ino();
     let file = SocketFile { path: path.to_owned(), inode, _lock: lock };
-    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))
-        .map_err(|source| system(address, "chmod", source))?;
     let listener = listen(socket).map_err(|source| system(address, "listen", source))?;
     Ok(Listener::Unix(listener, Some(file)))
 }
 
-/// Binds without listening: nobody can connect before the file has its mode.
+/// Binds without listening. The file has its mode from the beginning: a mode that is set by path
+/// later could be that of another file.
 fn bound_socket(path: &Path) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    Ok(socket)
+    let address = SockAddr::unix(path)?;
+    let before = umask(SOCKET_UMASK);
+    let bound = socket.bind(&address);
+    umask(before);
+    bound.map(|()| socket)
 }
 
 fn listen(socket: Socket) -> io::Result<UnixListener> {
@@ -181,25 +159,42 @@ fn listen(socket: Socket) -> io::Result<UnixListener> {
     UnixListener::from_std(OwnedFd::from(socket).into())
 }
 
-fn prepare_directory(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
+fn prepare_directory(
+    address: &ListenAddress,
+    path: &Path,
+    trusted: &[u32],
+) -> Result<(), BindError> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    if directory.is_dir() {
-        return Ok(());
+    if !directory.is_dir() {
+        if directory != Path::new(DEFAULT_DIRECTORY) {
+            return Err(BindError::NoDirectory(path.to_owned()));
+        }
+        let made = DirBuilder::new().mode(DIRECTORY_MODE).create(directory);
+        made.map_err(|source| system(address, "mkdir", source))?;
     }
-    if directory != Path::new(DEFAULT_DIRECTORY) {
-        return Err(BindError::NoDirectory(path.to_owned()));
+    let own = geteuid();
+    let trusted = [trusted, &[own.as_raw()]].concat();
+    let found = find_exposed(directory, &trusted);
+    match found.map_err(|source| system(address, "examining its directory", source))? {
+        None => Ok(()),
+        Some(exposed) if own.is_root() => {
+            Err(BindError::Exposed { path: path.to_owned(), exposed: exposed.to_string() })
+        }
+        Some(exposed) => {
+            tracing::warn!("the socket {} can be replaced by others: {exposed}", path.display());
+            Ok(())
+        }
     }
-    let made = DirBuilder::new().mode(DIRECTORY_MODE).create(directory);
-    made.map_err(|source| system(address, "mkdir", source))
 }
 
-/// Locks the file beside the socket, which stays there: removing it would make two locks of one.
+/// Locks the file beside the socket. The file is never removed: that would make two locks of one.
 fn lock(address: &ListenAddress, path: &Path) -> Result<File, BindError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let opened =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(LOCK_MODE).open(name);
-    let file = opened.map_err(|source| system(address, "opening its lock", source))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(LOCK_MODE);
+    let opened = regular_file::open_without_link(&mut options, Path::new(&name));
+    let (file, _) = opened.map_err(|source| system(address, "opening its lock", source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(BindError::InUse(path.to_owned())),
@@ -212,8 +207,8 @@ fn remove_stale(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
     if fs::symlink_metadata(path).is_err() {
         return Ok(());
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(BindError::InUse(path.to_owned())),
+    match connect(path) {
+        Ok(()) => Err(BindError::InUse(path.to_owned())),
         Err(error) => match error.raw_os_error() {
             Some(libc::ECONNREFUSED) if is_socket(path) => {
                 fs::remove_file(path).map_err(|source| system(address, "unlink", source))
@@ -221,15 +216,21 @@ fn remove_stale(address: &ListenAddress, path: &Path) -> Result<(), BindError> {
             Some(libc::ECONNREFUSED | libc::ENOTSOCK) => {
                 Err(BindError::NotASocket(path.to_owned()))
             }
-            // A full backlog: someone listens.
+            // The queue of its listener is full.
             Some(libc::EAGAIN) => Err(BindError::InUse(path.to_owned())),
             _ => Err(system(address, "connect", error)),
         },
     }
 }
 
+/// Connects without blocking: a listener that accepts nothing would block a start for ever.
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
 fn is_socket(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
     fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
@@ -238,18 +239,4 @@ fn system(address: &ListenAddress, operation: &'static str, source: io::Error) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A file without its mode yet would let in whom the mode keeps out.
-    #[tokio::test]
-    async fn nobody_connects_before_the_socket_listens() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("agent.sock");
-        let socket = bound_socket(&path).unwrap();
-        let refused = UnixStream::connect(&path).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        let _listener = listen(socket).unwrap();
-        UnixStream::connect(&path).unwrap();
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! TLS handshakes: many at once, none for long.
+//! Concurrent TLS handshakes, each with a timeout.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,40 +18,40 @@ use super::handshake_slots::FairSlots;
 use crate::security::tls::{Tls, names};
 use crate::security::{Callers, CertificateNames, Limit, Principal};
 
-/// Handshakes at once, where there are descriptors for them. An honest client needs milliseconds, so that
-/// so many at once are mostly those that only hold a place; `slots` says which of them has to go.
+/// Maximum concurrent handshakes, if there are descriptors for them. An honest client needs milliseconds,
+/// so most of so many only hold a slot; [`FairSlots`] decides which one is aborted.
 pub const MAX_HANDSHAKES: usize = 256;
-/// How long a refused client may take to read why.
+/// The time that a rejected client has to read the alert.
 const ALERT_LINGER: Duration = Duration::from_secs(1);
-/// What it may still send meanwhile: the beginning of HTTP/2, and a request.
+/// The bytes that it may send meanwhile, enough for the preface of HTTP/2 and a request.
 const ALERT_LINGER_BYTES: u64 = 64 << 10;
 
-/// How TCP connections become secure ones.
+/// The settings of TLS handshakes.
 #[derive(Clone, Debug)]
 pub struct TlsAcceptorConfig {
     /// The certificates in use.
     pub tls: Arc<Tls>,
-    /// How long a handshake may take.
+    /// The timeout of a handshake.
     pub handshake_timeout: Duration,
-    /// How many there may be at once.
+    /// Maximum concurrent handshakes.
     pub handshakes: usize,
-    /// Where refused ones are counted.
+    /// The counters of rejected handshakes.
     pub callers: Arc<Callers>,
 }
 
-/// Handshakes that run. Dropped, they are given up.
+/// Handshakes that run. They are aborted when this is dropped.
 #[derive(Debug)]
 pub(super) struct Handshakes {
-    security: TlsAcceptorConfig,
-    /// Those that go on, those that were told to go, and those that have ended and are not judged yet.
+    config: TlsAcceptorConfig,
+    /// Handshakes that run, that were aborted, or that have ended and were not polled yet.
     running: JoinSet<Result<SecureConnection, HandshakeError>>,
-    /// With whom each of these is.
+    /// The peer of each task in `running`.
     peers: HashMap<Id, SocketAddr>,
     slots: FairSlots<AbortHandle>,
     log: HandshakeErrorLog,
 }
 
-/// A connection that is secure, and whose it is.
+/// A connection after its handshake, and its peer.
 #[derive(Debug)]
 pub(super) struct SecureConnection {
     pub(super) stream: Box<TlsStream<TcpStream>>,
@@ -59,34 +59,34 @@ pub(super) struct SecureConnection {
 }
 
 impl Handshakes {
-    pub(super) fn new(security: TlsAcceptorConfig) -> Self {
+    pub(super) fn new(config: TlsAcceptorConfig) -> Self {
         Self {
             running: JoinSet::new(),
             peers: HashMap::new(),
-            slots: FairSlots::new(security.handshakes),
+            slots: FairSlots::new(config.handshakes),
             log: HandshakeErrorLog::default(),
-            security,
+            config,
         }
     }
 
-    /// Whether no connection waits to be closed for another one. Who accepts one after the other without
-    /// regard to it opens descriptors faster than those who have to go are closed.
+    /// Returns whether no aborted handshake remains to be closed. Otherwise descriptors could be opened
+    /// faster than they are closed.
     pub(super) fn has_capacity(&self) -> bool {
         self.running.len() <= self.slots.capacity()
     }
 
-    /// Begins a handshake.
+    /// Starts a handshake.
     pub(super) fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let security = self.security.clone();
-        let task = self.running.spawn(async move { accept_tls(stream, peer, &security).await });
+        let config = self.config.clone();
+        let task = self.running.spawn(async move { accept_tls(stream, peer, &config).await });
         self.peers.insert(task.id(), peer);
-        if let Some(one_too_many) = self.slots.insert(peer.ip().into(), task) {
-            one_too_many.abort();
+        if let Some(evicted) = self.slots.insert(peer.ip().into(), task) {
+            evicted.abort();
         }
     }
 
-    /// Gives the next connection whose handshake succeeded. Pending also when none runs: who begins one
-    /// has to ask again.
+    /// Polls for the next connection whose handshake succeeded. It is pending also while none runs, so it
+    /// must be polled again after one begins.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<SecureConnection> {
         while let Poll::Ready(Some(ended)) = self.running.poll_join_next_with_id(cx) {
             if let Some(secure) = self.finish(ended) {
@@ -104,20 +104,20 @@ impl Handshakes {
             Ok(outcome) => outcome,
             Err(error) => (error.id(), Err(HandshakeError::from(error))),
         };
-        // One that had to go has no place any more.
-        let _place = self.slots.remove_where(|task| task.id() == id);
+        // An aborted one has no slot any more.
+        let _slot = self.slots.remove_where(|task| task.id() == id);
         let peer = self.peers.remove(&id);
-        self.security.tls.count_handshake(result.is_ok());
-        result.map_err(|error| self.tell(&error, peer)).ok()
+        self.config.tls.count_handshake(result.is_ok());
+        result.map_err(|error| self.report(&error, peer)).ok()
     }
 
-    fn tell(&self, error: &HandshakeError, peer: Option<SocketAddr>) {
+    fn report(&self, error: &HandshakeError, peer: Option<SocketAddr>) {
         let who = peer.map_or_else(|| "a peer".to_owned(), |peer| peer.to_string());
-        if error.is_late() {
+        if error.is_limit() {
             let what = format_args!("TLS handshake: {error}");
-            self.security.callers.rejections().add(Limit::HandshakeTime, &who, &what);
+            self.config.callers.rejections().add(Limit::HandshakeTime, &who, &what);
         } else {
-            self.log.say(error, &who);
+            self.log.write(error, &who);
         }
     }
 }
@@ -125,10 +125,10 @@ impl Handshakes {
 async fn accept_tls(
     stream: TcpStream,
     peer: SocketAddr,
-    security: &TlsAcceptorConfig,
+    config: &TlsAcceptorConfig,
 ) -> Result<SecureConnection, HandshakeError> {
-    let acceptor = TlsAcceptor::from(security.tls.server_config());
-    let limit = security.handshake_timeout;
+    let acceptor = TlsAcceptor::from(config.tls.server_config());
+    let limit = config.handshake_timeout;
     let accepted = timeout(limit, acceptor.accept(stream).into_fallible()).await;
     match accepted.map_err(|_| HandshakeError::TimedOut(limit))? {
         Ok(stream) => identify(stream, peer),
@@ -156,13 +156,13 @@ fn identify(
     Ok(SecureConnection { stream: Box::new(stream), principal })
 }
 
-/// Lets the client read the alert. Closed with bytes unread, a connection is reset, and then the client
-/// learns nothing.
+/// Reads what the client still sends, so that it receives the alert: a connection that is closed with unread
+/// bytes is reset, and the alert is lost.
 async fn drain_after_alert(mut stream: TcpStream) {
     let lingering = async {
         stream.shutdown().await?;
         copy(&mut stream.take(ALERT_LINGER_BYTES), &mut sink()).await
     };
-    // It is refused, whether it listens or not.
+    // The outcome does not matter: the client is rejected anyway.
     drop(timeout(ALERT_LINGER, lingering).await);
 }

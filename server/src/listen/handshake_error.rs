@@ -1,4 +1,4 @@
-//! Why handshakes fail, and how much is said of it.
+//! Errors of handshakes, and their throttled log lines.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,41 +9,41 @@ use tokio::task::JoinError;
 use crate::security::tls::describe_client_error;
 use crate::telemetry::Throttle;
 
-/// At most one line for each kind of cause in so long: anyone who reaches the port can make handshakes
+/// The time between two log lines of one kind: any client that reaches the port can make handshakes
 /// fail.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why a handshake failed.
+/// An error of a handshake.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HandshakeError {
-    /// `--client-ca` asks for one.
-    #[error("the client presented no certificate, which --client-ca asks for")]
+    /// The client sent no certificate.
+    #[error("the client sent no certificate, which --client-ca requires")]
     NoCertificate,
-    /// The client's certificate is not one to let in.
+    /// The client's certificate is not accepted.
     #[error("the client's certificate is refused: {0}")]
     Certificate(String),
-    /// The client does not want to speak with this server.
+    /// The client does not accept the server.
     #[error(
         "the client refuses: it sent the alert {0:?}; does it know the CA and the name of this server's certificate?"
     )]
     RefusedByClient(AlertDescription),
-    /// What came is not the TLS that is spoken here.
-    #[error("the client speaks other TLS or none: {0}")]
+    /// The bytes are no TLS, or of a version or cipher that is not accepted.
+    #[error("the client uses another TLS or none: {0}")]
     Protocol(RustlsError),
-    /// The client did not ask for HTTP/2.
-    #[error("the client does not ask for HTTP/2 (ALPN h2)")]
+    /// The client did not request HTTP/2.
+    #[error("the client does not request HTTP/2 (ALPN h2)")]
     NoHttp2,
-    /// It took too long.
-    #[error("it took longer than {0:?} (--handshake-timeout)")]
+    /// The timeout passed.
+    #[error("it lasted longer than {0:?} (--handshake-timeout)")]
     TimedOut(Duration),
-    /// Others came meanwhile.
+    /// The handshake was aborted because there were too many.
     #[error(
-        "too many came after it that had not finished either, and its address had the most of them"
+        "it was aborted for a newer one, because there were too many, and its address had the most of them"
     )]
     Evicted,
-    /// The agent is wrong.
+    /// The task panicked.
     #[error(
-        "the agent panicked over it, which is a bug: please report it, with the panic's message in this log"
+        "the agent panicked, which is a bug: please report it, with the panic's message in this log"
     )]
     Panicked,
     /// The connection broke.
@@ -51,17 +51,17 @@ pub(super) enum HandshakeError {
     Gone(io::Error),
 }
 
-/// A limit on what is logged.
+/// Throttles log lines by the kind of error.
 #[derive(Debug)]
 pub(super) struct HandshakeErrorLog {
     kinds: [Throttle; KINDS],
 }
 
-/// As many as [`HandshakeError::kind`] knows.
+/// The number of kinds of [`HandshakeError::kind`].
 const KINDS: usize = 9;
 
 impl HandshakeError {
-    /// Why an attempt to shake hands ended so.
+    /// Classifies the error of a handshake.
     pub(super) fn of(error: io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>());
         match tls {
@@ -76,8 +76,8 @@ impl HandshakeError {
         }
     }
 
-    /// Whether it ran out of time or of room, rather than being wrong.
-    pub(super) const fn is_late(&self) -> bool {
+    /// Returns whether the handshake ran into a limit, and made no error itself.
+    pub(super) const fn is_limit(&self) -> bool {
         matches!(self, Self::TimedOut(_) | Self::Evicted)
     }
 
@@ -97,7 +97,7 @@ impl HandshakeError {
 }
 
 impl From<JoinError> for HandshakeError {
-    /// Why a handshake came to no end: it was told to go, or worse.
+    /// Classifies a task that was aborted or panicked.
     fn from(error: JoinError) -> Self {
         if error.is_panic() { Self::Panicked } else { Self::Evicted }
     }
@@ -110,8 +110,9 @@ impl Default for HandshakeErrorLog {
 }
 
 impl HandshakeErrorLog {
-    /// Says it, unless the like was said a moment ago. Probes that only connect are of no interest.
-    pub(super) fn say(&self, error: &HandshakeError, peer: &str) {
+    /// Logs an error, unless one of its kind was logged shortly before. Probes that only connect are logged
+    /// for debugging.
+    pub(super) fn write(&self, error: &HandshakeError, peer: &str) {
         if matches!(error, HandshakeError::Gone(_)) {
             tracing::debug!(peer, "TLS handshake failed: {error}");
             return;
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_which_side_refuses_and_why() {
+    fn an_error_names_the_side_that_rejects_and_the_reason() {
         assert!(of(RustlsError::NoCertificatesPresented).contains("--client-ca"));
         let said = of(RustlsError::InvalidCertificate(CertificateError::UnknownIssuer));
         assert_eq!(
@@ -146,20 +147,20 @@ mod tests {
         let said = of(RustlsError::AlertReceived(AlertDescription::UnknownCA));
         assert!(said.starts_with("the client refuses: it sent the alert UnknownCA"), "{said}");
         let said = of(RustlsError::HandshakeNotComplete);
-        assert!(said.starts_with("the client speaks other TLS or none"), "{said}");
+        assert!(said.starts_with("the client uses another TLS or none"), "{said}");
         let gone = HandshakeError::of(io::ErrorKind::UnexpectedEof.into());
         assert!(matches!(gone, HandshakeError::Gone(_)), "{gone}");
     }
 
-    /// A defect of the agent is not taken for an eviction.
+    /// A panic is not classified as an eviction.
     #[tokio::test]
-    async fn a_panic_is_no_crowd() {
+    async fn a_panic_is_no_eviction() {
         let panicked = tokio::spawn(async { panic!("as the test wants") }).await;
-        let defect = HandshakeError::from(panicked.map(|(): ()| ()).unwrap_err());
-        assert!(matches!(defect, HandshakeError::Panicked) && !defect.is_late(), "{defect}");
-        let told_to_go = tokio::spawn(std::future::pending::<()>());
-        told_to_go.abort();
-        let crowded = HandshakeError::from(told_to_go.await.unwrap_err());
-        assert!(matches!(crowded, HandshakeError::Evicted) && crowded.is_late(), "{crowded}");
+        let panicked = HandshakeError::from(panicked.map(|(): ()| ()).unwrap_err());
+        assert!(matches!(panicked, HandshakeError::Panicked) && !panicked.is_limit(), "{panicked}");
+        let aborted = tokio::spawn(std::future::pending::<()>());
+        aborted.abort();
+        let evicted = HandshakeError::from(aborted.await.unwrap_err());
+        assert!(matches!(evicted, HandshakeError::Evicted) && evicted.is_limit(), "{evicted}");
     }
 }

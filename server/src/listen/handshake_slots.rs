@@ -1,19 +1,21 @@
-//! Slots for those who are not known yet, of which nobody can take all.
+//! A bounded number of slots, which no client address can occupy all.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::security::AddressKey;
 
-/// A bounded number of slots. Each of them is held from an address; when there is none left, the oldest
-/// of those is given up that are held from the address with the most. So who opens many connections
-/// pushes out its own ones, and an honest client, which needs milliseconds, keeps its place.
+/// A bounded number of slots, each held by a client address.
 ///
-/// What is done takes a look at each place: there are some hundreds at most, and what they are for costs
-/// a thousand times as much.
+/// When all are occupied, a newcomer evicts the oldest holder of the address that holds the most. So a client
+/// that opens many connections evicts its own ones, and an honest client, which needs milliseconds, keeps
+/// its slot.
+///
+/// Each operation scans all slots. There are some hundreds at most, and the handshake that a slot is for
+/// costs a thousand times as much.
 #[derive(Debug)]
 pub(super) struct FairSlots<T> {
     capacity: usize,
-    /// The oldest first.
+    /// From the oldest to the newest.
     held: VecDeque<(AddressKey, T)>,
 }
 
@@ -22,12 +24,12 @@ impl<T> FairSlots<T> {
         Self { capacity, held: VecDeque::new() }
     }
 
-    /// How many there are.
+    /// Returns the number of slots.
     pub(super) const fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Gives a place to a newcomer. Returns who has to go for it, if they are one too many now.
+    /// Inserts a newcomer. Returns the holder that was evicted for it, if all slots were occupied.
     pub(super) fn insert(&mut self, from: AddressKey, newcomer: T) -> Option<T> {
         self.held.push_back((from, newcomer));
         if self.held.len() <= self.capacity() {
@@ -37,12 +39,12 @@ impl<T> FairSlots<T> {
         self.remove(|from, _| *from == largest_holder)
     }
 
-    /// Frees the first place whose holder is the one looked for, and returns that one.
+    /// Removes the first holder that matches, and returns it.
     pub(super) fn remove_where(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
         self.remove(|_, holder| is_it(holder))
     }
 
-    /// The address that holds the most slots; of several, the one that holds the oldest of theirs.
+    /// Returns the address that holds the most slots; of several, the one with the oldest holder.
     fn largest_holder(&self) -> Option<AddressKey> {
         let mut counts: HashMap<AddressKey, usize> = HashMap::new();
         for (from, _) in &self.held {
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn all_places_are_given_before_anybody_has_to_go() {
+    fn all_slots_are_used_before_an_eviction() {
         let mut slots = FairSlots::new(3);
         for newcomer in 0..3 {
             assert_eq!(slots.insert(at(1), newcomer), None);
@@ -82,20 +84,20 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_of_the_address_with_the_most_has_to_go() {
+    fn the_oldest_holder_of_the_largest_address_is_evicted() {
         let mut slots = FairSlots::new(4);
         for (newcomer, host) in [1, 2, 2, 3].into_iter().enumerate() {
             assert_eq!(slots.insert(at(host), newcomer), None);
         }
         assert_eq!(slots.insert(at(4), 4), Some(1));
-        // Now each holds one, and whoever takes a second one loses the first.
+        // Each address holds one now, and a second one evicts the first.
         assert_eq!(slots.insert(at(3), 5), Some(3));
-        // A newcomer takes the oldest of all.
+        // A newcomer evicts the oldest of all.
         assert_eq!(slots.insert(at(5), 6), Some(0));
     }
 
     #[test]
-    fn who_is_done_frees_its_place() {
+    fn a_removed_holder_frees_its_slot() {
         let mut slots = FairSlots::new(2);
         slots.insert(at(1), 0);
         slots.insert(at(1), 1);
@@ -105,9 +107,9 @@ mod tests {
         assert_eq!(slots.insert(at(2), 3), Some(2));
     }
 
-    /// All the addresses that one subscriber has are one of many.
+    /// All addresses of one IPv6 prefix count as one.
     #[test]
-    fn a_crowd_of_one_subscriber_is_one_crowd() {
+    fn addresses_of_one_prefix_count_together() {
         let mut slots = FairSlots::new(3);
         let network = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0).to_bits();
         let host = |host: u128| IpAddr::V6((network | host).into()).into();
@@ -116,14 +118,14 @@ mod tests {
         slots.insert(host(1), 1);
         slots.insert(host(2), 2);
         assert_eq!(slots.insert(host(3), 3), Some(1));
-        // The IPv4 address has two of three then, the older one too.
+        // The IPv4 address holds two of three then, the oldest among them.
         assert_eq!(slots.insert(mapped, 4), Some(0));
     }
 
     proptest! {
-        /// Whatever others do, who holds no more than its part of the slots keeps them.
+        /// An address is evicted only while none holds more.
         #[test]
-        fn nobody_loses_its_part_to_others(
+        fn only_the_largest_address_loses_slots(
             capacity in 1_usize..20,
             hosts in prop::collection::vec(0_u8..5, 1..200),
         ) {
@@ -131,15 +133,15 @@ mod tests {
             let mut of = Vec::new();
             for (newcomer, host) in hosts.into_iter().enumerate() {
                 of.push(host);
-                let Some(gone) = slots.insert(at(host), newcomer) else { continue };
+                let Some(evicted) = slots.insert(at(host), newcomer) else { continue };
                 let held_by = |host: u8| {
                     let left = slots.held.iter().filter(|(from, _)| *from == at(host)).count();
-                    left + usize::from(of[gone] == host)
+                    left + usize::from(of[evicted] == host)
                 };
                 prop_assert_eq!(slots.held.len(), capacity);
                 let others = (0..5).map(held_by).max();
-                prop_assert_eq!(Some(held_by(of[gone])), others);
-                let older = slots.held.iter().any(|(from, it)| *from == at(of[gone]) && *it < gone);
+                prop_assert_eq!(Some(held_by(of[evicted])), others);
+                let older = slots.held.iter().any(|(from, it)| *from == at(of[evicted]) && *it < evicted);
                 prop_assert!(!older, "an older one stayed");
             }
         }

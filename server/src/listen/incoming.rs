@@ -27,8 +27,8 @@ use crate::telemetry::Throttle;
 const MIN_ACCEPT_DELAY: Duration = Duration::from_millis(50);
 /// The longest delay.
 const MAX_ACCEPT_DELAY: Duration = Duration::from_millis(500);
-/// Errors of the connection that would have been accepted, and is not there any more: those after which
-/// accept(2) says to try again. Not `EPERM` and `EOPNOTSUPP`, which can also be there to stay.
+/// Errors of a connection that ended before it was accepted, after which accept(2) says to try again.
+/// `EPERM` and `EOPNOTSUPP` are not among them, because they can be permanent.
 const OF_ONE_CONNECTION: [i32; 8] = [
     libc::ECONNABORTED,
     libc::EPROTO,
@@ -39,42 +39,42 @@ const OF_ONE_CONNECTION: [i32; 8] = [
     libc::ENONET,
     libc::ENOPROTOOPT,
 ];
-/// What the kernel may hold of answers that a peer of a unix socket does not take; the kernel doubles it,
-/// for its own bookkeeping. It is the kernel's default (`net.core.wmem_default`), whatever that is set to.
+/// The send buffer of a unix socket, for responses that the peer does not read. The kernel doubles it for
+/// its own structures. It is the kernel's default, whatever the sysctl `net.core.wmem_default` is set to.
 const UNIX_SEND_BUFFER: usize = 104 << 10;
-/// The same for a TCP connection, which would else grow to some megabytes: a watcher gets as much in each
-/// round trip, in a network of 10 ms ten megabytes a second.
+/// The send buffer of a TCP connection, which would grow to some megabytes otherwise. A watcher receives as
+/// much in each round trip, in a network of 10 ms ten megabytes a second.
 const TCP_SEND_BUFFER: usize = 128 << 10;
-/// What it may hold of requests: the longest one by default. It is doubled too.
+/// The receive buffer of a TCP connection: the size of the longest request by default. It is doubled too.
 const TCP_RECEIVE_BUFFER: usize = 64 << 10;
-/// The most that buffers of a connection occupy of the kernel's memory through a unix socket,
+/// The kernel memory that the buffers of a unix connection can occupy.
 pub const UNIX_BUFFERS: usize = 2 * UNIX_SEND_BUFFER;
-/// and by TCP.
+/// The kernel memory that the buffers of a TCP connection can occupy.
 pub const TCP_BUFFERS: usize = 2 * (TCP_SEND_BUFFER + TCP_RECEIVE_BUFFER);
-/// One line for many failures: without descriptors, each pause ends in another one.
+/// Without descriptors, each pause ends in another failure, and one line is enough.
 static FAILURES: Throttle = Throttle::new(Duration::from_secs(10));
 
-/// Connections of several listeners, as they come.
+/// The stream of connections of all listeners.
 #[derive(Debug)]
 pub struct Incoming {
     listeners: Vec<Listener>,
-    /// The one that is asked first.
+    /// The index of the listener that is polled first.
     first: usize,
-    /// Those of TCP connections, unless these are plaintext.
+    /// The handshakes of TCP connections, unless these are plaintext.
     handshakes: Option<Handshakes>,
     /// Runs after a failure.
     pause: Option<Pin<Box<Sleep>>>,
     backoff: Backoff,
 }
 
-/// A connection, and who made it.
+/// A connection and its peer.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
     principal: Arc<Principal>,
 }
 
-/// The bytes of a connection of any kind.
+/// The transport of a connection.
 #[derive(Debug)]
 enum Stream {
     Unix(AnyAuthority<UnixStream>),
@@ -82,7 +82,7 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What a listener accepted.
+/// A connection that a listener accepted.
 #[derive(Debug)]
 enum Accepted {
     Unix(UnixStream),
@@ -90,25 +90,25 @@ enum Accepted {
 }
 
 impl Incoming {
-    /// Accepts from all of them. With security, TCP connections come after their handshake; without it,
-    /// they are plaintext.
+    /// Accepts from all listeners. With `tls`, TCP connections are returned after their handshake; without
+    /// it, they are plaintext.
     #[must_use]
-    pub fn new(listeners: Vec<Listener>, security: Option<TlsAcceptorConfig>) -> Self {
+    pub fn new(listeners: Vec<Listener>, tls: Option<TlsAcceptorConfig>) -> Self {
         Self {
             listeners,
             first: 0,
-            handshakes: security.map(Handshakes::new),
+            handshakes: tls.map(Handshakes::new),
             pause: None,
             backoff: Backoff::new(MIN_ACCEPT_DELAY, MAX_ACCEPT_DELAY),
         }
     }
 
-    /// Takes one of those who wait. Listeners take turns: after one that gave a connection, or an error,
-    /// all others are asked before it, so that a crowd at one of them keeps nobody waiting at another.
+    /// Polls the listeners for a connection. Listeners take turns: after one that returned a connection or an
+    /// error, all others are polled before it, so that a crowd at one of them does not delay another.
     ///
-    /// A crowd keeps the event loop from nothing else either: each of a listener's answers takes from the
-    /// budget that tokio gives a task at a time (`tokio::task::coop`), as does each handshake that has
-    /// ended. When it is used up, all are pending, and the task is behind those that are ready by then.
+    /// A crowd does not delay other tasks either: each accepted connection and each handshake that has ended
+    /// uses the budget of the task (`tokio::task::coop`). When it is used up, all listeners are pending, and
+    /// the tasks that are ready run first.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         let count = self.listeners.len();
         for index in (self.first..count).chain(0..self.first) {
@@ -120,7 +120,7 @@ impl Incoming {
         Poll::Pending
     }
 
-    /// The connection, unless it comes later, after its handshake.
+    /// Returns the connection, or starts its handshake.
     fn admit(&mut self, accepted: Accepted) -> io::Result<Option<Connection>> {
         match (accepted, &mut self.handshakes) {
             (Accepted::Unix(stream), _) => Connection::local(stream).map(Some),
@@ -140,16 +140,16 @@ impl Incoming {
         }
     }
 
-    /// Accepts nothing for a while, unless the error took a connection out of the queue: who makes
-    /// connections that fail is to keep nobody waiting.
+    /// Pauses, unless the error removed a connection from the queue: a client whose connections fail must not
+    /// delay others.
     fn pause_for(&mut self, error: &io::Error) {
         if !error.raw_os_error().is_some_and(|code| OF_ONE_CONNECTION.contains(&code)) {
             self.pause = Some(Box::pin(sleep(self.backoff.next_delay())));
         }
     }
 
-    /// Whether the next one may come. If not, a handshake that was told to go has to end before, which
-    /// wakes whoever was told so.
+    /// Returns whether a further connection may be accepted. If not, an aborted handshake has to end before,
+    /// which wakes this task.
     fn has_capacity(&self) -> bool {
         self.handshakes.as_ref().is_none_or(Handshakes::has_capacity)
     }
@@ -158,7 +158,7 @@ impl Incoming {
 impl futures_util::Stream for Incoming {
     type Item = io::Result<Connection>;
 
-    /// An error is given once. Handshakes go on, whatever follows from it.
+    /// Returns each error once. Handshakes continue meanwhile.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Poll::Ready(connection) = self.poll_secure(cx) {
@@ -177,7 +177,7 @@ impl futures_util::Stream for Incoming {
             }
             match accepted.and_then(|accepted| self.admit(accepted)) {
                 Ok(Some(connection)) => return Poll::Ready(Some(Ok(connection))),
-                // Its handshake has begun, and wants to be polled.
+                // Its handshake has begun, and must be polled.
                 Ok(None) => {}
                 Err(error) => {
                     if let Some(untold) = FAILURES.pass(Instant::now()) {
@@ -222,8 +222,8 @@ impl Connection {
     }
 }
 
-/// Small answers do not wait for acknowledgements of earlier ones, and what the peer does not take has a
-/// bound. A connection that is already gone refuses, and fails at its first use.
+/// Turns off the delay of small segments, and bounds the buffers. A connection that has ended already returns
+/// errors here, and fails at its first use.
 fn prepare(stream: &TcpStream) {
     drop(stream.set_nodelay(true));
     let socket = SockRef::from(stream);

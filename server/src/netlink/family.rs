@@ -1,4 +1,4 @@
-//! From a family's name to its id.
+//! Resolution of generic netlink families.
 
 use std::io;
 
@@ -7,16 +7,17 @@ use neli::consts::nl::GenlId;
 
 use super::{MessageKind, Messages, Request, RequestAttribute, Socket, attributes};
 
-/// Version of the controller's own family (`net/netlink/genetlink.c`, `genl_ctrl`).
+/// The version of the controller's family (`genl_ctrl` in `net/netlink/genetlink.c`).
 const CONTROLLER_VERSION: u8 = 2;
-/// A reply of the controller lists all operations of the family; the kernel's limit is one page.
+/// The size of the reply buffer. The controller's reply lists all operations of a family; the
+/// kernel limits it to one page.
 const REPLY_BYTES: usize = 16 * 1024;
 
-/// Asks the kernel's controller, `nlctrl`, for the id of the family called `name`.
+/// Returns the id of the family `name`, as the kernel's controller `nlctrl` reports it.
 ///
 /// # Errors
-/// `ENOENT` when the kernel has no such family, or does not show it to this network namespace; what
-/// the socket said otherwise.
+/// `ENOENT` if the kernel has no such family or does not expose it to this network namespace;
+/// otherwise the error of the socket.
 pub fn resolve_family(name: &str) -> io::Result<u16> {
     let socket = Socket::open()?;
     let request = Request {
@@ -47,5 +48,5 @@ fn family_id(reply: &[u8]) -> io::Result<u16> {
             MessageKind::Acknowledgement | MessageKind::Malformed => {}
         }
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "the controller's reply names no family id"))
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the reply of the controller has no family id"))
 }

@@ -1,4 +1,4 @@
-//! The walk through received bytes: messages, then attributes. Nothing is copied.
+//! Parsing of received bytes into messages and attributes, without copying.
 
 /// `struct nlmsghdr` (`include/uapi/linux/netlink.h`).
 const HEADER_BYTES: usize = 16;
@@ -8,9 +8,9 @@ const GENERIC_HEADER_BYTES: usize = 4;
 const ATTRIBUTE_HEADER_BYTES: usize = 4;
 /// `NLMSG_ALIGNTO` and `NLA_ALIGNTO`.
 const ALIGNMENT: usize = 4;
-/// `NLA_TYPE_MASK`: without the nested and byte-order flags.
+/// `NLA_TYPE_MASK`: the type without the nested and byte-order flags.
 const ATTRIBUTE_KIND_MASK: u16 = 0x3fff;
-/// `NLMSG_ERROR`: an acknowledgement, or an error.
+/// `NLMSG_ERROR`: an acknowledgement or an error.
 const KIND_ERROR: u16 = 2;
 
 /// The fields of a message's header that a receiver needs.
@@ -25,31 +25,31 @@ pub struct MessageHeader {
 /// One message of a datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// Its header.
+    /// The message's header.
     pub header: MessageHeader,
     payload: &'a [u8],
 }
 
-/// What a message is.
+/// The content of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind<'a> {
-    /// `NLMSG_ERROR` with 0: the request with this message's sequence was carried out.
+    /// `NLMSG_ERROR` with 0: the request with the same sequence number succeeded.
     Acknowledgement,
-    /// `NLMSG_ERROR` with an errno: the request was refused.
+    /// `NLMSG_ERROR` with an errno: the request failed.
     Error(i32),
     /// A message of a generic netlink family.
     Generic {
         /// The family's command.
         command: u8,
-        /// The attributes, to be walked with [`attributes`].
+        /// The attributes, which [`attributes`] iterates over.
         attributes: &'a [u8],
     },
-    /// Too short for what its type says.
+    /// The message is too short for its type.
     Malformed,
 }
 
 impl<'a> Message<'a> {
-    /// Reads the part behind the header.
+    /// Parses the part after the header.
     #[must_use]
     pub fn kind(&self) -> MessageKind<'a> {
         if self.header.kind == KIND_ERROR {
@@ -66,7 +66,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Iterator over the messages of one datagram. It ends at the first one that is cut short.
+/// An iterator over the messages of a datagram. It ends at the first message that is truncated.
 #[derive(Clone, Debug)]
 pub struct Messages<'a> {
     rest: &'a [u8],
@@ -98,17 +98,17 @@ impl<'a> Iterator for Messages<'a> {
 pub struct Attribute<'a> {
     /// `nla_type`, without flags.
     pub kind: u16,
-    /// What it holds; attributes again, if it is a nest.
+    /// The payload; for a nested attribute, attributes again.
     pub payload: &'a [u8],
 }
 
-/// Iterator over attributes. It ends at the first one that is cut short.
+/// An iterator over attributes. It ends at the first attribute that is truncated.
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
     rest: &'a [u8],
 }
 
-/// Walks the attributes in `bytes`.
+/// Iterates over the attributes in `bytes`.
 #[must_use]
 pub fn attributes(bytes: &[u8]) -> Attributes<'_> {
     Attributes { rest: bytes }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     proptest! {
-        /// Lengths that lie end the walk; they never panic or loop.
+        /// A wrong length ends the iteration without a panic or an endless loop.
         #[test]
         fn any_bytes_can_be_walked(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             for message in Messages::new(&bytes) {

@@ -1,6 +1,6 @@
-//! Generic netlink on the wire: messages, attributes, sockets.
+//! Generic netlink: messages, attributes and sockets.
 //!
-//! The only module that makes raw system calls. It knows nothing of tasks.
+//! This module knows nothing of tasks. Its `socket` has the system calls that no crate wraps.
 
 mod family;
 mod message;

@@ -1,4 +1,4 @@
-//! Waiting for sockets.
+//! Polling of sockets.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -8,29 +8,27 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::Socket;
-
-/// Ready sockets taken from the kernel at one wait. More than this are taken at the next.
+/// The most ready sockets that one wait returns; the next wait returns the others.
 const EVENTS: usize = 256;
-/// The token of the waker; sockets use their CPU's number, which is far smaller.
+/// The token of the waker. Sockets use the number of their CPU, which is far smaller.
 const WAKER: Token = Token(usize::MAX);
 
-/// Ends a [`Poller::wait`] from another thread.
+/// A handle that ends a [`Poller::wait`] from another thread.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<mio::Waker>);
 
 impl Waker {
-    /// Ends the current wait, or the next one if there is none.
+    /// Ends the current wait, or the next one if none is running.
     ///
     /// # Errors
-    /// What the eventfd said.
+    /// The error of the eventfd.
     pub fn wake(&self) -> io::Result<()> {
         self.0.wake()
     }
 }
 
-/// A set of sockets, told apart by number. Readiness is told once (edge-triggered): a socket must be
-/// emptied before it is told again.
+/// A set of numbered sockets. Polling is edge-triggered: a socket is reported again only after it
+/// was read until empty.
 #[derive(Debug)]
 pub struct Poller {
     poll: Poll,
@@ -39,17 +37,17 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Opens an empty set.
+    /// Creates an empty set.
     ///
     /// # Errors
-    /// What epoll or eventfd said.
+    /// The error of epoll or eventfd.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker(Arc::new(mio::Waker::new(poll.registry(), WAKER)?));
         Ok(Self { poll, events: Events::with_capacity(EVENTS), waker })
     }
 
-    /// A handle that ends a wait.
+    /// Returns a handle that ends a wait.
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.waker.clone()
@@ -58,8 +56,8 @@ impl Poller {
     /// Adds a socket under a number.
     ///
     /// # Errors
-    /// What epoll said.
-    pub fn add(&self, socket: &Socket, number: u32) -> io::Result<()> {
+    /// The error of epoll.
+    pub fn add(&self, socket: &impl AsRawFd, number: u32) -> io::Result<()> {
         let token = Token(usize::try_from(number).unwrap_or(usize::MAX - 1));
         self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
     }
@@ -67,16 +65,16 @@ impl Poller {
     /// Removes a socket.
     ///
     /// # Errors
-    /// What epoll said.
-    pub fn remove(&self, socket: &Socket) -> io::Result<()> {
+    /// The error of epoll.
+    pub fn remove(&self, socket: &impl AsRawFd) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()))
     }
 
-    /// Waits until a socket is ready, the waker was used, or the time is over (never, if `None`);
-    /// appends the numbers of ready sockets to `ready`.
+    /// Waits until a socket is ready, the waker was used, or the timeout expires; `None` means no
+    /// timeout. Appends the numbers of ready sockets to `ready`.
     ///
     /// # Errors
-    /// What epoll said. An interrupted wait is no error: it finds nothing.
+    /// The error of epoll. An interrupted wait is not an error; it reports no socket.
     pub fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u32>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),

@@ -1,4 +1,4 @@
-//! Requests to a generic netlink family, built by neli.
+//! Requests to a generic netlink family, encoded by neli.
 
 use std::io::{self, Cursor};
 
@@ -8,16 +8,16 @@ use neli::genl::{AttrTypeBuilder, Genlmsghdr, GenlmsghdrBuilder, NlattrBuilder};
 use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::types::{Buffer, GenlBuffer};
 
-/// One attribute of a request.
+/// The attribute of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum RequestAttribute<'a> {
-    /// A number.
+    /// An integer.
     U32(u16, u32),
-    /// A string; its terminating NUL is added.
+    /// A string, without its terminating NUL.
     Text(u16, &'a str),
 }
 
-/// A request that has not been encoded yet.
+/// A request to a generic netlink family.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The family's id.
@@ -26,39 +26,39 @@ pub struct Request<'a> {
     pub command: u8,
     /// The family's version.
     pub version: u8,
-    /// Number that the reply repeats.
+    /// The sequence number, which the reply repeats.
     pub sequence: u32,
-    /// Whether the kernel is to acknowledge success.
+    /// Requests an acknowledgement of success.
     pub acknowledge: bool,
-    /// What is asked.
+    /// The only attribute.
     pub attribute: RequestAttribute<'a>,
 }
 
-/// An encoded request of one number, which can be sent again with another number.
+/// An encoded request with an integer attribute. It is sent repeatedly with different integers.
 #[derive(Clone, Debug)]
 pub struct NumberRequest {
     bytes: Vec<u8>,
 }
 
 impl NumberRequest {
-    /// Offset of `nlmsg_seq` in the message's header.
+    /// The offset of `nlmsg_seq` in the message.
     const SEQUENCE: usize = 8;
 
-    /// Encodes a request whose attribute is a number.
+    /// Encodes a request whose attribute is an integer.
     ///
     /// # Errors
-    /// As [`Request::encode`].
+    /// See [`Request::encode`].
     pub fn new(request: &Request<'_>) -> io::Result<Self> {
         Ok(Self { bytes: request.encode()? })
     }
 
-    /// Changes the sequence and the number, and returns the message.
+    /// Sets the sequence number and the integer, and returns the encoded message.
     pub fn with(&mut self, sequence: u32, number: u32) -> &[u8] {
         if let Some(field) = self.bytes.get_mut(Self::SEQUENCE..).and_then(<[u8]>::first_chunk_mut)
         {
             *field = sequence.to_ne_bytes();
         }
-        // The number is the payload of the only attribute, which ends the message.
+        // The integer is the payload of the only attribute, at the end of the message.
         if let Some(field) = self.bytes.last_chunk_mut() {
             *field = number.to_ne_bytes();
         }
@@ -70,7 +70,7 @@ impl Request<'_> {
     /// Encodes the request.
     ///
     /// # Errors
-    /// `InvalidInput` when neli refuses to encode it, as with a text over 64 KiB.
+    /// `InvalidInput` if neli cannot encode it, for example because a string exceeds 64 KiB.
     pub fn encode(&self) -> io::Result<Vec<u8>> {
         let mut attributes = GenlBuffer::<u16, Buffer>::new();
         let (kind, payload) = match self.attribute {

@@ -1,5 +1,5 @@
-//! A generic netlink socket, with the calls that neli lacks: many messages at once, the drop
-//! counter, a receive buffer beyond the system's limit.
+//! A generic netlink socket, with the operations that neli lacks: receiving many datagrams at once,
+//! reading the drop counter, and a receive buffer above the system's limit.
 #![expect(unsafe_code, reason = "recvmmsg and socket options that no crate in use wraps")]
 
 use std::io;
@@ -12,70 +12,71 @@ use neli::socket::NlSocket;
 use neli::utils::Groups;
 use socket2::{Domain, SockRef};
 
-/// Index of the drop counter in `SO_MEMINFO`'s array (`include/uapi/linux/sock_diag.h`).
+/// The index of the drop counter in the array of `SO_MEMINFO` (`include/uapi/linux/sock_diag.h`).
 const SK_MEMINFO_DROPS: usize = 8;
-/// `SK_MEMINFO_VARS`: entries of that array.
+/// `SK_MEMINFO_VARS`: the length of that array.
 const SK_MEMINFO_VARS: usize = 9;
 
-/// A bound generic netlink socket, blocking unless a call says otherwise.
+/// A bound generic netlink socket. Calls block unless their documentation says otherwise.
 pub struct Socket {
     inner: NlSocket,
 }
 
 impl Socket {
-    /// Opens and binds a socket under a port id that the kernel chooses.
+    /// Opens a socket and binds it to a port id that the kernel chooses.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The error of the system call.
     pub fn open() -> io::Result<Self> {
         let inner = NlSocket::connect(NlFamily::Generic, None, Groups::empty())?;
         Ok(Self { inner })
     }
 
-    /// Takes over a socket that an earlier process bound, for instance through the service manager.
+    /// Adopts a socket that an earlier process bound.
     ///
     /// # Errors
-    /// `InvalidInput` when the descriptor is no netlink socket.
+    /// `InvalidInput` if the descriptor is not a netlink socket.
     pub fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
         if SockRef::from(&descriptor).domain()? != Domain::from(libc::AF_NETLINK) {
-            let error = "the descriptor is no netlink socket";
+            let error = "the descriptor is not a netlink socket";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
-        // SAFETY: `into_raw_fd` gives up the ownership of an open descriptor, which `NlSocket` takes
-        // over and closes when dropped.
+        // SAFETY: `into_raw_fd` gives up the ownership of an open descriptor; `NlSocket` becomes
+        // its owner and closes it when dropped.
         let inner = unsafe { NlSocket::from_raw_fd(descriptor.into_raw_fd()) };
         Ok(Self { inner })
     }
 
-    /// Gives up the socket, registered as it is, for another process to adopt.
+    /// Releases the descriptor with its registrations, so that another process can adopt it.
     #[must_use]
     pub fn release(self) -> OwnedFd {
-        // SAFETY: `into_raw_fd` gives up the ownership of an open descriptor, which `OwnedFd` takes
-        // over.
+        // SAFETY: `into_raw_fd` gives up the ownership of an open descriptor; `OwnedFd` becomes its
+        // owner.
         unsafe { OwnedFd::from_raw_fd(self.inner.into_raw_fd()) }
     }
 
-    /// Sends one request. The kernel has carried it out when this returns; its replies wait in the
-    /// socket.
+    /// Sends one request. When this returns, the kernel has processed the request and queued its
+    /// replies.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The error of the system call.
     pub fn send(&self, request: &[u8]) -> io::Result<()> {
         self.inner.send(request, Msg::empty()).map(drop)
     }
 
-    /// Receives one datagram, waiting for it if need be.
+    /// Receives one datagram and waits for it if necessary.
     ///
     /// # Errors
-    /// `InvalidData` when the datagram is longer than `buffer`; else what the kernel said.
+    /// `InvalidData` if the datagram is longer than `buffer`; otherwise the error of the system
+    /// call.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive_with(Msg::empty(), buffer)
     }
 
-    /// Receives one datagram that is already there.
+    /// Receives one datagram without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when none waits; otherwise as [`Socket::receive`].
+    /// `WouldBlock` if no datagram is queued; otherwise as [`Socket::receive`].
     pub fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive_with(Msg::DONTWAIT, buffer)
     }
@@ -84,15 +85,18 @@ impl Socket {
         // With MSG_TRUNC the kernel returns the datagram's real length.
         let (length, _) = self.inner.recv(&mut *buffer, flags | Msg::TRUNC)?;
         if length > buffer.len() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a datagram was cut short"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the datagram is longer than the buffer",
+            ));
         }
         Ok(length)
     }
 
-    /// Receives as many datagrams as wait and fit into `inbox`, without waiting.
+    /// Receives as many queued datagrams as fit into `inbox`, without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when none waits; `ENOBUFS` once after the kernel dropped messages.
+    /// `WouldBlock` if no datagram is queued; `ENOBUFS` once after the kernel dropped messages.
     pub fn receive_many(&self, inbox: &mut Inbox) -> io::Result<usize> {
         let count = libc::c_uint::try_from(inbox.headers.len()).unwrap_or(libc::c_uint::MAX);
         // SAFETY: `headers` has `count` entries, each pointing to one iovec of `inbox`, which points
@@ -110,11 +114,12 @@ impl Socket {
         usize::try_from(received).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Asks for a receive buffer of `bytes`, beyond `net.core.rmem_max` if need be, and returns what
-    /// was granted. The kernel counts a message's whole memory against it, about twice its length.
+    /// Requests a receive buffer of `bytes`, above `net.core.rmem_max` if the process may, and
+    /// returns the size that was granted. The kernel charges a message's whole memory to it, about
+    /// twice the message's length.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The error of the system call.
     pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
         let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
         if self.set_option(libc::SO_RCVBUFFORCE, wanted).is_err() {
@@ -122,14 +127,15 @@ impl Socket {
         }
         let mut granted: libc::c_int = 0;
         self.get_option(libc::SO_RCVBUF, std::slice::from_mut(&mut granted))?;
-        // The kernel doubles the value to allow for its own bookkeeping (socket(7)).
+        // The kernel doubles the value to allow for its own bookkeeping (`socket(7)`).
         Ok(usize::try_from(granted).unwrap_or(0) / 2)
     }
 
-    /// Number of messages that the kernel has dropped at this socket; it wraps at 32 bits.
+    /// Returns the number of messages that the kernel has dropped at this socket. It wraps at 32
+    /// bits.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The error of the system call.
     pub fn drops(&self) -> io::Result<u32> {
         let mut memory = [0u32; SK_MEMINFO_VARS];
         self.get_option(libc::SO_MEMINFO, &mut memory)?;
@@ -138,7 +144,7 @@ impl Socket {
 
     fn set_option(&self, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
         let length = option_length::<libc::c_int>(1);
-        // SAFETY: the pointer and the length are those of `value`, which outlives the call.
+        // SAFETY: pointer and length are those of `value`, which outlives the call.
         let outcome = unsafe {
             libc::setsockopt(
                 self.as_raw_fd(),
@@ -151,15 +157,16 @@ impl Socket {
         if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Reads an option made of integers of type `T`; every bit pattern must be a `T`.
+    /// Reads an option that consists of integers of type `T`. Every bit pattern must be a valid
+    /// `T`.
     fn get_option<T: Copy + Into<i64>>(
         &self,
         name: libc::c_int,
         values: &mut [T],
     ) -> io::Result<()> {
         let mut length = option_length::<T>(values.len());
-        // SAFETY: the pointer and the length are those of `values`, which is borrowed exclusively
-        // for the call; `T` is an integer type, so whatever the kernel writes is valid.
+        // SAFETY: pointer and length are those of `values`, which is borrowed exclusively for the
+        // call. `T` is an integer type, so every value that the kernel writes is valid.
         let outcome = unsafe {
             libc::getsockopt(
                 self.as_raw_fd(),
@@ -189,9 +196,9 @@ fn option_length<T>(count: usize) -> libc::socklen_t {
     libc::socklen_t::try_from(size_of::<T>() * count).unwrap_or(0)
 }
 
-/// Room for many datagrams, in slots of one size.
+/// A buffer for many datagrams, in slots of one size.
 pub struct Inbox {
-    /// The slots' bytes, one after the other.
+    /// The bytes of the slots, one slot after the other.
     bytes: Box<[u8]>,
     /// Entry `i` points to slot `i` of `bytes`.
     _vectors: Box<[libc::iovec]>,
@@ -200,12 +207,12 @@ pub struct Inbox {
     slot_bytes: usize,
 }
 
-/// What one slot holds.
+/// The content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// A whole datagram.
+    /// A complete datagram.
     Datagram(&'a [u8]),
-    /// A datagram that did not fit; its rest is gone.
+    /// A datagram that was longer than the slot; its end is lost.
     Truncated,
 }
 
@@ -215,7 +222,7 @@ pub enum Received<'a> {
 unsafe impl Send for Inbox {}
 
 impl Inbox {
-    /// Makes room for `slots` datagrams of up to `slot_bytes` each.
+    /// Allocates `slots` slots of `slot_bytes` bytes each.
     #[must_use]
     pub fn new(slots: usize, slot_bytes: usize) -> Self {
         let mut bytes = vec![0; slots * slot_bytes].into_boxed_slice();
@@ -227,25 +234,26 @@ impl Inbox {
         Self { bytes, _vectors: vectors, headers, slot_bytes }
     }
 
-    /// Size of a slot.
+    /// Returns the size of a slot.
     #[must_use]
     pub fn slot_bytes(&self) -> usize {
         self.slot_bytes
     }
 
-    /// Number of slots.
+    /// Returns the number of slots.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.headers.len()
     }
 
-    /// Memory held, in bytes.
+    /// Returns the size of the allocated memory, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.bytes.len() + size_of_val(&*self._vectors) + size_of_val(&*self.headers)
     }
 
-    /// What the first `count` slots hold after a [`Socket::receive_many`] that returned `count`.
+    /// Returns the content of the first `count` slots, after a [`Socket::receive_many`] that
+    /// returned `count`.
     pub fn received(&self, count: usize) -> impl Iterator<Item = Received<'_>> {
         let slots = self.bytes.chunks_exact(self.slot_bytes);
         slots.zip(&self.headers).take(count).map(|(slot, header)| {
@@ -282,9 +290,10 @@ mod tests {
     use super::*;
     use crate::netlink::resolve_family;
 
-    /// A request that the kernel refuses is answered on the same socket, at once.
+    /// The kernel sends the error of a refused request to the same socket before the request
+    /// returns.
     #[test]
-    fn an_unknown_family_is_an_enoent() {
+    fn an_unknown_family_is_refused_with_enoent() {
         let error = resolve_family("NO_SUCH_FAMILY").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
     }
@@ -297,17 +306,17 @@ mod tests {
         assert_eq!(socket.drops().unwrap(), 0);
     }
 
-    /// The buffer asked for is the buffer granted, above and below the system's limit.
+    /// The size is granted both below and above the system's limit.
     #[test]
-    fn a_receive_buffer_beyond_the_limit_is_granted() {
+    fn a_receive_buffer_above_the_limit_is_granted() {
         let socket = Socket::open().unwrap();
         assert_eq!(socket.set_receive_buffer(64 << 20).unwrap(), 64 << 20);
         assert_eq!(socket.set_receive_buffer(4096).unwrap(), 4096);
     }
 
-    /// A slot too small is noticed, not taken for a short message.
+    /// A datagram longer than its slot is reported, and not mistaken for a short one.
     #[test]
-    fn a_datagram_longer_than_its_slot_is_marked() {
+    fn a_datagram_longer_than_its_slot_is_reported_as_truncated() {
         let socket = Socket::open().unwrap();
         let request = crate::netlink::Request {
             family: 16,

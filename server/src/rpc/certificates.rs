@@ -10,7 +10,7 @@ use crate::security::tls::{CertificateInfo, CertificateUse, Tls};
 
 /// The certificates in use.
 pub(super) fn in_use(tls: &Tls) -> Vec<v1::Certificate> {
-    tls.certificates().into_iter().map(certificate).collect()
+    tls.certificates().into_iter().filter_map(certificate).collect()
 }
 
 /// What was counted of TLS.
@@ -25,12 +25,14 @@ pub(super) fn counts(tls: &Tls) -> v1::Tls {
     }
 }
 
-fn certificate(facts: CertificateInfo) -> v1::Certificate {
+fn certificate(facts: CertificateInfo) -> Option<v1::Certificate> {
     let usage = match facts.purpose {
         CertificateUse::Server => v1::CertificateUse::Server,
         CertificateUse::ClientCa => v1::CertificateUse::ClientCa,
+        // The contract has no use for it.
+        CertificateUse::Intermediate => return None,
     };
-    v1::Certificate {
+    Some(v1::Certificate {
         r#use: usage.into(),
         subject: facts.subject,
         dns_names: facts.names.dns,
@@ -38,7 +40,7 @@ fn certificate(facts: CertificateInfo) -> v1::Certificate {
         ip_addresses: facts.addresses.iter().map(ToString::to_string).collect(),
         not_before: Some(moment(facts.not_before)),
         not_after: Some(moment(facts.not_after)),
-    }
+    })
 }
 
 fn moment(at: SystemTime) -> Timestamp {

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::failures::Failures;
+use crate::advice::HasCause;
 use crate::exits::WatchError;
 use crate::security::{LimitReached, Resource, Role};
 use crate::taskstats::KernelError;
@@ -26,10 +27,10 @@ static FAILURES: Failures = Failures::new();
 #[derive(Debug, thiserror::Error)]
 pub enum RpcError {
     /// The kernel was asked and did not answer.
-    #[error(transparent)]
+    #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),
     /// It is known that exits cannot be watched.
-    #[error("{0}")]
+    #[error("{}", .0.advised())]
     ExitsUnavailable(Arc<KernelError>),
     /// A field of the request cannot be used.
     #[error("{field}: {description}")]
@@ -62,6 +63,12 @@ pub enum RpcError {
         /// How long it may be.
         limit: usize,
     },
+    /// The request is not a gRPC call.
+    #[error("not a gRPC call: {0}; use POST with application/grpc or application/grpc+proto")]
+    NotGrpc(String),
+    /// A call that has one request message sent another one.
+    #[error("a second request message was sent, and the method accepts one")]
+    SecondMessage,
     /// Its headers are.
     #[error("the headers are longer than {limit} bytes, which is the limit (--max-header-size)")]
     LongHeaders {
@@ -149,6 +156,9 @@ impl From<RpcError> for Status {
             RpcError::LongRequest { .. } | RpcError::LongHeaders { .. } => {
                 Self::resource_exhausted(message)
             }
+            RpcError::NotGrpc(_) => Self::invalid_argument(message),
+            // The code that gRPC's list of status codes gives for it.
+            RpcError::SecondMessage => Self::unimplemented(message),
             RpcError::DeadlineExceeded(_) => Self::deadline_exceeded(message),
             RpcError::ManyThreads { .. } => {
                 info(Code::FailedPrecondition, message, "TOO_MANY_THREADS")
@@ -213,7 +223,7 @@ mod tests {
         let who = || "uid 7".to_owned();
         let system = || KernelError::System { operation: "x", source: io::Error::other("secret") };
         let invalid = RpcError::Invalid { field: "pid", description: "0 is no pid".to_owned() };
-        let table: [(RpcError, Code, &str); 29] = [
+        let table: [(RpcError, Code, &str); 31] = [
             (KernelError::NoSuchTask(TaskId::Pid(7)).into(), Code::NotFound, "NO_SUCH_TASK"),
             (
                 KernelError::NotPermitted { operation: "x" }.into(),
@@ -257,6 +267,8 @@ mod tests {
                 Code::ResourceExhausted,
                 "retry",
             ),
+            (RpcError::NotGrpc("x".to_owned()), Code::InvalidArgument, ""),
+            (RpcError::SecondMessage, Code::Unimplemented, ""),
             (RpcError::LongRequest { limit: 3 }, Code::ResourceExhausted, ""),
             (RpcError::LongHeaders { limit: 3 }, Code::ResourceExhausted, ""),
             (RpcError::DeadlineExceeded(RETRY_BUSY), Code::DeadlineExceeded, ""),

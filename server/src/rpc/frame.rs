@@ -7,6 +7,7 @@ use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::{EncodedWatchExitsResponse, v1};
 
 use super::convert::timestamp;
+use super::workload;
 use crate::encode::field::exit_events::CURSOR;
 use crate::encode::field::watch_exits_response::EVENTS;
 use crate::exits::{Loss, LossStage};
@@ -44,7 +45,12 @@ impl Framer {
             last_at: loss.last_at.map(timestamp),
             total: loss.total,
             cursor: Some(self.cursor(loss.cursor)),
+            by_cgroup: workload::losses(&loss.by_cgroup),
         }))
+    }
+
+    pub(super) fn workloads(&self, workloads: Vec<v1::Workload>) -> EncodedWatchExitsResponse {
+        message(Kind::Workloads(v1::Workloads { workloads }))
     }
 
     /// Puts encoded entries of `ExitEvents.events` into a message, without touching them.

@@ -17,9 +17,10 @@ mod slow_call;
 mod statistics;
 mod stream;
 mod turns;
+mod workload;
 
 pub use error::RpcError;
 pub use health::{Health, HealthChecks};
-pub use node::{Node, NodeError};
+pub use node::{AttributionReport, Node, NodeError};
 pub use routes::{SMALL_REQUEST, routes};
 pub use service::Service;

@@ -8,6 +8,7 @@ use taskstats_proto::v1;
 
 use super::certificates;
 use super::convert::{accounting, timestamp};
+use crate::advice::{Cause, HasCause};
 use crate::clock::StepAwareTime;
 use crate::exits::Exits;
 use crate::readiness::Verdict;
@@ -42,6 +43,8 @@ pub struct Node {
     started_at: StepAwareTime,
     /// What the process may do.
     pub sandbox: Applied,
+    /// How exits are attributed.
+    pub attribution: AttributionReport,
     /// What TCP listeners are secured with.
     pub tls: Option<Arc<Tls>>,
     /// When the machine started, as far as procfs tells.
@@ -50,6 +53,39 @@ pub struct Node {
     pub simulated_kernel: String,
     /// The kernel's struct version, once it was asked.
     version: OnceLock<u16>,
+}
+
+/// How exits are attributed to cgroups, and why not better.
+#[derive(Clone, Debug)]
+pub struct AttributionReport {
+    method: AttributionMethod,
+    since: StepAwareTime,
+    /// Why the method is not the kernel's; empty if it is.
+    reason: String,
+    /// The remedy; empty without one.
+    fix: String,
+}
+
+/// The methods of attribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AttributionMethod {
+    Kernel,
+    Off,
+}
+
+impl AttributionReport {
+    /// A socket filter attributes exits, from now on.
+    #[must_use]
+    pub fn kernel() -> Self {
+        let (method, since) = (AttributionMethod::Kernel, StepAwareTime::now());
+        Self { method, since, reason: String::new(), fix: String::new() }
+    }
+
+    /// Exits are not attributed.
+    #[must_use]
+    pub fn off(reason: String, fix: String) -> Self {
+        Self { method: AttributionMethod::Off, since: StepAwareTime::now(), reason, fix }
+    }
 }
 
 /// A fact that procfs did not tell.
@@ -73,6 +109,7 @@ impl Node {
             instance_id: read(RANDOM_UUID)?,
             started_at: StepAwareTime::now(),
             sandbox: sandbox::applied(),
+            attribution: AttributionReport::off(String::new(), String::new()),
             tls: None,
             booted_at: booted_at(&fs::read_to_string(STATISTICS).unwrap_or_default())
                 .map(StepAwareTime::from_unix_time),
@@ -140,6 +177,27 @@ impl Node {
             delay_accounting_since: self.accounted_since(delays).map(timestamp),
             sandbox: Some(describe_sandbox(&self.sandbox, has_reloaded(self.tls.as_deref()))),
             simulated_kernel: self.simulated_kernel.clone(),
+            attribution: Some(self.describe_attribution(exits)),
+        }
+    }
+
+    fn describe_attribution(&self, exits: &Exits) -> v1::AttributionState {
+        let counted = &exits.counters().attributed;
+        let AttributionReport { method, since, reason, fix } = &self.attribution;
+        let method = match method {
+            AttributionMethod::Kernel => v1::AttributionMethod::Kernel,
+            AttributionMethod::Off => v1::AttributionMethod::Off,
+        };
+        v1::AttributionState {
+            method: method.into(),
+            since: Some(timestamp(since.unix_time())),
+            exact: counted.exact.get(),
+            observed: counted.observed.get(),
+            inferred: counted.inferred.get(),
+            guess: counted.guess.get(),
+            unknown: counted.unknown.get(),
+            reason: reason.clone(),
+            fix: fix.clone(),
         }
     }
 }
@@ -155,7 +213,7 @@ fn exits_state(verdict: &Verdict) -> v1::ExitsState {
         Err(error) => v1::ExitsState {
             watchable: false,
             reason: error.to_string(),
-            fix: error.fix().to_owned(),
+            fix: error.cause().map_or("", Cause::advice_here).to_owned(),
         },
     }
 }
@@ -172,7 +230,7 @@ fn describe_sandbox(sandbox: &Applied, has_reloaded: bool) -> v1::Sandbox {
         no_new_privs: sandbox.no_new_privs,
         seccomp: sandbox.seccomp,
         landlock_version: sandbox.landlock,
-        gaps: gaps.map(ToString::to_string).collect(),
+        gaps: gaps.map(|gap| gap.advised().to_string()).collect(),
     }
 }
 
@@ -251,6 +309,7 @@ mod tests {
         let gaps = vec![MissingMeasure::NoLandlock, MissingMeasure::Unreadable { closed }];
         let sandbox = Applied { missing: gaps, ..Applied::default() };
         assert_eq!(describe_sandbox(&sandbox, false).gaps.len(), 2);
-        assert_eq!(describe_sandbox(&sandbox, true).gaps, [MissingMeasure::NoLandlock.to_string()]);
+        let left = MissingMeasure::NoLandlock.advised().to_string();
+        assert_eq!(describe_sandbox(&sandbox, true).gaps, [left]);
     }
 }

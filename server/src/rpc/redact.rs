@@ -17,9 +17,9 @@ pub(super) fn encode_pid_response(
     accounting: DelayAccounting,
     redaction: Redaction,
 ) -> Vec<u8> {
-    let mut stats = task_stats(stats, accounting.of_task(stats));
+    let mut stats = task_stats(stats, accounting.task_coverage(stats));
     strip(&mut stats, redaction);
-    v1::GetPidResponse { stats: Some(stats) }.encode_to_vec()
+    v1::GetPidResponse { stats: Some(stats), ..v1::GetPidResponse::default() }.encode_to_vec()
 }
 
 /// Strips the account of a group and of its threads.

@@ -2,6 +2,7 @@
 
 use taskstats_proto::FILE_DESCRIPTOR_SET;
 use taskstats_proto::server::TaskstatsServiceServer;
+use tonic::codec::CompressionEncoding::{self, Gzip};
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error};
@@ -12,18 +13,30 @@ use super::{Health, Service};
 /// each connection may have so many at once that they do not get the size of a `BatchGet`.
 pub const SMALL_REQUEST: usize = 4 << 10;
 
-/// Returns all services.
+/// Returns all services. Requests may be compressed by gzip; responses are compressed by `encoding`
+/// for clients that accept it.
 ///
 /// # Errors
 /// The reflection service cannot be built from the descriptors.
-pub fn routes(service: Service, health: &Health, max_request: usize) -> Result<Routes, Error> {
+pub fn routes(
+    service: Service,
+    health: &Health,
+    max_request: usize,
+    encoding: Option<CompressionEncoding>,
+) -> Result<Routes, Error> {
     let small = max_request.min(SMALL_REQUEST);
-    let service = TaskstatsServiceServer::new(service).max_decoding_message_size(max_request);
-    let checks = HealthServer::new(health.checks()).max_decoding_message_size(small);
-    // Both versions of reflection: many clients only know the older one.
-    let v1 = reflection().build_v1()?.max_decoding_message_size(small);
-    let v1alpha = reflection().build_v1alpha()?.max_decoding_message_size(small);
-    let routes = Routes::new(service).add_service(checks).add_service(v1).add_service(v1alpha);
+    // The generated servers have no trait in common.
+    macro_rules! server {
+        ($server:expr, $limit:expr) => {{
+            let server = $server.max_decoding_message_size($limit).accept_compressed(Gzip);
+            encoding.map_or(server.clone(), |encoding| server.send_compressed(encoding))
+        }};
+    }
+    let routes = Routes::new(server!(TaskstatsServiceServer::new(service), max_request))
+        .add_service(server!(HealthServer::new(health.checks()), small))
+        // Both versions of reflection: many clients only know the older one.
+        .add_service(server!(reflection().build_v1()?, small))
+        .add_service(server!(reflection().build_v1alpha()?, small));
     Ok(routes.prepare())
 }
 

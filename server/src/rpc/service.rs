@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::Stream;
+use prost::Message;
 use taskstats_proto::server::TaskstatsService;
+use taskstats_proto::v1::batch_get_result::Result as Outcome;
 use taskstats_proto::{EncodedGetPidResponse, EncodedWatchExitsResponse, v1};
 use tokio::task;
 use tonic::{Request, Response, Status};
@@ -15,12 +17,14 @@ use super::slow_call::SlowCall;
 use super::statistics;
 use super::stream::WatchStream;
 use super::turns::Turns;
+use super::workload::{self, SentWorkloads};
 use super::{Node, RpcError, redact, request};
 use crate::encode::encode_pid_response;
 use crate::exits::{Exits, WatchError, Watcher};
 use crate::readiness::Readiness;
 use crate::security::{Caller, Callers, Resource};
-use crate::taskstats::{Kernel, KernelError};
+use crate::taskstats::{Kernel, KernelError, TaskId};
+use crate::workload::LiveWorkloads;
 
 /// Answers the calls of the contract.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub struct Service {
     node: Arc<Node>,
     readiness: Readiness,
     callers: Arc<Callers>,
+    workloads: Arc<LiveWorkloads>,
     turns: Arc<Turns>,
 }
 
@@ -43,8 +48,10 @@ impl Service {
         node: Arc<Node>,
         readiness: Readiness,
         callers: Arc<Callers>,
+        workloads: LiveWorkloads,
     ) -> Self {
-        Self { kernel, exits, node, readiness, callers, turns: Arc::new(Turns::start()) }
+        let (workloads, turns) = (Arc::new(workloads), Arc::new(Turns::start()));
+        Self { kernel, exits, node, readiness, callers, workloads, turns }
     }
 
     /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
@@ -130,13 +137,21 @@ impl TaskstatsService for Service {
         request: Request<v1::GetPidRequest>,
     ) -> Result<Response<EncodedGetPidResponse>, Status> {
         let redaction = caller(&request)?.redaction();
-        let id = request::pid(request.get_ref().pid)?;
+        let v1::GetPidRequest { pid, include_workload } = request.into_inner();
+        let id = request::pid(pid)?;
+        let task = include_workload.then(|| self.workloads.open(pid)).flatten();
         let stats = self.kernel.query(id).map_err(|error| self.failed(error))?;
         let accounting = self.kernel.delay_accounting();
-        let encoded = match redaction {
+        let mut encoded = match redaction {
             None => encode_pid_response(&stats, accounting),
             Some(redaction) => redact::encode_pid_response(&stats, accounting, redaction),
         };
+        if let (Some(workload), attribution) = workload::of_live(task.as_ref()) {
+            let response =
+                v1::GetPidResponse { stats: None, workload: Some(workload), attribution };
+            // Fields of one message may be encoded one after the other.
+            response.encode(&mut encoded).map_err(|_| RpcError::Internal("a buffer is full"))?;
+        }
         Ok(Response::new(EncodedGetPidResponse::from_parts(vec![encoded.into()])))
     }
 
@@ -146,10 +161,13 @@ impl TaskstatsService for Service {
     ) -> Result<Response<v1::GetTgidResponse>, Status> {
         let caller = caller(&request)?;
         let redaction = caller.redaction();
-        let v1::GetTgidRequest { tgid, include_threads } = request.into_inner();
+        let v1::GetTgidRequest { tgid, include_threads, include_workload } = request.into_inner();
         request::tgid(tgid)?;
+        let workloads = Arc::clone(&self.workloads);
         let answer = self.slow(&caller, move |kernel, places| {
+            let task = include_workload.then(|| workloads.open(tgid)).flatten();
             let mut answer = statistics::process(kernel, tgid, include_threads, places)?;
+            (answer.workload, answer.attribution) = workload::of_live(task.as_ref());
             if let Some(redaction) = redaction {
                 redact::strip_process(&mut answer, redaction);
             }
@@ -165,8 +183,20 @@ impl TaskstatsService for Service {
         let caller = caller(&request)?;
         let redaction = caller.redaction();
         let ids = request::batch(request.get_ref())?;
+        let include_workload = request.get_ref().include_workload;
+        let workloads = Arc::clone(&self.workloads);
         let answer = self.slow(&caller, move |kernel, _| {
+            let open = |id: &TaskId| match id {
+                TaskId::Pid(id) | TaskId::Tgid(id) => workloads.open(*id),
+            };
+            let tasks: Vec<_> =
+                if include_workload { ids.iter().map(open).collect() } else { Vec::new() };
             let mut results = statistics::batch(kernel, &ids)?;
+            for (result, task) in results.iter_mut().zip(&tasks) {
+                if matches!(result.result, Some(Outcome::Stats(_))) {
+                    (result.workload, result.attribution) = workload::of_live(task.as_ref());
+                }
+            }
             if let Some(redaction) = redaction {
                 redact::strip_batch(&mut results, redaction);
             }
@@ -190,7 +220,8 @@ impl TaskstatsService for Service {
         let started = self.started(&watcher, cpumask, resume_after, &framer)?;
         let redaction = caller.redaction();
         let turns = Arc::clone(&self.turns);
-        let stream = WatchStream { watcher, framer, turns, redaction, _slot: slot };
+        let sent = SentWorkloads::default();
+        let stream = WatchStream { watcher, framer, turns, redaction, sent, _slot: slot };
         Ok(Response::new(Box::pin(stream.messages(started))))
     }
 

@@ -7,7 +7,7 @@ use tonic::Status;
 use super::convert::task_stats;
 use super::slow_call::SlowCall;
 use super::{RpcError, request};
-use crate::taskstats::{Began, DelayAccounting, Kernel, KernelError, Stats, TaskId};
+use crate::taskstats::{DelayAccounting, Kernel, KernelError, Stats, TaskId};
 
 /// The most threads whose accounts are told at once. They take some 400 bytes each, and the 4 MiB that
 /// clients accept by default have room for 680.
@@ -24,15 +24,17 @@ pub(super) fn process(
 ) -> Result<v1::GetTgidResponse, RpcError> {
     let accounting = kernel.delay_accounting();
     let group = kernel.query(TaskId::Tgid(tgid))?;
-    let began = match accounting.depends_on_begin() {
+    let leader = match accounting.needs_leader() {
         true => kernel.query(TaskId::Pid(tgid)).ok(),
         false => None,
     };
     let threads = if include_threads { threads(kernel, tgid, places)? } else { Vec::new() };
-    let threads = threads.iter().map(|task| task_stats(task, accounting.of_task(task))).collect();
+    let threads =
+        threads.iter().map(|task| task_stats(task, accounting.task_coverage(task))).collect();
     Ok(v1::GetTgidResponse {
-        stats: Some(group_stats(&group, began.as_ref(), accounting)),
+        stats: Some(group_stats(&group, leader.as_ref(), accounting)),
         threads,
+        ..v1::GetTgidResponse::default()
     })
 }
 
@@ -59,7 +61,7 @@ fn leaders(
     accounting: DelayAccounting,
 ) -> Result<Vec<Option<Stats>>, KernelError> {
     let leader = |id: &TaskId| match *id {
-        TaskId::Tgid(tgid) if accounting.depends_on_begin() => Some(TaskId::Pid(tgid)),
+        TaskId::Tgid(tgid) if accounting.needs_leader() => Some(TaskId::Pid(tgid)),
         TaskId::Tgid(_) | TaskId::Pid(_) => None,
     };
     let wanted: Vec<TaskId> = ids.iter().filter_map(leader).collect();
@@ -96,7 +98,7 @@ fn group_stats(
     leader: Option<&Stats>,
     accounting: DelayAccounting,
 ) -> v1::TaskStats {
-    task_stats(group, accounting.of_group(group, leader.and_then(Began::of_task)))
+    task_stats(group, accounting.live_group_coverage(group, leader))
 }
 
 fn entry(
@@ -111,7 +113,9 @@ fn entry(
     };
     let outcome = checked.and_then(|_| account.map_err(RpcError::from));
     let result = match (id, outcome) {
-        (TaskId::Pid(_), Ok(task)) => Outcome::Stats(task_stats(&task, accounting.of_task(&task))),
+        (TaskId::Pid(_), Ok(task)) => {
+            Outcome::Stats(task_stats(&task, accounting.task_coverage(&task)))
+        }
         (TaskId::Tgid(_), Ok(group)) => Outcome::Stats(group_stats(&group, leader, accounting)),
         (_, Err(error)) => {
             let status = Status::from(error);
@@ -121,5 +125,5 @@ fn entry(
             })
         }
     };
-    v1::BatchGetResult { id: Some(named), result: Some(result) }
+    v1::BatchGetResult { id: Some(named), result: Some(result), ..v1::BatchGetResult::default() }
 }

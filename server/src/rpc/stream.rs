@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
-use taskstats_proto::EncodedWatchExitsResponse;
+use taskstats_proto::{EncodedWatchExitsResponse, v1};
 use tonic::Status;
 
 use super::RpcError;
 use super::frame::Framer;
 use super::redact::strip_events;
 use super::turns::Turns;
+use super::workload::SentWorkloads;
 use crate::exits::{WatchEvent, Watcher};
 use crate::security::{Permit, Redaction};
 
@@ -21,6 +22,8 @@ pub(super) struct WatchStream {
     pub(super) turns: Arc<Turns>,
     /// What its watcher may not see.
     pub(super) redaction: Option<Redaction>,
+    /// The workloads that were sent.
+    pub(super) sent: SentWorkloads,
     /// Counts the stream among the watchers.
     pub(super) _slot: Permit,
 }
@@ -29,6 +32,8 @@ pub(super) struct WatchStream {
 enum State {
     Start(WatchStream, EncodedWatchExitsResponse),
     Watch(WatchStream),
+    /// The workloads of an event were sent; the event follows.
+    Event(WatchStream, WatchEvent),
     /// The last cursor was sent; the status follows.
     End(RpcError),
 }
@@ -49,6 +54,17 @@ impl WatchStream {
 }
 
 impl WatchStream {
+    /// The workloads to send before an event.
+    fn new_workloads(&mut self, event: &WatchEvent) -> Vec<v1::Workload> {
+        let mut workloads = self.sent.changed(self.watcher.cgroups().version());
+        workloads.extend(match event {
+            WatchEvent::Exits { cgroups, .. } => self.sent.new_of(cgroups),
+            WatchEvent::Lost(loss) => self.sent.new_of(loss.by_cgroup.iter().map(|(it, _)| it)),
+            _ => Vec::new(),
+        });
+        workloads
+    }
+
     /// The exits as they are, or stripped copies of them.
     fn shown(&self, slices: Vec<Bytes>) -> Result<Vec<Bytes>, RpcError> {
         let Some(redaction) = self.redaction else { return Ok(slices) };
@@ -57,16 +73,25 @@ impl WatchStream {
 }
 
 async fn next(state: State) -> (Item, Option<State>) {
-    let mut stream = match state {
+    let (stream, event) = match state {
         State::Start(stream, started) => return (Ok(started), Some(State::Watch(stream))),
         State::End(error) => return (Err(error.into()), None),
-        State::Watch(stream) => stream,
+        State::Watch(mut stream) => {
+            if stream.watcher.is_behind() {
+                stream.turns.wait().await;
+            }
+            let event = stream.watcher.next().await;
+            let workloads = stream.new_workloads(&event);
+            if !workloads.is_empty() {
+                let message = stream.framer.workloads(workloads);
+                return (Ok(message), Some(State::Event(stream, event)));
+            }
+            (stream, event)
+        }
+        State::Event(stream, event) => (stream, event),
     };
-    if stream.watcher.is_behind() {
-        stream.turns.wait().await;
-    }
-    let message = match stream.watcher.next().await {
-        WatchEvent::Exits { slices, cursor } => match stream.shown(slices) {
+    let message = match event {
+        WatchEvent::Exits { slices, cursor, .. } => match stream.shown(slices) {
             Ok(slices) => stream.framer.events(slices, cursor),
             Err(error) => return (Err(error.into()), None),
         },

@@ -1,4 +1,4 @@
-//! What giving up rights would come to, without doing it.
+//! Predicts the effect of the sandbox, without entering it.
 
 use std::fmt;
 use std::thread;
@@ -7,14 +7,14 @@ use capctl::Cap;
 
 use super::{SandboxError, User, UserSpec, landlock, privileges, seccomp};
 
-/// What an agent would have after it gave up its rights.
+/// The privileges that an agent would have in the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DryRun {
-    /// Who it would be.
+    /// The user that it would be.
     pub user: User,
-    /// The capabilities that it lacks to leave root.
+    /// The capabilities that are missing to change the user.
     pub lacking: Vec<Cap>,
-    /// Whether system calls would be filtered.
+    /// Set if system calls would be filtered.
     pub seccomp: bool,
     /// Version of landlock that this kernel enforces; 0 without it.
     pub landlock: u32,
@@ -34,10 +34,10 @@ impl fmt::Display for DryRun {
     }
 }
 
-/// What [`super::enter`] would come to in this process, as far as it can be told before.
+/// Predicts what [`super::enter`] would do in this process.
 ///
 /// # Errors
-/// When the user is unknown or cannot be had, or landlock fails.
+/// When the user is unknown, capabilities are missing to become it, or landlock fails.
 pub fn dry_run(wanted: Option<&UserSpec>) -> Result<DryRun, SandboxError> {
     let found = User::find(wanted)?;
     let changes = privileges::changes_user(found, wanted.is_some());
@@ -46,7 +46,7 @@ pub fn dry_run(wanted: Option<&UserSpec>) -> Result<DryRun, SandboxError> {
         return Err(SandboxError::MissingCapabilities { user: found, lacking });
     }
     let user = if changes && lacking.is_empty() { found } else { User::current() };
-    // Landlock restricts the thread that tries it, and that ends at once.
+    // Landlock restricts the thread that enforces it, which ends at once.
     let check = thread::spawn(landlock::probe).join();
     let landlock = check.unwrap_or(Ok(0))?;
     Ok(DryRun { user, lacking, seccomp: seccomp::is_known(), landlock })

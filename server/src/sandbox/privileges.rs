@@ -1,4 +1,4 @@
-//! Becoming a user who may do one thing.
+//! Changes the user, and drops all capabilities but one.
 
 use capctl::{Cap, CapSet, CapState, Secbits, ambient, bounding, prctl};
 use nix::errno::Errno;
@@ -6,14 +6,14 @@ use nix::unistd::{Gid, Uid, getgid, getgroups, getuid, setgroups, setresgid, set
 
 use super::{MissingMeasure, SandboxError, User};
 
-/// What taskstats asks for (`kernel/taskstats.c`, `GENL_ADMIN_PERM`), and receive buffers beyond the
-/// system's limit.
+/// The capability that taskstats requires (`GENL_ADMIN_PERM` in `kernel/taskstats.c`), and receive buffers
+/// beyond the system's limit.
 const KEPT: Cap = Cap::NET_ADMIN;
 
-/// Becomes another user, with all capabilities still there, and returns whether it did.
+/// Becomes another user, keeps all capabilities, and returns whether the user changed.
 ///
-/// `named` says that an operator chose the user: one that cannot be had is an error then. Without
-/// that, who is not root stays who it is.
+/// `named` is set if an operator chose the user: that it cannot be changed is an error then. Otherwise a
+/// process that is not root keeps its user.
 pub(super) fn change_user(
     user: User,
     named: bool,
@@ -25,43 +25,43 @@ pub(super) fn change_user(
     let held = held()?;
     match become_user(user) {
         Ok(()) => {}
-        // No CAP_SETUID, as in a container that dropped it; or a user namespace without that user.
+        // CAP_SETUID is missing, as in a container that dropped it; or the user namespace has no such user.
         Err((operation, Errno::EPERM | Errno::EINVAL)) if !named => {
             missing.push(MissingMeasure::StillRoot { operation });
             return Ok(false);
         }
         Err((operation, errno)) => return Err(system(operation, errno as i32)),
     }
-    // The change has emptied the effective set, and left the permitted one.
+    // The change cleared the effective set, and left the permitted one.
     check("capset", CapState { effective: held.permitted, ..held }.set_current())?;
     Ok(true)
 }
 
-/// Whether [`change_user`] has something to change.
+/// Returns whether [`change_user`] would change the user.
 pub(super) fn changes_user(user: User, named: bool) -> bool {
     let there = getuid().as_raw() == user.uid && getgid().as_raw() == user.gid && !has_groups();
     !there && (named || getuid().is_root())
 }
 
-/// What [`change_user`] takes and this process does not have.
+/// Returns the capabilities that [`change_user`] needs and this process does not have.
 pub(super) fn lacking() -> Result<Vec<Cap>, SandboxError> {
     let held = held()?;
     Ok([Cap::SETGID, Cap::SETUID].into_iter().filter(|cap| !held.effective.has(*cap)).collect())
 }
 
-/// Gives up all capabilities but [`KEPT`], and the ways to get others.
+/// Drops all capabilities but [`KEPT`], and the means to regain others.
 pub(super) fn drop_capabilities(missing: &mut Vec<MissingMeasure>) -> Result<(), SandboxError> {
     let held = held()?;
     if held.effective.has(Cap::SETPCAP) {
-        // What an exec could win back, if there were one.
+        // An exec could regain the capabilities of the bounding set.
         check("prctl(PR_CAPBSET_DROP)", bounding::clear())?;
         check("prctl(PR_SET_SECUREBITS)", prctl::set_securebits(secure_bits()))?;
     }
     let mut kept = CapSet::empty();
     kept.set_state(KEPT, held.permitted.has(KEPT));
     let least = CapState { effective: kept, permitted: kept, inheritable: CapSet::empty() };
-    // A service manager's own filter may be in the way. What is left then is no right of this
-    // process, but only what an exec would inherit.
+    // A filter of the service manager may forbid the calls. What is left then is no privilege of this process,
+    // but only what an exec would inherit.
     let mut attempt = |operation, outcome| match check(operation, outcome) {
         Err(_) if held.permitted == kept => {
             missing.push(MissingMeasure::Refused { operation });
@@ -74,11 +74,11 @@ pub(super) fn drop_capabilities(missing: &mut Vec<MissingMeasure>) -> Result<(),
         attempt("prctl(PR_CAP_AMBIENT)", ambient::clear())?;
     }
     check("prctl(PR_SET_NO_NEW_PRIVS)", prctl::set_no_new_privs())?;
-    // No core file has the accounts, and no other process of the user can attach.
+    // No core dump contains statistics, and no other process of the user can attach.
     check("prctl(PR_SET_DUMPABLE)", prctl::set_dumpable(false))
 }
 
-/// An exec as root gives no rights, and none can be made ambient.
+/// An exec as root gains no capabilities, and none can be made ambient.
 fn secure_bits() -> Secbits {
     Secbits::NOROOT
         | Secbits::NOROOT_LOCKED

@@ -1,13 +1,15 @@
-//! What is in force, as the kernel says.
+//! Reports the privileges of the process, as the kernel shows them.
 
 use std::fmt;
 use std::fs;
+use std::path::PathBuf;
 
 use capctl::{Cap, CapSet};
 
 use super::Inaccessible;
+use crate::advice::{Cause, HasCause};
 
-/// Where the kernel says what a thread may do; all threads of a confined agent are alike.
+/// The privileges of a thread; all threads of a confined agent have the same.
 const STATUS: &str = "/proc/thread-self/status";
 /// `SECCOMP_MODE_FILTER`.
 const FILTERED: &str = "2";
@@ -15,24 +17,31 @@ const FILTERED: &str = "2";
 /// A measure that should be in force and is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MissingMeasure {
-    /// It was turned off.
+    /// The sandbox was turned off.
     NoSandbox,
-    /// Root could not be left.
+    /// The user root was asked for.
+    RootWanted,
+    /// The user could not be changed.
     StillRoot {
         /// The call that was refused.
         operation: &'static str,
     },
-    /// A right that nothing uses could not be given up.
+    /// A privilege that nothing uses could not be dropped.
     Refused {
         /// The call that was refused.
         operation: &'static str,
     },
-    /// A file was read as root, and cannot be read again; or a folder cannot be watched for it.
+    /// A file was read as root, and cannot be read again; or a directory cannot be watched for it.
     Unreadable {
-        /// The file or the folder.
+        /// The file or the directory.
         closed: Inaccessible,
     },
-    /// The kernel knows some of the rules.
+    /// A directory of certificates has other directories, whose files can be read too.
+    WideDirectory {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The kernel knows a part of the landlock rules.
     OldLandlock {
         /// The version that it knows.
         abi: u32,
@@ -43,32 +52,36 @@ pub enum MissingMeasure {
     NoSeccomp,
 }
 
-/// What a process may do.
+/// The privileges of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Effective user id.
     pub uid: u32,
     /// Effective group id.
     pub gid: u32,
-    /// Effective capabilities, as `capabilities(7)` names them, in small letters.
+    /// Effective capabilities, as `capabilities(7)` names them, in lower case without `CAP_`.
     pub capabilities: Vec<String>,
-    /// Whether an exec can give no new rights.
+    /// Set if an exec can give no new privileges.
     pub no_new_privs: bool,
-    /// Whether system calls are filtered.
+    /// Set if system calls are filtered.
     pub seccomp: bool,
-    /// Version of landlock whose rules are in force; 0 without any.
+    /// Version of landlock whose rules are enforced; 0 without any.
     pub landlock: u32,
-    /// What should be in force and is not.
+    /// Measures that should be in force and are not.
     pub missing: Vec<MissingMeasure>,
 }
 
 impl fmt::Display for MissingMeasure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSandbox => formatter.write_str("--no-sandbox: nothing was given up"),
+            Self::NoSandbox => formatter.write_str("--no-sandbox: no privilege was dropped"),
+            Self::RootWanted => formatter.write_str(
+                "--user is root: the agent can change every file that root owns, as far as landlock does \
+                 not restrict it",
+            ),
             Self::StillRoot { operation } => write!(
                 formatter,
-                "still root by number, though without its rights: {operation} was refused"
+                "still root by number, though without its capabilities: {operation} was refused"
             ),
             Self::Refused { operation } => write!(
                 formatter,
@@ -77,20 +90,27 @@ impl fmt::Display for MissingMeasure {
             ),
             Self::Unreadable { closed: Inaccessible::File(file) } => write!(
                 formatter,
-                "{} cannot be read without root: when it changes, the new one is not taken up; give \
-                 it to the group of --user",
+                "{} cannot be read without root, so the agent does not use it after it changes",
                 file.display()
             ),
-            Self::Unreadable { closed: Inaccessible::Directory(folder) } => write!(
+            Self::Unreadable { closed: Inaccessible::Directory(directory) } => write!(
                 formatter,
-                "the folder {folder} cannot be read without root, so it cannot be watched: changed \
-                 certificates are not taken up; chmod a+rx {folder}, or g+rx with the group of --user",
-                folder = folder.display()
+                "the directory {} cannot be read without root, so it cannot be watched, and the agent \
+                 does not use certificates that change in it",
+                directory.display()
+            ),
+            Self::WideDirectory { directory } => write!(
+                formatter,
+                "files in all directories below {} can be read, because certificates are replaced in it",
+                directory.display()
             ),
             Self::OldLandlock { abi } => {
+                let open: Vec<_> = unrestricted(*abi).collect();
                 write!(
                     formatter,
-                    "this kernel enforces a part of the landlock rules (version {abi})"
+                    "this kernel enforces a part of the landlock rules (version {abi}), and does not \
+                     restrict {}",
+                    open.join(", ")
                 )
             }
             Self::NoLandlock => formatter.write_str(
@@ -104,12 +124,37 @@ impl fmt::Display for MissingMeasure {
     }
 }
 
+/// Returns what a version of landlock does not restrict (`landlock(7)`, VERSIONS).
+fn unrestricted(abi: u32) -> impl Iterator<Item = &'static str> {
+    const SINCE: [(u32, &str); 4] = [
+        (3, "the truncation of files"),
+        (4, "TCP connections by accepted sockets"),
+        (5, "ioctl on devices"),
+        (6, "signals and abstract sockets of other processes"),
+    ];
+    SINCE.into_iter().filter(move |(version, _)| abi < *version).map(|(_, what)| what)
+}
+
+impl HasCause for MissingMeasure {
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::NoSandbox => Some(Cause::NoSandbox),
+            Self::RootWanted => Some(Cause::RootWanted),
+            Self::WideDirectory { .. } => Some(Cause::WideDirectory),
+            Self::StillRoot { .. } => Some(Cause::StillRoot),
+            Self::Unreadable { .. } => Some(Cause::UnreadableKeys),
+            Self::OldLandlock { .. } | Self::NoLandlock => Some(Cause::Landlock),
+            Self::Refused { .. } | Self::NoSeccomp => None,
+        }
+    }
+}
+
 impl fmt::Display for Applied {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or = |yes: bool, word: &'static str| if yes { word } else { "no" };
         let capabilities = match self.capabilities.len() {
             0 => "none".to_owned(),
-            // A name for each would fill the line.
+            // More names would fill the line.
             1..=3 => self.capabilities.join("+"),
             count => format!("{count}"),
         };
@@ -128,7 +173,7 @@ impl fmt::Display for Applied {
     }
 }
 
-/// What the kernel says of the calling thread. Landlock is not told there.
+/// Returns the privileges of the calling thread, without landlock, which the kernel does not show.
 #[must_use]
 pub fn applied() -> Applied {
     let status = fs::read_to_string(STATUS).unwrap_or_default();
@@ -140,7 +185,7 @@ fn parse(status: &str) -> Applied {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap_or_default().trim()
     };
-    // Real, effective, saved and file system's.
+    // Each line has the real, effective, saved and file system's id.
     let effective = |name| field(name).split_whitespace().nth(1).and_then(|id| id.parse().ok());
     Applied {
         uid: effective("Uid").unwrap_or(nix::unistd::geteuid().as_raw()),
@@ -167,7 +212,7 @@ mod tests {
                           Seccomp_filters:\t2\n";
 
     #[test]
-    fn the_kernel_s_words_are_understood() {
+    fn the_status_of_a_thread_is_parsed() {
         let applied = Applied { landlock: 7, ..parse(STATUS) };
         assert_eq!((applied.uid, applied.gid), (65534, 65533));
         assert_eq!(
@@ -178,7 +223,14 @@ mod tests {
     }
 
     #[test]
-    fn without_procfs_nothing_is_claimed() {
+    fn what_an_old_landlock_leaves_open_is_named() {
+        let text = |abi| MissingMeasure::OldLandlock { abi }.to_string();
+        assert!(text(3).contains("TCP connections") && !text(3).contains("truncation"));
+        assert!(text(5).ends_with("restrict signals and abstract sockets of other processes"));
+    }
+
+    #[test]
+    fn without_procfs_no_measure_is_claimed() {
         let applied = parse("");
         assert!(!applied.seccomp && !applied.no_new_privs && applied.capabilities.is_empty());
     }

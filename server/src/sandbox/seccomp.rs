@@ -7,36 +7,40 @@ use seccompiler::{
 };
 
 use super::MissingMeasure;
+use super::paths::Needs;
 use super::syscalls::allowed;
 
-/// What a call that is not listed ends with. The agent goes on, and says what failed: killed, it
-/// would lose the exits of the node for a call that may be harmless.
+/// The outcome of a call that is not listed. The agent continues, and logs what failed: if it were
+/// killed, the exits of the node would be lost for a call that may be harmless.
 const REFUSED: SeccompAction = SeccompAction::Errno(libc::EPERM as u32);
-/// What a call ends with that the C library replaces by an older one.
+/// The outcome of a call that the C library replaces by an older one.
 const UNKNOWN: SeccompAction = SeccompAction::Errno(libc::ENOSYS as u32);
 
-/// Whether there is a list for this architecture.
+/// Returns whether there is a list for this architecture.
 pub(super) fn is_known() -> bool {
     TargetArch::try_from(ARCH).is_ok()
 }
 
 /// Puts the filters into force for all threads.
-pub(super) fn enforce(missing: &mut Vec<MissingMeasure>) -> Result<(), seccompiler::Error> {
+pub(super) fn enforce(
+    needs: &Needs,
+    missing: &mut Vec<MissingMeasure>,
+) -> Result<(), seccompiler::Error> {
     let Ok(architecture) = TargetArch::try_from(ARCH) else {
         missing.push(MissingMeasure::NoSeccomp);
         return Ok(());
     };
-    for program in programs(architecture)? {
+    for program in programs(architecture, needs)? {
         apply_filter_all_threads(&program)?;
     }
     Ok(())
 }
 
-/// One filter for `clone3` alone, and then the list, which lets no further filter in. The flags of
-/// `clone3` are in memory, where no filter sees them; the C library goes on with `clone`, whose flags
-/// are checked.
-fn programs(architecture: TargetArch) -> Result<[BpfProgram; 2], BackendError> {
-    let list = SeccompFilter::new(allowed()?, REFUSED, SeccompAction::Allow, architecture)?;
+/// Returns one filter for `clone3` alone, and then the list, which allows no further filter. The flags
+/// of `clone3` are in memory, where no filter sees them; the C library falls back to `clone`, whose
+/// flags are checked.
+fn programs(architecture: TargetArch, needs: &Needs) -> Result<[BpfProgram; 2], BackendError> {
+    let list = SeccompFilter::new(allowed(needs)?, REFUSED, SeccompAction::Allow, architecture)?;
     let clone3 = [(libc::SYS_clone3, Vec::new())].into_iter().collect();
     let clone3 = SeccompFilter::new(clone3, SeccompAction::Allow, UNKNOWN, architecture)?;
     Ok([clone3.try_into()?, list.try_into()?])
@@ -46,12 +50,15 @@ fn programs(architecture: TargetArch) -> Result<[BpfProgram; 2], BackendError> {
 mod tests {
     use super::*;
 
-    /// The kernel's limit (`BPF_MAXINSNS`) is checked when a program is loaded, that is in privileged
-    /// runs only; the compiler's own checks are done here.
+    /// The kernel's limit of instructions (`BPF_MAXINSNS`) is checked when a program is loaded, in
+    /// privileged runs only; the compiler's own checks run here.
     #[test]
     fn the_filters_compile_for_each_architecture() {
         for architecture in [TargetArch::x86_64, TargetArch::aarch64] {
-            let programs = programs(architecture).unwrap();
+            let inotify_masks = [1, 2, 3, 4].into_iter().collect();
+            let needs =
+                Needs { inotify_masks, writes: true, notifies: true, attaches_filters: true };
+            let programs = programs(architecture, &needs).unwrap();
             assert!(programs.iter().all(|program| !program.is_empty()));
         }
     }

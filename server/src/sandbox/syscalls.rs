@@ -1,32 +1,30 @@
 //! The system calls of a confined agent.
 //!
-//! The list is that of traced runs of all features, panics and aborts included, and the calls that
-//! another release of the C library makes in their place. What is not here ends with `EPERM`: above
-//! all exec, fork, ptrace, mount, bpf, keyctl, `io_uring`, and sockets of the internet.
+//! The list has the calls of traced runs of all features, panics and aborts included, and those that
+//! other releases of the C library make in their place. Any other call fails with `EPERM`, above all
+//! exec, fork, ptrace, mount, bpf, keyctl, `io_uring`, and internet sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libc::c_int;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
 use seccompiler::{BackendError, SeccompCondition as Condition, SeccompRule};
 
-/// Allowed with any arguments.
+use super::paths::Needs;
+
+/// Calls that are allowed with any arguments.
 const ANY_ARGUMENTS: &[i64] = &[
     // Memory.
     libc::SYS_brk,
     libc::SYS_madvise,
     libc::SYS_mremap,
     libc::SYS_munmap,
-    // Files: procfs, sysfs, the hand-over, certificates. Landlock says which.
+    // Files of procfs and sysfs, and certificates. Landlock restricts the paths.
     libc::SYS_close,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
-    libc::SYS_fcntl,
-    libc::SYS_fdatasync,
     libc::SYS_fstat,
-    libc::SYS_fsync,
-    libc::SYS_ftruncate,
     libc::SYS_getcwd,
     libc::SYS_getdents64,
     libc::SYS_lseek,
@@ -36,15 +34,11 @@ const ANY_ARGUMENTS: &[i64] = &[
     libc::SYS_read,
     libc::SYS_readlinkat,
     libc::SYS_readv,
-    libc::SYS_renameat2,
     libc::SYS_statx,
+    // The file of a socket is removed at the end.
     libc::SYS_unlinkat,
     libc::SYS_write,
     libc::SYS_writev,
-    // Certificates that change.
-    libc::SYS_inotify_add_watch,
-    libc::SYS_inotify_init1,
-    libc::SYS_inotify_rm_watch,
     // Waiting.
     libc::SYS_clock_nanosleep,
     libc::SYS_epoll_create1,
@@ -57,22 +51,19 @@ const ANY_ARGUMENTS: &[i64] = &[
     libc::SYS_ppoll,
     libc::SYS_restart_syscall,
     libc::SYS_sched_yield,
-    // Clocks, where the vDSO cannot answer.
+    // Clocks, where the vDSO does not read them.
     libc::SYS_clock_getres,
     libc::SYS_clock_gettime,
     libc::SYS_gettimeofday,
-    // Connections, and netlink. `bind` is netlink's: landlock refuses TCP ports.
+    // Accepted connections, and netlink, which needs `bind`: landlock refuses TCP ports.
     libc::SYS_accept4,
     libc::SYS_bind,
-    libc::SYS_connect,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
     libc::SYS_recvmmsg,
     libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     libc::SYS_shutdown,
     // Threads: their start and end, and the CPU that a self-test pins one to.
     libc::SYS_exit,
@@ -85,14 +76,14 @@ const ANY_ARGUMENTS: &[i64] = &[
     libc::SYS_set_robust_list,
     libc::SYS_set_tid_address,
     libc::SYS_sigaltstack,
-    // Refused by a filter of its own with ENOSYS, so that threads are started by `clone`.
+    // A second filter fails it with ENOSYS, so that threads are started by `clone`.
     libc::SYS_clone3,
-    // Signals, and the way from a panic to an abort.
+    // Signals, and an abort after a panic.
     libc::SYS_exit_group,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
-    // Who and where one is.
+    // The process and the machine.
     libc::SYS_capget,
     libc::SYS_getegid,
     libc::SYS_geteuid,
@@ -105,7 +96,7 @@ const ANY_ARGUMENTS: &[i64] = &[
     libc::SYS_uname,
 ];
 
-/// Older calls that only this architecture has; the C library still makes some of them.
+/// Older calls of this architecture alone, some of which the C library still makes.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[i64] = &[
     libc::SYS_access,
@@ -114,13 +105,49 @@ const OLDER: &[i64] = &[
     libc::SYS_open,
     libc::SYS_poll,
     libc::SYS_readlink,
-    libc::SYS_rename,
     libc::SYS_stat,
     libc::SYS_time,
     libc::SYS_unlink,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const OLDER: &[i64] = &[libc::SYS_renameat];
+const OLDER: &[i64] = &[];
+
+/// Calls that write the files of `--state-dir`.
+#[cfg(target_arch = "x86_64")]
+const WRITING: &[i64] = &[
+    libc::SYS_fdatasync,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_rename,
+    libc::SYS_renameat2,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const WRITING: &[i64] = &[
+    libc::SYS_fdatasync,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+];
+
+/// Commands of fcntl(2). `F_SETOWN` and `F_SETSIG` would send signals to other processes.
+const FCNTL: [c_int; 6] = [
+    libc::F_DUPFD,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    libc::F_SETFL,
+];
+
+/// Options of setsockopt(2), by level: sizes of buffers, and no delay of TCP. With `CAP_NET_ADMIN`,
+/// others change marks, devices, the state of TCP or the packet filter.
+const SOCKET_OPTIONS: [(c_int, c_int); 4] = [
+    (libc::SOL_SOCKET, libc::SO_SNDBUF),
+    (libc::SOL_SOCKET, libc::SO_RCVBUF),
+    (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+];
 
 /// Namespaces, which `clone` could make.
 const NAMESPACES: c_int = libc::CLONE_NEWCGROUP
@@ -131,49 +158,99 @@ const NAMESPACES: c_int = libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS;
 
-/// Each allowed call with the arguments that it may have; none are any.
-pub(super) fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-    let any = ANY_ARGUMENTS.iter().chain(OLDER).map(|call| (*call, Vec::new()));
-    let mut rules: BTreeMap<_, _> = any.collect();
-    let mut allow = |call, conditions| -> Result<(), BackendError> {
-        rules.entry(call).or_default().push(SeccompRule::new(conditions)?);
-        Ok(())
-    };
-    // Threads, and never a process, or a namespace.
-    let thread = unsigned(libc::CLONE_THREAD);
-    let flags = thread | unsigned(NAMESPACES);
-    allow(libc::SYS_clone, vec![Condition::new(0, Qword, MaskedEq(flags), thread)?])?;
-    // Memory that can be written or read, and never executed.
-    let executable = MaskedEq(unsigned(libc::PROT_EXEC));
-    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        allow(call, vec![Condition::new(2, Dword, executable.clone(), 0)?])?;
+/// The rules of calls that are allowed with some arguments.
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Returns each allowed call with the arguments that it may have. No rules mean any arguments.
+pub(super) fn allowed(needs: &Needs) -> Result<Rules, BackendError> {
+    let any = ANY_ARGUMENTS.iter().chain(OLDER);
+    let writing = WRITING.iter().filter(|_| needs.writes);
+    let mut rules: Rules = any.chain(writing).map(|call| (*call, Vec::new())).collect();
+    if !needs.inotify_masks.is_empty() {
+        allow_watching(&mut rules, &needs.inotify_masks)?;
     }
-    // The service manager; and of netlink, the generic kind. CAP_NET_ADMIN would let the agent
-    // change routes, addresses and filters by others.
-    allow(libc::SYS_socket, vec![equal(0, libc::AF_UNIX)?])?;
-    allow(libc::SYS_socket, vec![equal(0, libc::AF_NETLINK)?, equal(2, libc::NETLINK_GENERIC)?])?;
-    // Buffers, acknowledgements of netlink, and TCP's own; with those of IP, CAP_NET_ADMIN would let
-    // an accepted connection change the packet filter.
-    for level in [libc::SOL_SOCKET, libc::SOL_NETLINK, libc::IPPROTO_TCP] {
-        allow(libc::SYS_setsockopt, vec![equal(1, level)?])?;
+    if needs.attaches_filters {
+        let attach = [equal(1, libc::SOL_SOCKET)?, equal(2, libc::SO_ATTACH_BPF)?];
+        allow(&mut rules, libc::SYS_setsockopt, attach.to_vec())?;
     }
-    // Names of threads and of memory. Not one of them gives a right.
-    for option in [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA] {
-        allow(libc::SYS_prctl, vec![equal(0, option)?])?;
+    if needs.notifies {
+        rules.insert(libc::SYS_connect, Vec::new());
     }
-    // Descriptors that do not block, and inotify's length. CAP_NET_ADMIN would let the agent set up
-    // network interfaces by others.
-    for request in [libc::FIONBIO, libc::FIONREAD] {
-        allow(libc::SYS_ioctl, vec![Condition::new(1, Dword, Eq, request)?])?;
-    }
-    // The own limits are read; nobody's are changed.
-    allow(libc::SYS_prlimit64, vec![Condition::new(2, Qword, Eq, 0)?])?;
-    // An abort's signal, to the agent itself.
-    let own = std::process::id().into();
-    allow(libc::SYS_tgkill, vec![Condition::new(0, Dword, Eq, own)?])?;
+    allow_processes(&mut rules)?;
+    allow_sockets(&mut rules)?;
+    allow_descriptors(&mut rules)?;
     Ok(rules)
 }
 
+fn allow(rules: &mut Rules, call: i64, conditions: Vec<Condition>) -> Result<(), BackendError> {
+    rules.entry(call).or_default().push(SeccompRule::new(conditions)?);
+    Ok(())
+}
+
+/// Watches for these events, and no others, such as reads of any file.
+fn allow_watching(rules: &mut Rules, masks: &BTreeSet<u32>) -> Result<(), BackendError> {
+    rules.insert(libc::SYS_inotify_init1, Vec::new());
+    rules.insert(libc::SYS_inotify_rm_watch, Vec::new());
+    for mask in masks {
+        let condition = Condition::new(2, Dword, Eq, (*mask).into())?;
+        allow(rules, libc::SYS_inotify_add_watch, vec![condition])?;
+    }
+    Ok(())
+}
+
+/// Threads and memory.
+fn allow_processes(rules: &mut Rules) -> Result<(), BackendError> {
+    // Threads, and never a process, or a namespace.
+    let thread = unsigned(libc::CLONE_THREAD);
+    let flags = thread | unsigned(NAMESPACES);
+    allow(rules, libc::SYS_clone, vec![Condition::new(0, Qword, MaskedEq(flags), thread)?])?;
+    // Memory that can be written or read, and never executed.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        allow(rules, call, vec![without(2, libc::PROT_EXEC)?])?;
+    }
+    // Names of threads and of memory, which give no privilege.
+    for option in [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA] {
+        allow(rules, libc::SYS_prctl, vec![equal(0, option)?])?;
+    }
+    // Own limits are read, and none are changed.
+    allow(rules, libc::SYS_prlimit64, vec![Condition::new(2, Qword, Eq, 0)?])?;
+    // The signal of an abort, to the agent itself.
+    let own = std::process::id().into();
+    allow(rules, libc::SYS_tgkill, vec![Condition::new(0, Dword, Eq, own)?])
+}
+
+fn allow_sockets(rules: &mut Rules) -> Result<(), BackendError> {
+    // The service manager; and of netlink, the generic kind. With CAP_NET_ADMIN, other kinds change
+    // routes, addresses and packet filters.
+    allow(rules, libc::SYS_socket, vec![equal(0, libc::AF_UNIX)?])?;
+    let generic = [equal(0, libc::AF_NETLINK)?, equal(2, libc::NETLINK_GENERIC)?];
+    allow(rules, libc::SYS_socket, generic.to_vec())?;
+    for (level, option) in SOCKET_OPTIONS {
+        allow(rules, libc::SYS_setsockopt, vec![equal(1, level)?, equal(2, option)?])?;
+    }
+    // With MSG_FASTOPEN, a send connects to an address, which landlock does not see.
+    allow(rules, libc::SYS_sendto, vec![without(3, libc::MSG_FASTOPEN)?])?;
+    allow(rules, libc::SYS_sendmsg, vec![without(2, libc::MSG_FASTOPEN)?])
+}
+
+fn allow_descriptors(rules: &mut Rules) -> Result<(), BackendError> {
+    for command in FCNTL {
+        allow(rules, libc::SYS_fcntl, vec![equal(1, command)?])?;
+    }
+    // Descriptors that do not block, and the length of inotify's queue. With CAP_NET_ADMIN, other
+    // requests set up network interfaces.
+    for request in [libc::FIONBIO, libc::FIONREAD] {
+        allow(rules, libc::SYS_ioctl, vec![Condition::new(1, Dword, Eq, request)?])?;
+    }
+    Ok(())
+}
+
+/// The condition that an argument has none of these bits.
+fn without(argument: u8, bits: c_int) -> Result<Condition, BackendError> {
+    Condition::new(argument, Dword, MaskedEq(unsigned(bits)), 0)
+}
+
+/// The condition that an argument has this value.
 fn equal(argument: u8, value: c_int) -> Result<Condition, BackendError> {
     Condition::new(argument, Dword, Eq, unsigned(value))
 }
@@ -187,8 +264,8 @@ fn unsigned(value: c_int) -> u64 {
 mod tests {
     use super::*;
 
-    /// What starts programs, reaches into other processes, loads code into the kernel, changes who one
-    /// is or what one sees, or has the kernel do any of it: nobody adds one of them in passing.
+    /// Calls that start programs, control other processes, load code into the kernel, change the user or
+    /// the namespaces, or have the kernel do any of it. None of them must be added by accident.
     const NEVER: &[i64] = &[
         libc::SYS_execve,
         libc::SYS_execveat,
@@ -266,25 +343,49 @@ mod tests {
     #[cfg(not(target_arch = "x86_64"))]
     const NEVER_HERE: &[i64] = &[];
 
+    fn all() -> Needs {
+        let inotify_masks = BTreeSet::from([1]);
+        Needs { inotify_masks, writes: true, notifies: true, attaches_filters: true }
+    }
+
     #[test]
-    fn nothing_is_allowed_that_gives_rights_or_takes_them_from_others() {
-        let allowed = allowed().unwrap();
+    fn no_call_is_allowed_that_gives_privileges_or_controls_other_processes() {
+        let allowed = allowed(&all()).unwrap();
         let forbidden = NEVER.iter().chain(NEVER_HERE);
         let found: Vec<_> = forbidden.filter(|call| allowed.contains_key(call)).collect();
         assert!(found.is_empty(), "system calls {found:?} are allowed");
     }
 
-    /// Calls that do many things are allowed with some arguments only.
+    /// Issue 11: what an agent does not use, an attacker in it must not use either.
     #[test]
-    fn calls_of_many_uses_are_not_allowed_with_any_arguments() {
-        let allowed = allowed().unwrap();
+    fn calls_are_allowed_only_where_they_are_needed() {
+        let least = allowed(&Needs::default()).unwrap();
+        let most = allowed(&all()).unwrap();
+        for call in [
+            libc::SYS_connect,
+            libc::SYS_inotify_add_watch,
+            libc::SYS_inotify_init1,
+            libc::SYS_ftruncate,
+        ] {
+            assert!(!least.contains_key(&call) && most.contains_key(&call), "call {call}");
+        }
+    }
+
+    /// Calls with many uses are allowed with some arguments only.
+    #[test]
+    fn calls_with_many_uses_are_not_allowed_with_any_arguments() {
+        let allowed = allowed(&all()).unwrap();
         for call in [
             libc::SYS_clone,
+            libc::SYS_fcntl,
+            libc::SYS_inotify_add_watch,
             libc::SYS_ioctl,
             libc::SYS_mmap,
             libc::SYS_mprotect,
             libc::SYS_prctl,
             libc::SYS_prlimit64,
+            libc::SYS_sendmsg,
+            libc::SYS_sendto,
             libc::SYS_setsockopt,
             libc::SYS_socket,
             libc::SYS_tgkill,

@@ -4,15 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-/// Where users are looked up. Other databases are not asked: that takes plug-ins of the C library,
-/// which an image from scratch does not have, and a process about to give up rights should not load.
+/// The database of users. Others would need plug-ins of the C library, which an image from scratch does not
+/// have, and which a process with privileges should not load.
 const PASSWD: &str = "/etc/passwd";
 /// The user of the package, as `deploy/systemd/taskstatsd.sysusers` makes it.
 const PACKAGE_USER: &str = "taskstatsd";
-/// The kernel's own user without rights (`/proc/sys/fs/overflowuid`), where there is no package.
+/// The kernel's user without privileges (`/proc/sys/fs/overflowuid`), for an agent without a package.
 const NOBODY: User = User { uid: 65534, gid: 65534 };
 
-/// A user as it was asked for.
+/// A user as an operator specifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserSpec {
     /// By name, with that user's own group.
@@ -35,13 +35,13 @@ pub struct User {
     pub gid: u32,
 }
 
-/// Why there is no such user.
+/// An error in the specification of a user.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UserError {
-    /// The text is no user.
+    /// The text has none of the forms.
     #[error("`{0}` is no user; use a name, UID, or UID:GID")]
     Malformed(String),
-    /// Nobody has this name.
+    /// No user has this name.
     #[error("there is no user `{0}` in /etc/passwd; make it, or use UID:GID")]
     Unknown(String),
 }
@@ -51,7 +51,7 @@ impl FromStr for UserSpec {
 
     fn from_str(text: &str) -> Result<Self, UserError> {
         let malformed = || UserError::Malformed(text.to_owned());
-        // The kernel takes the largest number for "no change".
+        // For the kernel, the largest number means no change (setresuid(2)).
         let id = |text: &str| text.parse().ok().filter(|id| *id != u32::MAX).ok_or_else(malformed);
         match text.split_once(':') {
             Some((uid, gid)) => Ok(Self::Ids { uid: id(uid)?, gid: Some(id(gid)?) }),
@@ -65,13 +65,13 @@ impl FromStr for UserSpec {
 }
 
 impl User {
-    /// Who this process is.
+    /// Returns the user of this process.
     #[must_use]
     pub fn current() -> Self {
         Self { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
     }
 
-    /// Finds a user; without one asked for, that of the package, or else nobody.
+    /// Finds a user: by default that of the package, or else [`NOBODY`].
     ///
     /// # Errors
     /// When a name is unknown.
@@ -93,7 +93,7 @@ impl User {
     }
 }
 
-/// The lines of `passwd(5)`; none where there is no such file.
+/// The lines of `passwd(5)`; none if the file does not exist.
 struct Passwd(String);
 
 impl Passwd {
@@ -109,7 +109,7 @@ impl Passwd {
         self.users().find(|(_, user)| user.uid == uid).map(|(_, user)| user.gid)
     }
 
-    /// Name and ids of each line that has them: name, password, uid, gid, …
+    /// Returns the name and the ids of each well-formed line: name, password, uid, gid, …
     fn users(&self) -> impl Iterator<Item = (&str, User)> {
         self.0.lines().filter_map(|line| {
             let mut fields = line.split(':');
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_user_is_refused() {
+    fn a_malformed_user_is_refused() {
         assert_eq!(find(Some("ghost"), USERS), Err(UserError::Unknown("ghost".to_owned())));
         for text in ["", "1x", "1:", ":1", "alone:8", "4294967295", "1:4294967295", "-1:2"] {
             let error = find(Some(text), USERS).unwrap_err();

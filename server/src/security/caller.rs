@@ -1,4 +1,4 @@
-//! Those who are connected, and what each of them holds.
+//! Connected callers, and what each of them holds.
 
 mod usage;
 
@@ -12,13 +12,12 @@ use super::{
     Principal, Rate, Redaction, RejectionCounters, Resource, Role, Roles,
 };
 
-/// Principals that are remembered beside those that are connected, so that connecting again does not
-/// make a caller a new one.
+/// Principals that are remembered after they disconnect, so that their rate limit survives a reconnect.
 const REMEMBERED: usize = 1024;
-/// So that there is room to remember those who are turned away while they are connected.
+/// Overflowing connections are remembered too while they last.
 const _: () = assert!(REMEMBERED > MAX_OVERFLOW);
 
-/// All callers: what they may do and hold, and what was refused to them.
+/// All callers: their roles, what they hold, and counters of what was rejected.
 #[derive(Debug)]
 pub struct Callers {
     policy: Policy,
@@ -31,7 +30,7 @@ pub struct Callers {
     states: Mutex<HashMap<Key, Arc<PrincipalState>>>,
 }
 
-/// Who made a connection, as long as the connection or one of its calls lasts.
+/// The peer of a connection, which exists until the connection and all of its calls have ended.
 #[derive(Debug)]
 pub struct Caller {
     callers: Arc<Callers>,
@@ -39,25 +38,25 @@ pub struct Caller {
     roles: Roles,
     redaction: Option<Redaction>,
     state: Arc<PrincipalState>,
-    /// What its connection is counted among.
+    /// The resource that its connection counts as.
     slot: Resource,
 }
 
-/// One of a resource, given back when it is dropped.
+/// One unit of a resource, released when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     caller: Arc<Caller>,
     resource: Resource,
 }
 
-/// What one principal holds, over all of its connections.
+/// The units that one principal holds by all of its connections.
 #[derive(Debug, Default)]
 struct PrincipalState {
     held: UsageCounts,
     bucket: Bucket,
 }
 
-/// What makes two connections one principal's. A port or a group does not make another one.
+/// Identifies the principal of a connection. Its port or group do not make another one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Uid(u32),
@@ -66,7 +65,7 @@ enum Key {
 }
 
 impl Callers {
-    /// Nobody yet.
+    /// Creates the state without callers.
     #[must_use]
     pub fn new(policy: Policy, redaction: Redaction, limits: Limits) -> Self {
         Self {
@@ -81,10 +80,10 @@ impl Callers {
         }
     }
 
-    /// Takes in a connection.
+    /// Admits a connection.
     ///
     /// # Errors
-    /// When there are enough, which is counted.
+    /// When there are too many, which is counted.
     pub fn connect(
         self: &Arc<Self>,
         principal: &Arc<Principal>,
@@ -93,8 +92,8 @@ impl Callers {
         admitted.inspect_err(|full| self.rejections.add(Limit::Connections, principal, full))
     }
 
-    /// Takes in a connection to tell that there are enough; `None` where too many are told so already,
-    /// which is not counted once more.
+    /// Admits a connection that exceeds the limit, to answer it with a status; `None` if there are too many
+    /// of these too. The rejection was counted before.
     #[must_use]
     pub fn connect_overflow(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
         self.admit(principal, Resource::Overflow).ok()
@@ -120,13 +119,13 @@ impl Callers {
         }))
     }
 
-    /// How many of a resource are held by everybody together.
+    /// Returns how many units of a resource all callers hold.
     #[must_use]
     pub fn held(&self, resource: Resource) -> usize {
         self.held.count(resource)
     }
 
-    /// What was refused.
+    /// Returns the counters of what was rejected.
     #[must_use]
     pub const fn rejections(&self) -> &RejectionCounters {
         &self.rejections
@@ -155,9 +154,9 @@ impl Callers {
     }
 }
 
-/// Forgets principals that are not connected, once `capacity` are known: first those of whom there is
-/// nothing to remember. There is always one, because `capacity` is more than may be connected, those who
-/// are turned away included.
+/// Forgets principals that are not connected, once `capacity` are known: first those whose bucket is
+/// full. There is always one, because `capacity` exceeds the number of connections, overflowing ones
+/// included.
 fn forget_disconnected(
     states: &mut HashMap<Key, Arc<PrincipalState>>,
     capacity: usize,
@@ -178,25 +177,25 @@ fn forget_disconnected(
 }
 
 impl Caller {
-    /// Who it is.
+    /// Returns the identity.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// Whether it may do this.
+    /// Returns whether the caller has a role.
     #[must_use]
     pub const fn has(&self, role: Role) -> bool {
         self.roles.has(role)
     }
 
-    /// What must be stripped from what it is told.
+    /// Returns the fields to remove from what the caller receives.
     #[must_use]
     pub const fn redaction(&self) -> Option<Redaction> {
         self.redaction
     }
 
-    /// Takes one of a resource.
+    /// Acquires one unit of a resource.
     ///
     /// # Errors
     /// When none is left, which is counted.
@@ -218,33 +217,33 @@ impl Caller {
         }
     }
 
-    /// Whether it could hold so many of a resource if nobody else held any.
+    /// Returns whether the caller could hold so many units of a resource if no other caller held any.
     pub fn could_hold(&self, resource: Resource, count: usize) -> bool {
         let others = count.saturating_sub(1);
         self.callers.limits.allow(resource, others, others).is_ok()
     }
 
-    /// How many calls it may make in a second; 0 for any number.
+    /// Returns how many calls it may make in a second; 0 means no limit.
     #[must_use]
     pub fn call_rate(&self) -> u32 {
         self.callers.limits.call_rate
     }
 
-    /// Takes a call of those that it may make in a second.
+    /// Counts a call against the caller's rate.
     ///
     /// # Errors
-    /// How long there is to wait for the next one. It is not counted.
+    /// The time until the next call is allowed. The rejection is not counted.
     pub fn acquire_call(&self) -> Result<(), Duration> {
         let Some(rate) = self.callers.rate else { return Ok(()) };
-        self.state.bucket.take(rate, self.callers.now())
+        self.state.bucket.acquire(rate, self.callers.now())
     }
 
-    /// Counts a call that it may not make.
+    /// Counts a call without the role that it needs.
     pub fn deny(&self, what: &dyn std::fmt::Display) {
         self.callers.rejections.deny(&self.principal, what);
     }
 
-    /// Counts something that was refused to it.
+    /// Counts a rejection because of a limit.
     pub fn reject(&self, limit: Limit, what: &dyn std::fmt::Display) {
         self.callers.rejections.add(limit, &self.principal, what);
     }

@@ -1,68 +1,68 @@
-//! How much of the agent callers may hold at once.
+//! Limits of what callers may hold at the same time.
 
 use std::fmt;
 
-/// Of a hundred.
+/// The unit of shares.
 const PERCENT: usize = 100;
-/// The part of a resource that is kept for those who hold none of it: an eighth. Few callers use the
-/// agent of a node, so that each of them gets one, whatever order greedy ones came in; and it is no more
-/// than what eight greedy callers leave in any case.
+/// The part of a resource that is reserved for principals that hold none of it: an eighth. An agent has few
+/// callers, so each gets a unit, whatever the order of greedy ones; and eight greedy callers leave as much
+/// anyway.
 const NEWCOMERS: usize = 8;
-/// Connections over the limit that are told so, at once. Each lasts 2 s at most and is served by HTTP/2,
-/// which takes some kilobytes; an operator's few callers all get their answer, and a crowd is closed.
+/// Connections over the limit that get a status, at the same time. Each lasts 2 s at most and needs some
+/// kilobytes for HTTP/2. The few callers of an operator all get their status; those beyond are closed.
 pub const MAX_OVERFLOW: usize = 64;
 
-/// Something of which the agent has so much and no more.
+/// A resource that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// Connections of all listeners.
     Connection,
     /// Exit streams.
     Watcher,
-    /// Calls whose answers have not gone yet.
+    /// Calls whose responses have not been sent completely.
     Call,
-    /// Calls that wait for the kernel beside the event loop, or whose large answers have not gone yet.
+    /// Calls that query the kernel beside the event loop, or whose large responses have not been sent
+    /// completely.
     SlowCall,
-    /// Streams that are no exit streams: of the health, and of reflection.
+    /// Streams of the health service and of reflection.
     Stream,
-    /// Questions for the health.
+    /// Health checks.
     HealthCheck,
-    /// Connections over the limit that are told so before they are closed.
+    /// Connections over the limit that get a status before they are closed.
     Overflow,
 }
 
-/// How much there is of each, and how much of that one principal may hold.
+/// The limit of each resource, and the share of one principal.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once.
+    /// Maximum concurrent connections.
     pub connections: usize,
-    /// Connections over that, at once, that are told so before they are closed.
+    /// Maximum concurrent connections beyond those, which get a status before they are closed.
     pub overflow: usize,
-    /// Exit streams at once.
+    /// Maximum concurrent exit streams.
     pub watchers: usize,
-    /// Calls at once whose answers have not gone yet; also other streams than those of exits, and the
-    /// questions for the health, each of them counted apart.
+    /// Maximum in-flight calls. Streams of health and reflection, and health checks, have the same limit,
+    /// and each of these is counted separately.
     pub calls: usize,
-    /// Those of them whose kernel time grows with what they ask for, at once: `GetTgid`, `BatchGet`,
-    /// `GetNode`.
+    /// Maximum in-flight calls whose kernel time grows with the request: `GetTgid`, `BatchGet`, `GetNode`.
     pub slow_calls: usize,
-    /// How much of each of these one principal may hold that is alone, in percent, and one at least.
-    /// Others leave it less, see [`Limits::allow`].
+    /// The share of each resource that a single principal may hold, in percent, and one unit at least. With
+    /// others it is less, see [`Limits::allow`].
     pub share_percent: usize,
-    /// Calls a second of one principal; 0 for any number.
+    /// Maximum calls a second of one principal; 0 means no limit.
     pub call_rate: u32,
 }
 
-/// Nothing is left of a resource, for everybody or for one principal.
+/// A limit was reached, of all principals or of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitReached {
-    /// Of what.
+    /// The resource.
     pub resource: Resource,
-    /// How much there is.
+    /// The limit.
     pub limit: usize,
-    /// How much of it the principal holds.
+    /// The units that the principal holds.
     pub own: usize,
-    /// How much of it nobody holds, and is for other principals.
+    /// The units that are free, for other principals.
     pub free: usize,
 }
 
@@ -71,7 +71,7 @@ impl Resource {
 }
 
 impl Limits {
-    /// How much there is.
+    /// Returns the limit of a resource.
     #[must_use]
     pub const fn of(&self, resource: Resource) -> usize {
         match resource {
@@ -83,47 +83,47 @@ impl Limits {
         }
     }
 
-    /// Lets a principal that holds `own` of a resource take one more, while all together hold `all`.
+    /// Allows a principal that holds `own` units to acquire one more, while all principals hold `all`.
     ///
-    /// It may as long as what it holds, to what is free, is less than its share to the rest: the dynamic
-    /// threshold of Choudhury and Hahne (1998), which share the buffer of a switch so. Who is alone gets
-    /// its share; `n` who take all they can get limit * share / (100 - share + n * share) each, and as
-    /// much as one of them holds is free then, if the share is one half. Who holds none may take what is
-    /// free to the last, and from what is kept for them, an eighth at most, nobody else may.
+    /// The condition is `own / free < share / (100 - share)`: the dynamic threshold by which Choudhury and
+    /// Hahne (1998) share the buffer of a switch. A single principal gets its share. Of `n` principals that
+    /// acquire as much as they can, each gets `limit * share / (100 - share + n * share)`, and with a share
+    /// of one half as much is free then. A principal that holds none may acquire the last free unit; at most
+    /// an eighth of the limit is reserved for such principals.
     ///
     /// # Errors
     ///
-    /// It may not.
+    /// The limit is reached.
     pub fn allow(&self, resource: Resource, own: usize, all: usize) -> Result<(), LimitReached> {
         let limit = self.of(resource);
         let free = limit.saturating_sub(match resource {
-            // Each principal is as if it were alone: if some could use up those of all, the agent would
-            // be restarted for it.
+            // Other principals do not count: if some could use up the health checks of all, the agent would
+            // be restarted because of them.
             Resource::HealthCheck => own,
             _ => all,
         });
         let allowed = match own {
             0 => free > 0,
-            _ => free > self.kept_of(limit) && self.is_below_threshold(own, free),
+            _ => free > self.reserved_of(limit) && self.is_below_threshold(own, free),
         };
         if allowed { Ok(()) } else { Err(LimitReached { resource, limit, own, free }) }
     }
 
-    /// Numbers that are too large to be multiplied are compared as equal, so as not below.
+    /// Products that overflow are equal, and so not below.
     const fn is_below_threshold(&self, own: usize, free: usize) -> bool {
         let rest = PERCENT.saturating_sub(self.share_percent);
         own.saturating_mul(rest) < free.saturating_mul(self.share_percent)
     }
 
-    /// What is for those alone who hold none: no more than what is left by somebody who is alone.
-    fn kept_of(&self, limit: usize) -> usize {
+    /// Returns what is reserved for principals that hold none: no more than a single principal leaves.
+    fn reserved_of(&self, limit: usize) -> usize {
         let share = limit.saturating_mul(self.share_percent).div_ceil(PERCENT);
         limit.saturating_sub(share).min(limit.div_ceil(NEWCOMERS))
     }
 }
 
 impl Resource {
-    /// What it is called, one of it and many, and the flag that says how much there is.
+    /// Returns the name in singular and plural, and the flag of the limit.
     const fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Connection => {
@@ -131,14 +131,14 @@ impl Resource {
                 ("connection", "connections", flag)
             }
             Self::Watcher => ("watcher", "watchers", "--max-watchers"),
-            Self::Call => ("unanswered call", "unanswered calls", "--max-calls"),
+            Self::Call => ("in-flight call", "in-flight calls", "--max-calls"),
             Self::SlowCall => ("slow call", "slow calls", "--max-slow-calls"),
             Self::Stream => {
                 ("stream of health or reflection", "streams of health or reflection", "--max-calls")
             }
             Self::HealthCheck => ("health check", "health checks", "--max-calls"),
             Self::Overflow => {
-                ("connection to turn away", "connections to turn away", "a fixed number")
+                ("overflowing connection", "overflowing connections", "a fixed number")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Who calls, what they may do and see, and how much of it.
+//! Identities of callers, the roles that rules give them, and the limits of what they hold.
 
 mod address_key;
 mod caller;

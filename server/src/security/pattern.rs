@@ -1,4 +1,4 @@
-//! Which principals a rule is about.
+//! Patterns of principals.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use super::{CertificateNames, Principal};
 
-/// Whoever has no identity.
+/// The pattern of callers without an identity.
 const ANONYMOUS: &str = "anonymous";
 
-/// One principal, or several that are named alike.
+/// A pattern that matches principals by their names.
 ///
 /// ```
 /// use taskstatsd::security::{CertificateNames, Pattern, Principal};
@@ -26,7 +26,7 @@ pub enum Pattern {
     Uid(u32),
     /// `gid:N`: a process whose primary group is this; its supplementary groups do not count.
     Gid(u32),
-    /// `anonymous`: whoever has no identity.
+    /// `anonymous`: a caller without an identity.
     Anonymous,
     /// A DNS name of a certificate, in lower case.
     Dns(String),
@@ -38,32 +38,32 @@ pub enum Pattern {
     UriBelow(String),
 }
 
-/// How callers come in.
+/// The transport of a connection, and what it identifies callers by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Through a unix socket.
+    /// A unix socket, with the peer's user and group.
     Unix,
-    /// By TCP, with a certificate.
+    /// TCP, with the client's certificate.
     Certificate,
-    /// By TCP, without.
+    /// TCP, without a certificate.
     Anonymous,
 }
 
-/// Why a text names no principal.
+/// An error in the text of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// What stands behind `uid:` or `gid:` is no number.
+    /// The text after `uid:` or `gid:` is no number.
     #[error("`{0}` has no number; write uid:1000 or gid:1000")]
     Number(String),
-    /// A `*` where it could mean several things.
+    /// A `*` is where it could have several meanings.
     #[error(
         "`{0}` is ambiguous: `*` may stand for the first label of a DNS name (*.example.org) or for the end of a URI's path (spiffe://example.org/ns/*), and nowhere else"
     )]
     Wildcard(String),
-    /// A word that would be a DNS name, and is meant for what has another form.
+    /// The text would be a DNS name, and is meant as `anonymous`.
     #[error("`{0}` is written in small letters: anonymous")]
     Anonymous(String),
-    /// Neither a DNS name nor one of the others.
+    /// The text has none of the forms.
     #[error(
         "`{0}` is no principal; write uid:N, gid:N, anonymous, a DNS name, or a URI such as spiffe://example.org/collector"
     )]
@@ -71,7 +71,7 @@ pub enum PatternError {
 }
 
 impl Pattern {
-    /// Whether the rule is about this principal.
+    /// Returns whether this principal matches.
     #[must_use]
     pub fn matches(&self, principal: &Principal) -> bool {
         match principal {
@@ -85,8 +85,8 @@ impl Pattern {
         }
     }
 
-    /// Whether it is about somebody who comes by this transport. Who comes by TLS has a certificate if the agent
-    /// asks for one, and no identity else.
+    /// Returns whether a principal of this transport can match. A client of TLS has a certificate if the
+    /// agent requests one, and no identity otherwise.
     #[must_use]
     pub const fn uses(&self, transport: Transport) -> bool {
         match self {
@@ -153,7 +153,7 @@ fn dns(text: &str) -> Result<Pattern, PatternError> {
     if name.contains('*') {
         return Err(PatternError::Wildcard(text.to_owned()));
     }
-    // The certificates of a name never speak of an address by a DNS name.
+    // Certificates name an address by an iPAddress, never by a dNSName (RFC 5280, 4.2.1.6).
     if !name.split('.').all(is_label) || name.parse::<IpAddr>().is_ok() {
         return Err(PatternError::Name(text.to_owned()));
     }
@@ -180,7 +180,8 @@ fn is_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(plain)
 }
 
-/// Whether `name` is one label before `suffix`, as in the names of certificates (RFC 9525, 6.3).
+/// Returns whether `name` is one label before `suffix`, as wildcards in certificates match (RFC 9525,
+/// 6.3).
 fn is_one_label(name: &str, suffix: &str) -> bool {
     let Some(split) = name.len().checked_sub(suffix.len()) else { return false };
     let (Some(label), Some(end)) = (name.get(..split), name.get(split..)) else { return false };
@@ -191,10 +192,11 @@ fn is_below(uri: &str, prefix: &str) -> bool {
     uri.strip_prefix(prefix).is_some_and(is_plain_path)
 }
 
-/// Whether no part of a path is empty, leads upwards, or hides behind an escape: such a path could
-/// mean another place than it says.
+/// Returns whether no part of a path is empty, leads upwards, or has an escape, a control character or
+/// a blank: another reader could understand such a path differently.
 fn is_plain_path(path: &str) -> bool {
-    !path.contains(['%', '?', '#', '\\'])
+    path.bytes().all(|byte| byte.is_ascii_graphic())
+        && !path.contains(['%', '?', '#', '\\'])
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 

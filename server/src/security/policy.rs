@@ -1,37 +1,37 @@
-//! Who may do what.
+//! Rules that give roles to principals.
 
 use std::str::FromStr;
 
 use super::{Pattern, PatternError, PolicyWarning, Principal, Role, RoleError, Roles, Transport};
 
-/// Separates a principal from its roles. The last one counts: URIs may have others.
+/// Separates a principal from its roles. URIs may have others before.
 const SEPARATOR: char = '=';
 
-/// What is wrong with rules that let in nobody who can connect, and what to do.
-pub const NO_MATCHING_CLIENT: &str = "no rule of --allow is about anybody who can connect, so every call is refused: uid: and gid: come by unix:// listeners, names of certificates by tcp:// with --client-ca, anonymous by tcp:// without; add a rule or a listener";
+/// The warning about rules that match no client that can connect.
+pub const NO_MATCHING_CLIENT: &str = "no rule of --allow matches a client that can connect, so every call is refused: uid: and gid: match clients of unix:// listeners, names of certificates those of tcp:// with --client-ca, anonymous those of tcp:// without; add a rule or a listener";
 
-/// One principal, or several that are named alike, and what they may do: `PRINCIPAL=role,role`.
+/// A pattern of principals and their roles: `PRINCIPAL=role,role`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     principal: Pattern,
     roles: Roles,
 }
 
-/// Why a text is no rule.
+/// An error in the text of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// A part is missing.
     #[error("`{0}` is no rule; write PRINCIPAL=role,role, such as uid:1000=query,watch")]
     Form(String),
-    /// It names no principal.
+    /// The principal is malformed.
     #[error(transparent)]
     Principal(#[from] PatternError),
-    /// It names no role.
+    /// A role is unknown.
     #[error(transparent)]
     Role(#[from] RoleError),
 }
 
-/// Rules that together say who may do what; without any, everybody may do all but see the details.
+/// The rules of `--allow`. Without any, every caller has all roles but `details`.
 ///
 /// ```
 /// use taskstatsd::security::{Policy, Principal, Role};
@@ -47,19 +47,19 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Allows what the rules say, and nothing else; everything, if there are none.
+    /// Creates a policy that allows what the rules allow, or everything if there are none.
     #[must_use]
     pub const fn new(rules: Vec<Rule>) -> Self {
         Self { rules }
     }
 
-    /// Whether there are no rules, so that everybody may do everything.
+    /// Returns whether there are no rules, so that every caller may do everything.
     #[must_use]
     pub const fn allows_everything(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// What may not be meant so, where callers come by these transports.
+    /// Returns warnings about rules, given the transports of the listeners.
     #[must_use]
     pub fn warnings(&self, transports: &[Transport]) -> Vec<PolicyWarning> {
         if self.allows_everything() {
@@ -69,19 +69,19 @@ impl Policy {
         PolicyWarning::of(&rules.collect::<Vec<_>>(), transports)
     }
 
-    /// What a principal may do: the roles of all rules that are about it.
+    /// Returns the roles of a principal: those of all rules that match it.
     #[must_use]
     pub fn roles(&self, principal: &Principal) -> Roles {
         if self.rules.is_empty() {
             return Roles::DEFAULT;
         }
-        let about = self.rules.iter().filter(|rule| rule.principal.matches(principal));
-        about.fold(Roles::default(), |roles, rule| roles.union(rule.roles))
+        let matching = self.rules.iter().filter(|rule| rule.principal.matches(principal));
+        matching.fold(Roles::default(), |roles, rule| roles.union(rule.roles))
     }
 }
 
 impl Rule {
-    /// Whether principals get this role by it.
+    /// Returns whether the rule gives this role.
     #[must_use]
     pub const fn gives(&self, role: Role) -> bool {
         self.roles.has(role)
@@ -114,12 +114,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rule_everybody_may_do_all_but_see_the_details() {
+    fn without_rules_each_caller_has_all_roles_but_details() {
         assert_eq!(allowed(&Policy::default(), 7), [Role::Query, Role::Watch, Role::Node]);
     }
 
     #[test]
-    fn with_a_rule_nobody_else_may_do_anything() {
+    fn with_rules_other_callers_have_no_role() {
         let rules = ["uid:7=query,details", "uid:7=node", "gid:9=watch"];
         let rules = rules.map(|rule| rule.parse().unwrap());
         let policy = Policy::new(rules.to_vec());
@@ -128,12 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn the_last_separator_counts() {
+    fn the_last_separator_ends_the_principal() {
         assert!("spiffe://td/a=b=watch".parse::<Rule>().unwrap().gives(Role::Watch));
     }
 
     #[test]
-    fn what_is_no_rule_says_what_it_lacks() {
+    fn a_malformed_rule_is_refused_with_what_is_missing() {
         for (text, hint) in [
             ("", "PRINCIPAL=role"),
             ("uid:7", "PRINCIPAL=role"),

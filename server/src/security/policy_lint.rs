@@ -1,45 +1,45 @@
-//! What is odd about rules, given how callers come in.
+//! Warns about rules that cannot have been meant so, given the listeners.
 
 use super::{NO_MATCHING_CLIENT, Pattern, Transport};
 
-/// A policy that the agent serves by, and that may not be what was meant.
+/// A warning about a policy, which the agent applies all the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyWarning {
-    /// All rules are about others than those who can connect.
+    /// No rule matches a client that can connect.
     #[error("{NO_MATCHING_CLIENT}")]
     NoMatchingClient,
-    /// One rule is, beside others that are not.
-    #[error("--allow {0}=… is about nobody who can connect: {why}", why = why_unmatched(.0))]
+    /// This rule matches no client that can connect.
+    #[error("--allow {0}=… matches no client that can connect: {why}", why = why_unmatched(.0))]
     Unmatched(Pattern),
-    /// Nobody who can connect has role node.
+    /// No client that can connect has role node.
     #[error(
-        "no rule of --allow gives role node to anybody who can connect, so health checks, probes, GetNode and reflection are refused; if they are wanted, add one, such as uid:0=node"
+        "no rule of --allow gives role node to a client that can connect, so health checks, probes, GetNode and reflection are refused; to allow them, add one, such as uid:0=node"
     )]
     NoNodeRole,
 }
 
-/// What would have to be there for the rule to count.
+/// Returns which listener is missing for a rule.
 fn why_unmatched(pattern: &Pattern) -> &'static str {
     match pattern {
         Pattern::Uid(_) | Pattern::Gid(_) => {
-            "processes of this node come by a unix:// listener, and there is none"
+            "processes of this node connect through a unix:// listener, and there is none"
         }
         Pattern::Anonymous => {
-            "whoever has no certificate comes by a tcp:// listener without --client-ca, and there is none"
+            "clients without a certificate connect through a tcp:// listener without --client-ca, and there is none"
         }
-        // A user's name is easily put there.
+        // A user's name is a common mistake.
         Pattern::Dns(name) if !name.contains('.') => {
-            "it is taken for the DNS name of a certificate, whose holder comes by a tcp:// listener with \
+            "it is the DNS name of a certificate, whose holder connects through a tcp:// listener with \
              --client-ca, and there is none; a user of this node is uid:N"
         }
         Pattern::Dns(_) | Pattern::DnsBelow(_) | Pattern::Uri(_) | Pattern::UriBelow(_) => {
-            "holders of certificates come by a tcp:// listener with --client-ca, and there is none"
+            "clients with certificates connect through a tcp:// listener with --client-ca, and there is none"
         }
     }
 }
 
 impl PolicyWarning {
-    /// Those of rules, in which each has a principal and whether it gives role node.
+    /// Returns the warnings about rules, each given by its pattern and whether it gives role node.
     pub(super) fn of(rules: &[(&Pattern, bool)], transports: &[Transport]) -> Vec<Self> {
         let counts =
             |pattern: &Pattern| transports.iter().any(|transport| pattern.uses(*transport));
@@ -68,12 +68,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_counts_for_nobody_is_named() {
+    fn a_rule_that_matches_no_client_is_named() {
         for (rule, transport, words) in [
             (
                 "collector.example=watch",
                 Transport::Unix,
-                "--allow collector.example=… is about nobody",
+                "--allow collector.example=… matches no client",
             ),
             ("*.example=watch", Transport::Unix, "--allow *.example=…"),
             ("spiffe://td/ns/*=watch", Transport::Unix, "--allow spiffe://td/ns/*=…"),
@@ -81,7 +81,7 @@ mod tests {
             ("anonymous=node", Transport::Unix, "without --client-ca, and there is none"),
             ("anonymous=node", Transport::Certificate, "without --client-ca, and there is none"),
             ("uid:7=node", Transport::Certificate, "--allow uid:7=…"),
-            ("gid:7=node", Transport::Anonymous, "come by a unix:// listener"),
+            ("gid:7=node", Transport::Anonymous, "connect through a unix:// listener"),
         ] {
             let good = match transport {
                 Transport::Unix => "uid:0=node",
@@ -96,12 +96,12 @@ mod tests {
     }
 
     #[test]
-    fn probes_that_are_refused_are_told_once() {
+    fn refused_probes_are_warned_about_once() {
         let transports = [Transport::Unix, Transport::Certificate];
         let said = warnings(&["uid:7=query", "a.example=watch"], &transports);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("role node"), "{said:?}");
-        // A role for nobody is none.
+        // A rule that matches no client gives no role.
         let said = warnings(&["uid:7=query", "a.example=node"], &[Transport::Unix]);
         assert_eq!(said.len(), 2, "{said:?}");
         assert_eq!(warnings(&["uid:7=query", "a.example=node"], &transports), [""; 0]);

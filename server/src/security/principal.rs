@@ -1,40 +1,40 @@
-//! Who is at the other end of a connection.
+//! Identities of the peers of connections.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-/// Names of a certificate that are shown: who they are is clear from these, and a certificate may have
-/// thousands, more than a header that says why a call was refused can carry.
+/// Names of a certificate that are shown. They identify its holder, and a certificate may have thousands,
+/// more than the headers of a refused call can carry.
 const SHOWN_NAMES: usize = 3;
-/// Characters of a name that are shown: no DNS name is longer, but a URI or a subject may be.
+/// Characters of a name that are shown. No DNS name is longer, but a URI or a subject may be.
 const SHOWN_CHARACTERS: usize = 253;
 
-/// Who calls, as far as the connection tells.
+/// The identity of a caller, as far as its connection proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// A process of this node, through a unix socket: its user and group when it connected
-    /// (`SO_PEERCRED` in unix(7)). Its supplementary groups are not known.
+    /// (`SO_PEERCRED` in unix(7)), without its supplementary groups.
     Local {
         /// User id.
         uid: u32,
         /// Group id.
         gid: u32,
     },
-    /// Whoever holds the key of a certificate that the client CA signed.
+    /// The holder of the key of a certificate that the client CA signed.
     Certificate(CertificateNames),
-    /// Whoever reaches a TCP port.
+    /// A client of a TCP port without a certificate.
     Anonymous(SocketAddr),
 }
 
-/// What a certificate says that its holder is called: its subject alternative names, or else its subject.
+/// The names of a certificate's holder: its subject alternative names, or else its subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CertificateNames {
     /// DNS names.
     pub dns: Vec<String>,
     /// URIs, such as SPIFFE ids.
     pub uris: Vec<String>,
-    /// The subject, such as `CN=collector`, of a certificate that has neither: no rule is about it, but it
-    /// is not every other such certificate's holder.
+    /// The subject, such as `CN=collector`, of a certificate that has neither. No rule matches it, but it
+    /// tells the holders of such certificates apart.
     pub subject: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Principal {
         match self {
             Self::Local { uid, gid } => write!(formatter, "uid {uid}, gid {gid}"),
             Self::Certificate(names) => names.fmt(formatter),
-            Self::Anonymous(address) => write!(formatter, "whoever is at {address}"),
+            Self::Anonymous(address) => write!(formatter, "the client at {address}"),
         }
     }
 }
@@ -66,7 +66,7 @@ impl fmt::Display for CertificateNames {
     }
 }
 
-/// A name as far as it is shown. Escaped, because a certificate may name anything, and a log line or a
+/// Displays a name, bounded and escaped: a certificate may contain any characters, and a log line or a
 /// header may not.
 struct Shown<'a>(&'a str);
 
@@ -90,16 +90,16 @@ mod tests {
     }
 
     #[test]
-    fn three_names_are_shown_and_the_rest_is_counted() {
+    fn three_names_are_shown_and_the_others_are_counted() {
         assert_eq!(named(1).to_string(), "the certificate of 1.example");
         let three = "the certificate of 1.example, 2.example, 3.example";
         assert_eq!(named(3).to_string(), three);
         assert_eq!(named(5).to_string(), format!("{three} and 2 more"));
     }
 
-    /// What is said of a caller fits into the headers that clients read: 8 KiB by default.
+    /// The description of a caller fits into the headers that clients read, 8 KiB by default.
     #[test]
-    fn what_is_shown_is_short_whatever_a_certificate_says() {
+    fn a_description_is_short_whatever_a_certificate_contains() {
         let long = || "\u{10ffff}".repeat(10_000);
         let names = CertificateNames { uris: vec![long(); 9], ..CertificateNames::default() };
         assert!(names.to_string().len() < 8 << 10);

@@ -1,37 +1,37 @@
-//! What is kept from principals without role `details`.
+//! Fields that are removed for principals without role `details`.
 
 use std::str::FromStr;
 
-/// A part of an account that can be stripped.
+/// A group of fields that can be redacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// The command name.
     Comm,
-    /// The user and the group.
+    /// The user id and the group id.
     Uid,
     /// Device and inode of the executable.
     Executable,
-    /// Input and output.
+    /// The bytes that were read and written.
     Io,
 }
 
-/// A text that is no such part.
+/// The text is no such group.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` cannot be redacted; use comm, uid (which is gid too), executable or io")]
 pub struct FieldError(String);
 
-/// The parts that are stripped.
+/// The groups of fields that are redacted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Redaction(u8);
 
 impl Redaction {
-    /// Whether nothing is stripped.
+    /// Returns whether nothing is redacted.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether this part is stripped.
+    /// Returns whether this group is redacted.
     #[must_use]
     pub const fn strips(self, field: Field) -> bool {
         self.0 & field.bit() != 0

@@ -1,5 +1,4 @@
-//! What was refused because of a limit or waits for one, or was refused for want of a role: counted
-//! always, told seldom.
+//! Counters of what was rejected because of a limit or a missing role, with throttled log lines.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::telemetry::Throttle;
 
-/// Between two warnings about the same limit.
+/// The time between two warnings about the same limit.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A limit that callers can run into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// `--max-connections`: told so and closed, or closed at once.
+    /// `--max-connections`: the connection was closed, with or without a status before.
     Connections,
     /// `--max-watchers`.
     Watchers,
@@ -25,24 +24,23 @@ pub enum Limit {
     RequestSize,
     /// `--max-header-size`.
     HeaderSize,
-    /// Calls that were not answered in time, mostly because their request never came whole.
+    /// Calls that exceeded their deadline, mostly because their request never arrived completely.
     CallTime,
     /// `--idle-timeout`.
     IdleTime,
-    /// `--handshake-timeout`, and handshakes that gave way to another one, as there were too many.
+    /// `--handshake-timeout`, and handshakes that were aborted because there were too many.
     HandshakeTime,
-    /// Connections that were closed because of what they did to HTTP/2.
+    /// Connections that were closed because they misused HTTP/2.
     Protocol,
-    /// `--max-streams`: a connection had all of its streams in use. Nothing is refused: further calls
-    /// wait in the caller.
+    /// `--max-streams`: a connection had all of its streams in use. Further calls wait in the client.
     Streams,
 }
 
-/// How often each limit was hit.
+/// Counts how often each limit was hit.
 #[derive(Debug)]
 pub struct RejectionCounters {
     limits: [Count; Limit::ALL.len()],
-    /// For want of a role.
+    /// Calls without the role that they need.
     denied: Count,
 }
 
@@ -53,7 +51,7 @@ struct Count {
 }
 
 impl Limit {
-    /// By number.
+    /// All limits, by number.
     pub const ALL: [Self; 11] = [
         Self::Connections,
         Self::Watchers,
@@ -68,12 +66,12 @@ impl Limit {
         Self::Streams,
     ];
 
-    /// Whether an operator should hear of it. A connection that nobody uses is closed as a rule.
+    /// Returns whether it is logged as a warning. That an idle connection is closed is normal.
     const fn is_worth_a_warning(self) -> bool {
         !matches!(self, Self::IdleTime)
     }
 
-    /// What a warning begins with.
+    /// Returns the first word of a warning.
     const fn verb(self) -> &'static str {
         match self {
             Self::Streams => "reached",
@@ -95,7 +93,7 @@ impl Default for RejectionCounters {
 }
 
 impl RejectionCounters {
-    /// Counts one, and warns of it unless there was a warning shortly before: who ran into what.
+    /// Counts a rejection of `who`, and logs it unless one was logged shortly before.
     pub fn add(&self, limit: Limit, who: &dyn fmt::Display, what: &dyn fmt::Display) {
         let count = &self.limits[limit as usize];
         count.total.fetch_add(1, Ordering::Relaxed);
@@ -108,7 +106,7 @@ impl RejectionCounters {
         }
     }
 
-    /// Counts a call that its caller may not make, and warns as [`RejectionCounters::add`] does.
+    /// Counts a call without the role that it needs, and logs it as [`RejectionCounters::add`] does.
     pub fn deny(&self, who: &dyn fmt::Display, what: &dyn fmt::Display) {
         self.denied.total.fetch_add(1, Ordering::Relaxed);
         if let Some(untold) = self.denied.warning.pass(Instant::now()) {
@@ -116,13 +114,13 @@ impl RejectionCounters {
         }
     }
 
-    /// How many calls were denied.
+    /// Returns how many calls were denied.
     #[must_use]
     pub fn denied(&self) -> u64 {
         self.denied.total.load(Ordering::Relaxed)
     }
 
-    /// How often the limit was hit.
+    /// Returns how often the limit was hit.
     #[must_use]
     pub fn count(&self, limit: Limit) -> u64 {
         self.limits[limit as usize].total.load(Ordering::Relaxed)
@@ -134,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_limit_is_counted_by_itself() {
+    fn limits_are_counted_separately() {
         for (number, limit) in Limit::ALL.into_iter().enumerate() {
             assert_eq!(limit as usize, number);
             let rejections = RejectionCounters::default();

@@ -1,18 +1,18 @@
-//! What a principal may do.
+//! Roles of principals.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A part of the service that is allowed or not.
+/// A part of the service that rules allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// To ask for live tasks: `GetPid`, `GetTgid`, `BatchGet`.
+    /// Queries of live tasks: `GetPid`, `GetTgid`, `BatchGet`.
     Query,
-    /// To watch exits: `WatchExits`.
+    /// Exit streams: `WatchExits`.
     Watch,
-    /// To ask for the node and the agent: `GetNode`, health, reflection.
+    /// The node and the agent: `GetNode`, health, reflection.
     Node,
-    /// To see what `--redact` strips for everybody else.
+    /// The fields that `--redact` removes for other callers.
     Details,
 }
 
@@ -20,16 +20,16 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles(u8);
 
-/// A text that is no role.
+/// The text is no role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no role; use query, watch, node or details")]
 pub struct RoleError(String);
 
 impl Role {
-    /// All of them.
+    /// All roles.
     const ALL: [Self; 4] = [Self::Query, Self::Watch, Self::Node, Self::Details];
 
-    /// Its name, as in `--allow`.
+    /// Returns the name in `--allow`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,17 +46,17 @@ impl Role {
 }
 
 impl Roles {
-    /// What everybody has where nothing is said of who may do what. Not the details: whoever asks for
-    /// redaction means it for those who were not allowed more.
+    /// The roles of each caller where there are no rules. `details` is not one of them, because
+    /// `--redact` is meant for callers without a rule.
     pub const DEFAULT: Self = Self(Role::Query.bit() | Role::Watch.bit() | Role::Node.bit());
 
-    /// Whether the role is among them.
+    /// Returns whether the set has the role.
     #[must_use]
     pub const fn has(self, role: Role) -> bool {
         self.0 & role.bit() != 0
     }
 
-    /// Those of both sets.
+    /// Returns the roles of both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -88,9 +88,9 @@ impl FromStr for Role {
 mod tests {
     use super::*;
 
-    /// Each role has a name of its own, a bit of its own, and is read back from its name.
+    /// Each role has a distinct name and bit, and is parsed from its name.
     #[test]
-    fn every_role_is_its_own() {
+    fn roles_are_distinct() {
         for role in Role::ALL {
             assert_eq!(role.name().parse(), Ok(role));
             let alone: Roles = [role].into_iter().collect();

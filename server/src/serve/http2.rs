@@ -18,9 +18,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// ping without acknowledgement. Without it, the connection of a peer that vanished would last until
 /// TCP gives up after a quarter of an hour, because HTTP/2 waits until its GOAWAY is sent.
 pub(super) const MAX_WRITE_STALL: Duration = KEEPALIVE_INTERVAL.saturating_add(KEEPALIVE_TIMEOUT);
-/// The largest number of streams of a connection that a peer opened and reset before hyper accepted
-/// them. A peer with more only makes work, and its connection is closed (rapid reset, CVE-2023-44487).
-const MAX_PENDING_RESETS: usize = 20;
 /// The largest number of streams of a connection that HTTP/2 reset because of the peer's errors. A
 /// peer with more only makes work, and its connection is closed.
 const MAX_ERROR_RESETS: usize = 1024;
@@ -75,7 +72,7 @@ impl Http2 {
             .initial_stream_window_size(RECEIVE_WINDOW)
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(max_header_list(limits.size.headers))
-            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_pending_accept_reset_streams(max_pending_resets(limits.streams))
             .max_local_error_reset_streams(MAX_ERROR_RESETS);
         let mut overflow = regular.clone();
         overflow
@@ -84,6 +81,15 @@ impl Http2 {
             .initial_connection_window_size(OVERFLOW_WINDOW);
         Self { regular, overflow, streams }
     }
+}
+
+/// Returns the largest number of streams of a connection that a peer may open and reset before hyper
+/// accepts them. A peer with more only makes work, and its connection is closed (rapid reset,
+/// CVE-2023-44487). A client that cancels all of its calls at once resets as many streams as it may
+/// have open; a smaller number, such as h2's default of 20, closes the connection under its other
+/// calls.
+fn max_pending_resets(streams: u32) -> usize {
+    usize::try_from(streams).unwrap_or(usize::MAX)
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for StreamTasks {

@@ -1,4 +1,4 @@
-//! The thread that moves a simulated machine on with real time.
+//! The thread that advances a simulated machine in real time.
 
 use std::io;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use super::SharedWorld;
 
-/// Exits closer together than this happen in one go, so that many of them do not mean many
-/// wake-ups.
+/// Exits that are closer together happen at one wake-up.
 const STEP: Duration = Duration::from_millis(1);
-/// Exits made while the world is held, which those who ask for something wait for.
-const BATCH: u32 = 64;
-/// When the machine falls behind real time by more, it does not work out what it has not got to: those
-/// exits are dropped on the way. So the rate that was asked for is the rate that is offered.
-const MOST_BEHIND: Duration = Duration::from_millis(100);
+/// Exits that happen while the world is locked once. Queries wait for the lock.
+const EXITS_PER_LOCK: u32 = 64;
+/// If the machine is further behind real time than this, the missing exits are skipped: their
+/// messages are dropped and counted. So the requested rate is the rate of the exits, whatever this
+/// CPU can simulate.
+const MAX_LAG: Duration = Duration::from_millis(100);
 
-/// A running clock.
+/// The running thread.
 #[derive(Debug)]
 pub(super) struct SimClock {
     /// Dropped to end the thread.
@@ -33,7 +33,7 @@ impl SimClock {
         Ok(Self { stop, thread })
     }
 
-    /// Ends the thread.
+    /// Ends the thread and waits for it.
     pub(super) fn stop(self) {
         drop(self.stop);
         if self.thread.join().is_err() {
@@ -42,13 +42,13 @@ impl SimClock {
     }
 }
 
-/// Where the machine's time should be.
+/// The state of the thread.
 struct ClockDriver<'a> {
     shared: &'a SharedWorld,
-    /// Disconnected when the end has come.
+    /// Disconnected to end the thread.
     stopped: &'a Receiver<()>,
-    /// When the machine's time was `base`.
-    began: Instant,
+    /// The time at which the machine's time was `base`.
+    started: Instant,
     base: Duration,
     has_warned: bool,
 }
@@ -56,18 +56,18 @@ struct ClockDriver<'a> {
 impl<'a> ClockDriver<'a> {
     fn new(shared: &'a SharedWorld, stopped: &'a Receiver<()>) -> Self {
         let base = shared.world().now();
-        Self { shared, stopped, began: Instant::now(), base, has_warned: false }
+        Self { shared, stopped, started: Instant::now(), base, has_warned: false }
     }
 
     fn run(mut self) {
         while self.sleep() && self.step() {}
     }
 
-    /// Waits until something is due; false when the end has come.
+    /// Waits until an exit is due. Returns false if the thread must end.
     fn sleep(&self) -> bool {
         let due = self.shared.world().next_exit();
         let ended = match due {
-            // Nothing will ever happen by itself.
+            // No exit will become due.
             None => self.stopped.recv().is_err(),
             Some(due) => {
                 let sleep = due.saturating_sub(self.target()).max(STEP);
@@ -77,17 +77,17 @@ impl<'a> ClockDriver<'a> {
         !ended
     }
 
-    /// Where the machine's time should be.
+    /// Returns the machine's time in real time.
     fn target(&self) -> Duration {
-        self.base + self.began.elapsed()
+        self.base + self.started.elapsed()
     }
 
-    /// Has happen what is due; false when the end has come meanwhile.
+    /// Advances the machine to real time. Returns false if the thread must end.
     fn step(&mut self) -> bool {
         let until = self.target();
         loop {
             let (more, now) = self.advance(until);
-            if self.target().saturating_sub(now) > MOST_BEHIND {
+            if self.target().saturating_sub(now) > MAX_LAG {
                 self.skip();
             }
             if self.stopped.try_recv() == Err(TryRecvError::Disconnected) {
@@ -100,17 +100,16 @@ impl<'a> ClockDriver<'a> {
         }
     }
 
-    /// Makes a batch of exits; tells whether there are more, and the machine's time.
+    /// Simulates a batch of exits. Returns whether more are due, and the machine's time.
     fn advance(&self, until: Duration) -> (bool, Duration) {
         let mut world = self.shared.world_for_clock();
-        (world.advance_some(until, BATCH), world.now())
+        (world.advance_some(until, EXITS_PER_LOCK), world.now())
     }
 
     fn skip(&mut self) {
         if !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(
-                "the simulation cannot work out its exits in time: those that it does not get to are \
-                 dropped on the way, and counted as lost"
+                "this CPU cannot simulate exits at the requested rate; skipped exits are counted as lost"
             );
         }
         self.shared.world_for_clock().skip(self.target());

@@ -4,8 +4,8 @@
 use crate::taskstats::layout::{Layout, offset, size_of_version};
 use crate::taskstats::{CpuTime, Delay, Io, Stats, TaskIdentity};
 
-/// Appends one `struct taskstats`, in host byte order, with the layout and the length of the version
-/// that `stats` names. Fields that the version lacks are left out; an absent field is 0, as in the
+/// Appends one `struct taskstats`, in host byte order, with the layout and the length of the
+/// version in `stats`. Fields that the version lacks are omitted; an absent field is 0, as in the
 /// kernel. The unknown tail follows the struct.
 pub(super) fn encode_record(stats: &Stats, bytes: &mut Vec<u8>) {
     let start = bytes.len();
@@ -27,7 +27,7 @@ impl RecordEncoder<'_> {
         self.put(offset::EXIT_CODE, stats.exit_status.unwrap_or(0).to_ne_bytes());
         if let Some(task) = &stats.identity.task {
             self.task(task);
-            // The kernel leaves the ids out of a group's record.
+            // A group's record has no ids, as in the kernel.
             self.put(offset::PID, stats.identity.pid.unwrap_or(0).to_ne_bytes());
             self.put(offset::TGID, stats.identity.tgid.unwrap_or(0).to_ne_bytes());
         }
@@ -51,7 +51,7 @@ impl RecordEncoder<'_> {
         self.put(offset::UID, task.uid.to_ne_bytes());
         self.put(offset::GID, task.gid.to_ne_bytes());
         self.put(offset::PPID, task.ppid.to_ne_bytes());
-        // The narrow field holds what fits, as the kernel's does (`bacct_add_tsk`).
+        // The narrow field saturates, as in the kernel (`bacct_add_tsk`).
         self.put(offset::BTIME, u32::try_from(begin).unwrap_or(u32::MAX).to_ne_bytes());
         self.u64(offset::BTIME64, Some(begin));
     }
@@ -101,15 +101,15 @@ impl RecordEncoder<'_> {
     }
 
     fn delay(&mut self, class: usize, delay: &Delay) {
-        let place = self.layout.delay(class);
-        self.u64_at(place.count, delay.count);
-        self.u64_at(place.total, delay.total_ns);
+        let offsets = self.layout.delay(class);
+        self.u64_at(offsets.count, delay.count);
+        self.u64_at(offsets.total, delay.total_ns);
         let Some(extremes) = delay.extremes else { return };
-        self.u64_at(place.max, extremes.max_ns);
-        self.u64_at(place.min, extremes.min_ns);
+        self.u64_at(offsets.max, extremes.max_ns);
+        self.u64_at(offsets.min, extremes.min_ns);
         if let Some(max_at) = extremes.max_at {
-            self.u64_at(place.max_at_seconds, max_at.as_secs());
-            self.u64_at(place.max_at_nanoseconds, max_at.subsec_nanos().into());
+            self.u64_at(offsets.max_at_seconds, max_at.as_secs());
+            self.u64_at(offsets.max_at_nanoseconds, max_at.subsec_nanos().into());
         }
     }
 
@@ -122,19 +122,18 @@ impl RecordEncoder<'_> {
     }
 
     fn bytes_at(&mut self, offset: usize, field: &[u8]) {
-        let place = self.layout.place(offset);
-        write(self.bytes, place, field);
+        write(self.bytes, self.layout.offset(offset), field);
     }
 
-    /// Writes at a place of this record's own layout.
-    fn u64_at(&mut self, place: usize, value: u64) {
-        write(self.bytes, place, &value.to_ne_bytes());
+    /// Writes at an offset of this record's layout.
+    fn u64_at(&mut self, offset: usize, value: u64) {
+        write(self.bytes, offset, &value.to_ne_bytes());
     }
 }
 
 /// Writes a field if the struct has it.
-fn write(bytes: &mut [u8], place: usize, field: &[u8]) {
-    if let Some(target) = bytes.get_mut(place..place + field.len()) {
+fn write(bytes: &mut [u8], offset: usize, field: &[u8]) {
+    if let Some(target) = bytes.get_mut(offset..offset + field.len()) {
         target.copy_from_slice(field);
     }
 }

@@ -1,4 +1,4 @@
-//! Taking the exits of a simulated machine, with one socket a CPU as on a real one.
+//! A listener of the simulated kernel, with one socket for each CPU like a real one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::taskstats::{
     Cpumask, Depth, Drained, ExitListener, ExitSink, KeptSocket, KernelError, Wake,
 };
 
-/// Listens with one socket a CPU.
+/// A listener with one socket for each CPU.
 #[derive(Debug)]
 pub(super) struct SimListener {
     shared: Arc<SharedWorld>,
     purpose: Purpose,
     queues: CpuQueues<BoundSocket>,
-    bell: Arc<ReadyList>,
+    ready_list: Arc<ReadyList>,
 }
 
-/// A socket and its address.
+/// A socket and its port id.
 #[derive(Debug)]
 pub(super) struct BoundSocket {
     socket: Arc<SimSocket>,
@@ -43,39 +43,40 @@ impl DatagramSource for BoundSocket {
 impl SimListener {
     pub(super) fn new(shared: Arc<SharedWorld>, purpose: Purpose) -> Self {
         let queues = CpuQueues::new(SimInbox::default());
-        Self { shared, purpose, queues, bell: Arc::default() }
+        Self { shared, purpose, queues, ready_list: Arc::default() }
     }
 
     fn bind(&self, world: &mut World, cpu: u32) -> (PortId, Arc<SimSocket>) {
-        let bell = Arc::clone(&self.bell);
-        world.bind(SimSocket::new(self.shared.limit, bell, cpu, self.purpose))
+        let ready_list = Arc::clone(&self.ready_list);
+        world.bind(SimSocket::new(self.shared.limit, ready_list, cpu, self.purpose))
     }
 
-    /// Closes all sockets as a process does that is killed: their registrations stay.
-    pub(super) fn die(mut self) {
+    /// Closes all sockets like a process that is killed: their registrations remain.
+    pub(super) fn abandon(mut self) {
         let mut world = self.shared.world();
         for (_, queue) in self.queues.remove_all() {
             world.close(queue.socket.port);
         }
     }
 
-    /// The messages that wait on a CPU's socket, whoever registered it.
-    pub(super) fn open_silently(&mut self, cpu: u32) {
+    /// Opens a socket without registering it. It receives the exits that the last owner of its port
+    /// id registered for.
+    pub(super) fn open_unregistered(&mut self, cpu: u32) {
         let mut world = self.shared.world();
         let (port, socket) = self.bind(&mut world, cpu);
-        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }));
+        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }, None));
     }
 }
 
 impl ExitListener for SimListener {
     fn waker(&self) -> Box<dyn Wake> {
-        Box::new(ReadyListWaker(Arc::clone(&self.bell)))
+        Box::new(ReadyListWaker(Arc::clone(&self.ready_list)))
     }
 
     fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
         let mut world = self.shared.world();
         let (port, socket) = self.bind(&mut world, cpu);
-        // A port id can inherit the registration of a listener that died.
+        // A port id can inherit the registrations of a listener that died.
         world.deregister(port);
         if let Err(errno) = world.register(port, &Cpumask::from_iter([cpu])) {
             world.close(port);
@@ -85,11 +86,11 @@ impl ExitListener for SimListener {
             });
         }
         drop(world);
-        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }));
+        self.queues.insert(CpuQueue::new(cpu, BoundSocket { socket, port }, None));
         Ok(())
     }
 
-    /// A simulated socket has no descriptor, and ends with the process.
+    /// A simulated socket has no file descriptor and ends with the process.
     fn keep(self: Box<Self>) -> Vec<KeptSocket> {
         Vec::new()
     }
@@ -103,10 +104,10 @@ impl ExitListener for SimListener {
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
         let ready = &mut self.queues.ready;
-        // Nothing happens while somebody waits whose own steps are the time.
+        // A stepped machine does not advance while its listener waits.
         let at_once = !ready.is_empty() || self.shared.time == TimeSource::Stepped;
         let timeout = if at_once { Some(Duration::ZERO) } else { timeout };
-        self.bell.wait(timeout, ready);
+        self.ready_list.wait(timeout, ready);
         Ok(())
     }
 
@@ -120,7 +121,7 @@ impl ExitListener for SimListener {
 }
 
 impl Drop for SimListener {
-    /// Leaves no registration behind.
+    /// Ends all registrations.
     fn drop(&mut self) {
         let mut world = self.shared.world();
         for (_, queue) in self.queues.remove_all() {

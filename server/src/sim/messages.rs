@@ -1,4 +1,4 @@
-//! The messages that the kernel sends: exits and replies.
+//! The kernel's messages: exits and replies.
 
 use super::encode::encode_record;
 use super::writer::{MessageWriter, written_bytes};
@@ -10,11 +10,11 @@ use crate::taskstats::{Exit, Stats, TaskId};
 
 /// `TASKSTATS_TYPE_PID`.
 const TYPE_PID: u16 = 1;
-/// Size of an id in a nest.
+/// The size of an id attribute's payload.
 const ID_BYTES: usize = size_of::<u32>();
 
-/// Builds the message that a kernel sends for an exit, with the family id 0, which no receiver of
-/// exits looks at.
+/// Encodes the kernel's message for an exit. The family id is 0, because receivers of exits ignore
+/// it.
 pub(super) fn exit_message(exit: &Exit) -> Vec<u8> {
     let mut writer = MessageWriter::generic(0, exit.kernel_sequence, COMMAND_NEW, VERSION);
     let tgid = exit.process.as_ref().and_then(|process| process.identity.tgid);
@@ -28,13 +28,13 @@ pub(super) fn exit_message(exit: &Exit) -> Vec<u8> {
     writer.finish()
 }
 
-/// The length of what [`exit_message`] builds of records of a version without an unknown tail.
+/// Returns the length of an [`exit_message`] with records of a version, without an unknown tail.
 pub(super) fn exit_message_bytes(version: u16, with_group: bool) -> usize {
     let nest = [ID_BYTES, size_of_version(version)];
     if with_group { written_bytes(&[&nest, &nest]) } else { written_bytes(&[&nest]) }
 }
 
-/// Builds the reply to a query for `id`.
+/// Encodes the reply to a query for `id`.
 pub(super) fn reply_message(id: TaskId, stats: &Stats) -> Vec<u8> {
     let mut writer = MessageWriter::generic(0, 0, COMMAND_NEW, VERSION);
     match id {
@@ -52,10 +52,11 @@ fn nest(writer: &mut MessageWriter, kind: u16, id: u32, stats: &Stats) {
     });
 }
 
-/// Clears the version of the record in a nest: what a group's last exit carries is a copy of the
-/// group's sums (`taskstats_exit` in `kernel/taskstats.c`), in which most kernels set none.
+/// Clears the version of the record in a nested attribute. The record of an exited group is a copy
+/// of the group's sums (`taskstats_exit` in `kernel/taskstats.c`), in which most kernels set no
+/// version.
 fn unset_version(nest: &mut [u8]) {
-    /// Headers of the nest, of the id and of the record, and the id.
+    /// The headers of the nested attribute, of the id and of the record, and the id.
     const BEFORE_RECORD: usize = 3 * 4 + ID_BYTES;
     if let Some(version) = nest.get_mut(BEFORE_RECORD..BEFORE_RECORD + 2) {
         version.fill(0);

@@ -1,7 +1,8 @@
-//! A kernel of our own: the semantics of the kernel's taskstats code, under a seed and a virtual
-//! clock, on a machine with an invented workload.
+//! A simulated kernel, which follows the rules of the kernel's taskstats code under a seed and a
+//! virtual clock. Its machine runs an invented workload.
 //!
-//! It makes the bytes that a kernel sends, so that all of decode is as it is on a real one.
+//! It sends the same bytes as a real kernel, so that decoding and everything above it works as on a
+//! real one.
 
 mod clock;
 mod encode;
@@ -26,6 +27,7 @@ pub use world::{Report, World};
 use self::clock::SimClock;
 use self::listener::SimListener;
 use self::socket::Purpose;
+use crate::bpf::CgroupLosses;
 use crate::clock::unix_time;
 use crate::taskstats::reply::{QUERY, failed, refused, stats_in_reply};
 use crate::taskstats::{
@@ -33,7 +35,7 @@ use crate::taskstats::{
     SelfTest, Stats, TaskId,
 };
 
-/// A simulated machine behind the seam.
+/// A simulated machine as a [`Kernel`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,62 +53,62 @@ pub struct SimKernel {
     shared: Arc<SharedWorld>,
     spec: Spec,
     possible: Cpumask,
-    /// Moves the time on once it has begun; `None` where the owner does.
+    /// Advances the machine once it is started; `None` for a stepped machine.
     clock: Mutex<Option<SimClock>>,
 }
 
-/// What a kernel shares with its listeners and its clock.
+/// The machine, shared by the kernel, its listeners and its clock.
 #[derive(Debug)]
 struct SharedWorld {
     world: Mutex<World>,
-    /// Who waits for the world, so that its clock lets them.
+    /// The number of threads that wait for the lock, so that the clock yields to them.
     waiting: AtomicUsize,
-    /// The true size that a socket's queue may have.
+    /// The limit of a socket's receive queue, in bytes of true size.
     limit: usize,
     time: TimeSource,
 }
 
-/// Whose time it is.
+/// The source of a machine's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TimeSource {
-    /// That of the clock on the wall.
+    /// The system's clock.
     Real,
-    /// That of whoever calls [`World::advance`].
+    /// Calls of [`World::advance`].
     Stepped,
 }
 
 impl SimKernel {
-    /// Begins a machine whose time passes as real time does.
+    /// Starts a machine that runs in real time.
     ///
     /// # Errors
-    /// When the system starts no thread.
+    /// The error of the system if it starts no thread.
     pub fn start(spec: Spec, receive_buffer: usize) -> io::Result<Self> {
         let kernel = Self::prepare(spec, receive_buffer);
         kernel.start_threads()?;
         Ok(kernel)
     }
 
-    /// Prepares a machine whose time passes as real time does from [`Kernel::start_threads`] on.
+    /// Creates a machine that runs in real time once [`Kernel::start_threads`] is called.
     ///
-    /// `receive_buffer` is the size of each CPU's receive buffer, in bytes; it is less where all of
-    /// them together would take more than 1 GiB, because they lie in this process.
+    /// `receive_buffer` is the size of each CPU's receive buffer, in bytes. It is reduced if all
+    /// buffers together would exceed 1 GiB, because they are allocated by this process.
     #[must_use]
     pub fn prepare(spec: Spec, receive_buffer: usize) -> Self {
         let kernel = Self::new(World::booted(spec, unix_time()), receive_buffer, TimeSource::Real);
         tracing::warn!(
-            "the kernel is simulated: tasks, accounts and exits are invented (sim:{spec})"
+            "simulating the kernel: tasks, statistics and exits are invented (sim:{spec})"
         );
         let granted = spec.granted(receive_buffer);
         tracing::info!(
-            asked = receive_buffer,
+            requested = receive_buffer,
             granted,
-            "receive buffers lie in the agent's own memory"
+            "allocated receive buffers in the memory of the agent"
         );
         kernel
     }
 
-    /// Begins a machine whose time passes when [`World::advance`] says so, and whose listeners never
-    /// wait.
+    /// Creates a machine whose time is advanced by [`World::advance`], and whose listeners never
+    /// block.
     #[must_use]
     pub fn stepped(spec: Spec, receive_buffer: usize) -> Self {
         Self::new(World::new(spec), receive_buffer, TimeSource::Stepped)
@@ -116,40 +118,40 @@ impl SimKernel {
         let spec = *world.spec();
         let possible = (0..spec.cpus).collect();
         let (world, waiting) = (Mutex::new(world), AtomicUsize::new(0));
-        // The kernel doubles what is asked for.
+        // The kernel doubles the requested size.
         let limit = 2 * spec.granted(receive_buffer);
         let shared = Arc::new(SharedWorld { world, waiting, limit, time });
         Self { shared, spec, possible, clock: Mutex::new(None) }
     }
 
-    /// The machine, for as long as it is held.
+    /// Locks the machine.
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.shared.world()
     }
 
-    /// Leaves a listener of a CPU behind as a process does that is killed: its socket is closed, and
-    /// its registration stays. For tests.
+    /// Leaves a dead listener of a CPU, like a process that was killed: its socket is closed, and
+    /// its registration remains. For tests.
     ///
     /// # Errors
-    /// As [`ExitListener::open`].
+    /// See [`ExitListener::open`].
     pub fn leave_dead_listener(&self, cpu: u32) -> Result<(), KernelError> {
         let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Watch);
         listener.open(cpu)?;
-        listener.die();
+        listener.abandon();
         Ok(())
     }
 
-    /// Opens a socket that registers nowhere, and so is told only what the last owner of its address
-    /// had registered. For tests.
+    /// Opens a socket that registers nowhere, and so receives only exits for which the last owner
+    /// of its port id registered. For tests.
     #[must_use]
     pub fn listen_on_reused_port(&self, cpu: u32) -> Box<dyn ExitListener> {
         let mut listener = SimListener::new(Arc::clone(&self.shared), Purpose::Watch);
-        listener.open_silently(cpu);
+        listener.open_unregistered(cpu);
         Box::new(listener)
     }
 
-    /// Has a task of its own end on a CPU; returns its id, or `None` if there was none left.
-    fn end_a_task(&self, cpu: u32) -> Option<u32> {
+    /// Ends a new task on a CPU and returns its id; `None` if all ids are in use.
+    fn end_new_task(&self, cpu: u32) -> Option<u32> {
         let mut world = self.world();
         let pid = world.spawn()?;
         world.exit(pid, cpu, 0).then_some(pid)
@@ -168,13 +170,13 @@ impl SharedWorld {
         world
     }
 
-    /// As [`SharedWorld::world`], for the clock, which has nobody wait for itself.
+    /// Locks the machine for the clock, which is not counted among the waiting threads.
     fn world_for_clock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets those go first who wait for the world: a lock that is taken again at once is seldom given
-    /// to anybody else.
+    /// Yields until no other thread waits for the lock: a thread that locks again at once seldom
+    /// loses the lock to another one.
     fn yield_to_waiters(&self) {
         while self.waiting.load(Ordering::Relaxed) > 0 {
             thread::yield_now();
@@ -226,7 +228,7 @@ impl Kernel for SimKernel {
         let mut tested = SelfTest::default();
         for cpu in cpus.iter() {
             listener.open(cpu)?;
-            let Some(pid) = self.end_a_task(cpu) else {
+            let Some(pid) = self.end_new_task(cpu) else {
                 tested.untested.insert(cpu);
                 continue;
             };
@@ -260,7 +262,7 @@ impl Kernel for SimKernel {
     }
 }
 
-/// Listens for one exit. Exits that were dropped would have arrived, but for their number.
+/// Receives one exit. A dropped exit also counts, since it would have arrived in a larger queue.
 struct Probe {
     pid: u32,
     received: bool,
@@ -271,7 +273,7 @@ impl ExitSink for Probe {
         self.received |= exit.task.identity.pid == Some(self.pid);
     }
 
-    fn dropped(&mut self, _: u32, _: u64) {
+    fn dropped(&mut self, _: u32, _: u64, _: CgroupLosses) {
         self.received = true;
     }
 }
@@ -282,7 +284,7 @@ impl Drop for SimKernel {
         let Some(clock) = clock else { return };
         clock.stop();
         let Report { exits, sent, skipped, .. } = self.world().report();
-        tracing::info!(exits, sent, skipped, "the simulated kernel ends");
+        tracing::info!(exits, sent, skipped, "stopped the simulated kernel");
     }
 }
 

@@ -1,15 +1,15 @@
-//! Numbers that look random and are the same for the same seed, in every version of this program.
+//! Pseudorandom numbers that are the same for the same seed in every version of this program.
 
-/// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): a
-/// published algorithm of ten lines, which no update of a dependency can change.
+/// `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). It is
+/// implemented here in ten lines because an update of a crate could change the numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Random {
     state: u64,
 }
 
-/// The golden ratio, as the algorithm has it.
+/// The constant of the algorithm, derived from the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Parts of a whole in which a [`Share`](super::spec::Share) is counted.
+/// The unit of a [`Share`](super::spec::Share).
 const MILLION: u64 = 1_000_000;
 
 impl Random {
@@ -22,25 +22,25 @@ impl Random {
         mix(self.state)
     }
 
-    /// A number below `bound`; 0 for a bound of 0.
+    /// Returns a number below `bound`; 0 if the bound is 0.
     pub(super) fn below(&mut self, bound: usize) -> usize {
         let product = u128::from(self.next()) * bound as u128;
         usize::try_from(product >> u64::BITS).unwrap_or(0)
     }
 
-    /// A number from 1 to `bound`, each as likely.
+    /// Returns a number from 1 to `bound`, uniformly distributed.
     pub(super) fn one_to(&mut self, bound: u32) -> u32 {
         let below = u64::from(bound).saturating_mul(self.next() >> u32::BITS) >> u32::BITS;
         u32::try_from(below).unwrap_or(0) + 1
     }
 
-    /// Whether something happens that does so `parts` times in a million.
+    /// Returns true with a probability of `parts` in a million.
     pub(super) fn happens(&mut self, parts: u32) -> bool {
         parts > 0 && self.next() % MILLION < u64::from(parts)
     }
 }
 
-/// Spreads a number over all bits.
+/// Distributes a number over all bits.
 pub(super) fn mix(number: u64) -> u64 {
     let mut mixed = number;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -52,9 +52,9 @@ pub(super) fn mix(number: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// The first numbers of the published algorithm: simulations of old can be run again.
+    /// The first numbers of the published algorithm. Earlier simulations can be repeated.
     #[test]
-    fn the_numbers_stay_what_they_are() {
+    fn the_numbers_are_those_of_the_published_algorithm() {
         let mut random = Random::new(0);
         let numbers = [random.next(), random.next()];
         assert_eq!(numbers, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);

@@ -1,4 +1,5 @@
-//! A socket's receive queue, with the rules of the kernel's netlink (`net/netlink/af_netlink.c`).
+//! The receive queue of a socket, with the rules of the kernel's netlink
+//! (`net/netlink/af_netlink.c`).
 
 use std::collections::{VecDeque, vec_deque};
 use std::io;
@@ -10,35 +11,34 @@ use crate::netlink::Received;
 use crate::taskstats::Wake;
 use crate::taskstats::drain::{DatagramSlots, DatagramSource};
 
-/// What the kernel counts for a message beside its bytes: `struct skb_shared_info` behind them, in
-/// the same block,
+/// The size of `struct skb_shared_info`, which follows a message in the same block of memory.
 const SHARED_INFO_BYTES: usize = 320;
-/// and `struct sk_buff`. Blocks are powers of two.
+/// The size of `struct sk_buff`. Blocks are powers of two.
 const SOCKET_BUFFER_BYTES: usize = 256;
 
-/// Messages taken at once.
+/// Messages received at once.
 const SLOTS: usize = 64;
 
-/// What a message of so many bytes takes of a receive buffer (`skb->truesize`): 1280 for a task's
-/// record of v16, 2304 with its group's.
+/// Returns the memory that the kernel charges to the receive buffer for a message of `length` bytes
+/// (`skb->truesize`): 1280 for a task's record of v16, 2304 with its group's.
 pub(super) fn truesize(length: usize) -> usize {
     (length + SHARED_INFO_BYTES).next_power_of_two() + SOCKET_BUFFER_BYTES
 }
 
-/// One bound socket.
+/// A bound socket.
 #[derive(Debug)]
 pub(super) struct SimSocket {
     queue: Mutex<ReceiveQueue>,
-    bell: Arc<ReadyList>,
-    /// What the bell calls it.
+    ready_list: Arc<ReadyList>,
+    /// The socket's number in the ready list.
     number: u32,
     purpose: Purpose,
 }
 
-/// What a socket is for.
+/// The use of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Exits that somebody watches.
+    /// Exits for watchers.
     Watch,
     /// A self-test.
     Probe,
@@ -51,33 +51,38 @@ struct ReceiveQueue {
     charged: usize,
     limit: usize,
     drops: u32,
-    /// `NETLINK_S_CONGESTED`: dropping until the queue is empty.
+    /// `NETLINK_S_CONGESTED`: messages are dropped until the queue is empty.
     congested: bool,
-    /// `sk_err`: an `ENOBUFS` that was not told yet.
+    /// `sk_err`: an `ENOBUFS` that was not returned yet.
     overflowed: bool,
-    /// Whether the bell has rung since the last look.
-    told: bool,
+    /// Set if the socket was added to the ready list since the last read.
+    is_listed: bool,
 }
 
 #[derive(Debug)]
 struct QueuedMessage {
     bytes: Vec<u8>,
-    /// Whether it will not fit into the receiver's room.
+    /// Set if it will not fit into the receiver's slot.
     truncated: bool,
 }
 
-/// What happens to a message on its way, on purpose.
+/// Faults injected into the delivery of a message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct InjectedFaults {
-    /// The socket is found full although it is not.
+    /// The queue is treated as full.
     pub(super) no_memory: bool,
-    /// The message will not fit into the receiver's room.
+    /// The message will not fit into the receiver's slot.
     pub(super) truncated: bool,
 }
 
 impl SimSocket {
     /// Opens a socket with an empty queue of at most `limit` bytes of true size.
-    pub(super) fn new(limit: usize, bell: Arc<ReadyList>, number: u32, purpose: Purpose) -> Self {
+    pub(super) fn new(
+        limit: usize,
+        ready_list: Arc<ReadyList>,
+        number: u32,
+        purpose: Purpose,
+    ) -> Self {
         let queue = ReceiveQueue {
             messages: VecDeque::new(),
             charged: 0,
@@ -85,18 +90,18 @@ impl SimSocket {
             drops: 0,
             congested: false,
             overflowed: false,
-            told: false,
+            is_listed: false,
         };
-        Self { queue: Mutex::new(queue), bell, number, purpose }
+        Self { queue: Mutex::new(queue), ready_list, number, purpose }
     }
 
-    /// Whether its messages are counted among those sent.
+    /// Returns whether its messages are counted as sent.
     pub(super) fn is_watched(&self) -> bool {
         self.purpose == Purpose::Watch
     }
 
-    /// Delivers a message of `length` bytes, or drops it (`netlink_attachskb`). A message that will
-    /// be dropped is not made: that is what lets a million a second be offered.
+    /// Delivers a message of `length` bytes, or drops it (`netlink_attachskb`). A dropped message
+    /// is not encoded, which makes a million exits a second possible.
     pub(super) fn deliver(
         &self,
         length: usize,
@@ -105,7 +110,7 @@ impl SimSocket {
     ) {
         let truesize = truesize(length);
         let mut queue = self.lock();
-        // A message always fits into an empty queue, however small.
+        // A message always fits into an empty queue, however small the limit.
         let fits = queue.charged == 0 || queue.charged + truesize <= queue.limit;
         if queue.congested || faults.no_memory || !fits {
             queue.overrun(1);
@@ -113,21 +118,21 @@ impl SimSocket {
             queue.charged += truesize;
             queue.messages.push_back(QueuedMessage { bytes: make(), truncated: faults.truncated });
         }
-        let ring = !std::mem::replace(&mut queue.told, true);
+        let is_new = !std::mem::replace(&mut queue.is_listed, true);
         drop(queue);
-        if ring {
-            self.bell.ring(self.number);
+        if is_new {
+            self.ready_list.add(self.number);
         }
     }
 
-    /// Drops so many messages that nobody had the time to make.
+    /// Drops messages of skipped exits, which were never encoded.
     pub(super) fn drop_skipped(&self, count: u32) {
         let mut queue = self.lock();
         queue.overrun(count);
-        let ring = !std::mem::replace(&mut queue.told, true);
+        let is_new = !std::mem::replace(&mut queue.is_listed, true);
         drop(queue);
-        if ring {
-            self.bell.ring(self.number);
+        if is_new {
+            self.ready_list.add(self.number);
         }
     }
 
@@ -146,7 +151,7 @@ impl ReceiveQueue {
     }
 
     fn receive_many(&mut self, inbox: &mut SimInbox) -> io::Result<usize> {
-        self.told = false;
+        self.is_listed = false;
         if std::mem::take(&mut self.overflowed) {
             self.wake_senders();
             return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
@@ -160,8 +165,8 @@ impl ReceiveQueue {
         if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
 
-    /// Ends the dropping when the queue is empty (`netlink_rcv_wake`), and gives back the memory of
-    /// a burst.
+    /// Stops dropping when the queue is empty (`netlink_rcv_wake`), and frees the memory of a
+    /// burst.
     fn wake_senders(&mut self) {
         if self.messages.is_empty() {
             self.congested = false;
@@ -184,7 +189,7 @@ impl DatagramSource for Arc<SimSocket> {
     }
 }
 
-/// Messages taken from a queue.
+/// Messages received from a queue.
 #[derive(Debug, Default)]
 pub(super) struct SimInbox {
     messages: VecDeque<QueuedMessage>,
@@ -202,16 +207,16 @@ impl DatagramSlots for SimInbox {
         })
     }
 
-    /// Whether a message fits was decided when it was sent.
+    /// Does nothing but log: sending decides whether a message fits.
     fn enlarge(&mut self, cpu: u32, truncated: u64) {
-        tracing::debug!(cpu, truncated, "simulated messages were cut short");
+        tracing::debug!(cpu, truncated, "simulated messages were truncated");
     }
 }
 
-/// Tells a listener which of its sockets have something, edge by edge as epoll does.
+/// The sockets of a listener with queued messages, reported edge-triggered as by epoll.
 #[derive(Debug, Default)]
 pub(super) struct ReadyList {
-    rung: Mutex<ReadyState>,
+    state: Mutex<ReadyState>,
     changed: Condvar,
 }
 
@@ -222,39 +227,41 @@ struct ReadyState {
 }
 
 impl ReadyState {
-    fn is_silent(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.numbers.is_empty() && !self.woken
     }
 }
 
 impl ReadyList {
-    fn ring(&self, number: u32) {
+    fn add(&self, number: u32) {
         self.lock().numbers.push(number);
         self.changed.notify_one();
     }
 
-    /// Waits until the bell rings, is used to wake, or the time is over; appends the numbers of the
-    /// sockets that rang.
+    /// Waits until a socket is ready, the waker was used, or the timeout expires. Appends the
+    /// numbers of ready sockets.
     pub(super) fn wait(&self, timeout: Option<Duration>, numbers: &mut Vec<u32>) {
-        let silent = |rung: &mut ReadyState| rung.is_silent();
-        let rung = self.lock();
-        let mut rung = match timeout {
+        let is_empty = |state: &mut ReadyState| state.is_empty();
+        let state = self.lock();
+        let mut state = match timeout {
             Some(timeout) => {
-                let waited = self.changed.wait_timeout_while(rung, timeout, silent);
+                let waited = self.changed.wait_timeout_while(state, timeout, is_empty);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
-            None => self.changed.wait_while(rung, silent).unwrap_or_else(PoisonError::into_inner),
+            None => {
+                self.changed.wait_while(state, is_empty).unwrap_or_else(PoisonError::into_inner)
+            }
         };
-        rung.woken = false;
-        numbers.append(&mut rung.numbers);
+        state.woken = false;
+        numbers.append(&mut state.numbers);
     }
 
     fn lock(&self) -> MutexGuard<'_, ReadyState> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends a wait at a bell.
+/// Ends a wait at a ready list.
 #[derive(Debug)]
 pub(super) struct ReadyListWaker(pub(super) Arc<ReadyList>);
 
@@ -287,11 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn messages_take_what_the_kernel_counts_for_them() {
+    fn messages_are_charged_like_in_the_kernel() {
         assert_eq!((truesize(596), truesize(1172)), (1280, 2304));
     }
 
-    /// One `ENOBUFS`, whatever was dropped, and drops until the queue is empty.
+    /// The kernel returns one `ENOBUFS` however many messages were dropped, and drops until the
+    /// queue is empty.
     #[test]
     fn a_full_queue_drops_until_it_is_empty() {
         let (socket, mut inbox) = (socket(100), SimInbox::default());
@@ -299,7 +307,7 @@ mod tests {
         assert_eq!(errno(socket.receive_many(&mut inbox)), Some(libc::ENOBUFS));
         assert_eq!(socket.receive_many(&mut inbox).unwrap(), SLOTS);
         send(&socket, 3);
-        assert_eq!(socket.drops().unwrap(), 8, "there is room, but it is not empty");
+        assert_eq!(socket.drops().unwrap(), 8, "it has space, but is not empty");
         assert_eq!(socket.receive_many(&mut inbox).unwrap(), 36, "and no second error");
         send(&socket, 1);
         assert_eq!(socket.receive_many(&mut inbox).unwrap(), 1);
@@ -309,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_takes_one_message_however_small_it_is() {
+    fn an_empty_queue_accepts_one_message_whatever_its_limit() {
         let (socket, mut inbox) = (socket(0), SimInbox::default());
         send(&socket, 2);
         assert_eq!(errno(socket.receive_many(&mut inbox)), Some(libc::ENOBUFS));
@@ -320,25 +328,25 @@ mod tests {
     #[test]
     fn a_message_without_memory_is_a_drop() {
         let (socket, mut inbox) = (socket(10), SimInbox::default());
-        socket.deliver(MESSAGE, NO_MEMORY, || unreachable!("it is not made"));
+        socket.deliver(MESSAGE, NO_MEMORY, || unreachable!("it is not encoded"));
         assert_eq!(errno(socket.receive_many(&mut inbox)), Some(libc::ENOBUFS));
         send(&socket, 1);
         assert_eq!(socket.receive_many(&mut inbox).unwrap(), 1, "the queue was empty");
     }
 
-    /// A bell rings once for all that comes before somebody looks, and again afterwards.
+    /// A socket is listed once for all messages before the next read, and again for those after it.
     #[test]
-    fn the_bell_rings_at_edges() {
+    fn the_ready_list_is_edge_triggered() {
         let (socket, mut inbox, mut numbers) = (socket(100), SimInbox::default(), Vec::new());
         send(&socket, 2);
-        socket.bell.wait(None, &mut numbers);
+        socket.ready_list.wait(None, &mut numbers);
         assert_eq!(numbers, [3]);
         assert_eq!(socket.receive_many(&mut inbox).unwrap(), 2);
         send(&socket, 1);
-        socket.bell.wait(None, &mut numbers);
+        socket.ready_list.wait(None, &mut numbers);
         assert_eq!(numbers, [3, 3]);
-        ReadyListWaker(Arc::clone(&socket.bell)).wake();
-        socket.bell.wait(None, &mut numbers);
+        ReadyListWaker(Arc::clone(&socket.ready_list)).wake();
+        socket.ready_list.wait(None, &mut numbers);
         assert_eq!(numbers.len(), 2, "woken without a socket");
     }
 }

@@ -1,29 +1,28 @@
-//! What is simulated: `sim:cpus=64,rate=1000,seed=7,version=14`.
+//! The specification of a simulated kernel: `sim:cpus=64,rate=1000,seed=7,version=14`.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The most CPUs: the kernel's `CONFIG_NR_CPUS` of a large distribution is 8192, but one list of a
-/// thousand sockets is stress enough.
+/// The upper limit of CPUs. Large distributions build kernels for 8192, but a thousand sockets of
+/// one listener are a sufficient test.
 const MAX_CPUS: u32 = 1024;
-/// The most exits a second; more than a core can make.
+/// The upper limit of exits a second, which is more than a core can simulate.
 const MAX_RATE: u32 = 10_000_000;
-/// The most tasks that live at once.
+/// The upper limit of live tasks.
 const MAX_TASKS: u32 = 1_000_000;
-/// The most threads that processes have on the average.
+/// The upper limit of the mean number of threads in a process.
 const MAX_THREADS: u32 = 64;
-/// The structs that this program builds.
+/// The versions of `struct taskstats` that can be encoded.
 const VERSIONS: (u32, u32) = (8, 17);
-/// Parts in a whole, for shares.
+/// The number of parts in a whole [`Share`].
 const MILLION: u32 = 1_000_000;
-/// All receive buffers together: they lie in the process that simulates, and stay below this however
-/// many CPUs there are.
+/// The limit of all receive buffers together, which this process allocates.
 const ALL_RECEIVE_BUFFERS: usize = 1 << 30;
-/// The longest period of a family that vanishes.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest period of a vanishing family.
+const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a simulated kernel is like.
+/// The properties of a simulated kernel.
 ///
 /// ```
 /// use taskstatsd::sim::Spec;
@@ -35,74 +34,76 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// CPUs, all of them online.
+    /// CPUs, all of which are online.
     pub cpus: u32,
-    /// Exits a second on all CPUs together.
+    /// Exits a second, on all CPUs together.
     pub rate: u32,
-    /// What the invented workload follows from.
+    /// The seed of the workload.
     pub seed: u64,
     /// The version of `struct taskstats`.
     pub version: u16,
-    /// Tasks of the workload that live at once, about.
+    /// The approximate number of live tasks of the workload.
     pub tasks: u32,
-    /// Threads that a process has on the average; 1 for none beside the first.
+    /// The mean number of threads in a process; 1 means single-threaded.
     pub threads: u32,
-    /// Whether the kernel keeps delay accounts.
+    /// Accounts delays, if set.
     pub delay_accounting: bool,
-    /// What goes wrong.
+    /// Injected faults.
     pub faults: Faults,
 }
 
-/// What goes wrong on purpose.
+/// Faults that are injected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Queries and registrations that fail with `ENOMEM`.
+    /// The share of queries and registrations that fail with `ENOMEM`.
     pub errors: Share,
-    /// Exit messages that do not fit into the receiver's room, and are cut short.
+    /// The share of exit messages that do not fit into the receiver's slots and are truncated.
     pub truncate: Share,
-    /// Exit messages that find a socket full that is not, as when the kernel has no memory.
+    /// The share of exit messages for which the receive queue is treated as full, as if the kernel
+    /// had no memory.
     pub overflow: Share,
-    /// Exits of a task that moves to another CPU meanwhile, and takes that one's sequence number.
+    /// The share of exits whose task migrates to another CPU meanwhile, and uses a sequence number
+    /// of that CPU.
     pub migrate: Share,
-    /// Times in which the kernel knows no family TASKSTATS.
+    /// Times at which the kernel lacks the family TASKSTATS.
     pub vanish: Option<Vanish>,
 }
 
-/// How often something happens, in parts of a million.
+/// A probability, in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share(pub u32);
 
-/// When the family is gone: the last `length` of each `period`.
+/// Times without the family: the last `length` of each `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vanish {
-    /// From one return to the next.
+    /// The time from one return of the family to the next.
     pub period: Duration,
-    /// How long it is gone.
+    /// The time without the family.
     pub length: Duration,
 }
 
-/// Why a text describes no simulated kernel.
+/// The error of parsing a specification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// A part is no `key=value`.
-    #[error("`{0}` is no key=value; use such as cpus=64,rate=1000,seed=7,version=14")]
-    NoPair(String),
-    /// Nothing has this name.
+    /// An item is not `key=value`.
+    #[error("`{0}` is not KEY=VALUE; for example, use cpus=64,rate=1000,seed=7,version=14")]
+    NotKeyValue(String),
+    /// The key is unknown.
     #[error(
-        "`{0}` is no key; use cpus, rate, seed, version, tasks, threads, delayacct, errors, truncate, overflow, migrate or vanish"
+        "`{0}` is not a key; use cpus, rate, seed, version, tasks, threads, delayacct, errors, truncate, overflow, migrate or vanish"
     )]
-    NoKey(String),
-    /// A key stands twice.
+    UnknownKey(String),
+    /// A key is repeated.
     #[error("{0} is given twice")]
-    Twice(String),
-    /// A value is not one of those that are possible.
+    Repeated(String),
+    /// A value is out of range.
     #[error("{key}={value} is out of range; use {range}")]
     OutOfRange {
         /// The key.
         key: &'static str,
-        /// What was given.
+        /// The value.
         value: String,
-        /// What is possible.
+        /// The valid range.
         range: String,
     },
 }
@@ -130,9 +131,9 @@ impl FromStr for Spec {
         let mut keys = Vec::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (key, value) =
-                part.split_once('=').ok_or_else(|| SpecError::NoPair(part.to_owned()))?;
+                part.split_once('=').ok_or_else(|| SpecError::NotKeyValue(part.to_owned()))?;
             if keys.contains(&key) {
-                return Err(SpecError::Twice(key.to_owned()));
+                return Err(SpecError::Repeated(key.to_owned()));
             }
             keys.push(key);
             spec.set(key, value)?;
@@ -142,8 +143,8 @@ impl FromStr for Spec {
 }
 
 impl Spec {
-    /// How much of the receive buffer that is asked for each CPU is granted, in bytes. As in the
-    /// kernel, up to twice as much is used.
+    /// Returns the granted size of each CPU's receive buffer, in bytes. As in the kernel, a queue
+    /// can use twice as much.
     #[must_use]
     pub fn granted(&self, receive_buffer: usize) -> usize {
         receive_buffer.min(ALL_RECEIVE_BUFFERS / 2 / self.cpus as usize)
@@ -166,13 +167,13 @@ impl Spec {
             "overflow" => self.faults.overflow = share("overflow", value)?,
             "migrate" => self.faults.migrate = share("migrate", value)?,
             "vanish" => self.faults.vanish = Some(vanish(value)?),
-            _ => return Err(SpecError::NoKey(key.to_owned())),
+            _ => return Err(SpecError::UnknownKey(key.to_owned())),
         }
         Ok(())
     }
 }
 
-/// Prints every setting, and those faults that happen; [`Spec::from_str`] reads it back.
+/// Prints every setting, and the faults that are enabled; [`Spec::from_str`] parses it.
 impl fmt::Display for Spec {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cpus, rate, seed, version, tasks, threads, .. } = self;
@@ -198,7 +199,7 @@ impl fmt::Display for Spec {
     }
 }
 
-/// Prints a fraction of 1, without zeros at its end.
+/// Prints a fraction of 1, without trailing zeros.
 impl fmt::Display for Share {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{}.{:06}", self.0 / MILLION, self.0 % MILLION);
@@ -223,7 +224,7 @@ fn on_or_off(value: &str) -> Result<bool, SpecError> {
     }
 }
 
-/// Reads a decimal fraction digit by digit, so that what is printed is what was given.
+/// Parses a decimal fraction digit by digit, so that printing it gives the same text.
 fn share(key: &'static str, value: &str) -> Result<Share, SpecError> {
     const DIGITS: usize = 6;
     let refused = || out_of_range(key, value, "a share from 0 to 1, to a millionth, such as 0.01");
@@ -244,7 +245,7 @@ fn vanish(value: &str) -> Result<Vanish, SpecError> {
     let (period, length) = value.split_once('/').ok_or_else(refused)?;
     let read = |text: &str| humantime::parse_duration(text).map_err(|_| refused());
     let (period, length) = (read(period)?, read(length)?);
-    let possible = !length.is_zero() && length < period && period <= LONGEST;
+    let possible = !length.is_zero() && length < period && period <= MAX_PERIOD;
     possible.then_some(Vanish { period, length }).ok_or_else(refused)
 }
 
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_read_and_printed_again() {
+    fn every_key_is_parsed_and_printed() {
         let text = "cpus=512,rate=1000000,seed=18446744073709551615,version=9,tasks=7,threads=64,\
                     delayacct=off,errors=1,truncate=0.5,overflow=0.000001,migrate=0.25,vanish=1m30s/5s";
         assert_eq!(read(text).unwrap().to_string(), text);
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_what_would_be_right() {
+    fn errors_name_the_item_and_the_valid_values() {
         for (text, error) in [
             ("cpus=0", "cpus=0 is out of range; use 1 to 1024"),
             ("cpus=1025", "cpus=1025 is out of range; use 1 to 1024"),
@@ -279,16 +280,19 @@ mod tests {
             ("version=7", "version=7 is out of range; use 8 to 17"),
             ("threads=x", "threads=x is out of range; use 1 to 64"),
             ("delayacct=1", "delayacct=1 is out of range; use on or off"),
-            ("cpus", "`cpus` is no key=value; use such as cpus=64,rate=1000,seed=7,version=14"),
+            (
+                "cpus",
+                "`cpus` is not KEY=VALUE; for example, use cpus=64,rate=1000,seed=7,version=14",
+            ),
             ("cpus=2,cpus=3", "cpus is given twice"),
         ] {
             assert_eq!(read(text).unwrap_err().to_string(), error);
         }
-        assert!(read("cups=2").unwrap_err().to_string().contains("`cups` is no key; use cpus"));
+        assert!(read("cups=2").unwrap_err().to_string().contains("`cups` is not a key; use cpus"));
     }
 
     #[test]
-    fn shares_and_times_that_cannot_be_are_refused() {
+    fn invalid_shares_and_times_are_refused() {
         for text in [
             "errors=1.1",
             "errors=-0.5",

@@ -1,5 +1,5 @@
-//! What an invented task has used: a function of its seed and its age, so that nothing of it has to
-//! be kept, and whoever asks twice sees it grow.
+//! The statistics of invented tasks. They are functions of a task's seed and age, so that they need
+//! no storage, and repeated queries see them grow.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::taskstats::{
     Memory, Stats, TaskIdentity,
 };
 
-/// What is invented for a task of one program.
+/// The attributes of the tasks of one program.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Program {
     name: &'static [u8],
     uid: u32,
     nice: i8,
     scheduler: u8,
-    /// 0 for a kernel thread, which has no file.
+    /// The inode of the file; 0 for a kernel thread, which has none.
     inode: u64,
 }
 
-/// What runs on the simulated machine. One name is no UTF-8, because real ones need not be.
+/// The programs of the simulated machine. One name is not valid UTF-8, as on real machines.
 pub(super) const PROGRAMS: [Program; 8] = [
     Program { name: b"init", uid: 0, nice: 0, scheduler: 0, inode: 1001 },
     Program { name: b"sh", uid: 1000, nice: 0, scheduler: 0, inode: 1002 },
@@ -34,34 +34,34 @@ pub(super) const PROGRAMS: [Program; 8] = [
 
 /// The device of all files.
 const DEVICE: u64 = 0xfd01;
-/// Parts of a share: 16 bits.
+/// The shift that leaves 16 bits of a number.
 const SHARE_BITS: u32 = 48;
-/// The kernel clears the low bits of I/O numbers (`xacct_add_tsk` in `kernel/tsacct.c`).
-const IO_GRAIN: u64 = 1024;
-/// Since when times and context switches of the dead are added up, too.
-const DEAD_TIMES_SINCE: u16 = 14;
+/// The kernel clears the low bits of I/O statistics (`xacct_add_tsk` in `kernel/tsacct.c`).
+const IO_GRANULARITY: u64 = 1024;
+/// The version since which times and context switches of exited tasks are summed.
+const EXITED_TIMES_SINCE: u16 = 14;
 /// Nanoseconds in a microsecond.
 const NS: u64 = 1000;
 
-/// Who a task is, and how far it has come.
+/// The identity and age of a task.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TaskState {
     pub(super) pid: u32,
     pub(super) tgid: u32,
     pub(super) seed: u64,
     pub(super) program: Program,
-    /// When it began, since 1970.
-    pub(super) began_at: Duration,
-    /// Its age, and that of its group, µs.
+    /// The start time, since the Unix epoch.
+    pub(super) started_at: Duration,
+    /// The ages of the task and of its group, µs.
     pub(super) age_us: u64,
     pub(super) group_age_us: u64,
     pub(super) version: u16,
-    /// Whether the kernel keeps delay accounts beside the scheduler's.
+    /// Set if the task has delay counters beside those of the scheduler.
     pub(super) delay_accounting: bool,
 }
 
-/// What the kernel adds up over a group's tasks: its dead (`signal->stats` in `kernel/taskstats.c`) and,
-/// when it is asked, the living.
+/// The sums over a group's tasks: its exited ones (`signal->stats` in `kernel/taskstats.c`) and, in
+/// a query, the live ones.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GroupTotals {
     run_real_ns: u64,
@@ -70,8 +70,8 @@ pub(super) struct GroupTotals {
     times: Times,
 }
 
-/// What is added up over the living by every version (`fill_stats_for_tgid`), and over the dead by later
-/// ones.
+/// Sums over live tasks in every version (`fill_stats_for_tgid`), and over exited ones in later
+/// versions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Times {
     elapsed_us: u64,
@@ -81,7 +81,7 @@ struct Times {
 }
 
 impl TaskState {
-    /// The account of the task.
+    /// Returns the statistics of the task.
     pub(super) fn stats(&self) -> Stats {
         let (user_us, system_us) = self.cpu_us();
         let run_real_ns = (user_us + system_us) * NS;
@@ -126,7 +126,7 @@ impl TaskState {
             nice: self.program.nice,
             scheduler: self.program.scheduler,
             flags: 0,
-            begin_time_s: i64::try_from(self.began_at.as_secs()).unwrap_or(i64::MAX),
+            begin_time_s: i64::try_from(self.started_at.as_secs()).unwrap_or(i64::MAX),
         };
         Identity { pid: Some(self.pid), tgid: Some(self.tgid), task: Some(task) }
     }
@@ -146,7 +146,7 @@ impl TaskState {
     }
 
     fn io(&self) -> Io {
-        let bytes = |n| self.share_of(self.age_us, n) / IO_GRAIN * IO_GRAIN;
+        let bytes = |n| self.share_of(self.age_us, n) / IO_GRANULARITY * IO_GRANULARITY;
         Io {
             read_chars_bytes: bytes(6) * 2,
             write_chars_bytes: bytes(7),
@@ -165,7 +165,7 @@ impl TaskState {
         }
     }
 
-    /// The scheduler keeps the waits for a CPU whether delay accounting is on or off.
+    /// The scheduler counts waits for a CPU even if delay accounting is off.
     fn delay(&self, class: usize) -> Delay {
         if class != 0 && !self.delay_accounting {
             return Delay::default();
@@ -176,39 +176,40 @@ impl TaskState {
         let extremes = (count > 0).then(|| Extremes {
             max_ns: total_ns.min(mean_ns * 3),
             min_ns: mean_ns / 3,
-            max_at: Some(self.began_at + Duration::from_micros(self.age_us / 2)),
+            max_at: Some(self.started_at + Duration::from_micros(self.age_us / 2)),
         });
         Delay { count, total_ns, extremes }
     }
 
-    /// A part of `whole` that stays the same for this task and this `n`.
+    /// Returns a part of `whole` that depends on the task's seed and on `n`.
     fn share_of(&self, whole: u64, n: u64) -> u64 {
         let product = u128::from(whole) * u128::from(self.part(n));
         u64::try_from(product >> (u64::BITS - SHARE_BITS)).unwrap_or(u64::MAX)
     }
 
-    /// A number of 16 bits that stays the same for this task and this `n`.
+    /// Returns a number of 16 bits that depends on the task's seed and on `n`.
     fn part(&self, n: u64) -> u64 {
         mix(self.seed.wrapping_add(n)) >> SHARE_BITS
     }
 }
 
 impl GroupTotals {
-    /// Adds a task that exits.
-    pub(super) fn add_dead(&mut self, stats: &Stats) {
+    /// Adds an exiting task.
+    pub(super) fn add_exited(&mut self, stats: &Stats) {
         self.add_delays(stats);
-        if stats.version >= DEAD_TIMES_SINCE {
+        if stats.version >= EXITED_TIMES_SINCE {
             self.times.add(stats);
         }
     }
 
-    /// Adds a task that lives.
-    pub(super) fn add_living(&mut self, stats: &Stats) {
+    /// Adds a live task.
+    pub(super) fn add_live(&mut self, stats: &Stats) {
         self.add_delays(stats);
         self.times.add(stats);
     }
 
-    /// Adds what is kept with the delays (`delayacct_add_tsk` in `kernel/delayacct.c`).
+    /// Adds the statistics that the kernel sums together with delays (`delayacct_add_tsk` in
+    /// `kernel/delayacct.c`).
     fn add_delays(&mut self, stats: &Stats) {
         self.run_real_ns += stats.cpu.run_real_ns.unwrap_or(0);
         self.run_virtual_ns += stats.cpu.run_virtual_ns.unwrap_or(0);
@@ -218,7 +219,7 @@ impl GroupTotals {
         }
     }
 
-    /// The record of the group.
+    /// Returns the record of the group.
     pub(super) fn stats(&self, tgid: u32, version: u16) -> Stats {
         let Times { elapsed_us, user_us, system_us, switches } = self.times;
         Stats {
@@ -257,13 +258,13 @@ impl Times {
 mod tests {
     use super::*;
 
-    fn life(age_us: u64) -> TaskState {
+    fn state(age_us: u64) -> TaskState {
         TaskState {
             pid: 7,
             tgid: 7,
             seed: 99,
             program: PROGRAMS[2],
-            began_at: Duration::from_secs(1_700_000_000),
+            started_at: Duration::from_secs(1_700_000_000),
             age_us,
             group_age_us: age_us,
             version: 17,
@@ -272,12 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn an_account_grows_with_age_and_is_the_same_when_asked_again() {
+    fn statistics_grow_with_age_and_are_reproducible() {
         let ages = [0, 1, 1000, 1_000_000, 3600 * 1_000_000, u64::MAX >> 20];
         let mut before = 0;
         for age in ages {
-            let stats = life(age).stats();
-            assert_eq!(stats, life(age).stats());
+            let stats = state(age).stats();
+            assert_eq!(stats, state(age).stats());
             let sum = stats.cpu.run_real_ns.unwrap() + stats.io.unwrap().read_bytes;
             assert!(sum >= before, "{stats:?}");
             assert!(stats.cpu.run_real_ns.unwrap() <= age * NS, "not more CPU than time");
@@ -287,8 +288,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_scheduler_counts_delays_where_accounting_is_off() {
-        let off = TaskState { delay_accounting: false, ..life(1_000_000_000) };
+    fn only_cpu_waits_are_counted_if_accounting_is_off() {
+        let off = TaskState { delay_accounting: false, ..state(1_000_000_000) };
         let delays = off.stats().delays.map(Option::unwrap);
         assert!(delays[0].count > 0);
         assert!(delays[1..].iter().all(|delay| *delay == Delay::default()));

@@ -8,8 +8,8 @@ use crate::taskstats::{Exit, Stats};
 
 /// `PID_MAX_LIMIT` of the kernel's `include/linux/threads.h` on 64 bits.
 const PID_LIMIT: u32 = 1 << 22;
-/// `RESERVED_PIDS`: where ids begin again after the last one.
-const FIRST_PID_AGAIN: u32 = 300;
+/// `RESERVED_PIDS`: the first id after a wrap-around.
+const FIRST_REUSED_PID: u32 = 300;
 /// `AFORK`: forked, but never executed.
 const FORKED: u8 = 1;
 /// `ACORE`: dumped core.
@@ -22,13 +22,13 @@ const LAST_OF_GROUP: u8 = 0x20;
 /// All tasks.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    /// By the low bits of its pid: each task's group, `None` where nobody has such a pid. Its length
-    /// is a power of two, and twice the number of tasks at least.
-    places: Vec<Option<PidSlot>>,
+    /// The group of each task, indexed by the low bits of the task's pid. The length is a power of
+    /// two, and at least twice the number of tasks.
+    slots: Vec<Option<PidSlot>>,
     groups: Vec<Option<Group>>,
     /// Entries of `groups` that are `None`.
     free: Vec<usize>,
-    /// Tasks that have a place, dead leaders included.
+    /// Tasks in `slots`, including exited leaders.
     count: usize,
     next_pid: u32,
 }
@@ -43,15 +43,15 @@ struct PidSlot {
 #[derive(Debug)]
 struct Group {
     leader: Task,
-    /// The status of a leader that ended before its threads, and waits for their end as a zombie.
+    /// The status of a leader that exited before its threads and stays a zombie until they end.
     leader_status: Option<u32>,
-    /// The threads beside the leader that live.
+    /// The live threads beside the leader.
     threads: Vec<Task>,
     program: usize,
-    /// What the kernel keeps from the first exit of a group with several threads on
+    /// The sums that the kernel keeps from the first exit of a group with several threads
     /// (`signal->stats`).
-    dead: Option<Box<GroupTotals>>,
-    /// The place in the list of those that the workload ends, if it may.
+    exited: Option<Box<GroupTotals>>,
+    /// The index of the group in the workload's list; `None` for other tasks.
     workload_index: Option<usize>,
 }
 
@@ -59,64 +59,64 @@ struct Group {
 struct Task {
     pid: u32,
     seed: u64,
-    born: Duration,
+    started: Duration,
 }
 
-/// The time, as tasks see it.
+/// The times that tasks depend on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SimTime {
-    /// Since the machine began.
+    /// The time since the machine started.
     pub(super) now: Duration,
-    /// When the machine began, since 1970.
+    /// The machine's start, since the Unix epoch.
     pub(super) booted_at: Duration,
-    /// Tasks born from then on have delay accounts; `None` for nobody.
-    pub(super) accounted_since: Option<Duration>,
+    /// Tasks that start from then on have delay counters; `None` for no task.
+    pub(super) delays_since: Option<Duration>,
 }
 
-/// What is to be born.
+/// The properties of a task to start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NewTask {
     pub(super) program: usize,
     pub(super) seed: u64,
-    pub(super) born: Duration,
+    pub(super) started: Duration,
 }
 
-/// A task's end. Its account is worked out when somebody is told.
+/// An exited task. Its statistics are computed if a listener receives them.
 #[derive(Debug)]
 pub(super) struct EndedTask {
-    life: TaskState,
+    state: TaskState,
     status: u32,
     flags: u8,
-    /// The sums of a group that ended with it and ever had several tasks.
+    /// The sums of its group, if the group ended and ever had several tasks.
     group: Option<Box<GroupTotals>>,
-    /// Where its group stood in the workload's list, if the group ended and was one of those.
+    /// The index of its group in the workload's list, if the group ended and was in it.
     pub(super) workload_index: Option<usize>,
 }
 
 impl EndedTask {
-    /// Whether a group's record belongs to it.
+    /// Returns whether the exit message has a group's record.
     pub(super) fn has_group_record(&self) -> bool {
         self.group.is_some()
     }
 
-    /// What the kernel tells of it.
+    /// Returns the exit as the kernel reports it.
     pub(super) fn exit(&self, cpu: u32, kernel_sequence: u32) -> Exit {
-        let TaskState { tgid, version, .. } = self.life;
-        let mut task = self.life.stats();
+        let TaskState { tgid, version, .. } = self.state;
+        let mut task = self.state.stats();
         task.exit_status = Some(self.status);
         if let Some(identity) = &mut task.identity.task {
             identity.flags = self.flags;
         }
         let process = self.group.as_ref().map(|totals| Box::new(totals.stats(tgid, version)));
-        Exit { cpu, kernel_sequence, task, process }
+        Exit { cpu, kernel_sequence, task, process, ..Exit::default() }
     }
 }
 
 impl Tasks {
     pub(super) fn new(expected: usize) -> Self {
-        let places = (expected * 4).next_power_of_two();
+        let slots = (expected * 4).next_power_of_two();
         Self {
-            places: vec![None; places],
+            slots: vec![None; slots],
             groups: Vec::new(),
             free: Vec::new(),
             count: 0,
@@ -128,16 +128,20 @@ impl Tasks {
         self.count
     }
 
-    /// Starts a process; returns its id, or `None` when all ids are taken.
-    pub(super) fn spawn(&mut self, birth: NewTask, workload_index: Option<usize>) -> Option<u32> {
+    /// Starts a process and returns its id; `None` if all ids are in use.
+    pub(super) fn spawn(
+        &mut self,
+        new_task: NewTask,
+        workload_index: Option<usize>,
+    ) -> Option<u32> {
         let pid = self.take_pid()?;
-        let leader = Task { pid, seed: birth.seed, born: birth.born };
+        let leader = Task { pid, seed: new_task.seed, started: new_task.started };
         let group = Group {
             leader,
             leader_status: None,
             threads: Vec::new(),
-            program: birth.program % PROGRAMS.len(),
-            dead: None,
+            program: new_task.program % PROGRAMS.len(),
+            exited: None,
             workload_index,
         };
         let index = self.free.pop().unwrap_or(self.groups.len());
@@ -145,20 +149,24 @@ impl Tasks {
             self.groups.push(None);
         }
         self.groups[index] = Some(group);
-        self.settle(pid, index);
+        self.occupy(pid, index);
         Some(pid)
     }
 
-    /// Starts a thread of a group that has a live task with this id; returns its id.
-    pub(super) fn spawn_thread(&mut self, of: u32, birth: NewTask) -> Option<u32> {
+    /// Starts a thread in the group of a live task and returns its id.
+    pub(super) fn spawn_thread(&mut self, of: u32, new_task: NewTask) -> Option<u32> {
         let index = self.group_index(of)?;
         let pid = self.take_pid()?;
-        self.group_mut(index)?.threads.push(Task { pid, seed: birth.seed, born: birth.born });
-        self.settle(pid, index);
+        self.group_mut(index)?.threads.push(Task {
+            pid,
+            seed: new_task.seed,
+            started: new_task.started,
+        });
+        self.occupy(pid, index);
         Some(pid)
     }
 
-    /// Ends a task; `None` if no live one has this id.
+    /// Ends a task; `None` if no live task has the id.
     pub(super) fn exit(
         &mut self,
         pid: u32,
@@ -168,22 +176,22 @@ impl Tasks {
     ) -> Option<EndedTask> {
         let index = self.group_index(pid)?;
         let group = self.group_mut(index)?;
-        let task = *group.living().find(|task| task.pid == pid)?;
+        let task = *group.live().find(|task| task.pid == pid)?;
         let group_ended = !group.has_several();
-        let life = group.life(&task, at, spec);
-        if group.dead.is_some() || !group_ended {
-            group.dead.get_or_insert_default().add_dead(&life.stats());
+        let state = group.state(&task, at, spec);
+        if group.exited.is_some() || !group_ended {
+            group.exited.get_or_insert_default().add_exited(&state.stats());
         }
         let is_leader = group.leader.pid == pid;
-        let death = EndedTask {
-            life,
+        let ended = EndedTask {
+            state,
             status,
             flags: exit_flags(status, is_leader, group_ended),
-            group: group.dead.take_if(|_| group_ended),
+            group: group.exited.take_if(|_| group_ended),
             workload_index: group.workload_index.filter(|_| group_ended),
         };
         self.bury(index, pid, status, group_ended);
-        Some(death)
+        Some(ended)
     }
 
     fn bury(&mut self, index: usize, pid: u32, status: u32, group_ended: bool) {
@@ -204,31 +212,31 @@ impl Tasks {
         }
     }
 
-    /// The account of a task, alive or waiting to be reaped.
+    /// Returns the statistics of a task that is live or a zombie.
     pub(super) fn task(&self, pid: u32, at: SimTime, spec: &Spec) -> Option<Stats> {
         let group = self.group(self.group_index(pid)?)?;
         if let (true, Some(status)) = (group.leader.pid == pid, group.leader_status) {
-            let mut stats = group.life(&group.leader, at, spec).stats();
+            let mut stats = group.state(&group.leader, at, spec).stats();
             stats.exit_status = Some(status);
-            // It has given its memory back.
+            // A zombie has no memory.
             stats.memory = None;
             return Some(stats);
         }
-        let task = group.living().find(|task| task.pid == pid)?;
-        Some(group.life(task, at, spec).stats())
+        let task = group.live().find(|task| task.pid == pid)?;
+        Some(group.state(task, at, spec).stats())
     }
 
-    /// The sums of a group, found by the id of any of its tasks.
+    /// Returns the sums of a group, found by the id of any of its tasks.
     pub(super) fn group_sums(&self, pid: u32, at: SimTime, spec: &Spec) -> Option<Stats> {
         let group = self.group(self.group_index(pid)?)?;
-        let mut totals = group.dead.as_deref().cloned().unwrap_or_default();
-        for task in group.living() {
-            totals.add_living(&group.life(task, at, spec).stats());
+        let mut totals = group.exited.as_deref().cloned().unwrap_or_default();
+        for task in group.live() {
+            totals.add_live(&group.state(task, at, spec).stats());
         }
         Some(totals.stats(pid, spec.version))
     }
 
-    /// The tasks of a group, ascending, a leader that waits for the others included.
+    /// Returns the tasks of a group, ascending, including a zombie leader.
     pub(super) fn threads(&self, tgid: u32) -> Option<Vec<u32>> {
         let group = self.group(self.group_index(tgid)?)?;
         let mut threads: Vec<u32> = group.threads.iter().map(|thread| thread.pid).collect();
@@ -237,13 +245,13 @@ impl Tasks {
         Some(threads)
     }
 
-    /// The living tasks of a group: the leader first, if it lives.
-    pub(super) fn living(&self, tgid: u32) -> Vec<u32> {
+    /// Returns the live tasks of a group, the leader first.
+    pub(super) fn live(&self, tgid: u32) -> Vec<u32> {
         let group = self.group_index(tgid).and_then(|index| self.group(index));
-        group.map_or_else(Vec::new, |group| group.living().map(|task| task.pid).collect())
+        group.map_or_else(Vec::new, |group| group.live().map(|task| task.pid).collect())
     }
 
-    /// Tells a group of the workload its new place in the workload's list.
+    /// Sets the index of a group in the workload's list.
     pub(super) fn set_workload_index(&mut self, tgid: u32, workload_index: usize) {
         let index = self.group_index(tgid);
         if let Some(group) = index.and_then(|index| self.group_mut(index)) {
@@ -252,8 +260,8 @@ impl Tasks {
     }
 
     fn group_index(&self, pid: u32) -> Option<usize> {
-        let place = self.places[self.place(pid)]?;
-        (place.pid == pid).then_some(place.group)
+        let slot = self.slots[self.slot_index(pid)]?;
+        (slot.pid == pid).then_some(slot.group)
     }
 
     fn group(&self, index: usize) -> Option<&Group> {
@@ -264,44 +272,44 @@ impl Tasks {
         self.groups.get_mut(index)?.as_mut()
     }
 
-    fn place(&self, pid: u32) -> usize {
-        pid as usize & (self.places.len() - 1)
+    fn slot_index(&self, pid: u32) -> usize {
+        pid as usize & (self.slots.len() - 1)
     }
 
-    /// The next id that nobody has, and whose place is free.
+    /// Returns the next id that is not in use and whose slot is free.
     fn take_pid(&mut self) -> Option<u32> {
-        if (self.count + 1) * 2 > self.places.len() && self.places.len() < PID_LIMIT as usize {
+        if (self.count + 1) * 2 > self.slots.len() && self.slots.len() < PID_LIMIT as usize {
             self.grow();
         }
-        for _ in 0..self.places.len() {
+        for _ in 0..self.slots.len() {
             let pid = self.next_pid;
-            self.next_pid = if pid + 1 < PID_LIMIT { pid + 1 } else { FIRST_PID_AGAIN };
-            if self.places[self.place(pid)].is_none() {
+            self.next_pid = if pid + 1 < PID_LIMIT { pid + 1 } else { FIRST_REUSED_PID };
+            if self.slots[self.slot_index(pid)].is_none() {
                 return Some(pid);
             }
         }
         None
     }
 
-    /// Doubles the places. Ids that differ in their low bits differ in more of them.
+    /// Doubles the number of slots. Ids with different slots keep different slots.
     fn grow(&mut self) {
-        let old = std::mem::take(&mut self.places);
-        self.places = vec![None; old.len() * 2];
-        for place in old.into_iter().flatten() {
-            let at = self.place(place.pid);
-            self.places[at] = Some(place);
+        let old = std::mem::take(&mut self.slots);
+        self.slots = vec![None; old.len() * 2];
+        for slot in old.into_iter().flatten() {
+            let at = self.slot_index(slot.pid);
+            self.slots[at] = Some(slot);
         }
     }
 
-    fn settle(&mut self, pid: u32, group: usize) {
-        let at = self.place(pid);
-        self.places[at] = Some(PidSlot { pid, group });
+    fn occupy(&mut self, pid: u32, group: usize) {
+        let at = self.slot_index(pid);
+        self.slots[at] = Some(PidSlot { pid, group });
         self.count += 1;
     }
 
     fn vacate(&mut self, pid: u32) {
-        let at = self.place(pid);
-        self.places[at] = None;
+        let at = self.slot_index(pid);
+        self.slots[at] = None;
         self.count -= 1;
     }
 }
@@ -311,30 +319,30 @@ impl Group {
         self.threads.len() + usize::from(self.leader_status.is_none()) > 1
     }
 
-    fn living(&self) -> impl Iterator<Item = &Task> {
+    fn live(&self) -> impl Iterator<Item = &Task> {
         let leader = self.leader_status.is_none().then_some(&self.leader);
         leader.into_iter().chain(&self.threads)
     }
 
-    fn life(&self, task: &Task, at: SimTime, spec: &Spec) -> TaskState {
-        let age_us = |born: Duration| {
-            u64::try_from(at.now.saturating_sub(born).as_micros()).unwrap_or(u64::MAX)
+    fn state(&self, task: &Task, at: SimTime, spec: &Spec) -> TaskState {
+        let age_us = |started: Duration| {
+            u64::try_from(at.now.saturating_sub(started).as_micros()).unwrap_or(u64::MAX)
         };
         TaskState {
             pid: task.pid,
             tgid: self.leader.pid,
             seed: task.seed,
             program: PROGRAMS[self.program],
-            began_at: at.booted_at + task.born,
-            age_us: age_us(task.born),
-            group_age_us: age_us(self.leader.born),
+            started_at: at.booted_at + task.started,
+            age_us: age_us(task.started),
+            group_age_us: age_us(self.leader.started),
             version: spec.version,
-            delay_accounting: at.accounted_since.is_some_and(|since| task.born >= since),
+            delay_accounting: at.delays_since.is_some_and(|since| task.started >= since),
         }
     }
 }
 
-/// The accounting flags of a task that ended. A thread was forked and executes nothing of its own.
+/// Returns the accounting flags of an exited task. A thread is forked and executes no program.
 fn exit_flags(status: u32, is_leader: bool, group_ended: bool) -> u8 {
     const SIGNAL: u32 = 0x7f;
     const CORE: u32 = 0x80;
@@ -349,27 +357,27 @@ fn exit_flags(status: u32, is_leader: bool, group_ended: bool) -> u8 {
 mod tests {
     use super::*;
 
-    const BIRTH: NewTask = NewTask { program: 1, seed: 5, born: Duration::ZERO };
+    const BIRTH: NewTask = NewTask { program: 1, seed: 5, started: Duration::ZERO };
     const NOW: SimTime =
-        SimTime { now: Duration::from_secs(9), booted_at: Duration::ZERO, accounted_since: None };
+        SimTime { now: Duration::from_secs(9), booted_at: Duration::ZERO, delays_since: None };
 
-    /// After the last id come those that are free, and whoever lives keeps his.
+    /// After the highest id, free ids are used again; ids of live tasks are not.
     #[test]
-    fn ids_are_used_again() {
+    fn ids_are_reused() {
         let (mut tasks, spec) = (Tasks::new(1), Spec::default());
         let init = tasks.spawn(BIRTH, None);
         tasks.next_pid = PID_LIMIT - 2;
         let pids: Vec<_> = (0..4).map(|_| tasks.spawn(BIRTH, None).unwrap()).collect();
         assert_eq!(init, Some(1));
-        let expected = [PID_LIMIT - 2, PID_LIMIT - 1, FIRST_PID_AGAIN, FIRST_PID_AGAIN + 1];
+        let expected = [PID_LIMIT - 2, PID_LIMIT - 1, FIRST_REUSED_PID, FIRST_REUSED_PID + 1];
         assert_eq!(pids, expected);
-        for pid in [1, PID_LIMIT - 2, PID_LIMIT - 1, FIRST_PID_AGAIN] {
+        for pid in [1, PID_LIMIT - 2, PID_LIMIT - 1, FIRST_REUSED_PID] {
             assert_eq!(tasks.task(pid, NOW, &spec).unwrap().identity.pid, Some(pid));
         }
         assert_eq!(tasks.task(2, NOW, &spec), None);
     }
 
-    /// However many live, each is found, and nobody else.
+    /// Every live task is found, and no other id is.
     #[test]
     fn places_grow_with_the_tasks() {
         let (mut tasks, spec) = (Tasks::new(1), Spec::default());

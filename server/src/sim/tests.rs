@@ -1,14 +1,15 @@
-//! The simulated kernel keeps the rules of the real one. What both do alike, the conformance suite of
-//! the workspace's tests proves; here stands what only a simulation can be asked.
+//! Tests of what only a simulation has. The conformance tests of the workspace prove that the
+//! simulated kernel and the real one behave alike.
 
 use std::time::Duration;
 
 use super::*;
+use crate::bpf::CgroupLosses;
 use crate::taskstats::{DelayCoverage, Depth, Exit, ExitSink};
 
 const BUFFER: usize = 1 << 20;
 
-/// What a listener delivers, in order.
+/// The output of a listener, in order.
 #[derive(Debug, Default, PartialEq)]
 struct Received {
     exits: Vec<Exit>,
@@ -20,7 +21,7 @@ impl ExitSink for Received {
         self.exits.push(exit.clone());
     }
 
-    fn dropped(&mut self, cpu: u32, count: u64) {
+    fn dropped(&mut self, cpu: u32, count: u64, _: CgroupLosses) {
         self.dropped.push((cpu, count));
     }
 }
@@ -55,7 +56,7 @@ fn drain(listener: &mut dyn ExitListener) -> Received {
     }
 }
 
-/// All that happens in some time, taken in steps of another.
+/// Runs a machine for `steps` steps and receives after each.
 fn run(spec: &str, step: Duration, steps: u32) -> Received {
     let kernel = kernel(spec);
     let mut listener = listen_everywhere(&kernel);
@@ -70,7 +71,7 @@ fn run(spec: &str, step: Duration, steps: u32) -> Received {
 }
 
 #[test]
-fn a_seed_decides_everything() {
+fn the_seed_determines_the_exits() {
     let spec = "cpus=3,rate=5000,seed=7,migrate=0.1,truncate=0.1";
     let second = Duration::from_secs(1);
     let first = run(spec, second, 2);
@@ -78,9 +79,9 @@ fn a_seed_decides_everything() {
     assert_ne!(first, run(&spec.replace("seed=7", "seed=8"), second, 2));
 }
 
-/// Time may be divided in any way: the exits are the same, CPU by CPU.
+/// However time is divided into steps, the exits of each CPU are the same.
 #[test]
-fn steps_of_time_do_not_matter() {
+fn the_division_of_time_does_not_matter() {
     let spec = "cpus=3,rate=5000,seed=7,threads=3";
     let by_cpu = |mut received: Received| {
         received.exits.sort_by_key(|exit| (exit.cpu, exit.kernel_sequence));
@@ -92,7 +93,7 @@ fn steps_of_time_do_not_matter() {
 }
 
 impl Received {
-    /// Leaves out what another run did not come to.
+    /// Removes exits that happened after the end of another run.
     fn truncate_to(mut self, other: &Self) -> Self {
         let last = |cpu| {
             let of_cpu = other.exits.iter().filter(|exit| exit.cpu == cpu);
@@ -114,7 +115,7 @@ fn faults_do_not_change_the_workload() {
     assert_eq!(pids(spec), pids(&format!("{spec},overflow=0.5,truncate=0.5,migrate=0.5")));
 }
 
-/// Whatever goes wrong with messages, each that was sent is received or counted.
+/// Every message that was sent is received or counted, whatever fault it meets.
 #[test]
 fn received_and_dropped_are_what_was_sent() {
     for seed in 0..50 {
@@ -136,9 +137,9 @@ fn received_and_dropped_are_what_was_sent() {
     }
 }
 
-/// A task that moves takes another CPU's number, so that numbers are missing there and doubled here.
+/// A migrating task uses a number of another CPU, which leaves a gap there and a duplicate here.
 #[test]
-fn numbers_follow_each_other_unless_tasks_move() {
+fn sequence_numbers_have_no_gaps_unless_tasks_migrate() {
     let gaps = |spec: &str| {
         let exits = run(spec, Duration::from_secs(1), 1).exits;
         let of =
@@ -149,9 +150,9 @@ fn numbers_follow_each_other_unless_tasks_move() {
     assert_eq!(gaps("cpus=2,rate=500,migrate=0.1"), 2);
 }
 
-/// Requests fail by random as they do without memory, and the family goes and comes.
+/// Requests fail at random as if memory were short, and the family vanishes and returns.
 #[test]
-fn requests_fail_as_they_are_told_to() {
+fn requests_fail_as_specified() {
     let failing = kernel("cpus=1,errors=0.5");
     let failed = (0..1000)
         .filter(|_| matches!(failing.query(TaskId::Pid(1)), Err(KernelError::System { .. })));
@@ -169,13 +170,13 @@ fn requests_fail_as_they_are_told_to() {
         vanishing.world().advance(Duration::from_secs(1));
     }
     assert_eq!(seen, [[true; 6].as_slice(), &[false; 4]].concat().repeat(2));
-    // Who listens already is told: of the workload, and of each self-test that could be made.
+    // The open listener receives the exits of the workload, and of each self-test that could run.
     assert_eq!(drain(&mut *listener).exits.len(), 200 + 12);
 }
 
-/// The workload has about as many tasks as it shall, some of them threads.
+/// The workload keeps about the configured number of tasks, some of which are threads.
 #[test]
-fn the_workload_stays_as_large_as_it_began() {
+fn the_workload_keeps_its_size() {
     let kernel = kernel("cpus=2,rate=1000000,tasks=300,threads=3,seed=5");
     let count = || {
         let ids = 1..1_000_000;
@@ -188,9 +189,9 @@ fn the_workload_stays_as_large_as_it_began() {
     assert_eq!(kernel.world().report().exits, 200_000);
 }
 
-/// Every version's record decodes with what that version has.
+/// The record of every version decodes with the fields of that version.
 #[test]
-fn every_version_is_spoken() {
+fn every_version_is_encoded() {
     for version in 8..=17 {
         let kernel = kernel(&format!("cpus=1,rate=100,version={version},threads=3"));
         let mut listener = listen_everywhere(&kernel);
@@ -206,15 +207,19 @@ fn every_version_is_spoken() {
         let groups: Vec<_> =
             received.exits.iter().filter_map(|exit| exit.process.as_ref()).collect();
         assert!(!groups.is_empty());
-        assert!(groups.iter().all(|group| group.version == version), "that of the task's record");
+        assert!(
+            groups.iter().all(|group| group.version == version),
+            "the version of the task's record"
+        );
         let has_extremes = received.exits.iter().flat_map(|exit| exit.task.delays.iter().flatten());
         assert_eq!(has_extremes.into_iter().any(|delay| delay.extremes.is_some()), version >= 15);
     }
 }
 
-/// Over the dead, times and context switches are added up since v14 only; over the living by all.
+/// Every version sums times and context switches of live tasks. Since v14 those of exited tasks are
+/// summed too.
 #[test]
-fn groups_sum_what_their_version_sums() {
+fn groups_have_the_sums_of_their_version() {
     for version in [10, 13, 14, 16, 17] {
         let kernel = kernel(&format!("cpus=1,rate=0,version={version}"));
         let mut listener = listen_everywhere(&kernel);
@@ -226,27 +231,28 @@ fn groups_sum_what_their_version_sums() {
         let live = kernel.query(TaskId::Tgid(leader)).unwrap();
         assert!(kernel.world().exit(leader, 0, 0));
         let exits = drain(&mut *listener).exits;
-        let (dead, last) = (&exits[0].task, exits[1].process.as_deref().unwrap());
+        let (exited, last) = (&exits[0].task, exits[1].process.as_deref().unwrap());
         let switches = |stats: &Stats| stats.context_switches.unwrap().voluntary;
         let all = (
-            switches(&alone) + switches(dead),
-            alone.cpu.user_us.unwrap() + dead.cpu.user_us.unwrap(),
+            switches(&alone) + switches(exited),
+            alone.cpu.user_us.unwrap() + exited.cpu.user_us.unwrap(),
         );
-        let living = (switches(&alone), alone.cpu.user_us.unwrap());
-        let expected = if version < 14 { living } else { all };
+        let live_sums = (switches(&alone), alone.cpu.user_us.unwrap());
+        let expected = if version < 14 { live_sums } else { all };
         assert_eq!((switches(&live), live.cpu.user_us.unwrap()), expected, "v{version}");
-        let told = last.context_switches.map(|it| it.voluntary).zip(last.cpu.user_us);
-        assert_eq!(told, (version >= 14).then_some(all), "v{version}");
+        let last_sums = last.context_switches.map(|it| it.voluntary).zip(last.cpu.user_us);
+        assert_eq!(last_sums, (version >= 14).then_some(all), "v{version}");
     }
 }
 
-/// With nobody to tell, no number is taken; closing and dying are told apart.
+/// Without a listener no sequence number is used. A closed listener is removed at once, a dead one
+/// at the next exit.
 #[test]
-fn lists_forget_who_closed_at_once_and_who_died_at_the_next_exit() {
+fn closed_listeners_are_removed_at_once_and_dead_ones_at_the_next_exit() {
     let kernel = kernel("cpus=2,rate=0");
     kernel.leave_dead_listener(1).unwrap();
     let mut listener = listen_everywhere(&kernel);
-    // It took the dead one's address, and with it its registration, which it gave up first.
+    // The listener got the port id of the dead one, and ended the registration that it inherited.
     let listeners = |cpu| kernel.world().listeners(cpu);
     assert_eq!([listeners(0), listeners(1)], [1, 1]);
     listener.close(0, &mut Received::default());
@@ -260,7 +266,7 @@ fn lists_forget_who_closed_at_once_and_who_died_at_the_next_exit() {
     assert_eq!(kernel.world().report().sent, 0);
 }
 
-/// What there was no time to make is dropped on the way, and counted to the last one.
+/// The messages of skipped exits are dropped, and counted exactly.
 #[test]
 fn skipped_exits_are_counted() {
     let kernel = kernel("cpus=3,rate=1000");
@@ -277,9 +283,9 @@ fn skipped_exits_are_counted() {
     assert!(received.lost() >= 67 + 66, "{:?}", received.dropped);
 }
 
-/// A self-test hears its own exit on every CPU, is not counted, and leaves nothing behind.
+/// A self-test receives its exit on every CPU, is not counted, and leaves no registration.
 #[test]
-fn a_self_test_hears_every_cpu() {
+fn a_self_test_receives_an_exit_of_every_cpu() {
     let kernel = kernel("cpus=3,rate=0");
     let tested = kernel.self_test(kernel.possible_cpus()).unwrap();
     let delivered = kernel.possible_cpus().clone();
@@ -292,9 +298,9 @@ fn a_self_test_hears_every_cpu() {
     ));
 }
 
-/// The same tasks end after it, in the same way and on the same CPUs.
+/// The same tasks exit after it, with the same status on the same CPUs.
 #[test]
-fn a_self_test_does_not_change_what_the_workload_does() {
+fn a_self_test_does_not_change_the_workload() {
     let course = |disturbed: bool| {
         let kernel = kernel("cpus=3,rate=1000,threads=3");
         let mut listener = listen_everywhere(&kernel);
@@ -304,22 +310,21 @@ fn a_self_test_does_not_change_what_the_workload_does() {
         }
         kernel.world().advance(Duration::from_secs(1));
         let mut exits = drain(&mut *listener).exits;
-        // In which order the queues are read is another matter.
+        // The order in which the queues are read may differ.
         exits.sort_by_key(|exit| exit.cpu);
-        let told = |exit: &Exit| (exit.cpu, exit.task.exit_status, exit.task.cpu.clone());
-        exits.iter().map(told).collect::<Vec<_>>()
+        let outcome = |exit: &Exit| (exit.cpu, exit.task.exit_status, exit.task.cpu.clone());
+        exits.iter().map(outcome).collect::<Vec<_>>()
     };
     assert_eq!(course(false).len(), 1000);
     assert!(course(true) == course(false));
 }
 
-/// Turned on, delays are accounted of those that are born from then on.
 #[test]
-fn delay_accounting_reaches_those_who_are_born_later() {
+fn delay_accounting_covers_tasks_that_start_later() {
     let kernel = kernel("cpus=1,rate=0,delayacct=off");
     let waited = |pid| {
         let stats = kernel.query(TaskId::Pid(pid)).unwrap();
-        (kernel.delay_accounting().of_task(&stats), stats.delays[1].unwrap().count > 0)
+        (kernel.delay_accounting().task_coverage(&stats), stats.delays[1].unwrap().count > 0)
     };
     let old = kernel.world().spawn().unwrap();
     kernel.world().advance(Duration::from_secs(60));
@@ -331,9 +336,9 @@ fn delay_accounting_reaches_those_who_are_born_later() {
     assert!(waited(new).1);
 }
 
-/// In real time, exits arrive by themselves, and the end comes at once.
+/// In real time, exits happen without calls of `advance`, and dropping the kernel ends its thread.
 #[test]
-fn a_clock_moves_the_machine_on() {
+fn a_clock_advances_the_machine() {
     let kernel = SimKernel::start("cpus=2,rate=1000".parse().unwrap(), BUFFER).unwrap();
     let mut listener = listen_everywhere(&kernel);
     let mut received = Received::default();

@@ -1,4 +1,4 @@
-//! Messages as the kernel writes them: headers, attributes, nests. For simulated kernels and tests.
+//! Encoding of generic netlink messages as the kernel sends them.
 
 /// `struct nlmsghdr`: length, type, flags, sequence, port id.
 const HEADER_BYTES: usize = 16;
@@ -16,18 +16,18 @@ pub(super) struct MessageWriter {
 }
 
 impl MessageWriter {
-    /// Begins a message of a generic netlink family.
+    /// Starts a message of a generic netlink family.
     pub(super) fn generic(family: u16, sequence: u32, command: u8, version: u8) -> Self {
         let mut writer = Self::begin(family, sequence);
         writer.push(&[command, version, 0, 0]);
         writer
     }
 
-    /// Makes an `NLMSG_ERROR` for the request with this sequence; 0 acknowledges it.
+    /// Encodes an `NLMSG_ERROR` for the request with this sequence number; 0 is an acknowledgement.
     pub(super) fn error(sequence: u32, errno: i32) -> Vec<u8> {
         let mut writer = Self::begin(KIND_ERROR, sequence);
         writer.push(&errno.saturating_neg().to_ne_bytes());
-        // The header of the request that it answers.
+        // The header of the request.
         writer.push(&[0; HEADER_BYTES]);
         writer.finish()
     }
@@ -42,18 +42,18 @@ impl MessageWriter {
         writer
     }
 
-    /// Makes room for so many bytes more.
+    /// Reserves memory for `bytes` more bytes.
     pub(super) fn reserve(&mut self, bytes: usize) {
         self.bytes.reserve(bytes);
     }
 
-    /// Appends bytes as they are.
+    /// Appends bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Appends an attribute that holds what `write` appends; attributes again, if it is a nest. One
-    /// that is longer than an attribute can be says the greatest length there is.
+    /// Appends an attribute whose payload `write` appends; nested attributes are possible. The
+    /// length of an attribute that is too long saturates.
     pub(super) fn attribute(&mut self, kind: u16, write: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.push(&[0; 2]);
@@ -64,12 +64,12 @@ impl MessageWriter {
         self.align();
     }
 
-    /// The bytes so far, to be appended to.
+    /// Returns the bytes written so far, to append to.
     pub(super) fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Ends the message.
+    /// Completes the message.
     pub(super) fn finish(mut self) -> Vec<u8> {
         let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         self.put(0, length.to_ne_bytes());
@@ -77,8 +77,8 @@ impl MessageWriter {
     }
 
     fn put<const LENGTH: usize>(&mut self, at: usize, field: [u8; LENGTH]) {
-        if let Some(place) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
-            *place = field;
+        if let Some(target) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *target = field;
         }
     }
 
@@ -87,8 +87,8 @@ impl MessageWriter {
     }
 }
 
-/// The length of a message of a generic family with an attribute of each of these nests, each of
-/// which holds attributes with payloads of these lengths.
+/// Returns the length of a message of a generic family with these nested attributes, each given by
+/// the lengths of its attributes' payloads.
 pub(super) fn written_bytes(nests: &[&[usize]]) -> usize {
     const GENERIC_HEADER_BYTES: usize = 4;
     let attribute = |payload: usize| ATTRIBUTE_HEADER_BYTES + payload.next_multiple_of(ALIGNMENT);
@@ -103,14 +103,14 @@ mod tests {
     use crate::netlink::{MessageKind, Messages};
 
     #[test]
-    fn an_error_is_read_back() {
+    fn an_encoded_error_is_parsed() {
         let read = |bytes: &[u8]| format!("{:?}", Messages::new(bytes).next().unwrap().kind());
         assert_eq!(read(&MessageWriter::error(9, 3)), format!("{:?}", MessageKind::Error(3)));
         assert_eq!(read(&MessageWriter::error(9, 0)), "Acknowledgement");
     }
 
     #[test]
-    fn the_length_is_known_before() {
+    fn the_length_is_predicted() {
         let mut writer = MessageWriter::generic(31, 7, 2, 1);
         for length in [5, 8] {
             writer.attribute(4, |nest| {

@@ -18,44 +18,42 @@ use std::fmt;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cpumask {
-    /// The last word is not 0, so that equal sets are equal here.
+    /// The last word is not 0, so that equal sets have equal words.
     words: Vec<u64>,
 }
 
 impl Cpumask {
-    /// No CPU has this number or a higher one: the highest `NR_CPUS` that a kernel can be built with
-    /// (`arch/x86/Kconfig`).
+    /// The upper limit for CPU numbers, exclusive: the highest `NR_CPUS` with which a kernel can be
+    /// built (`arch/x86/Kconfig`).
     pub const MAX_CPUS: u32 = 8192;
 
     /// Parses a list of CPUs in the syntax of the kernel's `bitmap_parselist` (`lib/bitmap-str.c`):
-    /// `0-3,8`, `N` for the last possible CPU, `all`, and `0-31:1/4`, which takes the first of every
-    /// 4. Blanks part items as commas do, and empty items are passed over. Text without any item
-    /// means all possible CPUs.
+    /// `0-3,8`, `N` for the last possible CPU, `all`, and `0-31:1/4` for the first of every 4 CPUs.
+    /// Blanks separate items as commas do, and empty items are ignored. Text without any item means
+    /// all possible CPUs.
     ///
     /// # Errors
-    ///
-    /// Says what is wrong with the text, or which of its CPUs is not in `possible`.
+    /// Returns the syntax error, or the CPU that is not in `possible`.
     pub fn parse(text: &str, possible: &Self) -> Result<Self, CpumaskError> {
         parse::parse(text, possible)
     }
 
-    /// Parses what the kernel prints in `/sys/devices/system/cpu/possible` and its like. Empty text
-    /// is the empty set.
+    /// Parses the format of `/sys/devices/system/cpu/possible` and similar files. Empty text is the
+    /// empty set.
     ///
     /// # Errors
-    ///
-    /// Says what is wrong with the text, or which of its CPUs is not below [`Self::MAX_CPUS`].
+    /// Returns the syntax error, or the CPU that is not below [`Self::MAX_CPUS`].
     pub fn from_sysfs_list(text: &str) -> Result<Self, CpumaskError> {
         parse::from_sysfs_list(text)
     }
 
-    /// Adds a CPU, and tells whether the set has it now: one at or above [`Self::MAX_CPUS`], which
-    /// cannot exist, is not taken in.
+    /// Adds a CPU and returns true. A CPU at or above [`Self::MAX_CPUS`] cannot exist and is not
+    /// added; the result is then false.
     pub fn insert(&mut self, cpu: u32) -> bool {
         if cpu >= Self::MAX_CPUS {
             return false;
         }
-        let (word, bit) = place(cpu);
+        let (word, bit) = word_and_bit(cpu);
         if word >= self.words.len() {
             self.words.resize(word + 1, 0);
         }
@@ -63,11 +61,11 @@ impl Cpumask {
         true
     }
 
-    /// Takes a CPU away, and tells whether the set had it.
+    /// Removes a CPU. Returns whether the set contained it.
     pub fn remove(&mut self, cpu: u32) -> bool {
         let had = self.contains(cpu);
         if had {
-            let (word, bit) = place(cpu);
+            let (word, bit) = word_and_bit(cpu);
             self.words[word] &= !bit;
             let used = self.words.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
             self.words.truncate(used);
@@ -75,10 +73,10 @@ impl Cpumask {
         had
     }
 
-    /// Tells whether the set has this CPU.
+    /// Returns whether the set contains a CPU.
     #[must_use]
     pub fn contains(&self, cpu: u32) -> bool {
-        let (word, bit) = place(cpu);
+        let (word, bit) = word_and_bit(cpu);
         self.words.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
@@ -103,7 +101,7 @@ impl Cpumask {
         self.iter().count()
     }
 
-    /// Tells whether the set has no CPU.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
@@ -121,19 +119,19 @@ impl Cpumask {
         Self { words }
     }
 
-    /// Tells whether a CPU is in both sets.
+    /// Returns whether some CPU is in both sets.
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {
         self.words.iter().zip(&other.words).any(|(mine, theirs)| mine & theirs != 0)
     }
 
-    /// Memory held beside the struct itself, in bytes.
+    /// Returns the size of the heap memory, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.words.capacity() * size_of::<u64>()
     }
 
-    /// Tells whether every CPU of this set is in the other.
+    /// Returns whether the other set contains every CPU of this one.
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {
         self.words.len() <= other.words.len()
@@ -141,17 +139,17 @@ impl Cpumask {
     }
 }
 
-/// CPUs in a word.
+/// The number of CPUs in a word.
 const WORD_BITS: usize = 64;
 
 /// Returns the word and the bit of a CPU.
-fn place(cpu: u32) -> (usize, u64) {
-    // A usize has at least 32 bits wherever the kernel has taskstats.
+fn word_and_bit(cpu: u32) -> (usize, u64) {
+    // A usize has at least 32 bits on every architecture with taskstats.
     let word = usize::try_from(cpu / u64::BITS).unwrap_or(usize::MAX);
     (word, 1 << (cpu % u64::BITS))
 }
 
-/// Takes in the CPUs below [`Cpumask::MAX_CPUS`]; others cannot exist.
+/// Collects the CPUs below [`Cpumask::MAX_CPUS`] and ignores others, which cannot exist.
 impl FromIterator<u32> for Cpumask {
     fn from_iter<I: IntoIterator<Item = u32>>(cpus: I) -> Self {
         let mut mask = Self::default();
@@ -162,7 +160,7 @@ impl FromIterator<u32> for Cpumask {
     }
 }
 
-/// Prints the canonical list: ascending, in ranges as long as can be, such as `0-3,8`.
+/// Prints the canonical list: ascending, with the longest possible ranges, such as `0-3,8`.
 impl fmt::Display for Cpumask {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";

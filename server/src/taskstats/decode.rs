@@ -1,4 +1,4 @@
-//! From the kernel's bytes to [`Stats`].
+//! Decodes the kernel's records into [`Stats`].
 
 mod record;
 
@@ -6,37 +6,37 @@ use self::record::{ByteOrder, Record};
 use super::layout::{Layout, offset, size_of_version};
 use super::stats::Stats;
 
-/// Where a record came from, which decides what its fields mean.
+/// The origin of a record, which decides the meaning of its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provenance {
-    /// The answer to a question for a task that may still live.
+    /// The reply to a query for a task. The task may have exited but not been reaped.
     LiveTask,
-    /// The task's record of an exit message.
+    /// The task's record in an exit message.
     ExitedTask,
-    /// The answer to a question for a group. Kernels add up only some fields over a group
+    /// The reply to a query for a group. Kernels sum only some fields over a group
     /// (`delayacct_add_tsk` in `kernel/delayacct.c`); the others are absent.
     LiveGroup {
-        /// The group's id, which the record itself does not have.
+        /// The group's id, which is not in the record.
         tgid: u32,
     },
-    /// The group's record of an exit message. Kernels before v14 add up even less there: context
-    /// switches and times only over the living (`fill_stats_for_tgid` in `kernel/taskstats.c`).
+    /// The group's record in an exit message. Kernels before v14 sum even less in it: context
+    /// switches and times cover only the live tasks (`fill_stats_for_tgid` in
+    /// `kernel/taskstats.c`).
     ExitedGroup {
-        /// The group's id, which the record itself does not have.
+        /// The group's id, which is not in the record.
         tgid: u32,
-        /// The version to go by when the record has none: some kernels fill in that of the task's
-        /// record only.
+        /// The version of a record without one: some kernels set only that of the task's record.
         version_if_unset: u16,
     },
 }
 
-/// Decodes one `struct taskstats`, in host byte order, of any length and at any alignment.
+/// Decodes one `struct taskstats`, in host byte order, of any length and alignment.
 ///
-/// A field is present when the version has it and it lies wholly inside `bytes`. Versions later than
-/// the newest known one are taken to begin with that one's struct, as the header promises. What
-/// lies beyond the struct as this build knows it, whichever the version, becomes
-/// [`Stats::unknown_tail`]: nothing that a kernel adds is dropped, even if a distribution adds it
-/// without a new version. A record that does not say its version says nothing else either.
+/// A field is present if the version has it and it lies completely inside `bytes`. A version newer
+/// than the newest known one starts with that version's struct, as the kernel's header promises.
+/// Bytes after the part of the struct that this program knows become [`Stats::unknown_tail`],
+/// whatever the version: nothing that a kernel or a distribution adds is dropped. A record without
+/// a version has no fields.
 ///
 /// ```
 /// use taskstatsd::taskstats::{Provenance, decode};
@@ -53,7 +53,7 @@ pub fn decode(bytes: &[u8], provenance: Provenance) -> Stats {
     decode_in::<HostOrder>(bytes, provenance)
 }
 
-/// The order of the machine that this runs on: that of its kernel.
+/// The byte order of this machine, and so of its kernel.
 struct HostOrder;
 
 impl ByteOrder for HostOrder {
@@ -74,7 +74,7 @@ fn decode_in<Order: ByteOrder>(bytes: &[u8], provenance: Provenance) -> Stats {
     let version = version_of::<Order>(bytes, provenance);
     let (known, tail) = bytes.split_at(bytes.len().min(size_of_version(version)));
     let tail = if version == 0 { Vec::new() } else { tail.to_vec() };
-    // Each arm names its layout, so that the compiler makes constants of all offsets in it.
+    // Each arm names its layout, so that the compiler turns all offsets in it into constants.
     match Layout::of_version(version) {
         Layout::Appended => {
             Record::<Order>::new(known, version, Layout::Appended).stats(provenance, tail)

@@ -1,6 +1,9 @@
-//! The end of a task.
+//! Exits of tasks.
+
+use std::time::Duration;
 
 use super::stats::Stats;
+use crate::bpf::CgroupId;
 
 /// `AGROUP` of the kernel's `include/uapi/linux/acct.h`: the last task of its group.
 const LAST_OF_GROUP: u8 = 0x20;
@@ -8,21 +11,48 @@ const LAST_OF_GROUP: u8 = 0x20;
 /// The version of `struct taskstats` since which the kernel sets `AGROUP`.
 const LAST_OF_GROUP_SINCE: u16 = 12;
 
-/// One exit message: a task's final account, and its group's with the last of several tasks.
+/// One exit message: the final statistics of a task, and those of its group with the last of
+/// several tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
     /// The CPU on which the task exited.
     pub cpu: u32,
-    /// The kernel's number of the message, counted by CPU.
+    /// The kernel's sequence number of the message, which each CPU counts separately.
     pub kernel_sequence: u32,
-    /// The task's account.
+    /// The task's statistics.
     pub task: Stats,
-    /// The kernel's record of the group; only with the last task of a group that ever had more than
-    /// one. Boxed, because few exits have it.
+    /// The kernel's record of the group, present with the last task of a group that ever had more
+    /// than one. Boxed, because few exits have it.
     pub process: Option<Box<Stats>>,
+    /// The task's cgroup, if it is known.
+    pub owner: Option<Owner>,
+    /// The time at which the kernel sent the message, since 1970, if the kernel stored it.
+    pub ended_at: Option<Duration>,
 }
 
-/// A status word of wait(2).
+/// A task's cgroup, and the certainty of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The cgroup.
+    pub cgroup: CgroupId,
+    /// The certainty.
+    pub attribution: Attribution,
+}
+
+/// The certainty of a task's cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attribution {
+    /// The kernel stored it from inside the exiting task.
+    Exact,
+    /// It was read of this very process, which did not move since.
+    Observed,
+    /// It is that of the parent, whose fork was observed, and no move was observed since.
+    Inferred,
+    /// The process may have moved, or its parent is known by its id only.
+    Guess,
+}
+
+/// A status word of `wait(2)`.
 ///
 /// ```
 /// use taskstatsd::taskstats::WaitStatus;
@@ -35,10 +65,10 @@ pub struct Exit {
 pub struct WaitStatus(pub u32);
 
 impl Exit {
-    /// Tells whether the task's process ended with it; `None` when the kernel does not say.
+    /// Returns whether the task's process ended with it; `None` if the kernel does not say.
     ///
-    /// Before v12 only a group's record says so, which a process that never had a second thread
-    /// does not get.
+    /// Before v12 only a group's record says so, which a process without a second thread does not
+    /// have.
     #[must_use]
     pub fn last_in_process(&self) -> Option<bool> {
         match &self.task.identity.task {
@@ -55,12 +85,12 @@ impl WaitStatus {
     const SIGNAL_MASK: u32 = 0x7f;
     /// Set when a core was dumped.
     const CORE_BIT: u32 = 0x80;
-    /// The exit code stands above the signal and the core bit.
+    /// The exit code follows the signal and the core bit.
     const CODE_SHIFT: u32 = 8;
     /// The exit code has one byte.
     const CODE_MASK: u32 = 0xff;
 
-    /// Returns the exit code, 0 to 255; `None` when a signal ended the task.
+    /// Returns the exit code, 0 to 255; `None` if a signal ended the task.
     #[must_use]
     pub const fn code(self) -> Option<u32> {
         match self.signal() {
@@ -69,7 +99,7 @@ impl WaitStatus {
         }
     }
 
-    /// Returns the number of the signal that ended the task; `None` when it exited by itself.
+    /// Returns the number of the signal that ended the task; `None` if it exited by itself.
     #[must_use]
     pub const fn signal(self) -> Option<u32> {
         match self.0 & Self::SIGNAL_MASK {
@@ -78,7 +108,7 @@ impl WaitStatus {
         }
     }
 
-    /// Tells whether a core was dumped.
+    /// Returns whether a core was dumped.
     #[must_use]
     pub const fn core_dumped(self) -> bool {
         self.0 & Self::CORE_BIT != 0

@@ -1,4 +1,4 @@
-//! The seam between the agent and whatever answers for tasks.
+//! The interface of a kernel: queries for live tasks, and exits.
 
 use std::fmt;
 use std::io;
@@ -6,8 +6,9 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::{Cpumask, DelayAccounting, Exit, KnownBad, Stats};
+use crate::bpf::CgroupLosses;
 
-/// What a query asks for.
+/// The subject of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskId {
     /// One task (thread).
@@ -25,106 +26,70 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// Why the kernel did not answer.
+/// The error of a kernel operation.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// No task or group has the id (`ESRCH`).
     #[error("no live task has {0} (ESRCH from TASKSTATS_CMD_GET)")]
     NoSuchTask(TaskId),
-    /// The agent may not ask (`EPERM`).
-    #[error("{operation} was refused with EPERM: the agent lacks CAP_NET_ADMIN in the initial user namespace; {}", self.fix())]
+    /// The agent lacks a capability (`EPERM`).
+    #[error(
+        "{operation} was refused with EPERM: the agent lacks CAP_NET_ADMIN in the initial user namespace"
+    )]
     NotPermitted {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
     },
-    /// The kernel has no taskstats, or does not show it to this network namespace.
-    #[error("the kernel knows no generic netlink family TASKSTATS (ENOENT); {}", self.fix())]
+    /// The kernel lacks taskstats, or does not expose it to this network namespace.
+    #[error("the kernel knows no generic netlink family TASKSTATS (ENOENT)")]
     NoFamily,
-    /// Asking this kernel can bring it down.
-    #[error("the kernel {release} is known to panic when it reads a task's name for taskstats ({}), so it is left alone; {}", bug.source, self.fix())]
+    /// Queries can make this kernel panic.
+    #[error("the kernel {release} is known to panic when it reads a task's name for taskstats ({}), so it is not queried", bug.source)]
     KnownBadKernel {
-        /// Its release.
+        /// The kernel's release.
         release: String,
-        /// What is known of it.
+        /// The known bug.
         bug: &'static KnownBad,
     },
-    /// The kernel accepted a registration and told of no exit.
-    #[error("the kernel accepted the registration, but told of no exit on CPUs {cpus}; {}", self.fix())]
+    /// The kernel accepted a registration but sent no exit.
+    #[error("the kernel accepted the registration, but reported no exit on CPUs {cpus}")]
     NoExitsArrive {
-        /// Where a task ended unheard.
+        /// The CPUs on which a task exited without a message.
         cpus: Cpumask,
     },
-    /// Whether exits arrive could not be tried, which says nothing of whether they do.
-    #[error("whether exits arrive could not be tested: {cause}; {}", self.fix())]
+    /// The arrival of exits could not be tested, so it is unknown whether they arrive.
+    #[error("whether exits arrive could not be tested: {cause}")]
     NotTested {
-        /// What was missing.
+        /// The reason.
         cause: String,
     },
-    /// Exits are told only in initial namespaces, and the agent is in another one.
-    #[error("exits cannot be watched from a child {namespace} namespace; {}", self.fix())]
+    /// Exits are sent only in the initial namespaces, and the agent is in another one.
+    #[error("exits cannot be watched from a child {namespace} namespace")]
     WrongNamespace {
         /// The namespace that is not the initial one.
         namespace: Namespace,
     },
-    /// A group lives, and procfs does not show its threads to the agent.
-    #[error("the kernel knows tgid {0}, but /proc does not show its threads to the agent; {fix}", fix = self.fix())]
+    /// A group exists, but procfs does not show its threads to the agent.
+    #[error("the kernel knows tgid {0}, but /proc does not show its threads to the agent")]
     HiddenThreads(u32),
-    /// A system call failed in another way.
+    /// Another error of a system call.
     #[error("{operation} failed: {source}")]
     System {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// What the kernel said.
+        /// The error.
         source: io::Error,
     },
-    /// The reply could not be read.
+    /// The reply could not be decoded.
     #[error("the reply to {operation} could not be read")]
     BadReply {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
     },
 }
 
 impl KernelError {
-    /// What a person can do about it; empty where there is nothing.
-    #[must_use]
-    pub fn fix(&self) -> &'static str {
-        match self {
-            Self::NotPermitted { .. } => {
-                "start the agent with that capability (systemd: AmbientCapabilities=CAP_NET_ADMIN, \
-                 Kubernetes: capabilities.add [NET_ADMIN], and no hostUsers: false)"
-            }
-            Self::NoFamily => {
-                "use a kernel with CONFIG_TASKSTATS=y and run the agent in the initial network \
-                 namespace (Kubernetes: hostNetwork: true)"
-            }
-            Self::WrongNamespace { namespace } => namespace.fix(),
-            Self::KnownBadKernel { .. } => {
-                "run another kernel, or take the risk with --ignore-known-bad-kernel"
-            }
-            Self::NoExitsArrive { .. } => {
-                "run the agent in the host's network namespace, the only one that exits are sent to \
-                 (Kubernetes: hostNetwork: true; systemd: no PrivateNetwork)"
-            }
-            Self::NotTested { .. } => {
-                "let the agent start a thread (systemd: TasksMax, Kubernetes: podPidsLimit) and run \
-                 on a CPU"
-            }
-            Self::HiddenThreads(_) => {
-                "mount /proc without hidepid (systemd: no ProtectProc), or with gid= of the agent's \
-                 group"
-            }
-            Self::System { source, .. } => match source.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE) => {
-                    "raise the limit of open files (systemd: LimitNOFILE, shell: ulimit -n)"
-                }
-                _ => "",
-            },
-            Self::NoSuchTask(_) | Self::BadReply { .. } => "",
-        }
-    }
-
-    /// Whether something must be changed around the agent before the kernel can answer.
+    /// Returns whether the agent's environment must change before the kernel can reply.
     #[must_use]
     pub fn is_precondition(&self) -> bool {
         match self {
@@ -141,36 +106,22 @@ impl KernelError {
         }
     }
 
-    /// Whether the agent has no descriptors left.
+    /// Returns whether the agent has no file descriptors left.
     fn is_exhaustion(&self) -> bool {
         let Self::System { source, .. } = self else { return false };
         matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
     }
 }
 
-/// A namespace that decides whether exits arrive.
+/// A kind of namespace on which the arrival of exits depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {
-    /// The network namespace: exits are sent in the initial one only.
+    /// The network namespace: exits are sent only in the initial one.
     Network,
-    /// The pid namespace: registration is refused in any but the initial one.
+    /// The pid namespace: registration is refused outside the initial one.
     Pid,
-    /// The user namespace: capabilities of any but the initial one do not count.
+    /// The user namespace: capabilities outside the initial one do not count.
     User,
-}
-
-impl Namespace {
-    /// What to do to be in the initial one.
-    #[must_use]
-    pub fn fix(self) -> &'static str {
-        match self {
-            Self::Network => "run the agent in the host's one (Kubernetes: hostNetwork: true)",
-            Self::Pid => "run the agent in the host's one (Kubernetes: hostPID: true)",
-            Self::User => {
-                "run the agent in the host's one (Kubernetes: remove hostUsers: false; systemd: no PrivateUsers)"
-            }
-        }
-    }
 }
 
 impl fmt::Display for Namespace {
@@ -183,79 +134,80 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// Answers for live tasks and tells exits: the real kernel, or a simulated one.
+/// A source of statistics of live tasks and of exits: the running kernel or a simulated one.
 pub trait Kernel: fmt::Debug + Send + Sync {
-    /// Starts the threads that the kernel takes in this process, if it takes any. Until then, the
-    /// process may have a single one.
+    /// Starts the threads that the kernel needs in this process, if any. Until then, the process
+    /// may be single-threaded.
     ///
     /// # Errors
-    /// When the system starts no thread.
+    /// The error of the system if it starts no thread.
     fn start_threads(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// The account of a live task or group.
+    /// Returns the statistics of a live task or group.
     ///
     /// # Errors
-    /// [`KernelError::NoSuchTask`] for an id that nobody has; others when the kernel cannot be asked.
+    /// [`KernelError::NoSuchTask`] for an id that does not exist; others if the kernel cannot be
+    /// queried.
     fn query(&self, id: TaskId) -> Result<Stats, KernelError>;
 
-    /// The accounts of many, in order, as [`Kernel::query`] gives them.
+    /// Returns the statistics of many tasks and groups, in the order of `ids`.
     ///
     /// # Errors
-    /// When the kernel cannot be asked at all; what is wrong with one id stands in its place.
+    /// The error if the kernel cannot be queried at all. An error that concerns one id
+    /// stands in its result.
     fn query_many(&self, ids: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
-        let answers = ids.iter().map(|id| match self.query(*id) {
+        let results = ids.iter().map(|id| match self.query(*id) {
             Err(error) if !matches!(error, KernelError::NoSuchTask(_)) => Err(error),
-            answer => Ok(answer),
+            result => Ok(result),
         });
-        answers.collect()
+        results.collect()
     }
 
-    /// The ids of the live threads of a group, ascending.
+    /// Returns the ids of the live threads of a group, ascending.
     ///
     /// # Errors
     /// [`KernelError::NoSuchTask`] for a group that does not exist.
     fn threads(&self, tgid: u32) -> Result<Vec<u32>, KernelError>;
 
-    /// The CPUs that this machine can ever have.
+    /// Returns the CPUs that this machine can ever have.
     fn possible_cpus(&self) -> &Cpumask;
 
-    /// The CPUs that run now.
+    /// Returns the CPUs that are online.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// The error of reading sysfs.
     fn online_cpus(&self) -> Result<Cpumask, KernelError>;
 
-    /// Whether the kernel keeps delay accounts now.
+    /// Returns whether the kernel accounts delays.
     fn delay_accounting(&self) -> DelayAccounting;
 
-    /// Has the kernel keep delay accounts of the tasks that begin from now on. It goes on after the
-    /// agent has ended.
+    /// Turns on delay accounting for tasks that start from now on. It stays on after the agent has
+    /// ended.
     ///
     /// # Errors
-    /// Why it does not.
+    /// The error of writing the sysctl.
     fn enable_delay_accounting(&self) -> Result<(), KernelError>;
 
-    /// Listens on `cpus`, has a task end on each, and waits a moment for the kernel to tell so.
-    /// Listeners that are open are not disturbed; they are told of these exits like of any other.
+    /// Registers on `cpus`, ends a task on each, and waits briefly for the kernel's messages. Open
+    /// listeners are not disturbed; they receive these exits like any other.
     ///
     /// # Errors
-    /// Why the kernel cannot be listened to at all, or [`KernelError::NotTested`] when the system
-    /// starts no task.
+    /// The error of registering, or [`KernelError::NotTested`] if the system starts no task.
     fn self_test(&self, cpus: &Cpumask) -> Result<SelfTest, KernelError>;
 
-    /// Tells whether exits can be watched, by a self-test of one CPU.
+    /// Checks that exits can be watched, by a self-test of one CPU.
     ///
     /// # Errors
-    /// Why not; [`KernelError::NoExitsArrive`] when all looks well and yet none is told;
-    /// [`KernelError::NotTested`] when the kernel accepted a listener, and no task could be made to
-    /// end.
+    /// [`KernelError::NoExitsArrive`] if registering succeeds and no exit is sent;
+    /// [`KernelError::NotTested`] if registering succeeds but no task could be ended on any CPU;
+    /// otherwise the error of registering.
     fn check_exits(&self) -> Result<(), KernelError> {
         let cpus = match self.online_cpus() {
-            // A CPU that does not run is found out by the test.
+            // The test recognizes a CPU that is offline.
             Err(error) if !error.is_exhaustion() => self.possible_cpus().clone(),
-            told => told?,
+            cpus => cpus?,
         };
         for cpu in cpus.iter() {
             let tested = self.self_test(&Cpumask::from_iter([cpu]))?;
@@ -266,51 +218,54 @@ pub trait Kernel: fmt::Debug + Send + Sync {
                 return Ok(());
             }
         }
-        Err(KernelError::NotTested { cause: format!("none of CPUs {cpus} ran a task of ours") })
+        Err(KernelError::NotTested {
+            cause: format!("none of CPUs {cpus} ran the task of the self-test"),
+        })
     }
 
-    /// Opens a listener that listens on no CPU yet.
+    /// Opens a listener without any CPU.
     ///
     /// # Errors
-    /// When the system has no descriptors left.
+    /// The error of the system, for example if no file descriptors are left.
     fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError>;
 
-    /// Opens a listener that goes on where an earlier one was kept.
+    /// Opens a listener with sockets that an earlier listener kept.
     ///
     /// # Errors
-    /// When a socket is not one that this kernel's listeners keep.
+    /// The error if a socket is not one that a listener of this kernel kept.
     fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError>;
 
-    /// The version of `struct taskstats` that the kernel speaks.
+    /// Returns the kernel's version of `struct taskstats`.
     ///
     /// # Errors
-    /// When the kernel cannot be asked.
+    /// The error if the kernel cannot be queried.
     fn version(&self) -> Result<u16, KernelError> {
         Ok(self.query(TaskId::Pid(std::process::id()))?.version)
     }
 
-    /// What is simulated, as the command line says it; `None` for a real kernel.
+    /// Returns the specification of a simulated kernel, as on the command line; `None` for a real
+    /// one.
     fn simulated(&self) -> Option<String> {
         None
     }
 }
 
-/// What a self-test found: each CPU is in one of the sets.
+/// The result of a self-test. Each tested CPU is in one of the sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SelfTest {
-    /// CPUs on which a task ended, and the kernel told so.
+    /// CPUs on which a task exited and the kernel sent a message.
     pub delivered: Cpumask,
-    /// CPUs on which a task ended, and nothing was told.
+    /// CPUs on which a task exited and no message arrived.
     pub missing: Cpumask,
-    /// CPUs on which no task could be made to end: they are outside of the agent's cpuset, or did
-    /// not run it in time.
+    /// CPUs on which no task could be ended: they are outside the agent's cpuset, or did not run
+    /// the task in time.
     pub untested: Cpumask,
 }
 
-/// A socket that still listens while nobody reads it: exits wait in its queue.
+/// A registered socket without a reader: exits wait in its queue.
 #[derive(Debug)]
 pub struct KeptSocket {
-    /// The CPU whose exits it is told.
+    /// The CPU on which it is registered.
     pub cpu: u32,
     /// The drop counter when it was last read.
     pub drops: u32,
@@ -318,68 +273,70 @@ pub struct KeptSocket {
     pub socket: OwnedFd,
 }
 
-/// Takes exits from the kernel, with one bounded queue a CPU. Owned by one thread.
+/// A receiver of exits, with one bounded queue for each CPU. It is owned by one thread.
 pub trait ExitListener: Send {
-    /// A handle that ends a [`ExitListener::wait`] from another thread.
+    /// Returns a handle that ends a [`ExitListener::wait`] from another thread.
     fn waker(&self) -> Box<dyn Wake>;
 
-    /// Starts to listen on a CPU; in force when this returns.
+    /// Registers on a CPU. The registration is in force when this returns.
     ///
     /// # Errors
-    /// Why the kernel refused. Nothing is left behind.
+    /// The error of the kernel. No registration remains.
     fn open(&mut self, cpu: u32) -> Result<(), KernelError>;
 
-    /// Stops to listen on a CPU. What its queue still holds goes to the sink first.
+    /// Ends the registration on a CPU, after passing the rest of its queue to the sink.
     fn close(&mut self, cpu: u32, sink: &mut dyn ExitSink);
 
-    /// Waits for messages, for the waker, or for the time to be over (never, if `None`).
+    /// Waits for messages, for the waker, or until the timeout expires; `None` means no timeout.
     ///
     /// # Errors
-    /// When the system cannot wait at all.
+    /// The error if waiting is impossible.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError>;
 
-    /// Empties the queues that [`ExitListener::wait`] found filled.
+    /// Receives from the queues that [`ExitListener::wait`] found ready.
     fn drain(&mut self, depth: Depth, sink: &mut dyn ExitSink) -> Drained;
 
-    /// Gives up the sockets, which listen on. What they hold was drained before.
+    /// Releases the sockets, which stay registered. Their queues were drained before.
     fn keep(self: Box<Self>) -> Vec<KeptSocket>;
 
-    /// Reads the drop counters of all CPUs, also of those that told of no overflow.
+    /// Reads the drop counters of all CPUs, including those that reported no overflow.
     fn check_drops(&mut self, sink: &mut dyn ExitSink);
 }
 
-/// How far a drain goes.
+/// The condition that ends a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Until each queue was seen empty.
+    /// Each queue was seen empty.
     Empty,
-    /// Until each queue gave less than it was asked for. Another drain follows soon, and takes what
-    /// came meanwhile: to chase single messages would cost a system call each.
+    /// Each queue returned fewer messages than the inbox holds. Another drain follows soon and
+    /// receives what has arrived meanwhile: receiving single messages would cost a system call
+    /// each.
     Shallow,
 }
 
-/// What a drain found.
+/// The result of a drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
-    /// Messages taken from all queues.
+    /// Messages received from all queues.
     pub messages: usize,
-    /// Messages taken from the queue that held most.
+    /// Messages received from the fullest queue.
     pub fullest: usize,
-    /// Whether a queue was left with messages, so that others get their turn.
+    /// Set if a queue still holds messages because others had to be served.
     pub cut_short: bool,
 }
 
-/// Ends a wait.
+/// A handle that ends a wait.
 pub trait Wake: Send + Sync {
-    /// Ends the current wait, or the next one if there is none.
+    /// Ends the current wait, or the next one if none is running.
     fn wake(&self);
 }
 
-/// Where a listener puts what it took.
+/// A receiver of exits.
 pub trait ExitSink {
-    /// One exit.
+    /// Receives one exit.
     fn exit(&mut self, exit: &Exit);
 
-    /// Exits of a CPU that the kernel dropped after those it delivered so far.
-    fn dropped(&mut self, cpu: u32, count: u64);
+    /// Receives the number of exits of a CPU that the kernel dropped after those delivered so far,
+    /// and how many of them belong to which known cgroup.
+    fn dropped(&mut self, cpu: u32, count: u64, by_cgroup: CgroupLosses);
 }

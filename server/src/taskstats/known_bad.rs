@@ -1,21 +1,21 @@
-//! Kernels that taskstats can bring down.
+//! Kernels that panic on taskstats queries.
 
-/// A kernel that must not be asked.
+/// A kernel that must not be queried.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KnownBad {
-    /// What its release begins with.
+    /// The start of its release.
     prefix: &'static str,
-    /// What else is in its release.
+    /// Another part of its release, which identifies the distribution.
     distribution: &'static str,
-    /// Whose kernel it is.
+    /// The distribution.
     pub name: &'static str,
-    /// Where it was reported.
+    /// The report.
     pub source: &'static str,
 }
 
-/// Kernels on which copying a task's name into `struct taskstats` (`bacct_add_tsk` in
-/// `kernel/tsacct.c`) was seen to panic the machine: a fortified `strnlen` reads past the name. A
-/// question does it, and once somebody listens any exit. Only what was reported stands here.
+/// Kernels that were reported to panic when they copy a task's name into `struct taskstats`
+/// (`bacct_add_tsk` in `kernel/tsacct.c`): a fortified `strnlen` reads past the name. Every query
+/// does so, and with a registered listener every exit. The table lists reported releases only.
 pub const KNOWN_BAD_KERNELS: &[KnownBad] = &[
     KnownBad {
         prefix: "6.12.79-",
@@ -32,7 +32,7 @@ pub const KNOWN_BAD_KERNELS: &[KnownBad] = &[
 ];
 
 impl KnownBad {
-    /// Finds what is known of a kernel, by its release as `uname -r` prints it.
+    /// Returns the known bug of a kernel, by its release as `uname -r` prints it.
     ///
     /// ```
     /// use taskstatsd::taskstats::KnownBad;

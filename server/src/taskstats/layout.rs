@@ -1,15 +1,15 @@
-//! Where each field of `struct taskstats` stands, by version.
+//! The offsets of the fields of `struct taskstats`, by version.
 //!
 //! Source: the kernel's `include/uapi/linux/taskstats.h`. Each version appends to the one before,
-//! so one table of offsets and one of sizes describe them all, but for v15: its longest and shortest
-//! waits stand in the middle, right after the total of each class. v16 moved them to the end.
+//! so that one table of offsets and one of sizes describe all of them except v15. In v15 the
+//! longest and shortest waits of each class directly follow its total; v16 moved them to the end.
 //!
 //! Versions before 8 belong to kernels before 2.6.37, on which this program cannot run (Rust's
-//! standard library asks for 3.2). Their sizes follow the header's remarks on what came when.
+//! standard library requires 3.2). Their sizes follow the header's notes on the order of additions.
 
 use super::stats::DelayClass;
 
-/// Offsets of the fields in the appended layout, in bytes.
+/// The offsets of the fields in the appended layout, in bytes.
 pub(crate) mod offset {
     pub(crate) const VERSION: usize = 0;
     pub(crate) const EXIT_CODE: usize = 4;
@@ -52,57 +52,57 @@ pub(crate) mod offset {
     pub(crate) const EXE_INODE: usize = 392;
 }
 
-/// Where the count of each class stands in the appended layout. Its total follows.
+/// The offset of each class' count in the appended layout. The total follows.
 const DELAY_COUNTS: [usize; DelayClass::COUNT] = [16, 32, 48, 312, 328, 352, 400, 416];
 
-/// Where the first (longest, shortest) pair stands in the appended layout.
+/// The offset of the first pair of longest and shortest wait in the appended layout.
 const EXTREMES: usize = 432;
 
-/// Where the first moment of a longest wait stands in the appended layout.
-const MAX_MOMENTS: usize = 560;
+/// The offset of the first time of a longest wait in the appended layout.
+const MAX_TIMES: usize = 560;
 
-/// Size of one (longest, shortest) pair of `__u64`.
+/// The size of a pair of longest and shortest wait, each a `__u64`.
 const PAIR: usize = 16;
 
-/// Size of one moment: two `__s64`, the kernel's `struct __kernel_timespec`.
-const MOMENT: usize = 16;
+/// The size of a time, `struct __kernel_timespec`: two `__s64`.
+const TIMESPEC: usize = 16;
 
-/// Size of a `__u64`, by which whatever belongs to one class is apart.
+/// The size of a `__u64`, and so the distance between adjacent fields of a class.
 const STEP: usize = 8;
 
-/// The only version whose pairs stand in the middle.
+/// The version in which the pairs follow the totals.
 const INTERLEAVED_VERSION: u16 = 15;
 
-/// Size of the struct by version, from v0, which does not exist, to the newest known one.
+/// The size of the struct by version, from v0, which does not exist, to the newest known version.
 const SIZES: [usize; 18] =
     [0, 80, 184, 272, 288, 312, 312, 328, 328, 344, 352, 368, 400, 416, 432, 560, 560, 688];
 
-/// Size of the newest known struct, which every later one begins with.
+/// The size of the newest known struct, with which every later one starts.
 const LONGEST: usize = SIZES[SIZES.len() - 1];
 
-/// How the fields of a version are arranged.
+/// The arrangement of the fields of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// Every version but v15: what is new stands at the end.
+    /// Every version except v15: new fields are at the end.
     Appended,
-    /// v15: the pair of each class stands after its total.
+    /// v15: the pair of each class follows its total.
     Interleaved,
 }
 
-/// Where the fields of one class of waiting stand.
+/// The offsets of the fields of a delay class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DelayPlace {
+pub(crate) struct DelayOffsets {
     pub(crate) count: usize,
     pub(crate) total: usize,
     pub(crate) max: usize,
     pub(crate) min: usize,
-    /// Where the seconds stand of the moment of the longest wait.
+    /// The seconds of the time of the longest wait.
     pub(crate) max_at_seconds: usize,
-    /// Where the nanoseconds stand.
+    /// The nanoseconds of that time.
     pub(crate) max_at_nanoseconds: usize,
 }
 
-/// Returns how many bytes a version's struct has, as far as this build knows.
+/// Returns the size of a version's struct, as far as this program knows it.
 pub(crate) fn size_of_version(version: u16) -> usize {
     SIZES.get(usize::from(version)).copied().unwrap_or(LONGEST)
 }
@@ -112,24 +112,24 @@ impl Layout {
         if version == INTERLEAVED_VERSION { Self::Interleaved } else { Self::Appended }
     }
 
-    /// Returns where the field stands that has this offset in the appended layout.
+    /// Returns the offset in this layout of a field, from its offset in the appended layout.
     #[inline(always)]
-    pub(crate) const fn place(self, offset: usize) -> usize {
+    pub(crate) const fn offset(self, appended: usize) -> usize {
         match self {
-            Self::Appended => offset,
-            Self::Interleaved => offset + PAIR * classes_before(offset),
+            Self::Appended => appended,
+            Self::Interleaved => appended + PAIR * classes_before(appended),
         }
     }
 
     #[inline(always)]
-    pub(crate) const fn delay(self, class: usize) -> DelayPlace {
-        let count = self.place(DELAY_COUNTS[class]);
+    pub(crate) const fn delay(self, class: usize) -> DelayOffsets {
+        let count = self.offset(DELAY_COUNTS[class]);
         let max = match self {
             Self::Appended => EXTREMES + PAIR * class,
             Self::Interleaved => count + PAIR,
         };
-        let max_at_seconds = MAX_MOMENTS + MOMENT * class;
-        DelayPlace {
+        let max_at_seconds = MAX_TIMES + TIMESPEC * class;
+        DelayOffsets {
             count,
             total: count + STEP,
             max,
@@ -140,7 +140,7 @@ impl Layout {
     }
 }
 
-/// Counts the classes that stand wholly before an offset of the appended layout.
+/// Counts the classes that are completely before an offset of the appended layout.
 #[inline(always)]
 const fn classes_before(offset: usize) -> usize {
     let mut before = 0;

@@ -1,4 +1,4 @@
-//! What the kernel says of tasks, in domain types, and the seam behind which it is asked.
+//! The kernel's task statistics in domain types, and the interface of a kernel.
 
 mod cpumask;
 mod decode;
@@ -22,9 +22,11 @@ pub(crate) use decode::swapped::{decode_swapped, swap};
 #[cfg(feature = "sim")]
 pub(crate) use decode::tests::{expected, raw};
 pub use decode::{Provenance, decode};
-pub use delay_accounting::{Began, DelayAccounting, DelayCoverage, Since};
+pub(crate) use delay_accounting::ClockSteps;
+pub use delay_accounting::{DelayAccounting, DelayCoverage, Since};
+pub use drain::Attributor;
 pub use drain::MessageSink;
-pub use exit::{Exit, WaitStatus};
+pub use exit::{Attribution, Exit, Owner, WaitStatus};
 pub use kernel::{
     Depth, Drained, ExitListener, ExitSink, KeptSocket, Kernel, KernelError, Namespace, SelfTest,
     TaskId, Wake,

@@ -1,4 +1,4 @@
-//! What a reply to a query means, and what a refusal means.
+//! Interpretation of replies and errors of the taskstats family.
 
 use std::io;
 
@@ -6,12 +6,12 @@ use super::wire::decode_reply;
 use super::{KernelError, Stats, TaskId};
 use crate::netlink::{MessageKind, Messages};
 
-/// What queries are called in errors.
+/// The name of a query in errors.
 pub(crate) const QUERY: &str = "TASKSTATS_CMD_GET";
-/// What registrations are called in errors.
+/// The name of a registration in errors.
 pub(crate) const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
 
-/// Reads the account of `id` from the reply to a query for it.
+/// Decodes the statistics of `id` from the reply to a query for it.
 pub(crate) fn stats_in_reply(datagram: &[u8], id: TaskId) -> Result<Stats, KernelError> {
     let bad_reply = KernelError::BadReply { operation: QUERY };
     let Some(message) = Messages::new(datagram).next() else {
@@ -25,7 +25,7 @@ pub(crate) fn stats_in_reply(datagram: &[u8], id: TaskId) -> Result<Stats, Kerne
     }
 }
 
-/// Says what a failed request means.
+/// Returns the error of a failed request.
 pub(crate) fn refused(operation: &'static str, errno: i32) -> KernelError {
     match errno {
         libc::EPERM => KernelError::NotPermitted { operation },
@@ -33,7 +33,7 @@ pub(crate) fn refused(operation: &'static str, errno: i32) -> KernelError {
     }
 }
 
-/// Wraps what a system call said.
+/// Returns the error of a failed system call.
 pub(crate) fn failed(operation: &'static str, source: io::Error) -> KernelError {
     KernelError::System { operation, source }
 }

@@ -1,24 +1,24 @@
-//! The account of one task or group, in the kernel's units, with absence told from zero.
+//! The statistics of one task or group, in the kernel's units. Absence differs from zero.
 
 use std::time::Duration;
 
 /// One decoded `struct taskstats`.
 ///
-/// What a kernel version does not report, or what a group's record does not mean, is `None`.
-/// Source of every field: the kernel's `include/uapi/linux/taskstats.h`.
+/// A field is `None` if the kernel's version does not have it, or if it has no meaning in a group's
+/// record. The source of every field is the kernel's `include/uapi/linux/taskstats.h`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// The kernel's struct version.
+    /// The version of the kernel's struct.
     pub version: u16,
-    /// Who the task is.
+    /// The identity of the task.
     pub identity: Identity,
-    /// wait(2) status; `None` while the task lives and in a group's record.
+    /// The `wait(2)` status; `None` while the task lives and in a group's record.
     pub exit_status: Option<u32>,
     /// CPU time used.
     pub cpu: CpuTime,
-    /// Wall time of the task, µs.
+    /// The task's age: elapsed wall time, µs.
     pub elapsed_us: Option<u64>,
-    /// Wall time of the task's group, µs.
+    /// The age of the task's group, µs.
     pub group_elapsed_us: Option<u64>,
     /// Page faults.
     pub faults: Option<Faults>,
@@ -32,22 +32,22 @@ pub struct Stats {
     pub delays: [Option<Delay>; DelayClass::COUNT],
     /// The file that the task executes.
     pub executable: Option<Executable>,
-    /// Bytes beyond the struct of this version, as far as this build knows it.
+    /// The bytes after the part of the struct that this program knows.
     pub unknown_tail: Vec<u8>,
 }
 
-/// Who a task is. In a group's record only the id that was asked for is set.
+/// The identity of a task. In a group's record only the requested id is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Task (thread) id.
     pub pid: Option<u32>,
     /// Process (thread group) id.
     pub tgid: Option<u32>,
-    /// What the kernel tells of a single task, but not of a group.
+    /// Fields of a single task, which a group does not have.
     pub task: Option<TaskIdentity>,
 }
 
-/// What identifies a task beyond its ids.
+/// The attributes of a task beside its ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskIdentity {
     /// Process id of the parent.
@@ -64,7 +64,7 @@ pub struct TaskIdentity {
     pub scheduler: u8,
     /// Accounting flags, the kernel's `A*` bits.
     pub flags: u8,
-    /// When the task began, seconds since 1970.
+    /// The start time of the task, seconds since the Unix epoch.
     pub begin_time_s: i64,
 }
 
@@ -79,13 +79,13 @@ impl Comm {
     /// `TS_COMM_LEN` of the kernel's header.
     pub const CAPACITY: usize = 32;
 
-    /// Takes the bytes up to the first NUL.
+    /// Copies the bytes up to the first NUL.
     #[must_use]
     pub fn new(field: &[u8; Self::CAPACITY]) -> Self {
         const LOWEST_BITS: u64 = 0x0101_0101_0101_0101;
         const HIGHEST_BITS: u64 = 0x8080_8080_8080_8080;
         let mut comm = Self::default();
-        // 8 bytes at a time, because this is done for every exit.
+        // Works on 8 bytes at a time, because it runs for every exit.
         for (word, kept) in field.as_chunks().0.iter().zip(comm.bytes.as_chunks_mut().0) {
             let word = u64::from_le_bytes(*word);
             // The lowest bit that is set belongs to the first byte that is 0.
@@ -102,7 +102,7 @@ impl Comm {
         comm
     }
 
-    /// The name as the kernel has it; not always UTF-8.
+    /// Returns the name as the kernel stores it, which may be invalid UTF-8.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
@@ -131,18 +131,18 @@ pub struct CpuTime {
 /// Page faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Without storage I/O.
+    /// Faults without storage I/O.
     pub minor: u64,
-    /// With storage I/O.
+    /// Faults with storage I/O.
     pub major: u64,
 }
 
 /// Memory use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Resident memory over CPU time, MB·µs.
+    /// Resident memory integrated over CPU time, MB·µs.
     pub rss_integral_mb_us: u64,
-    /// Virtual memory over CPU time, MB·µs.
+    /// Virtual memory integrated over CPU time, MB·µs.
     pub vm_integral_mb_us: u64,
     /// Highest resident memory of the address space, KiB.
     pub peak_rss_kib: u64,
@@ -153,17 +153,17 @@ pub struct Memory {
 /// Input and output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Io {
-    /// Bytes through read(2) and its kin.
+    /// Bytes read by `read(2)` and similar calls.
     pub read_chars_bytes: u64,
-    /// Bytes through write(2) and its kin.
+    /// Bytes written by `write(2)` and similar calls.
     pub write_chars_bytes: u64,
-    /// Read system calls.
+    /// The number of read system calls.
     pub read_syscalls: u64,
-    /// Write system calls.
+    /// The number of write system calls.
     pub write_syscalls: u64,
     /// Bytes read from storage.
     pub read_bytes: u64,
-    /// Bytes written to storage, now or later.
+    /// Bytes written to storage, immediately or later.
     pub write_bytes: u64,
     /// Bytes of `write_bytes` that truncation made unnecessary.
     pub cancelled_write_bytes: u64,
@@ -172,13 +172,13 @@ pub struct Io {
 /// Context switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContextSwitches {
-    /// Because the task waited.
+    /// Switches because the task waited.
     pub voluntary: u64,
-    /// Because it was pre-empted.
+    /// Switches because the task was pre-empted.
     pub involuntary: u64,
 }
 
-/// What a task can wait for. The order is that of the kernel's v16 struct.
+/// A resource that tasks wait for, in the order of the kernel's v16 struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DelayClass {
     /// A CPU, while runnable.
@@ -189,7 +189,7 @@ pub enum DelayClass {
     SwapIn,
     /// Memory reclaim.
     Reclaim,
-    /// Pages that had been evicted shortly before.
+    /// Pages that had been evicted recently.
     Thrashing,
     /// Memory compaction.
     Compaction,
@@ -200,7 +200,7 @@ pub enum DelayClass {
 }
 
 impl DelayClass {
-    /// Number of classes.
+    /// The number of classes.
     pub const COUNT: usize = 8;
 
     /// All classes, in order.
@@ -216,15 +216,15 @@ impl DelayClass {
     ];
 }
 
-/// One class of waiting.
+/// The waits of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delay {
-    /// How often.
+    /// The number of waits.
     pub count: u64,
-    /// How long in all, ns.
+    /// The total duration, ns.
     pub total_ns: u64,
-    /// The longest and the shortest wait; `None` where the version lacks them, in a group's record
-    /// (the kernel leaves those of an arbitrary thread there) and where nothing was waited for.
+    /// The longest and the shortest wait. `None` if the version lacks them, if there was no wait,
+    /// and in a group's record, where the kernel leaves those of an arbitrary thread.
     pub extremes: Option<Extremes>,
 }
 
@@ -235,7 +235,7 @@ pub struct Extremes {
     pub max_ns: u64,
     /// The shortest wait, ns.
     pub min_ns: u64,
-    /// When the longest wait ended, since 1970.
+    /// The end of the longest wait, since the Unix epoch.
     pub max_at: Option<Duration>,
 }
 

@@ -1,6 +1,6 @@
-//! Taskstats on generic netlink: the family's numbers, its requests and its messages.
+//! The generic netlink protocol of taskstats: its constants, requests and messages.
 //!
-//! Numbers: `include/uapi/linux/taskstats.h`.
+//! Source of the constants: `include/uapi/linux/taskstats.h`.
 
 use super::{Exit, Provenance, Stats, TaskId, decode};
 use crate::netlink::{MessageKind, Messages, Request, RequestAttribute, attributes};
@@ -12,7 +12,7 @@ pub(crate) const VERSION: u8 = 1;
 
 /// `TASKSTATS_CMD_GET`.
 const COMMAND_GET: u8 = 1;
-/// `TASKSTATS_CMD_NEW`: replies and exits.
+/// `TASKSTATS_CMD_NEW`: replies and exit messages.
 pub(crate) const COMMAND_NEW: u8 = 2;
 
 /// `TASKSTATS_CMD_ATTR_PID`.
@@ -28,24 +28,24 @@ const REQUEST_DEREGISTER: u16 = 4;
 pub(crate) const TYPE_TGID: u16 = 2;
 /// `TASKSTATS_TYPE_STATS`.
 pub(crate) const TYPE_STATS: u16 = 3;
-/// `TASKSTATS_TYPE_AGGR_PID`: a nest of PID and STATS.
+/// `TASKSTATS_TYPE_AGGR_PID`: a nested attribute with PID and STATS.
 pub(crate) const TYPE_AGGREGATE_PID: u16 = 4;
-/// `TASKSTATS_TYPE_AGGR_TGID`: a nest of TGID and STATS.
+/// `TASKSTATS_TYPE_AGGR_TGID`: a nested attribute with TGID and STATS.
 pub(crate) const TYPE_AGGREGATE_TGID: u16 = 5;
 
-/// What can be requested.
+/// A request to the taskstats family.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TaskstatsCommand<'a> {
     Query(TaskId),
-    /// Listen on the CPUs of a list.
+    /// Registers on a list of CPUs.
     Register(&'a str),
-    /// Listen on them no more.
+    /// Ends the registration on a list of CPUs.
     Deregister(&'a str),
 }
 
 impl<'a> TaskstatsCommand<'a> {
-    /// Makes the request. Registrations are acknowledged, if `acknowledge` says so; queries are
-    /// answered anyway.
+    /// Creates the request. `acknowledge` requests an acknowledgement of a registration; a query
+    /// has a reply anyway.
     pub(crate) fn request(self, family: u16, sequence: u32, acknowledge: bool) -> Request<'a> {
         let attribute = match self {
             Self::Query(TaskId::Pid(pid)) => RequestAttribute::U32(REQUEST_PID, pid),
@@ -57,7 +57,8 @@ impl<'a> TaskstatsCommand<'a> {
     }
 }
 
-/// The two records that a message can carry, the first of each. Unknown attributes are skipped.
+/// The first record of a task and the first one of a group in a message. Unknown attributes are
+/// ignored.
 #[derive(Clone, Copy, Debug, Default)]
 struct Records<'a> {
     task: Option<&'a [u8]>,
@@ -82,7 +83,7 @@ impl<'a> Records<'a> {
     }
 }
 
-/// Decodes the reply to a query for `id`; `None` if it holds no such record.
+/// Decodes the reply to a query for `id`; `None` if it has no such record.
 pub(crate) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
     let records = Records::find(message);
     match id {
@@ -93,24 +94,24 @@ pub(crate) fn decode_reply(message: &[u8], id: TaskId) -> Option<Stats> {
     }
 }
 
-/// Decodes the first exit of a datagram of the kernel, headers included.
+/// Decodes the first exit in a datagram of the kernel, headers included.
 ///
-/// `None` when it is none, or holds no task's record.
+/// Returns `None` if the datagram is not an exit message or has no record of a task.
 #[must_use]
 pub fn decode_exit_message(datagram: &[u8], cpu: u32) -> Option<Exit> {
     let (sequence, attributes) = stats_messages(datagram).next()?;
     decode_exit(attributes, cpu, sequence)
 }
 
-/// Decodes the kernel's answer to a question for `id`, headers included.
+/// Decodes the kernel's reply to a query for `id`, headers included.
 ///
-/// `None` when it is none, such as a refusal, or holds no such record.
+/// Returns `None` if the datagram is not such a reply, for example an error, or has no such record.
 #[must_use]
 pub fn decode_reply_message(datagram: &[u8], id: TaskId) -> Option<Stats> {
     stats_messages(datagram).next().and_then(|(_, attributes)| decode_reply(attributes, id))
 }
 
-/// The sequence and the attributes of each message that brings accounts.
+/// Returns the sequence number and the attributes of each message that contains statistics.
 pub(crate) fn stats_messages(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     Messages::new(datagram).filter_map(|message| match message.kind() {
         MessageKind::Generic { command: COMMAND_NEW, attributes } => {
@@ -120,8 +121,8 @@ pub(crate) fn stats_messages(datagram: &[u8]) -> impl Iterator<Item = (u32, &[u8
     })
 }
 
-/// Decodes an exit message; `None` if it holds no task's record. Inlined where exits are taken, because
-/// it is several times as long as what most functions return, and would be copied.
+/// Decodes an exit message; `None` if it has no record of a task. Inlined into the receive loop,
+/// because the result is several hundred bytes long and would be copied.
 #[inline(always)]
 pub(crate) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Option<Exit> {
     let records = Records::find(message);
@@ -130,7 +131,7 @@ pub(crate) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Opt
         let provenance = Provenance::ExitedGroup { tgid, version_if_unset: task.version };
         Box::new(decode(bytes, provenance))
     });
-    Some(Exit { cpu, kernel_sequence, task, process })
+    Some(Exit { cpu, kernel_sequence, task, process, owner: None, ended_at: None })
 }
 
 fn stats_in(nest: &[u8]) -> Option<&[u8]> {

@@ -1,4 +1,4 @@
-//! What an exit costs at full speed, what it does to the workload, and whether any is lost.
+//! The cost of an exit at full speed, its effect on the workload, and losses.
 
 use anyhow::Result;
 
@@ -58,7 +58,7 @@ fn record(report: &mut Report, observer: Observer, observed: Observed) {
     report.record(NAME, format!("missed, {name}"), "exits", float(count.missed(made.exits)));
     if let Observer::Agent { .. } = observer {
         report.record(NAME, "told as lost", "exits", float(count.lost));
-        report.record(NAME, "missed and not told of", "exits", float(count.untold(made.exits)));
+        report.record(NAME, "missed and not reported", "exits", float(count.untold(made.exits)));
     }
     let each = float(count.bytes) / float(count.events.max(1));
     report.record(NAME, size(name), "bytes", each);

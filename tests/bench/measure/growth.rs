@@ -1,8 +1,9 @@
-//! What an exit costs the agent on larger machines than this one.
+//! The cost of an exit for the agent on machines with more CPUs than this one.
 //!
-//! The agent's own reader and history take exits that were recorded here from a kernel of the
-//! bench, which spreads the same number of them over 1, 16 and 256 queues in every drain. The
-//! system calls for each socket are not in it: only a machine with so many CPUs can tell those.
+//! The agent's own reader and history receive exits that were recorded on this machine from a
+//! synthetic kernel, which distributes the same number of them over 1, 16 and 256 queues in every
+//! drain. The system calls for each socket are not included: only a machine with so many CPUs can
+//! measure those.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -28,7 +29,7 @@ const HISTORY_BYTES: usize = 32 << 20;
 /// The reader goes without sleeps, which would only make the run longer.
 const CONFIG: ReaderConfig =
     ReaderConfig { pace: Duration::ZERO, receive_buffer: 16 << 20, grace: Duration::ZERO };
-/// A run takes less than a second of CPU time.
+/// A run needs less than a second of CPU time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn round(_: &Bench, round: u32, report: &mut Report) -> Result<()> {
@@ -46,16 +47,17 @@ pub(super) fn relate(report: &mut Report) -> Result<()> {
     report.relate(NAME, &many, &one)
 }
 
-/// CPU time that the reader thread takes for [`synthetic::EXITS`] exits.
+/// CPU time of the reader thread for [`synthetic::EXITS`] exits.
 fn cpu_of(cpus: u32, recorded: &[Exit]) -> Result<Duration> {
     let (measured, report) = mpsc::channel();
     let kernel = Arc::new(SyntheticKernel::new(cpus, recorded.to_vec(), measured));
     let all = kernel.possible_cpus().clone();
-    let exits = Exits::start(kernel, CONFIG, HISTORY_BYTES).context("start the reader")?;
+    let exits =
+        Exits::start(kernel, CONFIG, HISTORY_BYTES, Arc::default()).context("start the reader")?;
     let everything = Selection::new(all.clone(), Scope::AllTasks, &all);
     let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
     let watcher = runtime.block_on(exits.watch(everything, WatchOptions::default()))?;
-    let cpu = report.recv_timeout(PATIENCE).context("the reader did not take all exits")?;
+    let cpu = report.recv_timeout(PATIENCE).context("the reader did not receive all exits")?;
     drop(watcher);
     exits.stop();
     Ok(cpu)

@@ -1,4 +1,4 @@
-//! The memory that the agent takes at rest and with a full history, and how fast that is replayed.
+//! The memory of an idle agent and of one with a full history, and the speed of a replay of that.
 
 use anyhow::{Context, Result, bail, ensure};
 use taskstats_proto::v1::taskstats_service_client::TaskstatsServiceClient;
@@ -54,7 +54,7 @@ fn resident(session: &Session) -> Result<f64> {
     Ok(float(procfs::resident_kib(session.pid()?)?) / KIB_PER_MIB)
 }
 
-/// Has threads exit until the agent begins to forget them.
+/// Makes threads exit until the agent begins to evict exits.
 fn fill(bench: &Bench, address: &str) -> Result<History> {
     let load = MachineLock { seconds: bench.seconds(), rate: None, stamp: false };
     for _ in 0..MOST_LOADS {
@@ -72,7 +72,7 @@ fn fill(bench: &Bench, address: &str) -> Result<History> {
 fn history(address: &str) -> Result<History> {
     runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
-        let answer = TaskstatsServiceClient::new(channel).get_node(GetNodeRequest {}).await;
-        answer.context("ask for the node")?.into_inner().history.context("a node without history")
+        let response = TaskstatsServiceClient::new(channel).get_node(GetNodeRequest {}).await;
+        response.context("call GetNode")?.into_inner().history.context("a node without history")
     })
 }

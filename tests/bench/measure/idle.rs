@@ -1,9 +1,9 @@
-//! How often the agent wakes while nothing happens.
+//! The wake-ups of an idle agent.
 //!
-//! Other tasks of the machine exit now and then, and their exits wake the agent as they should. So
-//! the watcher of this measurement notes when it is told of something, and only the time between
-//! counts as silence: slices of time that brought no message, and neither did their neighbours.
-//! Heartbeats are messages too, and so are left out with what they cost.
+//! Other tasks of the machine exit now and then, and their exits wake the agent. So the watcher of
+//! this measurement notes each message, and only the time between messages counts as silence:
+//! slices of time without a message whose neighbours have none either. Heartbeats are messages too,
+//! so they and their cost are left out.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::watch;
 /// The name in figures.
 pub(super) const NAME: &str = "idle";
 
-/// What one slice of time brought.
+/// The events of one slice of time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slice {
     length: Duration,
@@ -37,16 +37,16 @@ struct Silence {
     wake_ups: u64,
 }
 
-/// Longer than the agent is at work on an exit after its message came, and short enough to find
+/// Longer than the agent processes an exit after its message has arrived, and short enough to find
 /// silence between the exits of a busy machine.
 const SLICE: Duration = Duration::from_millis(50);
 /// A machine that is silent for less than one part in so many is waited for no longer.
 const PATIENCE: u32 = 2;
-/// Less silence than one part in so many of what was asked for says nothing.
+/// A result from less than this part of the requested silence is not reported.
 const LEAST_SHARE: u32 = 4;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Runs once: what recurs seldom would not show in short rounds.
+/// Runs once, because short rounds would miss rare wake-ups.
 pub(super) fn once(bench: &Bench, report: &mut Report) -> Result<()> {
     let agent = Host::start(bench.agent(), &[])?;
     let wanted = Duration::from_secs(u64::from(bench.idle_seconds()));

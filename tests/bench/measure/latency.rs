@@ -1,4 +1,4 @@
-//! How long an exit takes to the client.
+//! The latency from an exit to the client.
 
 use std::time::Duration;
 

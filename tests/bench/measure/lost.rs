@@ -1,4 +1,4 @@
-//! Whether the agent loses anything at full speed, over a time in which buffers would fill.
+//! Losses at full speed, over a time in which buffers would fill.
 
 use anyhow::Result;
 
@@ -16,7 +16,7 @@ pub(super) fn once(bench: &Bench, report: &mut Report) -> Result<()> {
     let observed = Session::observe(bench, Observer::Agent { watchers: 1 }, load)?;
     let (made, count) = (observed.made, observed.count);
     report.record(NAME, "lost at full speed", "exits", float(count.lost_of(made.exits)));
-    report.record(NAME, "not told of", "exits", float(count.untold(made.exits)));
+    report.record(NAME, "not reported", "exits", float(count.untold(made.exits)));
     report.record(NAME, "exits in all", "exits", float(made.exits));
     report.record(NAME, "workload", "exits/s", float(made.exits) / made.seconds);
     Ok(())

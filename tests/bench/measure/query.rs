@@ -1,4 +1,4 @@
-//! `GetPid` beside the cheapest rpc of the same server, a health check.
+//! `GetPid` compared with the cheapest rpc of the same server, a health check.
 
 use std::process;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::report::Report;
 /// The name in figures.
 pub(super) const NAME: &str = "query";
 
-/// What is called.
+/// The call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     GetPid,
@@ -35,9 +35,9 @@ pub(super) struct Caller {
 }
 
 const CALLS: [Call; 2] = [Call::GetPid, Call::Check];
-/// Callers at once, each on a connection of its own.
+/// Concurrent callers, each on a separate connection.
 const CALLERS: u32 = 32;
-/// Both calls take turns so often in a round.
+/// The number of turns of both calls in a round.
 const TURNS: u32 = 4;
 
 impl Call {
@@ -67,7 +67,7 @@ impl Caller {
     pub(super) async fn call(&mut self, call: Call) -> Result<()> {
         match call {
             Call::GetPid => {
-                let request = GetPidRequest { pid: process::id() };
+                let request = GetPidRequest { pid: process::id(), ..Default::default() };
                 self.tasks.get_pid(request).await.context("get a pid")?;
             }
             Call::Check => {
@@ -103,7 +103,7 @@ pub(super) fn relate(report: &mut Report) -> Result<()> {
     report.relate(NAME, &Call::GetPid.together(), &Call::Check.together())
 }
 
-/// The two calls take turns, one by one.
+/// Alternates the two calls, one by one.
 async fn alone(address: &str, duration: Duration, report: &mut Report) -> Result<()> {
     let mut caller = Caller::connect(address).await?;
     let mut times = CALLS.map(|_| Vec::new());
@@ -121,7 +121,7 @@ async fn alone(address: &str, duration: Duration, report: &mut Report) -> Result
     Ok(())
 }
 
-/// The two calls take turns, [`TURNS`] times.
+/// Alternates the two calls, [`TURNS`] times.
 async fn together(address: &str, duration: Duration, report: &mut Report) -> Result<()> {
     let mut callers = Vec::new();
     for _ in 0..CALLERS {

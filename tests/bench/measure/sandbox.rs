@@ -1,4 +1,4 @@
-//! `GetPid` of an agent that gave up its rights, beside one that kept them.
+//! `GetPid` of a sandboxed agent, compared with one that kept its privileges.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,8 @@ pub(crate) const CONFINED: &str = "median of a lone caller, GetPid, sandbox";
 /// The figure without.
 pub(crate) const FREE: &str = "median of a lone caller, GetPid, --no-sandbox";
 
-/// Both agents run at once and take turns, call by call, so that the machine's moods are the same for
-/// both; which one is first alternates with the round.
+/// Both agents run at once and alternate, call by call, so that noise of the machine affects both;
+/// the first one alternates with the round.
 pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
     let confined = Host::start(bench.agent(), &[])?;
     let free = Host::start(bench.agent(), &["--no-sandbox"])?;

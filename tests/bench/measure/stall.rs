@@ -1,4 +1,4 @@
-//! Whether an observer that is stopped for a while misses anything.
+//! Exits that an observer misses when it is stopped for a while.
 
 use std::thread;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::session::{MachineLock, Observer, Session, name_of};
 /// The name in figures.
 pub(super) const NAME: &str = "stall";
 
-/// Who is stopped, how long, under which load.
+/// The observer, the duration of the stop, and the load.
 #[derive(Clone, Copy, Debug)]
 struct Variant {
     observer: Observer,
@@ -26,13 +26,13 @@ struct Variant {
 
 /// Longer than a busy machine keeps a process from running.
 const SHORT: Duration = Duration::from_millis(300);
-/// As long as a machine out of memory may.
+/// A pause of a machine without free memory.
 const LONG: Duration = Duration::from_secs(1);
-/// When a stall begins: the load runs at full speed by then.
+/// The begin of a stall: by then the load runs at full speed.
 const BEFORE: Duration = Duration::from_millis(400);
 /// The load must outlast the longest stall.
 const LEAST_SECONDS: u32 = 2;
-/// What a busy node may see.
+/// The rate of a busy node.
 const BUSY: Option<u32> = Some(20_000);
 const AGENT: Observer = Observer::Agent { watchers: 1 };
 const VARIANTS: [Variant; 4] = [
@@ -51,7 +51,7 @@ pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()
         let (made, count) = (observed.made.exits, observed.count);
         report.record(NAME, variant.figure("lost"), "exits", float(count.lost_of(made)));
         if let Observer::Agent { .. } = observer {
-            report.record(NAME, variant.figure("not told of"), "exits", float(count.untold(made)));
+            report.record(NAME, variant.figure("not reported"), "exits", float(count.untold(made)));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What TLS costs: an exit on the transport to a watcher with a certificate, and a handshake.
+//! The cost of TLS: for an exit to a watcher with a certificate, and for a handshake.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ pub(super) const NAME: &str = "tls";
 /// Clients that shake hands at once: enough that the agent never waits for one.
 const CLIENTS: u32 = 4;
 
-/// How the watcher is connected.
+/// The transport of the watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transport {
     Unix,
@@ -88,7 +88,7 @@ async fn shake_hands(handshake: &Handshake, url: &str, duration: Duration) -> Re
         clients.spawn(async move {
             let mut count = 0;
             while Instant::now() < end {
-                handshake.let_in(&url).await.context("shake hands")?;
+                handshake.first_byte(&url).await.context("shake hands")?;
                 count += 1;
             }
             anyhow::Ok(count)

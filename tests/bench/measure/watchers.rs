@@ -1,4 +1,4 @@
-//! What a further watcher adds to the first one's cost.
+//! The cost of a further watcher.
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ pub(super) const NAME: &str = "watchers";
 
 /// As many as a busy node may have, and enough to make one's share exact.
 const MANY: u32 = 100;
-/// Leaves the machine room for a client that reads a hundred streams.
+/// Leaves CPU time for a client that reads a hundred streams.
 const RATE: u32 = 20_000;
 const FIRST: &str = "CPU an exit of the first watcher";
 const FURTHER: &str = "CPU an exit of each further of 100 watchers";

@@ -1,4 +1,4 @@
-//! Lists of CPUs, against a slow model; what is printed parses to the same.
+//! CPU lists, compared with a slow model; a printed list parses to the same CPUs.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| taskstatsd::taskstats::fuzzing::cpumask(bytes));

@@ -1,4 +1,4 @@
-//! `struct taskstats` of any version and length, from any kind of message, and parts of it.
+//! `struct taskstats` of any version and length, from any kind of message, also truncated.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| taskstatsd::taskstats::fuzzing::record(bytes));

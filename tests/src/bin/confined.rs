@@ -1,12 +1,13 @@
-//! Tries what the agent's sandbox forbids, and what it allows, from inside of it.
+//! Tries what the agent's sandbox allows and what it forbids, from inside.
 //!
-//! Prints a line for each attempt: its name, and `ok` or the kernel's word. With the argument `free`,
-//! it tries the same without the sandbox; with `abort`, it aborts in it.
+//! Prints a line for each attempt: its name, and `ok` or the kernel's error. The argument `free`
+//! tries the same without the sandbox; `abort` aborts in the sandbox.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::TcpListener;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -15,8 +16,12 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::signal::kill;
-use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, send, sendmsg, setsockopt, socket,
+    sockopt,
+};
 use nix::unistd::{Pid, Uid, getppid, setresuid};
+use rustix::fs::inotify;
 use rustix::net::sockopt::set_ip_ttl;
 use taskstatsd::sandbox::{self, Paths};
 
@@ -50,8 +55,23 @@ const ATTEMPTS: &[Attempt] = &[
     ("open an internet socket", |_| open(AddressFamily::Inet, SockType::Stream, None)),
     ("listen on a port", |_| TcpListener::bind("127.0.0.1:0").map(drop)),
     ("set an option of IP", |_| Ok(set_ip_ttl(UnixStream::pair()?.0, 1)?)),
+    ("send with fast open", |_| {
+        let (socket, _peer) = UnixDatagram::pair()?;
+        Ok(send(socket.as_raw_fd(), b"x", fast_open()).map(drop)?)
+    }),
+    ("send a message with fast open", |_| {
+        let (socket, _peer) = UnixDatagram::pair()?;
+        let parts = [IoSlice::new(b"x")];
+        Ok(sendmsg::<()>(socket.as_raw_fd(), &parts, &[], fast_open(), None).map(drop)?)
+    }),
+    ("mark a socket", |_| Ok(setsockopt(&UnixDatagram::unbound()?, sockopt::Mark, &1)?)),
+    ("connect", |_| UnixStream::connect("/nonexistent").map(drop)),
+    ("watch a directory", |_| {
+        let watcher = inotify::init(inotify::CreateFlags::empty())?;
+        Ok(inotify::add_watch(&watcher, "/etc", inotify::WatchFlags::ACCESS).map(drop)?)
+    }),
     ("read another file", |_| File::open(READABLE).map(drop)),
-    ("list another folder", |_| fs::read_dir("/").map(drop)),
+    ("list another directory", |_| fs::read_dir("/").map(drop)),
     ("make a socket", |directory| UnixListener::bind(directory.join("socket")).map(drop)),
     ("make a link", |directory| std::os::unix::fs::symlink("/", directory.join("link"))),
     ("write a setting", |_| File::options().write(true).open("/proc/self/comm").map(drop)),
@@ -96,9 +116,14 @@ fn main() -> Result<()> {
             }
         }
     }
-    // The sandbox keeps it from being removed; who started this does it.
-    println!("folder: {}", directory.keep().display());
+    // The sandbox forbids to remove it; the parent does.
+    println!("directory: {}", directory.keep().display());
     Ok(())
+}
+
+/// Makes a send connect to an address (`MSG_FASTOPEN` in `include/linux/socket.h`).
+fn fast_open() -> MsgFlags {
+    MsgFlags::from_bits_retain(nix::libc::MSG_FASTOPEN)
 }
 
 fn netlink(protocol: SockProtocol) -> io::Result<()> {

@@ -1,5 +1,5 @@
-//! Watches everything and writes it down, exit by exit; started again, it goes on after the last exit
-//! that it wrote. It is there to be killed and stopped.
+//! Watches all exits and appends them to a log, one by one. When it is started again it resumes
+//! after the last exit in the log. Tests kill it and stop it.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ const REPORT: u64 = 1000;
 struct Arguments {
     /// The agent.
     url: String,
-    /// Where to write.
+    /// The path of the log.
     exit_log: PathBuf,
 }
 

@@ -1,7 +1,7 @@
-//! Starts another command, to which the system refuses more open files than it begins with.
+//! Starts another command that cannot raise its limit of open files.
 //!
-//! What a real system would do so by is a matter of its security module; here it is a filter of system
-//! calls, which every machine has.
+//! On a real system a security module would refuse it; here a seccomp filter does, which every
+//! kernel has.
 
 use std::collections::BTreeMap;
 use std::env;

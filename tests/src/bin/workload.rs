@@ -1,4 +1,4 @@
-//! Makes tasks exit in known ways, for the tests of the agent.
+//! Makes tasks exit in known ways, for tests of the agent.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -15,8 +15,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// What a file is written and read in. The kernel rounds counts of system calls down to multiples of
-/// 1,024 (`xacct_add_tsk` in `kernel/tsacct.c`): small blocks make many.
+/// The size of a write and a read. The kernel rounds the counts of system calls down to multiples
+/// of 1,024 (`xacct_add_tsk` in `kernel/tsacct.c`), so small blocks are needed to make many.
 const BLOCK: usize = 512;
 
 /// Gives a CPU up once.
@@ -38,8 +38,8 @@ enum What {
     Exit { code: u8 },
     /// Prints `ready`, and exits when standard input ends.
     Idle,
-    /// Starts threads beside the first one, prints `ready`, and exits when standard input ends: the
-    /// threads first.
+    /// Starts additional threads, prints `ready`, and exits when standard input ends: the threads
+    /// first.
     Threads { count: usize },
     /// Starts and ends threads that sleep once, one after the other, prints `ready`, and exits when
     /// standard input ends.
@@ -62,7 +62,7 @@ fn main() -> Result<ExitCode> {
     }
     match arguments.what {
         What::Exit { code } => return Ok(ExitCode::from(code)),
-        What::Idle => wait_to_be_told()?,
+        What::Idle => wait_for_end_of_input()?,
         What::Threads { count } => threads(count)?,
         What::Outlive { count } => outlive(count)?,
         What::Io { bytes, path } => write_and_read(bytes, &path)?,
@@ -79,7 +79,7 @@ fn pin(cpu: usize) -> Result<()> {
     sched_setaffinity(Pid::this(), &cpus).with_context(|| format!("run on CPU {cpu}"))
 }
 
-fn wait_to_be_told() -> Result<()> {
+fn wait_for_end_of_input() -> Result<()> {
     let mut stdout = io::stdout();
     writeln!(stdout, "ready")?;
     stdout.flush()?;
@@ -99,7 +99,7 @@ fn threads(count: usize) -> Result<()> {
         }));
     }
     all_run.wait();
-    wait_to_be_told()?;
+    wait_for_end_of_input()?;
     all_may_end.wait();
     handles.into_iter().try_for_each(join)
 }
@@ -108,7 +108,7 @@ fn outlive(count: u32) -> Result<()> {
     for _ in 0..count {
         join(thread::spawn(|| thread::sleep(NAP)))?;
     }
-    wait_to_be_told()
+    wait_for_end_of_input()
 }
 
 fn write_and_read(bytes: usize, path: &Path) -> Result<()> {

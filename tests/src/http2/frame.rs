@@ -2,10 +2,11 @@
 
 use bytes::{BufMut, BytesMut};
 
-/// What a client begins with.
+/// The connection preface of a client.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a length of one byte can say at most in a literal (RFC 7541, 5.1: a prefix of seven bits).
+/// The largest length that fits into the first byte of a literal (RFC 7541, 5.1: a prefix of seven
+/// bits).
 const SHORT: usize = 127;
 /// Bits of a continued length in each byte.
 const CONTINUED_BITS: u32 = 7;
@@ -13,7 +14,7 @@ const CONTINUED_BITS: u32 = 7;
 const METHOD_POST: u8 = 0x83;
 /// `:scheme: http` of the static table.
 const SCHEME_HTTP: u8 = 0x86;
-/// A literal that enters no table and brings its own name.
+/// A literal without indexing, with a literal name.
 const LITERAL: u8 = 0;
 /// A literal that enters no table, with the name `:path` of the static table.
 const LITERAL_PATH: u8 = 4;
@@ -30,13 +31,13 @@ pub enum Kind {
     Headers = 1,
     /// The end of a stream, by force.
     RstStream = 3,
-    /// What a peer wants.
+    /// A setting of the peer.
     Settings = 4,
     /// A question to be echoed.
     Ping = 6,
     /// The end of a connection.
     GoAway = 7,
-    /// Room for more bytes.
+    /// Credit for more bytes.
     WindowUpdate = 8,
     /// More headers.
     Continuation = 9,
@@ -49,7 +50,7 @@ pub struct Flags(pub u8);
 impl Flags {
     /// None.
     pub const NONE: Self = Self(0);
-    /// The last frame of the stream; of SETTINGS and PING, an answer.
+    /// The last frame of the stream; of SETTINGS and PING, an acknowledgement.
     pub const END_STREAM: Self = Self(1);
     /// The last frame of a list of headers.
     pub const END_HEADERS: Self = Self(4);
@@ -64,12 +65,12 @@ pub struct Frame<'a> {
     pub flags: Flags,
     /// The stream, 0 for the connection.
     pub stream: u32,
-    /// What it carries.
+    /// The payload.
     pub payload: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
-    /// Makes a frame without flags.
+    /// Creates a frame without flags.
     #[must_use]
     pub fn new(kind: Kind, stream: u32, payload: &'a [u8]) -> Self {
         Self { kind, flags: Flags::NONE, stream, payload }
@@ -99,7 +100,7 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Makes those of a gRPC call.
+    /// Creates the headers of a gRPC call.
     #[must_use]
     pub fn call(path: &str) -> Self {
         let mut headers = Self::default();

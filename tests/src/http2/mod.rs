@@ -1,4 +1,4 @@
-//! HTTP/2 written by hand, frame by frame, for peers that do what no library would let them do.
+//! HTTP/2 written frame by frame, for peers that do what no library allows.
 
 mod frame;
 mod raw;

@@ -12,50 +12,50 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use super::{Flags, Frame, Headers, Kind, PREFACE};
 use crate::deadline::within;
 
-/// Also this machine, like each address that begins so.
+/// Another address of the loopback interface.
 pub(super) const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Bytes of a frame's header.
 const HEADER: usize = 9;
 /// Read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Told apart from other pings by it.
+/// The payload that identifies the ping of [`Raw::exchange`].
 const QUESTION: &[u8; 8] = b"all read";
 
-/// How the agent took what was written.
+/// The reaction of the agent to written bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It read all of it.
+    /// It has read all of them.
     Read,
-    /// It ended the connection.
+    /// It has closed the connection.
     Ended,
 }
 
 type Writer = Pin<Box<dyn AsyncWrite + Send>>;
 type Reader = Pin<Box<dyn AsyncRead + Send>>;
 
-/// A connection. Nothing is read or written unless it is asked for.
+/// A connection that reads and writes nothing by itself.
 pub struct Raw {
     reader: Reader,
     writer: Writer,
 }
 
 impl Raw {
-    /// Connects to `unix:///path` or `tcp://address:port`; by TCP from another address than ordinary
-    /// callers have, so that the agent takes it for another caller.
+    /// Connects to `unix:///path` or `tcp://address:port`; by TCP from an address that ordinary
+    /// clients of the tests do not have, so that the agent counts it as another caller.
     ///
     /// # Errors
     ///
-    /// Nobody listens there.
+    /// No server listens at the address.
     pub async fn connect(url: &str) -> Result<Self> {
         Self::connect_from(url, OTHER_ADDRESS).await
     }
 
-    /// Connects by TCP from an address of this machine; by a unix socket as ever.
+    /// Connects by TCP from an address of this machine, or to a unix socket.
     ///
     /// # Errors
     ///
-    /// Nobody listens there, or there are no ports left.
+    /// No server listens at the address, or no port is left.
     pub async fn connect_from(url: &str, source: Ipv4Addr) -> Result<Self> {
         if let Some(path) = url.strip_prefix("unix://") {
             return Ok(Self::over(within("a connection", UnixStream::connect(path)).await??));
@@ -63,45 +63,45 @@ impl Raw {
         Ok(Self::over(tcp_from(url, source).await?))
     }
 
-    /// Speaks over a connection that there is.
+    /// Wraps a connected stream.
     pub fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self { reader: Box::pin(reader), writer: Box::pin(writer) }
     }
 
-    /// Connects, and says what every client says first.
+    /// Connects, and sends the preface and empty settings.
     ///
     /// # Errors
     ///
-    /// Nobody listens there.
-    pub async fn greeted(url: &str) -> Result<Self> {
-        Self::greeted_with(url, &[]).await
+    /// No server listens at the address.
+    pub async fn connected_with_preface(url: &str) -> Result<Self> {
+        Self::connected_with_settings(url, &[]).await
     }
 
-    /// Connects, and asks for settings.
+    /// Connects, and sends the preface and these settings.
     ///
     /// # Errors
     ///
-    /// Nobody listens there.
-    pub async fn greeted_with(url: &str, settings: &[u8]) -> Result<Self> {
-        Self::connect(url).await?.greet(settings).await
+    /// No server listens at the address.
+    pub async fn connected_with_settings(url: &str, settings: &[u8]) -> Result<Self> {
+        Self::connect(url).await?.send_preface(settings).await
     }
 
-    /// Connects from an address of this machine, and says what every client says first.
+    /// Connects from an address of this machine, and sends the preface and empty settings.
     ///
     /// # Errors
     ///
     /// As in [`Raw::connect_from`].
-    pub async fn greeted_from(url: &str, source: Ipv4Addr) -> Result<Self> {
-        Self::connect_from(url, source).await?.greet(&[]).await
+    pub async fn connected_from_with_preface(url: &str, source: Ipv4Addr) -> Result<Self> {
+        Self::connect_from(url, source).await?.send_preface(&[]).await
     }
 
-    /// Says what every client says first, and asks for settings.
+    /// Sends the preface and these settings.
     ///
     /// # Errors
     ///
     /// The agent has ended the connection.
-    pub async fn greet(mut self, settings: &[u8]) -> Result<Self> {
+    pub async fn send_preface(mut self, settings: &[u8]) -> Result<Self> {
         let mut bytes = BytesMut::from(PREFACE);
         Frame::new(Kind::Settings, 0, settings).put(&mut bytes);
         Frame::new(Kind::Settings, 0, &[]).with(Flags::END_STREAM).put(&mut bytes);
@@ -116,11 +116,11 @@ impl Raw {
     /// The agent has ended the connection.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.writer.write_all(bytes).await?;
-        // What TLS has made records of.
+        // The records that TLS has buffered.
         self.writer.flush().await
     }
 
-    /// Begins a call, with a body that follows or is never sent.
+    /// Sends the headers of a call; the body may follow or not.
     ///
     /// # Errors
     ///
@@ -148,11 +148,12 @@ impl Raw {
         .await?
     }
 
-    /// Writes, asks whether all was read, and reads meanwhile; tells how the agent takes it.
+    /// Writes bytes and a ping, and reads meanwhile until the agent acknowledges the ping or closes
+    /// the connection.
     ///
     /// # Errors
     ///
-    /// It neither answers nor ends the connection.
+    /// The agent does neither.
     pub async fn exchange(&mut self, bytes: &[u8]) -> Result<Outcome> {
         let mut question = BytesMut::new();
         Frame::new(Kind::Ping, 0, QUESTION).put(&mut question);
@@ -163,17 +164,17 @@ impl Raw {
             writer.flush().await
         };
         let exchanged = async {
-            let (_written, outcome) = tokio::join!(write, answer(reader));
+            let (_written, outcome) = tokio::join!(write, response(reader));
             outcome
         };
-        within("an answer or an end", exchanged).await
+        within("a reply or the end of the connection", exchanged).await
     }
 
-    /// Writes, asks nothing, and reads until the agent ends the connection because of what was written.
+    /// Writes bytes, and reads until the agent closes the connection because of them.
     ///
     /// # Errors
     ///
-    /// It does not end it.
+    /// The agent does not close it.
     pub async fn end_by(self, bytes: &[u8]) -> Result<()> {
         let Self { mut reader, mut writer } = self;
         let write = async {
@@ -201,11 +202,11 @@ impl Raw {
     ///
     /// # Errors
     ///
-    /// It does not end it.
+    /// The agent does not close it.
     pub async fn to_end(mut self) -> Result<Vec<u8>> {
         within("the connection's end", async {
             let mut types = Vec::new();
-            // An end or a reset: either transport the agent has let go.
+            // Either an end of file or a reset.
             while let Ok((type_of, _)) = read_frame(&mut self.reader).await {
                 types.push(type_of);
             }
@@ -214,8 +215,8 @@ impl Raw {
         .await
     }
 
-    /// Says that nothing more will come, and reads in a task of its own what the agent still sends.
-    pub async fn hang_up(self) {
+    /// Closes the sending direction, and spawns a task that reads what the agent still sends.
+    pub async fn shut_down(self) {
         let Self { mut reader, mut writer } = self;
         // The agent may have ended it already.
         let _said = writer.shutdown().await;
@@ -243,7 +244,7 @@ async fn read_frame(reader: &mut Reader) -> Result<(u8, Vec<u8>)> {
     Ok((type_of, payload))
 }
 
-async fn answer(reader: &mut Reader) -> Outcome {
+async fn response(reader: &mut Reader) -> Outcome {
     loop {
         match read_frame(reader).await {
             Ok((type_of, payload)) if type_of == Kind::Ping as u8 && payload == QUESTION => {
@@ -255,7 +256,7 @@ async fn answer(reader: &mut Reader) -> Outcome {
     }
 }
 
-/// An end or a reset: either transport nothing comes any more.
+/// Reads until an end of file or a reset.
 async fn drain(reader: &mut Reader) {
     let mut buffer = vec![0; CHUNK];
     while reader.read(&mut buffer).await.is_ok_and(|length| length > 0) {}

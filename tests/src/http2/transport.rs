@@ -1,4 +1,4 @@
-//! How a peer that writes frames by hand comes to the agent.
+//! The transport of a peer that writes frames by hand.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use super::Raw;
 use super::raw::{OTHER_ADDRESS, tcp_from};
 use crate::handshake::Handshake;
 
-/// An address, and what is between it and HTTP/2.
+/// An address, and the layer between it and HTTP/2.
 #[derive(Debug, Clone)]
 pub enum Transport {
     /// `unix:///path` or `tcp://address:port`, as it is.
@@ -22,7 +22,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// Nobody listens there, or one side refuses the other.
+    /// No server listens at the address, or one side rejects the other.
     pub async fn connect(&self) -> Result<Raw> {
         self.connect_from(OTHER_ADDRESS).await
     }
@@ -42,21 +42,21 @@ impl Transport {
         }
     }
 
-    /// Connects, and says what every client says first.
+    /// Connects, and sends the preface and empty settings.
     ///
     /// # Errors
     ///
     /// As in [`Transport::connect`].
-    pub async fn greeted(&self) -> Result<Raw> {
-        self.greeted_with(&[]).await
+    pub async fn connected_with_preface(&self) -> Result<Raw> {
+        self.connected_with_settings(&[]).await
     }
 
-    /// Connects, and asks for settings.
+    /// Connects, and sends the preface and these settings.
     ///
     /// # Errors
     ///
     /// As in [`Transport::connect`].
-    pub async fn greeted_with(&self, settings: &[u8]) -> Result<Raw> {
-        self.connect().await?.greet(settings).await
+    pub async fn connected_with_settings(&self, settings: &[u8]) -> Result<Raw> {
+        self.connect().await?.send_preface(settings).await
     }
 }

@@ -1,4 +1,4 @@
-//! Which netlink sockets a process has, as `/proc` tells it.
+//! The netlink sockets of a process, read from `/proc`.
 
 use std::collections::HashSet;
 use std::fs;
@@ -25,7 +25,7 @@ impl PortId {
 ///
 /// # Errors
 ///
-/// `/proc` cannot be read, such as when the process has ended.
+/// `/proc` cannot be read, for example because the process has ended.
 pub fn port_ids_of(process: u32) -> Result<Vec<PortId>> {
     let inodes = socket_inodes_of(process)?;
     let table = fs::read_to_string("/proc/net/netlink")?;

@@ -1,4 +1,4 @@
-//! Asking for live tasks.
+//! Queries for running tasks.
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -7,9 +7,9 @@ use super::record::Record;
 use super::socket::Socket;
 use super::wire::{Message, find};
 
-/// Asks for a task (`TASKSTATS_CMD_ATTR_PID`).
+/// Queries a task (`TASKSTATS_CMD_ATTR_PID`).
 const ASK_PID: u16 = 1;
-/// Asks for a process (`TASKSTATS_CMD_ATTR_TGID`).
+/// Queries a process (`TASKSTATS_CMD_ATTR_TGID`).
 const ASK_TGID: u16 = 2;
 /// The record itself (`TASKSTATS_TYPE_STATS`).
 pub(super) const STATS: u16 = 3;
@@ -38,7 +38,7 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// The kernel refuses, such as for a task that does not exist.
+    /// The kernel returns an error, for example for a task that does not exist.
     pub fn pid(&mut self, pid: u32) -> Result<Record> {
         self.ask(ASK_PID, pid, AGGREGATE_PID)
     }
@@ -54,12 +54,12 @@ impl Query {
 
     fn ask(&mut self, attribute: u16, id: u32, aggregate: u16) -> Result<Record> {
         self.socket.request(attribute, &id.to_ne_bytes(), false)?;
-        let answer = Message::decode(self.socket.receive()?)?;
-        if let Some(errno) = answer.errno()? {
-            bail!("the kernel has no account of {id}: {}", Errno::from_raw(errno));
+        let response = Message::decode(self.socket.receive()?)?;
+        if let Some(errno) = response.errno()? {
+            bail!("the kernel has no statistics of {id}: {}", Errno::from_raw(errno));
         }
-        let nest = find(&answer.attributes()?, aggregate).context("answer without account")?;
-        let stats = find(&nest.nested()?, STATS).context("account without record")?;
+        let nest = find(&response.attributes()?, aggregate).context("reply without statistics")?;
+        let stats = find(&nest.nested()?, STATS).context("statistics without a record")?;
         Ok(Record::new(stats.value))
     }
 }

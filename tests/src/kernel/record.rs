@@ -12,7 +12,7 @@ pub struct Record {
     bytes: Vec<u8>,
 }
 
-/// Where the fields of a record begin, in bytes, in versions 1 to 14 and from 16 on.
+/// Offsets of the fields of a record, in bytes, in versions 1 to 14 and from 16 on.
 pub mod offset {
     /// `ac_exitcode`, u32.
     pub const EXIT_CODE: usize = 4;
@@ -94,10 +94,10 @@ pub mod offset {
     /// Longest wait of the first class, u64, ns; the shortest is the next u64, and the other classes
     /// follow in the order of [`DELAYS`]. Since version 16.
     pub const DELAY_EXTREMES: usize = 432;
-    /// When the longest wait of the first class ended: s and ns since 1970, i64 each; the other classes
-    /// follow in the order of [`DELAYS`]. Since version 17.
+    /// The time of the end of the longest wait of the first class: s and ns since 1970, i64 each;
+    /// the other classes follow in the order of [`DELAYS`]. Since version 17.
     pub const DELAY_MOMENTS: usize = 560;
-    /// The record's length in version 16; what lies behind is newer.
+    /// The record's length in version 16; bytes behind it are newer.
     pub const END_OF_VERSION_16: usize = 560;
 }
 
@@ -105,7 +105,7 @@ pub mod offset {
 const COMM_LENGTH: usize = 32;
 
 impl Record {
-    /// Takes a copy of the kernel's bytes.
+    /// Copies the kernel's bytes.
     pub(super) fn new(bytes: &[u8]) -> Self {
         Self { bytes: bytes.to_vec() }
     }

@@ -1,4 +1,4 @@
-//! A listener of the tests' own: what the kernel really sent.
+//! A second listener, independent of the agent, that records what the kernel sent.
 
 use anyhow::{Context, Result};
 
@@ -30,12 +30,12 @@ pub struct SeenExit {
     pub kernel_sequence: u32,
     /// The task's record.
     pub task: Record,
-    /// The id and the record of the process, if they came with it.
+    /// The id and the record of the process, if the message has them.
     pub group: Option<(u32, Record)>,
 }
 
 impl ReferenceListener {
-    /// Begins to listen on each of `cpus`.
+    /// Starts to listen on each of `cpus`.
     ///
     /// # Errors
     ///
@@ -53,12 +53,12 @@ impl ReferenceListener {
 
     /// Returns everything that exited since the last call, CPU by CPU, each in the kernel's order.
     ///
-    /// A task that somebody waited for has been reported before the wait returns, so nothing needs
-    /// to be waited for here.
+    /// The kernel reports the exit of a task before `wait` returns, so there is nothing to wait for
+    /// here.
     ///
     /// # Errors
     ///
-    /// The kernel dropped a message, which makes the reference worthless.
+    /// The kernel dropped a message, so the record is incomplete.
     pub fn take(&mut self) -> Result<Vec<SeenExit>> {
         let mut exits = Vec::new();
         for (cpu, socket) in (0..).zip(&mut self.sockets) {
@@ -73,7 +73,7 @@ impl ReferenceListener {
 impl Drop for ReferenceListener {
     fn drop(&mut self) {
         for (cpu, socket) in (0_u32..).zip(&self.sockets) {
-            // Closing the socket ends the listening too, at the next exit; nobody is left to tell.
+            // Closing the socket also ends the registration, at the next exit.
             drop(socket.deregister(&cpu.to_string()));
         }
     }
@@ -98,7 +98,7 @@ impl SeenExit {
         self.task.u32(offset::TGID)
     }
 
-    /// Returns the same, or nothing where the kernel does not tell it.
+    /// Returns the id of the process, or `None` if the kernel does not report it.
     ///
     /// # Errors
     ///
@@ -113,8 +113,8 @@ impl SeenExit {
     fn decode(cpu: u32, datagram: &[u8]) -> Result<Self> {
         let message = Message::decode(datagram)?;
         let attributes = message.attributes()?;
-        let nest = find(&attributes, AGGREGATE_PID).context("exit without account")?;
-        let stats = find(&nest.nested()?, STATS).context("account without record")?;
+        let nest = find(&attributes, AGGREGATE_PID).context("exit without statistics")?;
+        let stats = find(&nest.nested()?, STATS).context("statistics without a record")?;
         Ok(Self {
             cpu,
             kernel_sequence: message.sequence,

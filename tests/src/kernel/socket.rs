@@ -1,4 +1,4 @@
-//! A generic netlink socket that speaks to the taskstats family.
+//! A generic netlink socket of the taskstats family.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -14,22 +14,22 @@ use super::wire::{Message, Request, find, read_u16};
 
 /// Type of messages to the controller of generic netlink (`GENL_ID_CTRL`).
 const CONTROLLER: u16 = 0x10;
-/// Asks the controller for a family (`CTRL_CMD_GETFAMILY`).
+/// Queries the controller for a family (`CTRL_CMD_GETFAMILY`).
 const GET_FAMILY: u8 = 3;
-/// The family's id in the answer (`CTRL_ATTR_FAMILY_ID`).
+/// The family's id in the reply (`CTRL_ATTR_FAMILY_ID`).
 const FAMILY_ID: u16 = 1;
 /// The family's name in the request (`CTRL_ATTR_FAMILY_NAME`).
 const FAMILY_NAME: u16 = 2;
-/// Asks for or registers an account (`TASKSTATS_CMD_GET`).
+/// Queries statistics or registers a listener (`TASKSTATS_CMD_GET`).
 const TASKSTATS_GET: u8 = 1;
 /// Registers a list of CPUs (`TASKSTATS_CMD_ATTR_REGISTER_CPUMASK`).
 const REGISTER: u16 = 3;
-/// Takes the registration back (`TASKSTATS_CMD_ATTR_DEREGISTER_CPUMASK`).
+/// Removes the registration (`TASKSTATS_CMD_ATTR_DEREGISTER_CPUMASK`).
 const DEREGISTER: u16 = 4;
-/// Room for one message: an exit with a group record is below 1.5 KiB on all known kernels.
+/// Buffer for one message: an exit with a group record is below 1.5 KiB on all known kernels.
 const DATAGRAM: usize = 16 * 1024;
 
-/// A socket of its own, closed when dropped.
+/// A socket that is closed when it is dropped.
 #[derive(Debug)]
 pub struct Socket {
     descriptor: OwnedFd,
@@ -70,7 +70,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The kernel does not say.
+    /// The kernel returns an error.
     pub fn port_id(&self) -> Result<PortId> {
         let address: NetlinkAddr = getsockname(self.descriptor.as_raw_fd())?;
         Ok(PortId(address.pid()))
@@ -85,7 +85,7 @@ impl Socket {
         Ok(setsockopt(&self.descriptor, sockopt::RcvBufForce, &bytes)?)
     }
 
-    /// Begins to listen on the CPUs of a list.
+    /// Registers this socket for the CPUs of a list.
     ///
     /// # Errors
     ///
@@ -95,8 +95,8 @@ impl Socket {
         self.acknowledged().with_context(|| format!("listen on CPU {cpus}"))
     }
 
-    /// Ends the listening on the CPUs of a list, whoever registered this socket's address. The kernel
-    /// does it before this returns.
+    /// Removes the registration of this socket's address for the CPUs of a list, also if another
+    /// socket made it. The kernel has removed it when this returns.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Socket {
         self.buffer.get(..length).context("datagram longer than its buffer")
     }
 
-    /// Takes one datagram if there is one.
+    /// Receives one datagram if there is one.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl Socket {
             match Message::decode(self.receive()?)?.errno()? {
                 Some(0) => return Ok(()),
                 Some(errno) => bail!("the kernel refused: {}", Errno::from_raw(errno)),
-                // An exit that came before the acknowledgement; it is before the listening began.
+                // An exit that precedes the acknowledgement happened before listening began.
                 None => {}
             }
         }
@@ -151,11 +151,11 @@ impl Socket {
             value: b"TASKSTATS\0",
             acknowledge: false,
         })?;
-        let answer = Message::decode(self.receive()?)?;
-        if let Some(errno) = answer.errno()? {
+        let response = Message::decode(self.receive()?)?;
+        if let Some(errno) = response.errno()? {
             bail!("the kernel has no taskstats: {}", Errno::from_raw(errno));
         }
-        let id = find(&answer.attributes()?, FAMILY_ID).context("family without id")?;
+        let id = find(&response.attributes()?, FAMILY_ID).context("family without id")?;
         read_u16(id.value, 0)
     }
 

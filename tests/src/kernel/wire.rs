@@ -1,4 +1,4 @@
-//! Generic netlink as far as taskstats needs it: one request, one answer, attributes.
+//! Generic netlink as far as taskstats needs it: one request, one reply, attributes.
 //!
 //! Layouts from the kernel's `include/uapi/linux/netlink.h` and `genetlink.h`.
 
@@ -10,18 +10,18 @@ const NETLINK_HEADER: usize = 16;
 const GENERIC_HEADER: usize = 4;
 /// Size of `struct nlattr`.
 const ATTRIBUTE_HEADER: usize = 4;
-/// Messages and attributes begin at multiples of this (`NLMSG_ALIGNTO`, `NLA_ALIGNTO`).
+/// Messages and attributes are aligned to this (`NLMSG_ALIGNTO`, `NLA_ALIGNTO`).
 const ALIGNMENT: usize = 4;
 /// Marks a request (`NLM_F_REQUEST`).
 const FLAG_REQUEST: u16 = 1;
-/// Asks for an acknowledgement (`NLM_F_ACK`).
+/// Requests an acknowledgement (`NLM_F_ACK`).
 const FLAG_ACKNOWLEDGE: u16 = 4;
 /// Message type of acknowledgements and errors (`NLMSG_ERROR`).
 const TYPE_ERROR: u16 = 2;
 /// The bits of an attribute's type that are its type (`NLA_TYPE_MASK`).
 const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
 
-/// What a request says, before it is bytes.
+/// The content of a request before it is encoded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
     /// Message type: the generic netlink family.
@@ -32,7 +32,7 @@ pub(super) struct Request<'a> {
     pub(super) attribute: u16,
     /// Value of the only attribute.
     pub(super) value: &'a [u8],
-    /// Whether the kernel shall acknowledge.
+    /// True if the kernel must acknowledge.
     pub(super) acknowledge: bool,
 }
 
@@ -77,7 +77,7 @@ impl Request<'_> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the message that a datagram begins with.
+    /// Parses the message at the beginning of a datagram.
     pub(super) fn decode(datagram: &'a [u8]) -> Result<Self> {
         let length = usize::try_from(read_u32(datagram, 0)?)?;
         ensure!(length <= datagram.len(), "message of {length} bytes was truncated");

@@ -14,7 +14,7 @@ use super::store::Notification;
 
 /// Longer than any notification.
 const MESSAGE: usize = 4096;
-/// Descriptors in one message; the kernel's own limit (`SCM_MAX_FD`).
+/// The most descriptors in one message; the kernel's own limit (`SCM_MAX_FD`).
 const DESCRIPTORS: usize = 253;
 
 /// A bound socket.
@@ -29,12 +29,12 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// It cannot be bound.
+    /// The socket cannot be bound.
     pub(super) fn open(path: &Path) -> Result<Self> {
         Ok(Self { socket: UnixDatagram::bind(path)?, path: path.to_owned() })
     }
 
-    /// Returns what belongs into the service's `NOTIFY_SOCKET`.
+    /// Returns the value for the service's `NOTIFY_SOCKET`.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -48,7 +48,7 @@ impl Inbox {
         self.socket.async_io(Interest::READABLE, || self.receive()).await.context("receive")
     }
 
-    /// Takes a message that is there already.
+    /// Receives a message if there is one.
     ///
     /// # Errors
     ///

@@ -16,11 +16,11 @@ pub(super) struct Store {
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) descriptor: OwnedFd,
-    /// Whether the manager watches it and throws it away when it has an error.
+    /// True if the manager removes it when poll(2) reports an error.
     polled: bool,
 }
 
-/// A message of a service, and what came with it.
+/// A notification of a service, and the descriptors in it.
 #[derive(Debug)]
 pub(super) struct Notification {
     pub(super) text: String,
@@ -28,7 +28,7 @@ pub(super) struct Notification {
 }
 
 impl Notification {
-    /// Tells whether the message has this line.
+    /// Returns true if the notification has this line.
     pub(super) fn says(&self, line: &str) -> bool {
         self.text.lines().any(|other| other == line)
     }
@@ -39,11 +39,11 @@ impl Notification {
 }
 
 impl Store {
-    /// Does what a message asks for.
+    /// Carries out a notification.
     ///
     /// # Errors
     ///
-    /// It makes no sense.
+    /// The notification is invalid.
     pub(super) fn obey(&mut self, mut notification: Notification) -> Result<()> {
         let descriptors = std::mem::take(&mut notification.descriptors);
         if notification.says("FDSTOREREMOVE=1") {
@@ -59,7 +59,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns what is stored.
+    /// Returns the stored descriptors.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Store {
     }
 }
 
-/// What makes systemd throw a descriptor away (`on_fd_store_io` in `src/core/service.c`).
+/// The events that make systemd remove a descriptor (`on_fd_store_io` in `src/core/service.c`).
 fn has_failed(descriptor: &OwnedFd) -> Result<bool> {
     let mut polled = [PollFd::from_borrowed_fd(descriptor.as_fd(), PollFlags::empty())];
     poll(&mut polled, Some(&Timespec::default()))?;

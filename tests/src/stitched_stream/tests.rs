@@ -36,12 +36,12 @@ fn a_trail_of_a_cpu_reconciles_with_one_of_everything() {
     let reference = stitched(&[events(&[1, 2, 3, 4, 5, 6, 7, 8], 8)]);
     reference.ensure_complete().unwrap();
     let cpu = Selection::of_cpu(1);
-    for told in [
+    for reported in [
         stitched(&[events(&[2, 4], 5), events(&[6, 8], 8)]),
         stitched(&[events(&[2], 3), lost(Some(2), 2, 7), events(&[8], 8)]),
         stitched(&[lost(Some(4), 4, 8)]),
     ] {
-        assert_eq!(told.reconcile(&cpu, &reference).unwrap(), 0);
+        assert_eq!(reported.reconcile(&cpu, &reference).unwrap(), 0);
     }
     let uncounted = stitched(&[lost(None, 0, 4), events(&[6, 8], 8)]);
     assert_eq!(uncounted.reconcile(&cpu, &reference).unwrap(), 1);
@@ -51,15 +51,15 @@ fn a_trail_of_a_cpu_reconciles_with_one_of_everything() {
 fn every_kind_of_contradiction_is_noticed() {
     let reference = stitched(&[events(&[1, 2, 3, 4, 5, 6, 7, 8], 8)]);
     let cpu = Selection::of_cpu(1);
-    for (contradiction, told) in [
+    for (contradiction, reported) in [
         ("a hole", stitched(&[events(&[2, 6, 8], 8)])),
         ("a hole at the end", stitched(&[events(&[2, 4, 6], 8)])),
         ("an exit of others", stitched(&[events(&[2, 3, 4, 6, 8], 8)])),
         ("a loss too large", stitched(&[lost(Some(3), 3, 4), events(&[6, 8], 8)])),
         ("a loss too small", stitched(&[lost(Some(1), 1, 4), events(&[6, 8], 8)])),
-        ("an end beyond the witness", stitched(&[events(&[2, 4, 6, 8], 9)])),
+        ("an end beyond the reference", stitched(&[events(&[2, 4, 6, 8], 9)])),
     ] {
-        assert!(told.reconcile(&cpu, &reference).is_err(), "{contradiction} was not noticed");
+        assert!(reported.reconcile(&cpu, &reference).is_err(), "{contradiction} was not noticed");
     }
     let mut repeated = stitched(&[events(&[1, 2], 2)]);
     assert!(repeated.follow(&events(&[2], 2)).is_err());
@@ -69,9 +69,9 @@ fn every_kind_of_contradiction_is_noticed() {
 
 #[test]
 fn losses_of_one_interval_are_one_gap() {
-    let told = stitched(&[events(&[1], 1), lost(Some(2), 2, 5), lost(Some(2), 4, 5)]);
-    assert_eq!(told.gaps().len(), 1);
-    told.ensure_complete().unwrap();
+    let reported = stitched(&[events(&[1], 1), lost(Some(2), 2, 5), lost(Some(2), 4, 5)]);
+    assert_eq!(reported.gaps().len(), 1);
+    reported.ensure_complete().unwrap();
     let mut cut = stitched(&[events(&[1, 2, 3], 3), lost(Some(2), 2, 5)]);
     cut.cut(2);
     assert_eq!((cut.position(), cut.exits().len(), cut.gaps().len()), (2, 2, 0));

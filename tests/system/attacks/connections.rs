@@ -17,21 +17,22 @@ use super::{Aftermath, GET_PID, Port, ROUNDS, Siege, assert_bounded, assert_boun
 const LOITERERS: usize = 50;
 /// Connections at once.
 const CROWD: usize = 10_000;
-/// Those of one certificate, each of which takes a handshake: several times its share.
+/// Connections of one certificate, each of which needs a handshake: several times its share.
 const SECURE_CROWD: usize = 2_000;
-/// Addresses that they come from.
+/// The addresses of the attackers.
 const ADDRESSES: usize = 5;
-/// How many one address may have by default: half of 1,024.
+/// The default share of one address: half of 1,024.
 const SHARE: usize = 512;
-/// What a connection that has said nothing may take in all rounds together: 15 KiB of buffers in a
-/// debug build, and what the allocator cannot use again of the round before. A leak of them would be 30.
+/// The memory for a connection that has sent nothing, for all rounds together: 15 KiB of buffers in
+/// a debug build, and what the allocator cannot reuse of the round before. A leak of the
+/// connections would be 30.
 const CONNECTION_KIB: u64 = 26;
-/// The same behind TLS, where it has keys and a buffer of its own: 28 KiB.
+/// The same with TLS, where a connection has keys and another buffer: 28 KiB.
 const SECURE_CONNECTION_KIB: u64 = 36;
-/// What the rest may take.
+/// Memory for everything else.
 const REST_KIB: u64 = 8 * 1024;
 
-/// What a peer says before it falls silent.
+/// The bytes that a peer sends before it stops.
 fn beginnings() -> Vec<Vec<u8>> {
     let mut settings = BytesMut::from(PREFACE);
     Frame::new(Kind::Settings, 0, &[]).put(&mut settings);
@@ -52,7 +53,7 @@ fn beginnings() -> Vec<Vec<u8>> {
 
 /// Silence at any point of the handshake costs a connection's memory, and no time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_handshakes_hold_up_nobody() -> Result<()> {
+async fn slow_handshakes_delay_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let beginnings = beginnings();
     let each = u64::try_from(LOITERERS * beginnings.len())?;
@@ -77,7 +78,7 @@ async fn loiter(siege: &mut Siege) -> Result<Aftermath> {
 
 /// A handshake of one byte at a time is read, and is no reason to wait for anyone else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handshake_byte_by_byte_holds_up_nobody() -> Result<()> {
+async fn a_handshake_byte_by_byte_delays_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let each = u64::try_from(LOITERERS)?;
     let allowed_kib = each * (CONNECTION_KIB + SECURE_CONNECTION_KIB) + REST_KIB;
@@ -101,8 +102,8 @@ async fn dribble(siege: &mut Siege) -> Result<Aftermath> {
     siege.end(dribblers).await
 }
 
-/// Ten thousand connections of one address: half of what the agent takes are kept, the others are closed
-/// at once and counted, and others still come in.
+/// Of ten thousand connections of one address the agent keeps half of its limit; the others are
+/// closed at once and counted, and other clients can still connect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_connections_do_not_lock_out_others() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -115,7 +116,8 @@ async fn ten_thousand_connections_do_not_lock_out_others() -> Result<()> {
     assert_bounded_in(siege, ROUNDS, name, once, allowed_kib).await
 }
 
-/// The same of one certificate: each of them has shaken hands before it is closed.
+/// The connections of one certificate are limited in the same way: each completes its handshake
+/// before it is closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_connections_of_one_certificate_do_not_lock_out_others() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -127,7 +129,7 @@ async fn the_connections_of_one_certificate_do_not_lock_out_others() -> Result<(
     assert_bounded_in(siege, ROUNDS, "connections of one certificate", once, allowed_kib).await
 }
 
-/// So many come, of whom only a share is kept.
+/// Opens so many connections, of which the agent keeps a share only.
 async fn crowd_out(siege: &mut Siege, count: usize, closed: &mut u64) -> Result<Aftermath> {
     *closed += u64::try_from(count - SHARE)?;
     let crowd = crowd(siege, count, 1).await?;
@@ -141,20 +143,21 @@ async fn crowd_out(siege: &mut Siege, count: usize, closed: &mut u64) -> Result<
     siege.end(crowd).await
 }
 
-/// An agent that may have them serves ten thousand connections, each for the memory of one.
+/// An agent with a high enough limit serves ten thousand connections, each for the memory of one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_connections_hold_up_nobody() -> Result<()> {
+async fn ten_thousand_connections_delay_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let allowed_kib = u64::try_from(CROWD)? * CONNECTION_KIB + REST_KIB;
     keep_all(Port::Plain, ROUNDS, "10,000 connections, all kept", allowed_kib).await
 }
 
-/// So it does behind TLS.
+/// The same holds with TLS.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_secure_connections_hold_up_nobody() -> Result<()> {
+async fn ten_thousand_tls_connections_delay_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let allowed_kib = u64::try_from(CROWD)? * SECURE_CONNECTION_KIB + REST_KIB;
-    // Ten thousand handshakes take longer than all the rest: the others have rounds.
+    // Ten thousand handshakes need more time than everything else: the other attacks have several
+    // rounds.
     keep_all(Port::Mutual, 1, "10,000 secure connections, all kept", allowed_kib).await
 }
 
@@ -191,7 +194,7 @@ async fn crowd(siege: &Siege, count: usize, addresses: usize) -> Result<Vec<Raw>
     for number in 0..count {
         let host = u8::try_from(2 + number % addresses)?;
         let mut raw = port.connect_from(Ipv4Addr::new(127, 0, 0, host)).await?;
-        // It may be closed already.
+        // The agent may have closed it already.
         let _sent = raw.write(half).await;
         crowd.push(raw);
     }

@@ -11,30 +11,30 @@ use super::{Aftermath, GET_PID, Siege, WATCH_EXITS, assert_bounded};
 
 /// Connections of each flood on each listener.
 const CONNECTIONS: usize = 10;
-/// Frames of a flood on each of them: 50,000 on a listener.
+/// Frames of a flood on each connection: 50,000 on a listener.
 const FRAMES: u32 = 5_000;
-/// What a flood may take at its worst, from one connection at a time.
+/// The peak of the memory during a flood from one connection at a time.
 const ALLOWED_KIB: u64 = 8 * 1024;
-/// The longest frame that the agent takes.
+/// The longest frame that the agent accepts.
 const LONGEST: usize = 16 * 1024;
 /// The longest list of headers that the agent reads to its end.
 const LENIENT: usize = 64 * 1024;
-/// What most of such a list may hold in a debug build: itself, its buffer while that grows, and the rest of
-/// a connection.
+/// The memory for most of such a list in a debug build: the list, its buffer while that grows, and
+/// the rest of a connection.
 const HALF_HEADERS_KIB: u64 = 256;
-/// `SETTINGS_INITIAL_WINDOW_SIZE` of 0: the peer takes no byte of any answer.
+/// `SETTINGS_INITIAL_WINDOW_SIZE` of 0: the peer accepts no byte of any response.
 const NO_WINDOW: &[u8] = &[0, 4, 0, 0, 0, 0];
-/// Calls on a connection whose peer takes no answers: as many streams as the agent allows.
+/// Calls on a connection whose peer reads no responses: as many streams as the agent allows.
 const UNREAD_CALLS: u32 = 256;
-/// What such a call may hold in a debug build.
+/// The memory for such a call in a debug build.
 const UNREAD_CALL_KIB: u64 = 10;
-/// Connections of each peer whose answers are large.
+/// Connections of each peer whose responses are large.
 const LARGE_CONNECTIONS: usize = 4;
-/// Tasks asked for at once, which is all that may be: half a megabyte of an answer.
+/// The most tasks in one request: half a megabyte of a response.
 const MOST_TASKS: usize = 1000;
-/// What all large answers may hold: 64 slow calls at most, over all connections.
+/// The memory for all large responses: 64 slow calls at most, over all connections.
 const ALLOWED_LARGE_KIB: u64 = 64 * 1024;
-/// Frames of a peer that reads nothing: their answers are more than what sockets hold on the transport.
+/// Frames of a peer that reads nothing: the responses are more than the sockets buffer.
 const UNREAD_FRAMES: u32 = 1_000_000;
 
 /// Stream numbers of a client are odd.
@@ -64,12 +64,13 @@ fn repeated(frame: &Frame<'_>, times: u32) -> BytesMut {
     bytes
 }
 
-/// Floods both listeners, connection by connection, and tells how many were ended.
+/// Floods both listeners, connection by connection, and returns how many connections the agent
+/// closed.
 async fn flood(siege: &mut Siege, flood: &[u8]) -> Result<(usize, Aftermath)> {
     let mut ended = 0;
     for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            let mut raw = transport.greeted().await?;
+            let mut raw = transport.connected_with_preface().await?;
             ended += usize::from(raw.exchange(flood).await? == Outcome::Ended);
         }
     }
@@ -88,7 +89,7 @@ async fn assert_ended(name: &str, bytes: &[u8]) -> Result<()> {
     assert_bounded(name, once, ALLOWED_KIB).await
 }
 
-/// Has a flood of what is allowed read to its end.
+/// Sends a flood that the agent must read to its end.
 async fn assert_read(name: &str, bytes: &[u8]) -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let once = async |siege: &mut Siege| {
@@ -99,13 +100,13 @@ async fn assert_read(name: &str, bytes: &[u8]) -> Result<()> {
     assert_bounded(name, once, ALLOWED_KIB).await
 }
 
-/// Calls that are given up at once end the connection before they are many (CVE-2023-44487).
+/// Calls that are cancelled at once end the connection before there are many (CVE-2023-44487).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rapid_resets_end_their_connection() -> Result<()> {
     assert_ended("rapid resets of calls", &resets(GET_PID)).await
 }
 
-/// So do streams of exits.
+/// The same holds for exit streams.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rapid_resets_of_streams_end_their_connection() -> Result<()> {
     assert_ended("rapid resets of streams", &resets(WATCH_EXITS)).await
@@ -138,7 +139,7 @@ async fn assert_ended_by(name: &str, bytes: &[u8]) -> Result<()> {
     let once = async |siege: &mut Siege| {
         for transport in siege.transports.clone() {
             for _ in 0..CONNECTIONS {
-                transport.greeted().await?.end_by(bytes).await?;
+                transport.connected_with_preface().await?.end_by(bytes).await?;
             }
         }
         siege.hold().await?;
@@ -147,8 +148,8 @@ async fn assert_ended_by(name: &str, bytes: &[u8]) -> Result<()> {
     assert_bounded(name, once, ALLOWED_KIB).await
 }
 
-/// Lists of headers above the limit are refused, however they are cut into frames: those that are read to
-/// their end are counted, and longer ones left to HTTP/2.
+/// Lists of headers above the limit are refused, however they are split into frames: those that are
+/// read to their end are counted, and h2 refuses longer ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn oversize_headers_are_refused() -> Result<()> {
     for (length, is_read) in
@@ -186,9 +187,9 @@ fn oversize(length: usize, calls: u32) -> BytesMut {
     bytes
 }
 
-/// A list of headers that is not sent to its end holds what came of it, and that is bounded.
+/// A list of headers that is not sent to its end uses a bounded amount of memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn half_of_long_headers_is_all_that_is_held() -> Result<()> {
+async fn incomplete_headers_use_bounded_memory() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let connections = u64::try_from(2 * CONNECTIONS)?;
     assert_bounded("half of long headers", half_headers, connections * HALF_HEADERS_KIB).await
@@ -200,7 +201,7 @@ async fn half_headers(siege: &mut Siege) -> Result<Aftermath> {
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            let mut raw = transport.greeted().await?;
+            let mut raw = transport.connected_with_preface().await?;
             raw.write(most).await?;
             peers.push(raw);
         }
@@ -209,7 +210,7 @@ async fn half_headers(siege: &mut Siege) -> Result<Aftermath> {
     siege.end(peers).await
 }
 
-/// Frames that ask for nothing but an answer are answered one by one, or end the connection.
+/// Frames that only request an acknowledgement get one each, or end the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pings_settings_and_empty_frames_are_only_read() -> Result<()> {
     for (name, frame) in [
@@ -225,17 +226,17 @@ async fn pings_settings_and_empty_frames_are_only_read() -> Result<()> {
     assert_read("empty DATA", &bytes).await
 }
 
-/// Answers that a peer asks for and does not take are not piled up: neither by its windows, nor by its
-/// socket.
+/// Responses that a peer does not read are not queued without bound, whether its windows or its
+/// socket are full.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_takes_are_not_piled_up() -> Result<()> {
+async fn unread_responses_are_not_queued_without_bound() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let calls = u64::try_from(2 * CONNECTIONS)? * u64::from(UNREAD_CALLS);
-    assert_bounded("no window", refuse_answers, calls * UNREAD_CALL_KIB).await?;
+    assert_bounded("no window", refuse_responses, calls * UNREAD_CALL_KIB).await?;
     assert_bounded("no reading", read_nothing, ALLOWED_KIB).await
 }
 
-async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
+async fn refuse_responses(siege: &mut Siege) -> Result<Aftermath> {
     let mut bytes = BytesMut::new();
     for index in 0..UNREAD_CALLS {
         begun(&mut bytes, stream(index), "/taskstats.v1.TaskstatsService/GetNode");
@@ -245,7 +246,7 @@ async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
         for _ in 0..CONNECTIONS {
-            let mut raw = transport.greeted_with(NO_WINDOW).await?;
+            let mut raw = transport.connected_with_settings(NO_WINDOW).await?;
             raw.exchange(&bytes).await?;
             peers.push(raw);
         }
@@ -254,15 +255,18 @@ async fn refuse_answers(siege: &mut Siege) -> Result<Aftermath> {
     siege.end(peers).await
 }
 
-/// Nor are large ones: what is not taken counts among the calls, for all connections of a caller.
+/// Large responses are not queued either: unread ones count among the calls, over all connections
+/// of a caller.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_answers_that_nobody_takes_are_not_piled_up() -> Result<()> {
+async fn unread_large_responses_are_not_queued_without_bound() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    assert_bounded("large answers", refuse_large_answers, ALLOWED_LARGE_KIB).await
+    assert_bounded("large responses", refuse_large_responses, ALLOWED_LARGE_KIB).await
 }
 
-async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
-    let request = BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new() }.encode_to_vec();
+async fn refuse_large_responses(siege: &mut Siege) -> Result<Aftermath> {
+    let request =
+        BatchGetRequest { pids: vec![1; MOST_TASKS], tgids: Vec::new(), ..Default::default() }
+            .encode_to_vec();
     let mut message = BytesMut::from(&[0][..]);
     message.put_u32(u32::try_from(request.len())?);
     message.put_slice(&request);
@@ -275,8 +279,8 @@ async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
         for _ in 0..LARGE_CONNECTIONS {
-            let mut raw = transport.greeted_with(NO_WINDOW).await?;
-            // All requests together are more than the window that a connection begins with.
+            let mut raw = transport.connected_with_settings(NO_WINDOW).await?;
+            // All requests together are larger than the initial window of the connection.
             raw.read_until(Kind::WindowUpdate).await?;
             assert_eq!(raw.exchange(&bytes).await?, Outcome::Read);
             peers.push(raw);
@@ -284,7 +288,7 @@ async fn refuse_large_answers(siege: &mut Siege) -> Result<Aftermath> {
     }
     siege.hold().await?;
     let aftermath = siege.end(peers).await?;
-    assert!(siege.refused(Limit::Calls).await? > 0, "no large answer was refused");
+    assert!(siege.refused(Limit::Calls).await? > 0, "no large response was refused");
     Ok(aftermath)
 }
 
@@ -292,7 +296,7 @@ async fn read_nothing(siege: &mut Siege) -> Result<Aftermath> {
     let pings = repeated(&Frame::new(Kind::Ping, 0, b"12345678"), UNREAD_FRAMES / 1000);
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
-        let mut raw = transport.greeted().await?;
+        let mut raw = transport.connected_with_preface().await?;
         let write = async {
             for _ in 0..1000 {
                 raw.write(&pings).await?;
@@ -302,7 +306,7 @@ async fn read_nothing(siege: &mut Siege) -> Result<Aftermath> {
         tokio::select! {
             // The agent may end it, or read all: that is its choice.
             _written = write => {}
-            // Or stop reading, until its answers are taken.
+            // The agent may also stop reading until its responses are read.
             held = siege.hold() => held?,
         }
         peers.push(raw);

@@ -14,15 +14,15 @@ const CONNECTIONS: usize = 300;
 const NOISE: usize = 4096;
 /// Frames of a conversation.
 const FRAMES: usize = 12;
-/// What it may take at its worst.
+/// The peak of the memory.
 const ALLOWED_KIB: u64 = 8 * 1024;
 /// Any seed does.
 const SEED: u64 = 44_487;
 
-/// Noise, conversations with single bytes changed, and conversations cut short end their own
+/// Noise, conversations with single bytes changed, and truncated conversations end their own
 /// connection and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn garbage_and_torn_frames_hurt_nobody_else() -> Result<()> {
+async fn garbage_and_truncated_frames_affect_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let mut random = Random::new(SEED);
     let once = async |siege: &mut Siege| babble(siege, &mut random).await;
@@ -36,7 +36,7 @@ async fn babble(siege: &mut Siege, random: &mut Random) -> Result<Aftermath> {
                 let mut raw = transport.connect().await?;
                 // The agent may end it in the middle of this.
                 let _sent = raw.write(&bytes).await;
-                raw.hang_up().await;
+                raw.shut_down().await;
             }
         }
     }

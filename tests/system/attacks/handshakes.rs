@@ -18,19 +18,19 @@ use tonic::transport::Channel;
 
 use crate::support::get_pid;
 
-/// How many the agent lets shake hands at once.
+/// The number of handshakes that the agent performs at the same time.
 const AT_ONCE: u64 = 256;
 /// Connections that the attacker holds: more than that.
 const HELD: usize = 300;
-/// Clients that come meanwhile, one after the other.
+/// Clients that connect meanwhile, one after the other.
 const CLIENTS: usize = 10;
-/// Nobody is let go because of time.
+/// No handshake ends by its time limit.
 const PATIENCE: [&str; 2] = ["--handshake-timeout", "5m"];
 /// Its address, which honest clients do not have.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// An attacker who holds as many connections as it can, says nothing on them, and opens another one
-/// whenever one is closed.
+/// An attacker that holds as many connections as it can without sending anything, and replaces each
+/// that is closed.
 struct Flood {
     task: JoinHandle<Result<()>>,
 }
@@ -64,10 +64,10 @@ async fn flood(address: SocketAddr) -> Result<()> {
     }
 }
 
-/// Waits until so many were pushed out that all who came before, and waited to be accepted, would be among
-/// them if it were always the oldest one's turn.
-async fn all_places_change_hands(local: &Channel) -> Result<()> {
-    let before = node(local).await?.tls.context("no word on TLS")?.failed_handshakes;
+/// Waits until so many connections were closed that a client which waited before them would be
+/// among those, if the agent always closed the oldest one.
+async fn wait_for_displaced_connections(local: &Channel) -> Result<()> {
+    let before = node(local).await?.tls.context("no TLS status")?.failed_handshakes;
     let after = before + AT_ONCE + u64::try_from(HELD)?;
     until_tls(local, |tls| tls.failed_handshakes >= after).await?;
     Ok(())
@@ -79,10 +79,10 @@ async fn open(address: SocketAddr) -> Result<TcpStream> {
     Ok(within("a connection", socket.connect(address)).await??)
 }
 
-/// Whoever opens connections without end pushes out its own: clients of other addresses come in, also if
-/// they are slow, and are served.
+/// A peer that opens connections without end only displaces its own: clients of other addresses,
+/// also slow ones, complete their handshakes and are served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_handshakes_keeps_out_nobody_else() -> Result<()> {
+async fn a_flood_of_handshakes_does_not_keep_out_other_addresses() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let fixture = TlsFixture::new()?;
     let flags = [fixture.mutual_flags(), PATIENCE.map(str::to_owned).to_vec()].concat();
@@ -95,15 +95,15 @@ async fn a_flood_of_handshakes_keeps_out_nobody_else() -> Result<()> {
     until_tls(&local, |tls| tls.failed_handshakes > 0).await?;
     for _ in 0..CLIENTS {
         let slow = honest.reach(&url).await?;
-        all_places_change_hands(&local).await?;
-        honest.let_in_over(slow).await?;
+        wait_for_displaced_connections(&local).await?;
+        honest.first_byte_over(slow).await?;
         let channel = connect_securely(&url, ca, client, NAME).await?;
         get_pid(&mut Client::new(channel), std::process::id()).await?;
     }
     flood.stop().await?;
     let tls = until_tls(&local, |_| true).await?;
     assert_eq!(tls.handshakes, 2 * u64::try_from(CLIENTS)?, "{tls:?}");
-    process::lets_go(agent.pid()?, before + 1).await?;
+    process::closes_descriptors(agent.pid()?, before + 1).await?;
     let log = agent.stderr()?;
     assert!(log.contains("its address had the most of them"), "{log}");
     assert!(!log.contains("panicked"), "{log}");

@@ -1,4 +1,4 @@
-//! Requests that are too long, come compressed, or never come to their end.
+//! Requests that are too long or never complete.
 
 use std::future::poll_fn;
 
@@ -20,21 +20,21 @@ use super::{Aftermath, GET_PID, Siege, assert_bounded};
 const CONNECTIONS: usize = 4;
 /// Calls on each: as many as the agent allows at once.
 const CALLS: u32 = 256;
-/// What is sent of each request, in one frame.
+/// The bytes that are sent of each request, in one frame.
 const HALF: usize = 15 * 1024;
-/// What is announced: within the limit of a request, so that the agent waits for it.
+/// The announced length: within the limit of a request, so that the agent waits for it.
 const ANNOUNCED: u32 = 60 * 1024;
 /// Calls at once that a caller may have by default: half of 256. The others are refused at once.
 const SHARE: u64 = 128;
-/// What such a call may hold in all rounds together: the buffer of a request is doubled as it fills,
-/// and the allocator cannot use all of it again.
+/// The memory for such a call, for all rounds together: the buffer of a request doubles as it
+/// fills, and the allocator cannot reuse all of it.
 const CALL_KIB: u64 = 60;
-/// What the rest may take.
+/// Memory for everything else.
 const REST_KIB: u64 = 8 * 1024;
 
-/// Requests that stop midway hold what was sent of them, and nothing else.
+/// Incomplete requests use memory for the bytes that were sent, and for nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_stop_midway_hold_up_nobody() -> Result<()> {
+async fn incomplete_requests_delay_no_other() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let allowed_kib = 2 * SHARE * CALL_KIB + REST_KIB;
     assert_bounded("half requests", stop_midway, allowed_kib).await
@@ -48,17 +48,17 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
     let headers = Headers::call(GET_PID);
     let mut peers = Vec::new();
     for transport in siege.transports.clone() {
-        // One attacker at a time: two of them together may take all calls that there are.
+        // One attacker at a time: two of them together could use all calls.
         peers.clear();
         for _ in 0..CONNECTIONS {
-            let mut raw = transport.greeted().await?;
+            let mut raw = transport.connected_with_preface().await?;
             for call in 0..CALLS {
                 let stream = 2 * call + 1;
                 let mut bytes = BytesMut::new();
                 let begin = Frame::new(Kind::Headers, stream, headers.bytes());
                 begin.with(Flags::END_HEADERS).put(&mut bytes);
                 Frame::new(Kind::Data, stream, &part).put(&mut bytes);
-                // Its answer says that there is room for more.
+                // The response reports that another call is possible.
                 raw.exchange(&bytes).await?;
             }
             peers.push(raw);
@@ -68,16 +68,14 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
     siege.end(peers).await
 }
 
-/// Compression is not offered: whoever compresses is told so, and a message that says it is compressed
-/// by nothing is refused. There is nothing that a small message could grow to.
+/// A message that is flagged as compressed in a call without an encoding is rejected.
 #[tokio::test]
-async fn compressed_requests_are_refused() -> Result<()> {
+async fn compression_without_an_encoding_is_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
-    assert_eq!(answer(&agent, Some("gzip"), "\u{1}\0\0\0\0").await?, Code::Unimplemented);
-    assert_eq!(answer(&agent, None, "\u{1}\0\0\0\0").await?, Code::Internal);
-    // And the same call, uncompressed, is answered: pid 0 is refused by its name.
-    assert_eq!(answer(&agent, None, "\0\0\0\0\0").await?, Code::InvalidArgument);
+    assert_eq!(status_of(&agent.url(), None, "\u{1}\0\0\0\0").await?, Code::Internal);
+    // The same call without the flag reaches the method, which refuses pid 0.
+    assert_eq!(status_of(&agent.url(), None, "\0\0\0\0\0").await?, Code::InvalidArgument);
     Ok(())
 }
 
@@ -86,13 +84,17 @@ async fn compressed_requests_are_refused() -> Result<()> {
 async fn an_oversize_message_is_refused_by_its_header() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start().await?;
-    assert_eq!(answer(&agent, None, "\0\u{7f}\0\0\0").await?, Code::ResourceExhausted);
+    assert_eq!(status_of(&agent.url(), None, "\0\u{7f}\0\0\0").await?, Code::ResourceExhausted);
     Ok(())
 }
 
-/// The status of a call whose request is `message` to the byte.
-async fn answer(agent: &Agent, encoding: Option<&str>, message: &'static str) -> Result<Code> {
-    let mut channel = connect(&agent.url()).await?;
+/// Returns the status of a `GetPid` whose request body is `message`.
+pub(crate) async fn status_of(
+    url: &str,
+    encoding: Option<&str>,
+    message: &'static str,
+) -> Result<Code> {
+    let mut channel = connect(url).await?;
     let mut request = Request::post(format!("http://localhost{GET_PID}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
@@ -101,7 +103,7 @@ async fn answer(agent: &Agent, encoding: Option<&str>, message: &'static str) ->
     }
     within("a channel that is ready", poll_fn(|context| channel.poll_ready(context))).await??;
     let call = channel.call(request.body(Body::new(message.to_owned()))?);
-    let response = within("an answer", call).await??;
+    let response = within("a response", call).await??;
     let status = Status::from_header_map(response.headers()).context("no status")?;
     Ok(status.code())
 }

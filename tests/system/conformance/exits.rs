@@ -1,4 +1,4 @@
-//! Rules for what is told of exits.
+//! Rules for reported exits.
 
 use anyhow::{Context, Result, bail};
 use taskstatsd::taskstats::Exit;
@@ -10,10 +10,11 @@ use super::queries::{DEAD_SWITCHES_SINCE, cpu_waits, sleeps};
 const THREADS: usize = 20;
 /// Exits that overflow the smallest receive buffer many times.
 const MANY: usize = 300;
-/// Of the sizes that the agent takes, the smallest.
+/// The smallest receive buffer that the agent accepts.
 const SMALL_BUFFER: usize = 4096;
-/// A task that moves to another CPU while it ends takes that one's number, and others may listen to
-/// the same CPU: on a real machine, a rule about numbers is seen in one of some runs.
+/// A task that moves to another CPU while it exits gets the number of that CPU, and other processes
+/// may listen to the same CPU. So on a real machine one of several runs must follow a rule about
+/// numbers.
 const ATTEMPTS: usize = 50;
 
 pub(super) async fn a_process_of_one_task_ends_without_a_group_record<H: Host>() -> Result<()> {
@@ -31,7 +32,7 @@ pub(super) async fn a_process_of_one_task_ends_without_a_group_record<H: Host>()
     Ok(())
 }
 
-pub(super) async fn the_last_of_several_tasks_brings_the_group_record<H: Host>() -> Result<()> {
+pub(super) async fn the_last_of_several_tasks_has_the_group_record<H: Host>() -> Result<()> {
     let host = H::open()?;
     let mut listener = listen(&host)?;
     let process = host.start(THREADS).await?;
@@ -39,7 +40,7 @@ pub(super) async fn the_last_of_several_tasks_brings_the_group_record<H: Host>()
     host.end(process).await?;
     let heard = take(&mut *listener)?;
     let exits = heard.of(tgid);
-    let (last, others) = exits.split_last().context("nothing was told")?;
+    let (last, others) = exits.split_last().context("no exit was reported")?;
     assert_eq!(others.len(), THREADS);
     for exit in others {
         assert_eq!((exit.process.as_ref(), exit.last_in_process()), (None, Some(false)));
@@ -61,14 +62,14 @@ pub(super) async fn the_last_of_several_tasks_brings_the_group_record<H: Host>()
     Ok(())
 }
 
-/// The group's sums have those of its dead tasks, and no more than all of them have.
+/// The sums of a group include its dead tasks, and are no more than the sums of all tasks.
 pub(super) async fn the_group_record_counts_the_dead<H: Host>() -> Result<()> {
     let host = H::open()?;
     let mut listener = listen(&host)?;
     let tgid = host.churn(THREADS).await?;
     let heard = take(&mut *listener)?;
     let exits = heard.of(tgid);
-    let last = exits.last().context("nothing was told")?;
+    let last = exits.last().context("no exit was reported")?;
     let group = last.process.as_ref().context("no group record")?;
     // A thread that was never switched from has run for no time, as the kernel counts.
     let run = |exit: &Exit| exit.task.cpu.run_virtual_ns.unwrap_or(0);
@@ -97,7 +98,7 @@ pub(super) async fn every_message_says_its_version<H: Host>() -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn exits_take_the_next_number_of_their_cpu<H: Host>() -> Result<()> {
+pub(super) async fn exits_get_the_next_number_of_their_cpu<H: Host>() -> Result<()> {
     let host = H::open()?;
     let mut listener = listen(&host)?;
     for _ in 0..ATTEMPTS {
@@ -113,7 +114,7 @@ pub(super) async fn exits_take_the_next_number_of_their_cpu<H: Host>() -> Result
     bail!("numbers never followed each other")
 }
 
-pub(super) async fn no_number_is_taken_while_nobody_listens<H: Host>() -> Result<()> {
+pub(super) async fn no_number_is_used_without_a_listener<H: Host>() -> Result<()> {
     let host = H::open()?;
     for _ in 0..ATTEMPTS {
         let mut listener = listen(&host)?;
@@ -124,16 +125,16 @@ pub(super) async fn no_number_is_taken_while_nobody_listens<H: Host>() -> Result
         listener.open(host.cpu())?;
         host.churn(0).await?;
         let after = take(&mut *listener)?;
-        let last = before.exits.last().context("nothing was told")?.kernel_sequence;
-        let next = after.exits.first().context("nothing was told")?.kernel_sequence;
+        let last = before.exits.last().context("no exit was reported")?.kernel_sequence;
+        let next = after.exits.first().context("no exit was reported")?.kernel_sequence;
         if next == last.wrapping_add(1) {
             return Ok(());
         }
     }
-    bail!("numbers were always taken, although nobody listened")
+    bail!("numbers were used without a listener in each run")
 }
 
-pub(super) async fn every_listener_hears_every_exit<H: Host>() -> Result<()> {
+pub(super) async fn every_listener_receives_every_exit<H: Host>() -> Result<()> {
     let host = H::open()?;
     let (mut first, mut second) = (listen(&host)?, listen(&host)?);
     let tgid = host.churn(THREADS).await?;
@@ -143,8 +144,8 @@ pub(super) async fn every_listener_hears_every_exit<H: Host>() -> Result<()> {
     Ok(())
 }
 
-/// Numbers from the first message to one that comes after the overflow are those received and those
-/// dropped; and the drops are told once, after all that the queue held.
+/// The numbers from the first message to one after the overflow are those received and those
+/// dropped; the drops are reported once, after the queue is empty.
 pub(super) async fn a_full_queue_drops_and_counts_exactly<H: Host>() -> Result<()> {
     let host = H::with_receive_buffer(SMALL_BUFFER)?;
     for _ in 0..ATTEMPTS {
@@ -154,10 +155,10 @@ pub(super) async fn a_full_queue_drops_and_counts_exactly<H: Host>() -> Result<(
         host.churn(0).await?;
         let after = take(&mut *listener)?;
         let (received, dropped) = (overflowed.exits.len() as u64, &overflowed.dropped);
-        assert_eq!(dropped.len(), 1, "told once: {dropped:?}");
+        assert_eq!(dropped.len(), 1, "not reported once: {dropped:?}");
         assert!(received > 0 && received + dropped[0] > MANY as u64, "{received} {dropped:?}");
-        let first = overflowed.exits.first().context("nothing was told")?.kernel_sequence;
-        let next = after.exits.first().context("the queue takes nothing")?.kernel_sequence;
+        let first = overflowed.exits.first().context("no exit was reported")?.kernel_sequence;
+        let next = after.exits.first().context("the queue received nothing")?.kernel_sequence;
         if u64::from(next.wrapping_sub(first)) == received + dropped[0] {
             return Ok(());
         }

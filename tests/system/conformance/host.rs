@@ -1,9 +1,10 @@
-//! A machine on which tasks can be made to live and to end, all of them on one CPU.
+//! A machine on which tests can start and end tasks, all of them on one CPU.
 
 use anyhow::{Context, Result, ensure};
 use taskstats_tests::cpus;
 use taskstats_tests::kernel::Socket;
 use taskstats_tests::workload::Workload;
+use taskstatsd::bpf::CgroupLosses;
 use taskstatsd::sim::SimKernel;
 use taskstatsd::taskstats::{Depth, Drained, Exit, ExitListener, ExitSink, Kernel, LinuxKernel};
 
@@ -12,7 +13,7 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 /// The simulated machine's CPUs.
 const SIM_CPUS: u32 = 3;
 
-/// A kernel, and what a test can do beside asking it.
+/// A kernel, and the operations of a test besides queries.
 pub(super) trait Host: Sized {
     /// A process that lives.
     type Process;
@@ -29,12 +30,12 @@ pub(super) trait Host: Sized {
     /// The CPU on which everything ends.
     fn cpu(&self) -> u32;
 
-    /// Starts a process with so many threads beside the first.
+    /// Starts a process with additional threads.
     async fn start(&self, threads: usize) -> Result<Self::Process>;
 
     fn pid_of(process: &Self::Process) -> u32;
 
-    /// Ends a process: its threads first. The kernel has told all of it when this returns.
+    /// Ends a process, its threads first. The kernel has reported all of it when this returns.
     async fn end(&self, process: Self::Process) -> Result<()>;
 
     /// Runs a process that starts and ends so many threads, one after the other; returns its id.
@@ -43,9 +44,9 @@ pub(super) trait Host: Sized {
     /// Starts a process that starts and ends so many threads, each of which sleeps once, and lives on.
     async fn outlive(&self, threads: usize) -> Result<Self::Process>;
 
-    /// Whether a socket under the address of a listener that died hears an exit, after another exit
-    /// has happened since.
-    async fn heir_hears_after_an_exit(&self) -> Result<bool>;
+    /// Returns true if a socket with the address of a dead listener receives an exit after another
+    /// exit has happened.
+    async fn heir_receives_after_an_exit(&self) -> Result<bool>;
 }
 
 /// The kernel that runs this machine.
@@ -95,7 +96,7 @@ impl Host for Linux {
         Workload::waiting(&["--cpu", &self.cpu.to_string(), "outlive", &threads.to_string()]).await
     }
 
-    async fn heir_hears_after_an_exit(&self) -> Result<bool> {
+    async fn heir_receives_after_an_exit(&self) -> Result<bool> {
         // The first socket of a process gets an address that other tests may want, too.
         let _first = Socket::open()?;
         let mut dead = Socket::open()?;
@@ -103,10 +104,10 @@ impl Host for Linux {
         let port = dead.port_id()?;
         drop(dead);
         self.churn(1).await?;
-        let mut heir = Socket::open_at(port)?;
+        let mut successor = Socket::open_at(port)?;
         self.churn(1).await?;
-        // An overflow is something heard, too.
-        Ok(!matches!(heir.try_receive(), Ok(None)))
+        // An overflow also shows that something was sent.
+        Ok(!matches!(successor.try_receive(), Ok(None)))
     }
 }
 
@@ -117,7 +118,7 @@ pub(super) struct Sim {
 
 impl Sim {
     fn exit(&self, pid: u32) -> Result<()> {
-        ensure!(self.kernel.world().exit(pid, self.cpu(), 0), "nobody has pid {pid}");
+        ensure!(self.kernel.world().exit(pid, self.cpu(), 0), "no process has pid {pid}");
         Ok(())
     }
 
@@ -126,7 +127,7 @@ impl Sim {
     }
 
     fn spawn_thread(&self, tgid: u32) -> Result<u32> {
-        self.kernel.world().spawn_thread(tgid).context("the group has gone")
+        self.kernel.world().spawn_thread(tgid).context("the process has ended")
     }
 }
 
@@ -180,20 +181,20 @@ impl Host for Sim {
         Ok(tgid)
     }
 
-    async fn heir_hears_after_an_exit(&self) -> Result<bool> {
+    async fn heir_receives_after_an_exit(&self) -> Result<bool> {
         self.kernel.leave_dead_listener(self.cpu())?;
         self.churn(1).await?;
-        let mut heir = self.kernel.listen_on_reused_port(self.cpu());
+        let mut successor = self.kernel.listen_on_reused_port(self.cpu());
         self.churn(1).await?;
-        Ok(take(&mut *heir)?.any())
+        Ok(take(&mut *successor)?.any())
     }
 }
 
-/// What a listener delivered, in order.
+/// The messages that a listener delivered, in order.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     pub(super) exits: Vec<Exit>,
-    /// Drops, as they were told.
+    /// The drops, as they were reported.
     pub(super) dropped: Vec<u64>,
 }
 
@@ -202,7 +203,7 @@ impl ExitSink for Heard {
         self.exits.push(exit.clone());
     }
 
-    fn dropped(&mut self, _: u32, count: u64) {
+    fn dropped(&mut self, _: u32, count: u64, _: CgroupLosses) {
         self.dropped.push(count);
     }
 }
@@ -214,7 +215,7 @@ impl Heard {
         self.exits.iter().filter(is_its).collect()
     }
 
-    /// Whether there was anything at all.
+    /// True if there was any message.
     pub(super) fn any(&self) -> bool {
         !self.exits.is_empty() || !self.dropped.is_empty()
     }
@@ -227,7 +228,7 @@ pub(super) fn listen(host: &impl Host) -> Result<Box<dyn ExitListener>> {
     Ok(listener)
 }
 
-/// Takes all that a listener has.
+/// Reads everything that a listener has.
 pub(super) fn take(listener: &mut dyn ExitListener) -> Result<Heard> {
     let mut heard = Heard::default();
     loop {

@@ -1,4 +1,4 @@
-//! Rules for who is told.
+//! Rules for registrations of listeners.
 
 use anyhow::Result;
 use taskstatsd::taskstats::KernelError;
@@ -17,13 +17,13 @@ pub(super) async fn an_impossible_cpu_is_refused<H: Host>() -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn who_has_closed_hears_nothing<H: Host>() -> Result<()> {
+pub(super) async fn a_closed_listener_receives_nothing<H: Host>() -> Result<()> {
     let host = H::open()?;
     let (mut closing, mut staying) = (listen(&host)?, listen(&host)?);
     let before = host.churn(1).await?;
     let mut heard = Heard::default();
     closing.close(host.cpu(), &mut heard);
-    assert_eq!(heard.of(before).len(), 2, "what it held was told");
+    assert_eq!(heard.of(before).len(), 2, "its queue was delivered");
     let after = host.churn(1).await?;
     assert!(!take(&mut *closing)?.any());
     assert_eq!(take(&mut *staying)?.of(after).len(), 2);
@@ -33,20 +33,20 @@ pub(super) async fn who_has_closed_hears_nothing<H: Host>() -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn who_was_dropped_hears_nothing<H: Host>() -> Result<()> {
+pub(super) async fn a_dropped_listener_receives_nothing<H: Host>() -> Result<()> {
     let host = H::open()?;
     let staying = listen(&host)?;
     drop(listen(&host)?);
     drop(staying);
-    // Whoever takes the addresses next is told nothing that it did not ask for.
+    // A socket that gets one of the addresses next receives nothing.
     let mut next = host.kernel().listen()?;
     host.churn(1).await?;
     assert!(!take(&mut *next)?.any());
     Ok(())
 }
 
-pub(super) async fn a_dead_listener_is_forgotten_at_the_next_exit<H: Host>() -> Result<()> {
+pub(super) async fn a_dead_listener_is_removed_at_the_next_exit<H: Host>() -> Result<()> {
     let host = H::open()?;
-    assert!(!host.heir_hears_after_an_exit().await?);
+    assert!(!host.heir_receives_after_an_exit().await?);
     Ok(())
 }

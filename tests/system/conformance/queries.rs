@@ -7,7 +7,7 @@ use super::host::Host;
 
 /// Since when a group's sums have the context switches of its dead.
 pub(super) const DEAD_SWITCHES_SINCE: u16 = 14;
-/// Threads beside the first one.
+/// Threads besides the first one.
 const THREADS: usize = 3;
 
 pub(super) async fn a_live_task_is_found<H: Host>() -> Result<()> {
@@ -25,7 +25,7 @@ pub(super) async fn a_live_task_is_found<H: Host>() -> Result<()> {
     host.end(process).await
 }
 
-pub(super) async fn nobody_has_an_unknown_id<H: Host>() -> Result<()> {
+pub(super) async fn no_task_has_an_unknown_id<H: Host>() -> Result<()> {
     let host = H::open()?;
     for id in [0, u32::MAX, 4_194_305] {
         assert_nobody(&host, id);
@@ -33,7 +33,7 @@ pub(super) async fn nobody_has_an_unknown_id<H: Host>() -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn who_has_ended_is_not_found<H: Host>() -> Result<()> {
+pub(super) async fn an_ended_task_is_not_found<H: Host>() -> Result<()> {
     let host = H::open()?;
     let process = host.start(THREADS).await?;
     let pid = H::pid_of(&process);
@@ -50,7 +50,7 @@ pub(super) async fn a_group_is_found_by_any_of_its_tasks<H: Host>() -> Result<()
     let mut counts = Vec::new();
     for pid in threads {
         let group = host.kernel().query(TaskId::Tgid(pid))?;
-        assert_eq!(group.identity.tgid, Some(pid), "the id that was asked for");
+        assert_eq!(group.identity.tgid, Some(pid), "the requested id");
         counts.push(cpu_waits(&group)?);
     }
     assert!(counts.is_sorted() && counts.len() == THREADS + 1, "one group: {counts:?}");
@@ -70,7 +70,7 @@ pub(super) async fn the_threads_of_a_group_are_listed<H: Host>() -> Result<()> {
     host.end(process).await
 }
 
-pub(super) async fn an_unknown_id_spoils_no_other<H: Host>() -> Result<()> {
+pub(super) async fn an_unknown_id_does_not_affect_others<H: Host>() -> Result<()> {
     let host = H::open()?;
     let process = host.start(0).await?;
     let pid = H::pid_of(&process);
@@ -104,12 +104,12 @@ fn assert_nobody(host: &impl Host, id: u32) {
     }
 }
 
-/// How often a task or a group has given up its CPU to wait for something.
+/// Returns how often a task or a group gave up its CPU voluntarily.
 pub(super) fn sleeps(stats: &Stats) -> Result<u64> {
     Ok(stats.context_switches.context("no context switches")?.voluntary)
 }
 
-/// How often a task or a group has waited for a CPU, which the kernel counts in any case.
+/// Returns how often a task or a group waited for a CPU, which the kernel always counts.
 pub(super) fn cpu_waits(stats: &Stats) -> Result<u64> {
     Ok(stats.delays[0].context("no waits for a CPU")?.count)
 }

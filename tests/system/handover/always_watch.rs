@@ -1,4 +1,4 @@
-//! Exits of times in which nobody watches.
+//! Exits while there is no watcher.
 
 use anyhow::{Context, Result};
 use taskstats_proto::v1::{Cursor, GetNodeRequest, LostStage, WatchExitsRequest};
@@ -12,18 +12,18 @@ use tonic::transport::Channel;
 
 use crate::support::on_cpus;
 
-/// Makes an agent remember what exits on any CPU, watched or not.
+/// Makes an agent record exits of all CPUs without a watcher.
 const ALWAYS: [&str; 2] = ["--always-watch", "all"];
-/// Makes an agent stop listening as soon as nobody watches.
+/// Makes an agent stop listening without a delay after the last watcher.
 const NO_GRACE: [&str; 2] = ["--grace-period", "0s"];
 /// More than exit in a test.
 const ALL_EXITS: u32 = 1_000_000;
 /// No CPU has this number.
 const NO_SUCH_CPU: &str = "99999";
 
-/// What exits before the first watcher of a run is remembered for it.
+/// Exits before the first watcher of a run are recorded for it.
 #[tokio::test]
-async fn always_watched_exits_are_there_for_the_first_watcher() -> Result<()> {
+async fn always_watched_exits_are_replayed_for_the_first_watcher() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(ALWAYS).await?;
     let ended = Workload::run(&["exit", "0"]).await?;
@@ -49,10 +49,10 @@ async fn a_bad_list_of_cpus_to_always_watch_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A cursor from before a time without listening is told that something may be missing; one from
-/// after it is not.
+/// A stream resumed from before a time without listening gets a loss without a count; one resumed
+/// from after it does not.
 #[tokio::test]
-async fn a_time_without_listening_is_told() -> Result<()> {
+async fn a_time_without_listening_is_a_loss_without_count() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(NO_GRACE).await?;
     let channel = connect(&agent.url()).await?;
@@ -62,32 +62,33 @@ async fn a_time_without_listening_is_told() -> Result<()> {
     let (instance_id, sequence) =
         (watch.started().instance_id.clone(), watch.sequence_check()?.position());
     drop(watch);
-    within("the agent to stop listening", nobody_is_watched(&channel)).await??;
+    within("the agent to stop listening", no_cpu_is_watched(&channel)).await??;
     let unseen = Workload::run(&["exit", "0"]).await?;
 
     let mut watch = resume(&channel, Cursor { instance_id, sequence }).await?;
     let seen = Workload::run(&["exit", "0"]).await?;
     watch.exit_of(seen.pid).await?;
-    let [lost] = watch.losses() else { anyhow::bail!("told: {:?}", watch.losses()) };
+    let [lost] = watch.losses() else { anyhow::bail!("reported: {:?}", watch.losses()) };
     assert_eq!((lost.stage(), lost.count), (LostStage::History, None), "{lost:?}");
     let pids = watch.seen().iter().filter_map(taskstats_tests::watch::pid_of);
-    assert!(pids.clone().all(|pid| pid != unseen.pid), "nobody could know of {}", unseen.pid);
+    assert!(pids.clone().all(|pid| pid != unseen.pid), "a loss with a count: {}", unseen.pid);
 
-    let behind = lost.cursor.clone().context("a loss without its place")?;
+    let behind = lost.cursor.clone().context("a loss without a cursor")?;
     let mut again = resume(&channel, behind).await?;
     again.exit_of(seen.pid).await?;
     assert_eq!(again.losses(), []);
     Ok(())
 }
 
-/// Resumes on all CPUs by name: of a time without listening, no books can be kept.
+/// Resumes on all CPUs by an explicit cpumask: the sequence across a time without listening cannot
+/// be checked.
 async fn resume(channel: &Channel, after: Cursor) -> Result<Watch> {
     let request = WatchExitsRequest { resume_after: Some(after), ..on_cpus("all") };
     Watch::open(channel, request).await
 }
 
-/// Asks until the agent watches nothing; each question is a turn for the agent.
-async fn nobody_is_watched(channel: &Channel) -> Result<()> {
+/// Waits until the agent watches no CPU; each call gives the agent time to run.
+async fn no_cpu_is_watched(channel: &Channel) -> Result<()> {
     let mut client = Client::new(channel.clone());
     loop {
         let node = client.get_node(GetNodeRequest {}).await?.into_inner();

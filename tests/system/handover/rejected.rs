@@ -1,4 +1,4 @@
-//! What an earlier run left and cannot be used: the next run says why, and begins anew.
+//! Hand-over files that cannot be used: the next run logs the cause, and starts without them.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -8,19 +8,19 @@ use anyhow::{Context, Result};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::service_manager::ServiceManager;
 
-use super::{NO_ARGUMENTS, assert_restart_is_told, stored_names, watch_one_exit};
+use super::{NO_ARGUMENTS, assert_restart_is_reported, stored_names, watch_one_exit};
 
-/// Somebody else than the tests.
+/// Another user than the one that runs the tests.
 const FOREIGN_USER: u32 = 1;
 /// Bytes before the checksum.
 const MAGIC_BYTES: usize = 8;
-/// Bytes before what the checksum is of.
+/// The number of bytes before those that the checksum covers.
 const HEADER_BYTES: usize = MAGIC_BYTES + 4;
-/// A boot that never was, as long as a real one's id.
+/// An impossible boot id, as long as a real one.
 const OTHER_BOOT: &[u8] = b"00000000-0000-4000-8000-000000000000";
-/// What the agent says of whatever it refuses.
+/// The agent's log line for all that it rejects.
 const REFUSED: &str = "what an earlier run left is not taken up";
-/// What it says when sockets and file do not belong together.
+/// The agent's log line for sockets and a file that do not belong together.
 const OTHER_CPUS: &str = "the stored sockets are of other CPUs than the file says";
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_truncated_file_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_file_of_somebody_else_is_refused() -> Result<()> {
+async fn a_file_of_another_user_is_refused() -> Result<()> {
     refused("belongs to user 1", |manager| {
         Ok(chown(manager.handover_file(), Some(FOREIGN_USER), Some(FOREIGN_USER))?)
     })
@@ -84,26 +84,26 @@ async fn a_manager_that_stores_nothing_costs_the_history() -> Result<()> {
     assert!(manager.handover_file().exists(), "the agent cannot know that nothing is stored");
     manager.start().await?;
     assert_says(&manager, OTHER_CPUS)?;
-    assert_restart_is_told(&manager, &cursor).await
+    assert_restart_is_reported(&manager, &cursor).await
 }
 
-/// An agent that is no longer told to hand over lets go of the sockets that were stored for it.
+/// An agent without a state directory closes the sockets that the manager stored for it.
 #[tokio::test]
-async fn sockets_without_a_state_folder_are_let_go() -> Result<()> {
+async fn sockets_without_a_state_directory_are_closed() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
     manager.start().await?;
     let cursor = watch_one_exit(&manager).await?;
     assert!(manager.stop().await?.success());
     assert_eq!(manager.stored()?, stored_names()?);
-    manager.withdraw_state_folder();
+    manager.disable_hand_over();
     manager.start().await?;
-    assert_eq!(manager.stored()?, [""; 0], "sockets that nobody will take");
-    assert_restart_is_told(&manager, &cursor).await
+    assert_eq!(manager.stored()?, [""; 0], "unused sockets");
+    assert_restart_is_reported(&manager, &cursor).await
 }
 
-/// Spoils what a run left. The next one says `why` it does not take it up, leaves nothing of it
-/// behind, tells watchers, and hands over to its own successor.
+/// Damages the hand-over of a run. The next run logs `why` it rejects it, removes it, reports the
+/// restart to watchers, and hands over to its own successor.
 async fn refused(why: &str, spoil: impl FnOnce(&mut ServiceManager) -> Result<()>) -> Result<()> {
     let _lock = MachineLock::shared()?;
     let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
@@ -114,9 +114,9 @@ async fn refused(why: &str, spoil: impl FnOnce(&mut ServiceManager) -> Result<()
     spoil(&mut manager)?;
     manager.start().await?;
     assert_says(&manager, why)?;
-    assert_eq!(manager.stored()?, [""; 0], "sockets that nobody will take");
-    assert!(!manager.handover_file().exists(), "a file that nobody will take");
-    assert_restart_is_told(&manager, &cursor).await?;
+    assert_eq!(manager.stored()?, [""; 0], "unused sockets");
+    assert!(!manager.handover_file().exists(), "an unused file");
+    assert_restart_is_reported(&manager, &cursor).await?;
     assert!(manager.stop().await?.success());
     manager.start().await?;
     assert!(!manager.stderr()?.contains(REFUSED), "{}", manager.stderr()?);
@@ -125,12 +125,12 @@ async fn refused(why: &str, spoil: impl FnOnce(&mut ServiceManager) -> Result<()
 
 fn assert_says(manager: &ServiceManager, why: &str) -> Result<()> {
     let stderr = manager.stderr()?;
-    let told = stderr.lines().any(|line| line.contains(REFUSED) && line.contains(why));
-    assert!(told, "{stderr}");
+    let reported = stderr.lines().any(|line| line.contains(REFUSED) && line.contains(why));
+    assert!(reported, "{stderr}");
     Ok(())
 }
 
-/// Writes another boot's id into a file, and makes the checksum right again.
+/// Writes another boot id into a file, and corrects the checksum.
 fn of_another_boot(path: &Path) -> Result<()> {
     let mut bytes = fs::read(path)?;
     let boot = fs::read("/proc/sys/kernel/random/boot_id")?;

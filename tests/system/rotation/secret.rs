@@ -10,13 +10,13 @@ use rustls_pki_types::pem::PemObject;
 use taskstats_tests::certificates::Wanted;
 use taskstats_tests::tls_fixture::TlsFixture;
 
-/// The directory, and who signs what is in it.
+/// The directory, and the CA of its certificates.
 pub(super) struct Secret {
     pub(super) fixture: TlsFixture,
     edition: Arc<Edition>,
 }
 
-/// Which certificates there were, and since when: they are numbered from 1 on.
+/// All certificates and since when they have existed, numbered from 1 on.
 #[derive(Default)]
 pub(super) struct Edition {
     known: Mutex<Known>,
@@ -24,9 +24,9 @@ pub(super) struct Edition {
 
 #[derive(Default)]
 struct Known {
-    /// All that were ever about to be put in place.
+    /// All certificates that were about to be installed.
     certificates: Vec<CertificateDer<'static>>,
-    /// The newest that the agent has said it uses.
+    /// The newest certificate that the agent has reported to use.
     in_use: usize,
 }
 
@@ -53,7 +53,7 @@ impl Secret {
         listen.iter().chain(&tls).map(|&word| word.to_owned()).collect()
     }
 
-    /// Puts the next certificate in place, and returns the name that it alone has.
+    /// Installs the next certificate, and returns the name that only it has.
     pub(super) fn swap(&mut self) -> Result<String> {
         let files = &self.fixture.files;
         let last = self.edition.newest();
@@ -75,7 +75,7 @@ impl Secret {
 }
 
 impl Edition {
-    /// The newest certificate is now what the agent uses.
+    /// Returns the number of the newest certificate that the agent reports to use.
     pub(super) fn used(&self) {
         self.with(|known| known.in_use = known.certificates.len());
     }
@@ -93,7 +93,7 @@ impl Edition {
     /// The number of a certificate.
     pub(super) fn number(&self, certificate: &CertificateDer<'_>) -> Result<usize> {
         let place = self.with(|known| known.certificates.iter().rposition(|it| it == certificate));
-        Ok(1 + place.context("a certificate that never was in the folder")?)
+        Ok(1 + place.context("a certificate that was never in the directory")?)
     }
 
     fn add(&self, certificate: CertificateDer<'static>) {

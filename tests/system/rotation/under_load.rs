@@ -1,4 +1,4 @@
-//! Certificates that are swapped all the time, while callers call, streams tell, and clients come.
+//! Certificates that are swapped all the time, under calls, streams and new connections.
 
 use std::sync::Arc;
 
@@ -22,13 +22,13 @@ use super::in_use;
 use super::secret::{Edition, Secret};
 use crate::followers;
 
-/// How often certificates are swapped.
+/// The number of swaps.
 const SWAPS: u64 = 1000;
-/// Callers at full speed, each on a connection of its own.
+/// Clients that call at full speed, each on a separate connection.
 const CALLERS: usize = 8;
 /// Clients that connect, see a certificate, and go, again and again.
 const NEWCOMERS: usize = 2;
-/// Streams, each on a connection of its own.
+/// Streams, each on a separate connection.
 const STREAMS: [Selection; 4] =
     [Selection::EVERYTHING, Selection::EVERYTHING, Selection::PROCESSES, Selection::THREADS];
 /// Processes that end one after the other before a new one ends the next: enough for no pause.
@@ -36,13 +36,13 @@ const CHURN: &str = "200";
 /// Threads for slow calls keep a socket each.
 const SLOW_CALL_THREADS: usize = 4;
 
-/// Where the agent serves, and who may come.
+/// The agent's address, and the identity of clients.
 struct Door {
     url: String,
     secret: Secret,
 }
 
-/// What goes on beside the swaps until it is told to end.
+/// The load during the swaps, until it is stopped.
 struct Traffic {
     callers: Vec<Caller>,
     followers: JoinSet<Result<Follower>>,
@@ -51,10 +51,10 @@ struct Traffic {
     end: watch::Sender<bool>,
 }
 
-/// A thousand swaps: no call on an open connection fails, every stream goes on and is complete, each new
-/// connection sees the certificate of its time.
+/// During a thousand swaps no call on an open connection fails, every stream continues and is
+/// complete, and each new connection sees a certificate of its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
+async fn a_thousand_certificate_swaps_fail_no_call() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let secret = Secret::new()?;
     let agent = Agent::start_with(secret.flags()).await?;
@@ -81,7 +81,7 @@ async fn a_thousand_swaps_disturb_nobody() -> Result<()> {
     assert_eq!((tls.reloads, tls.failed_reloads), (SWAPS, 0), "{tls:?}");
     assert_eq!(tls.failed_handshakes, 0, "{tls:?}");
     drop(followers);
-    process::lets_go(agent.pid()?, descriptors + SLOW_CALL_THREADS).await
+    process::closes_descriptors(agent.pid()?, descriptors + SLOW_CALL_THREADS).await
 }
 
 impl Door {
@@ -98,7 +98,7 @@ impl Door {
 
 impl Traffic {
     async fn begin(door: &Door) -> Result<Self> {
-        let (end, told) = watch::channel(false);
+        let (end, reported) = watch::channel(false);
         let mut callers = Vec::new();
         for question in Question::ALL.into_iter().cycle().take(CALLERS) {
             callers.push(Caller::asking(question, door.connect().await?).await?);
@@ -106,15 +106,15 @@ impl Traffic {
         let mut followers = JoinSet::new();
         for selection in STREAMS {
             let follower = Follower::open(&door.connect().await?, selection).await?;
-            followers.spawn(read_on(follower, told.clone()));
+            followers.spawn(read_on(follower, reported.clone()));
         }
         let mut newcomers = JoinSet::new();
         for _ in 0..NEWCOMERS {
             let (handshake, edition) = (door.handshake()?, door.secret.edition());
-            newcomers.spawn(keep_coming(door.url.clone(), handshake, edition, told.clone()));
+            newcomers.spawn(keep_coming(door.url.clone(), handshake, edition, reported.clone()));
         }
         let mut churn = JoinSet::new();
-        churn.spawn(keep_ending(told));
+        churn.spawn(keep_ending(reported));
         Ok(Self { callers, followers, newcomers, churn, end })
     }
 
@@ -138,7 +138,7 @@ async fn joined<T: 'static>(tasks: JoinSet<Result<T>>) -> Result<Vec<T>> {
     tasks.join_all().await.into_iter().collect()
 }
 
-/// Reads a stream until it is told to stop.
+/// Reads a stream until it is stopped.
 async fn read_on(mut follower: Follower, mut end: watch::Receiver<bool>) -> Result<Follower> {
     loop {
         tokio::select! {
@@ -148,7 +148,7 @@ async fn read_on(mut follower: Follower, mut end: watch::Receiver<bool>) -> Resu
     }
 }
 
-/// Reads what has come, so that the history does not overtake a stream that is read beside other work.
+/// Reads what has arrived, so that the history does not overtake the stream.
 async fn read_some(follower: &mut Follower) -> Result<()> {
     loop {
         tokio::select! {
@@ -159,8 +159,8 @@ async fn read_some(follower: &mut Follower) -> Result<()> {
     }
 }
 
-/// Connects again and again: what is shown is no older than what was in use before, and no newer than
-/// what was in the directory after. Returns how often.
+/// Connects repeatedly: the certificate is no older than the one in use before, and no newer than
+/// the newest one after. Returns the number of connections.
 async fn keep_coming(
     url: String,
     handshake: Handshake,
@@ -170,7 +170,7 @@ async fn keep_coming(
     let mut count = 0;
     while !*end.borrow() {
         let oldest = edition.in_use();
-        let stream = handshake.let_in(&url).await?;
+        let stream = handshake.first_byte(&url).await?;
         let newest = edition.newest();
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let number = edition.number(shown.context("an agent without certificate")?)?;

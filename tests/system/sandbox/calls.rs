@@ -1,4 +1,4 @@
-//! What a process in the agent's sandbox can do, tried from inside of it.
+//! The operations of a process in the agent's sandbox, tried from inside.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -10,7 +10,7 @@ use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
 use tokio::process::Command;
 
-/// What serving takes.
+/// Operations that serving needs.
 const ALLOWED: [&str; 8] = [
     "read procfs",
     "read sysfs",
@@ -21,8 +21,13 @@ const ALLOWED: [&str; 8] = [
     "panic",
     "open generic netlink",
 ];
-/// What system calls are refused.
-const NOT_CALLED: [&str; 8] = [
+/// Operations that the seccomp filter refuses.
+const NOT_CALLED: [&str; 13] = [
+    "send with fast open",
+    "send a message with fast open",
+    "mark a socket",
+    "connect",
+    "watch a directory",
     "open routing netlink",
     "open an internet socket",
     "listen on a port",
@@ -32,41 +37,45 @@ const NOT_CALLED: [&str; 8] = [
     "unshare",
     "become root",
 ];
-/// What landlock refuses, where the kernel has it.
-const NOT_OPENED: [&str; 3] = ["read another file", "list another folder", "write a setting"];
-/// What is not on the list either, under names that depend on the C library.
+/// Operations that landlock refuses, where the kernel has it.
+const NOT_OPENED: [&str; 3] = ["read another file", "list another directory", "write a setting"];
+/// Further system calls that are not allowed; their names depend on the C library.
 const NOT_MADE: [&str; 2] = ["make a socket", "make a link"];
 
-/// Runs all attempts; returns what came of each.
+/// Runs all attempts, and returns the outcome of each.
 async fn try_all(arguments: &[&str]) -> Result<BTreeMap<String, String>> {
     let said = Peer::run(&binaries::confined()?, arguments).await?;
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let lines = said.stdout.lines().filter_map(|line| line.split_once(": "));
     let mut outcomes: BTreeMap<_, _> =
         lines.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).collect();
-    remove_folder(&said.stdout)?;
+    remove_directory(&said.stdout)?;
     outcomes.remove("folder");
     outcomes.insert("landlock".to_owned(), said.stderr);
     Ok(outcomes)
 }
 
-/// Without the sandbox each attempt succeeds: what fails in it fails because of it.
+/// Without the sandbox each attempt succeeds, so a failure is due to the sandbox.
 #[tokio::test]
 async fn each_attempt_succeeds_outside_of_the_sandbox() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let outcomes = try_all(&["free"]).await?;
     for name in ALLOWED.iter().chain(&NOT_CALLED).chain(&NOT_OPENED).chain(&NOT_MADE) {
-        // A unix socket has no such option; a filter would have said so before.
-        let expected = if *name == "set an option of IP" { "EOPNOTSUPP" } else { "ok" };
+        // A filter would refuse these with EPERM before.
+        let expected = match *name {
+            "set an option of IP" => "EOPNOTSUPP",
+            "connect" => "ENOENT",
+            _ => "ok",
+        };
         assert_eq!(outcomes.get(*name).map(String::as_str), Some(expected), "{name}");
     }
     Ok(())
 }
 
-/// What serving takes is allowed, and what would give more rights, reach the network or start
-/// programs is not.
+/// Operations that serving needs are allowed. Those that would gain privileges, reach the network
+/// or start programs are not.
 #[tokio::test]
-async fn what_serving_does_not_take_is_refused() -> Result<()> {
+async fn operations_that_serving_does_not_need_are_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let outcomes = try_all(&[]).await?;
     for name in ALLOWED {
@@ -86,19 +95,19 @@ async fn what_serving_does_not_take_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// A panic names the functions that led to it: the agent may read its own binary.
+/// A panic has a backtrace: the agent may read its own binary.
 #[tokio::test]
 async fn a_panic_has_a_backtrace() -> Result<()> {
     let mut command = Command::new(binaries::confined()?);
     let output = GuardedChild::run(command.env("RUST_BACKTRACE", "1")).await?;
     let stderr = String::from_utf8(output.stderr)?;
     assert!(stderr.contains("confined::panic_and_go_on"), "{stderr}");
-    remove_folder(&String::from_utf8(output.stdout)?)
+    remove_directory(&String::from_utf8(output.stdout)?)
 }
 
-/// An abort ends the process by its own signal, not by what comes of one that was refused.
+/// An abort ends the process by SIGABRT, not by the consequence of a refused signal.
 #[tokio::test]
-async fn an_abort_is_an_abort() -> Result<()> {
+async fn an_abort_ends_by_sigabrt() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let mut command = Command::new(binaries::confined()?);
     let output = GuardedChild::run(command.arg("abort").env("TMPDIR", directory.path())).await?;
@@ -106,8 +115,8 @@ async fn an_abort_is_an_abort() -> Result<()> {
     Ok(())
 }
 
-/// Removes the directory that the attempts were made in.
-fn remove_folder(stdout: &str) -> Result<()> {
-    let directory = stdout.lines().find_map(|line| line.strip_prefix("folder: "));
-    Ok(std::fs::remove_dir_all(directory.context("no folder")?)?)
+/// Removes the directory of the attempts.
+fn remove_directory(stdout: &str) -> Result<()> {
+    let directory = stdout.lines().find_map(|line| line.strip_prefix("directory: "));
+    Ok(std::fs::remove_dir_all(directory.context("no directory")?)?)
 }

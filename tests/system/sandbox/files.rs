@@ -1,4 +1,4 @@
-//! Files that the agent made, or goes on to use, as another user than it began.
+//! Files that the agent creates or uses as another user than the one that started it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,14 +11,14 @@ use taskstats_tests::machine_lock::MachineLock;
 use super::NOBODY;
 use crate::support::get_pid;
 
-/// A directory in which its owner alone makes files.
+/// A directory in which only its owner creates files.
 const OWNERS: u32 = 0o755;
 /// Root, and its group.
 const ROOT: (u32, u32) = (0, 0);
 
-/// The socket stays that of who started the agent, so that operators are let in as before.
+/// The socket keeps the owner that started the agent, so that operators keep their access.
 #[tokio::test]
-async fn the_socket_stays_with_root() -> Result<()> {
+async fn the_socket_keeps_its_owner() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--user", NOBODY]).await?;
     let metadata = fs::metadata(agent.socket())?;
@@ -29,7 +29,7 @@ async fn the_socket_stays_with_root() -> Result<()> {
 
 /// In a directory of root's the socket's file outlives the agent, and the next agent replaces it.
 #[tokio::test]
-async fn a_socket_in_a_folder_of_root_is_replaced_by_the_next_agent() -> Result<()> {
+async fn a_socket_in_a_directory_of_root_is_replaced_by_the_next_agent() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), Permissions::from_mode(OWNERS))?;
@@ -45,16 +45,17 @@ async fn a_socket_in_a_folder_of_root_is_replaced_by_the_next_agent() -> Result<
     Ok(())
 }
 
-/// A state directory of root's becomes the user's, with what the agent left in it.
+/// A state directory of root becomes the user's, with the agent's files in it.
 #[tokio::test]
-async fn a_state_folder_is_given_to_the_user() -> Result<()> {
+async fn a_state_directory_is_given_to_the_user() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
-    let (state, left) = (directory.path().join("state"), directory.path().join("state/handover"));
+    let (state, detached) =
+        (directory.path().join("state"), directory.path().join("state/handover"));
     fs::set_permissions(directory.path(), Permissions::from_mode(OWNERS))?;
     fs::create_dir(&state)?;
     fs::set_permissions(&state, Permissions::from_mode(0o700))?;
-    fs::write(&left, "left by root")?;
+    fs::write(&detached, "left by root")?;
     let path = state.display().to_string();
     let agent = Agent::start_with(["--user", "4242:4343", "--state-dir", &path]).await?;
     let metadata = fs::metadata(&state)?;
@@ -64,9 +65,9 @@ async fn a_state_folder_is_given_to_the_user() -> Result<()> {
     Ok(())
 }
 
-/// A directory that has files of others is not given away, whatever the flag says.
+/// A directory with files of other programs does not change its owner.
 #[tokio::test]
-async fn a_folder_of_others_is_not_given_away() -> Result<()> {
+async fn a_directory_with_other_files_keeps_its_owner() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), Permissions::from_mode(OWNERS))?;
@@ -81,9 +82,9 @@ async fn a_folder_of_others_is_not_given_away() -> Result<()> {
     Ok(())
 }
 
-/// What is said of a directory that is none helps with that.
+/// The message about a path that is no directory has advice.
 #[tokio::test]
-async fn a_state_folder_that_is_none_is_told() -> Result<()> {
+async fn a_state_directory_that_is_none_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     let missing = directory.path().join("missing");
@@ -94,7 +95,7 @@ async fn a_state_folder_that_is_none_is_told() -> Result<()> {
     refused(&file.join("below").display().to_string(), "Not a directory").await
 }
 
-/// The agent does not start with a state directory, and says `why`.
+/// Checks that the agent does not start with a state directory, and reports `why`.
 async fn refused(directory: &str, why: &str) -> Result<()> {
     let arguments = ["--user", NOBODY, "--state-dir", directory];
     let ending = Launch::new()?.listen_privately().arguments(arguments).run().await?;

@@ -1,14 +1,14 @@
-//! Who the agent becomes.
+//! The user of the agent.
 
 use anyhow::Result;
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::machine_lock::MachineLock;
 
-use super::{NET_ADMIN, NOBODY, NONE, assert_all, statuses, told, use_all};
+use super::{NET_ADMIN, NOBODY, NONE, assert_all, reported, statuses, use_all};
 
-/// What a command that was called in the wrong way ends with.
+/// Exit code of a usage error.
 const USAGE: i32 = 2;
-/// Starts the agent as a user without rights but the one, as systemd does.
+/// Starts the agent as an unprivileged user with one capability, as systemd does.
 const AMBIENT: [&str; 6] = [
     "setpriv",
     "--reuid=65534",
@@ -35,7 +35,7 @@ async fn the_user_is_chosen() -> Result<()> {
 
 /// A user that does not exist, is none, or would not be left is an error of usage.
 #[tokio::test]
-async fn a_user_that_cannot_be_is_refused() -> Result<()> {
+async fn a_user_that_cannot_be_changed_to_is_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (arguments, named) in [
         (vec!["--user", "no-such-user"], "no-such-user"),
@@ -51,7 +51,7 @@ async fn a_user_that_cannot_be_is_refused() -> Result<()> {
 
 /// Another user with the capability gives up the ways to pass it on, and serves.
 #[tokio::test]
-async fn another_user_stays_who_it_is() -> Result<()> {
+async fn another_user_is_kept() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Launch::new()?.listen_privately().wrapped(AMBIENT).start().await?;
     use_all(&agent).await?;
@@ -63,14 +63,14 @@ async fn another_user_stays_who_it_is() -> Result<()> {
     {
         assert_all(&statuses, field, value);
     }
-    let told = told(&agent).await?;
-    assert!(!told.gaps.iter().any(|gap| gap.contains("root")), "{told:?}");
+    let reported = reported(&agent).await?;
+    assert!(!reported.gaps.iter().any(|gap| gap.contains("root")), "{reported:?}");
     Ok(())
 }
 
-/// Who may not become a user that was asked for does not run as someone else.
+/// An agent that may not change to the requested user does not start as another one.
 #[tokio::test]
-async fn a_user_that_cannot_be_had_is_an_error() -> Result<()> {
+async fn a_user_that_cannot_be_changed_to_is_an_error() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.listen_privately().wrapped(AMBIENT).arguments(["--user", "4242"]);
     let ending = launch.run().await?;
@@ -79,8 +79,8 @@ async fn a_user_that_cannot_be_had_is_an_error() -> Result<()> {
     Ok(())
 }
 
-/// Root that may not become another user, as in a container, is left without root's rights, and says
-/// that it is still root.
+/// Root that may not change its user, as in a container, loses root's privileges, and the agent
+/// reports that it is still root.
 #[tokio::test]
 async fn root_of_a_container_serves_with_one_capability() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -90,7 +90,7 @@ async fn root_of_a_container_serves_with_one_capability() -> Result<()> {
     assert_all(&statuses, "Uid", "0 0 0 0");
     assert_all(&statuses, "CapPrm", NET_ADMIN);
     assert_all(&statuses, "Seccomp", "2");
-    let told = told(&agent).await?;
-    assert!(told.gaps.iter().any(|gap| gap.contains("still root")), "{told:?}");
+    let reported = reported(&agent).await?;
+    assert!(reported.gaps.iter().any(|gap| gap.contains("still root")), "{reported:?}");
     Ok(())
 }

@@ -2,130 +2,145 @@
 
 use std::fmt::Display;
 
+use crate::cli::advice::message;
 use crate::cli::args::Get;
-use crate::cli::error::{CommandError, message, print_error};
+use crate::cli::error::{CommandError, print_error};
 use crate::cli::render::exits::compact_live;
 use crate::cli::render::output::{Mode, Output};
 use crate::cli::render::task::{full, threads};
 use crate::proto::{GetPidResponse, GetTgidResponse};
 use crate::{BatchEntry, Client, Error, MAX_BATCH, Process, TaskStats, Threads};
 
+/// Prints live tasks or processes; fails unless all were printed.
 pub(crate) async fn run(client: &Client, get: &Get, out: &mut Output) -> Result<(), CommandError> {
-    let complete = match get {
+    let is_complete = match get {
         Get::Pid { ids } => pids(client, ids, out).await?,
         Get::Tgid { ids, threads: false } => tgids(client, ids, out).await?,
         Get::Tgid { ids, threads: true } => with_threads(client, ids, out).await?,
     };
     out.flush()?;
-    if complete { Ok(()) } else { Err(CommandError::Refused) }
+    if is_complete { Ok(()) } else { Err(CommandError::Unsuccessful) }
 }
 
-/// Prints tasks; false when some could not be printed. A single one is asked for by the unary
-/// call, whose error says more.
+/// Prints tasks, and returns false when some could not be printed.
+///
+/// A single id is the subject of a unary call, whose error has details that an entry of a batch
+/// lacks.
 async fn pids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, CommandError> {
     if let [id] = ids {
-        task(client.pid(*id).await?, out)?;
+        print_task(client.pid(*id).await?, out)?;
         return Ok(true);
     }
-    let mut complete = true;
+    let mut is_complete = true;
     for chunk in ids.chunks(MAX_BATCH) {
         for (id, entry) in chunk.iter().zip(client.batch(chunk, &[]).await?) {
             match found("pid", id, entry) {
-                Some(stats) => task(stats, out)?,
-                None => complete = false,
+                Some(stats) => print_task(stats, out)?,
+                None => is_complete = false,
             }
         }
     }
-    Ok(complete)
+    Ok(is_complete)
 }
 
-/// Prints processes; false when some could not be printed.
+/// Prints processes, and returns false when some could not be printed.
 async fn tgids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, CommandError> {
     if let [id] = ids {
-        process(client.tgid(*id, Threads::Omit).await?, Threads::Omit, out)?;
+        print_process(client.tgid(*id, Threads::Omit).await?, Threads::Omit, out)?;
         return Ok(true);
     }
-    let mut complete = true;
+    let mut is_complete = true;
     for chunk in ids.chunks(MAX_BATCH) {
         for (id, entry) in chunk.iter().zip(client.batch(&[], chunk).await?) {
             match found("tgid", id, entry) {
                 Some(stats) => {
-                    process(Process { stats, threads: Vec::new() }, Threads::Omit, out)?;
+                    let process = Process { stats, threads: Vec::new() };
+                    print_process(process, Threads::Omit, out)?;
                 }
-                None => complete = false,
+                None => is_complete = false,
             }
         }
     }
-    Ok(complete)
+    Ok(is_complete)
 }
 
-/// Prints processes with their threads, for which there is no batch.
+/// Prints processes with their threads, which a batch does not contain.
 async fn with_threads(
     client: &Client,
     ids: &[u32],
     out: &mut Output,
 ) -> Result<bool, CommandError> {
-    let mut complete = true;
+    let mut is_complete = true;
     for id in ids {
         match client.tgid(*id, Threads::Include).await {
-            Ok(found) => process(found, Threads::Include, out)?,
-            Err(error) if ids.len() > 1 && is_of_one_id(&error) => {
-                tell_of("tgid", id, &error);
-                complete = false;
+            Ok(process) => print_process(process, Threads::Include, out)?,
+            Err(error) if ids.len() > 1 && concerns_one_id(&error) => {
+                report("tgid", id, &error);
+                is_complete = false;
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(complete)
+    Ok(is_complete)
 }
 
 fn found(kind: &str, id: &u32, entry: BatchEntry) -> Option<TaskStats> {
     match entry.stats {
         Ok(stats) => Some(stats),
         Err(error) => {
-            tell_of(kind, id, &error);
+            report(kind, id, &error);
             None
         }
     }
 }
 
-/// Whether the next id may fare better.
-fn is_of_one_id(error: &Error) -> bool {
+/// Returns true for an error after which the next id can still succeed.
+fn concerns_one_id(error: &Error) -> bool {
     matches!(error, Error::NoSuchTask { .. } | Error::InvalidArgument { .. })
 }
 
-fn tell_of(kind: &str, id: impl Display, error: &Error) {
+fn report(kind: &str, id: impl Display, error: &Error) {
     print_error(&format!("{kind} {id}: {}", message(error)));
 }
 
-fn task(stats: TaskStats, out: &mut Output) -> Result<(), CommandError> {
+fn print_task(stats: TaskStats, out: &mut Output) -> Result<(), CommandError> {
     match &out.mode {
         Mode::Table(style) => {
             let text = full(&stats, style);
             out.text(&text)?;
         }
         Mode::Compact => out.text(&compact_live(&stats))?,
-        Mode::Json(_) => out.document(&GetPidResponse { stats: Some(stats) })?,
+        Mode::Json(_) => {
+            out.document(&GetPidResponse { stats: Some(stats), ..Default::default() })?;
+        }
     }
     Ok(())
 }
 
-fn process(process: Process, asked: Threads, out: &mut Output) -> Result<(), CommandError> {
+fn print_process(
+    process: Process,
+    requested: Threads,
+    out: &mut Output,
+) -> Result<(), CommandError> {
     let Process { stats, threads: members } = process;
     match &out.mode {
         Mode::Table(style) => {
             let mut text = full(&stats, style);
-            if asked == Threads::Include {
+            if requested == Threads::Include {
                 text.push_str(&threads(&members, style));
             }
             out.text(&text)?;
         }
         Mode::Compact => {
-            let accounts = std::iter::once(&stats).chain(&members);
-            out.text(&accounts.map(compact_live).collect::<String>())?;
+            let records = std::iter::once(&stats).chain(&members);
+            out.text(&records.map(compact_live).collect::<String>())?;
         }
         Mode::Json(_) => {
-            out.document(&GetTgidResponse { stats: Some(stats), threads: members })?;
+            out.document(&GetTgidResponse {
+                stats: Some(stats),
+                threads: members,
+                ..Default::default()
+            })?;
         }
     }
     Ok(())

@@ -8,12 +8,12 @@ use crate::cli::render::output::{Mode, Output};
 use crate::cli::render::text::quoted;
 use crate::{Client, ServingStatus};
 
-/// The name under which the agent as a whole is asked for, and what it is called for reading.
+/// The name of the whole agent in the health service, and the name for reading.
 const WHOLE_AGENT: (&str, &str) = ("", "the agent");
-/// As wide as the widest status, and a gap.
+/// The width of the widest status, and a gap.
 const STATUS_WIDTH: usize = 16;
 
-/// Prints whether a service serves, or the agent and its service, and fails unless all do.
+/// Prints the status of one service, or that of the agent and its service; fails unless all serve.
 pub(crate) async fn run(
     client: &Client,
     service: Option<&str>,
@@ -27,7 +27,7 @@ pub(crate) async fn run(
         print(name, status, service.is_none(), out)?;
     }
     out.flush()?;
-    if all_serve { Ok(()) } else { Err(CommandError::Refused) }
+    if all_serve { Ok(()) } else { Err(CommandError::Unsuccessful) }
 }
 
 fn print(
@@ -36,15 +36,17 @@ fn print(
     is_named: bool,
     out: &mut Output,
 ) -> Result<(), CommandError> {
-    let shown = status.as_str_name();
+    let status_name = status.as_str_name();
     match &out.mode {
         Mode::Table(_) if is_named => {
             let (whole, title) = WHOLE_AGENT;
             let title = if name == whole { title } else { name };
-            out.text(&format!("{shown:<STATUS_WIDTH$}{title}\n"))?;
+            out.text(&format!("{status_name:<STATUS_WIDTH$}{title}\n"))?;
         }
-        Mode::Table(_) => out.text(&format!("{shown}\n"))?,
-        Mode::Compact => out.text(&format!("health service={} status={shown}\n", quoted(name)))?,
+        Mode::Table(_) => out.text(&format!("{status_name}\n"))?,
+        Mode::Compact => {
+            out.text(&format!("health service={} status={status_name}\n", quoted(name)))?;
+        }
         Mode::Json(_) => out.document(&HealthCheckResponse { status: status.into() })?,
     }
     Ok(())

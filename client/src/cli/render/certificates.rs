@@ -1,4 +1,4 @@
-//! Certificates and handshakes of an agent, for people.
+//! Certificates and TLS handshakes of an agent, for people.
 
 use super::section::Section;
 use super::style::Style;
@@ -6,7 +6,7 @@ use super::text::escaped;
 use crate::GetNodeResponse;
 use crate::proto::{Certificate, CertificateUse, Tls};
 
-/// One section for each certificate, and one for what became of them; none without TLS.
+/// Returns a section for each certificate and one for the handshakes; none without TLS.
 pub(crate) fn sections(node: &GetNodeResponse, style: &Style) -> Vec<Section> {
     let certificates = node.certificates.iter().map(|it| certificate(it, style));
     certificates.chain(node.tls.as_ref().map(handshakes)).collect()
@@ -15,13 +15,13 @@ pub(crate) fn sections(node: &GetNodeResponse, style: &Style) -> Vec<Section> {
 fn certificate(certificate: &Certificate, style: &Style) -> Section {
     let title = match certificate.r#use() {
         CertificateUse::Server => "Certificate",
-        CertificateUse::ClientCa => "CA of clients",
+        CertificateUse::ClientCa => "CA of client certificates",
         CertificateUse::Unspecified => "Other certificate",
     };
     let names = [&certificate.dns_names, &certificate.uris, &certificate.ip_addresses];
     let names: Vec<String> =
         names.into_iter().flatten().map(|name| escaped(name).into_owned()).collect();
-    let date = |moment| style.time.date(moment);
+    let date = |time| style.time.date(time);
     Section::new(title)
         .row("subject", escaped(&certificate.subject))
         .optional("names", (!names.is_empty()).then(|| names.join(", ")))
@@ -31,10 +31,10 @@ fn certificate(certificate: &Certificate, style: &Style) -> Section {
 
 fn handshakes(tls: &Tls) -> Section {
     let error = Some(&tls.reload_error).filter(|error| !error.is_empty());
-    Section::new("TLS since it started")
+    Section::new("TLS since start-up")
         .row("handshakes", tls.handshakes)
         .row("failed handshakes", tls.failed_handshakes)
         .row("reloads", tls.reloads)
         .row("failed reloads", tls.failed_reloads)
-        .optional("files are not used", error.map(|error| escaped(error)))
+        .optional("last reload error", error.map(|error| escaped(error)))
 }

@@ -1,10 +1,12 @@
-//! What is read out of an account in more than one place.
+//! Values that more than one form of output derives from a record.
 
 use super::signals;
 use crate::proto::{Delay, Delays, ExitStatus};
 use crate::{DelayAccounting, TaskStats};
 
-/// The classes of waiting.
+const NS_PER_US: u64 = 1000;
+
+/// A class of waiting.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum DelayClass {
     Cpu,
@@ -20,16 +22,16 @@ pub(crate) enum DelayClass {
 /// The class that a task waited longest for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LongestDelay {
-    /// Delays are not accounted, and not even that for a CPU was reported.
+    /// The kernel keeps no delays, and the record lacks even the wait for a CPU.
     Off,
-    /// Nothing was waited for, or nothing was reported.
+    /// The task did not wait, or the record has no delays.
     None,
-    /// This one, for so many nanoseconds in all.
+    /// A class, and the nanoseconds that the task waited for it in all.
     Of(DelayClass, u64),
 }
 
 impl DelayClass {
-    /// For reading, in the middle of a line: `cpu`.
+    /// Returns the name for the middle of a line: `cpu`.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -38,7 +40,7 @@ impl DelayClass {
         }
     }
 
-    /// For reading: `block I/O`.
+    /// Returns the name for the beginning of a line: `block I/O`.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Cpu => "CPU",
@@ -52,7 +54,7 @@ impl DelayClass {
         }
     }
 
-    /// The contract's name: `block_io`.
+    /// Returns the name of the contract's field: `block_io`.
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -67,7 +69,7 @@ impl DelayClass {
     }
 }
 
-/// The classes that were reported, in the contract's order.
+/// Returns the classes that the kernel reported, in the contract's order.
 pub(crate) fn delay_classes(delays: &Delays) -> impl Iterator<Item = (DelayClass, &Delay)> {
     [
         (DelayClass::Cpu, &delays.cpu),
@@ -83,9 +85,11 @@ pub(crate) fn delay_classes(delays: &Delays) -> impl Iterator<Item = (DelayClass
     .filter_map(|(class, delay)| Some((class, delay.as_ref()?)))
 }
 
-/// The class with the largest total. Without delay accounting, and where it came too late to have
-/// counted anything, only the wait for a CPU is known, which the scheduler keeps in any case, and it
-/// is told even when it is 0.
+/// Returns the class with the largest total.
+///
+/// Where delay accounting is off, or was turned on too late for the record to have counted anything,
+/// the wait for a CPU is the only delay known: the scheduler keeps it in any case. It is then the
+/// result even when it is 0.
 pub(crate) fn longest_delay(stats: &TaskStats) -> LongestDelay {
     let unaccounted = match stats.delay_accounting() {
         DelayAccounting::Off => true,
@@ -105,26 +109,32 @@ pub(crate) fn longest_delay(stats: &TaskStats) -> LongestDelay {
     }
 }
 
-/// Whether anything was waited for but a CPU.
+/// Returns true when the task waited for anything but a CPU.
 fn has_waited(stats: &TaskStats) -> bool {
     let mut classes = stats.delays.iter().flat_map(delay_classes);
     classes.any(|(class, delay)| class != DelayClass::Cpu && delay.count > 0)
 }
 
-/// User and system time together, in microseconds.
+/// Returns the sum of user and system time, in microseconds.
+///
+/// Kernels that do not add up user and system time over a thread group still add up their sum in
+/// `cpu_run_real_total` (`delayacct_add_tsk` in kernel/delayacct.c).
 pub(crate) fn cpu_us(stats: &TaskStats) -> Option<u64> {
     let cpu = stats.cpu.as_ref()?;
-    Some(cpu.user_us?.saturating_add(cpu.system_us?))
+    match (cpu.user_us, cpu.system_us) {
+        (Some(user), Some(system)) => Some(user.saturating_add(system)),
+        _ => cpu.run_real_ns.map(|ns| ns / NS_PER_US),
+    }
 }
 
-/// Bytes that storage was made to read and write.
+/// Returns the bytes that storage was made to read and write.
 pub(crate) fn storage_bytes(stats: &TaskStats) -> Option<u64> {
     let io = stats.io.as_ref()?;
     Some(io.read_bytes.saturating_add(io.write_bytes))
 }
 
-/// How a task ended: `exit 7`, `SIGKILL`, `SIGSEGV (core)`.
-pub(crate) fn ending(exit: &ExitStatus) -> String {
+/// Returns how a task ended: `exit 7`, `SIGKILL`, `SIGSEGV (core)`.
+pub(crate) fn exit_status(exit: &ExitStatus) -> String {
     let core = if exit.core_dumped { " (core)" } else { "" };
     match (exit.signal, exit.code) {
         (Some(signal), _) => format!("{}{core}", signals::name(signal)),
@@ -136,6 +146,7 @@ pub(crate) fn ending(exit: &ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::CpuTime;
 
     fn waiting(accounting: DelayAccounting, cpu: u64, block_io: u64) -> TaskStats {
         let delay = |total_ns| Some(Delay { count: 1, total_ns, ..Default::default() });
@@ -166,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_task_that_began_too_early_the_wait_for_a_cpu_is_known() {
+    fn the_wait_for_a_cpu_is_known_of_a_task_that_began_before_accounting() {
         let mut early = waiting(DelayAccounting::Partial, 0, 0);
         early.delays.as_mut().unwrap().block_io = Some(Delay::default());
         assert_eq!(longest_delay(&early), LongestDelay::Of(DelayClass::Cpu, 0));
@@ -175,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn endings_read_as_the_shell_would_say() {
+    fn an_exit_status_is_named_as_a_shell_names_it() {
         let ended = |code, signal, core_dumped| {
-            ending(&ExitStatus { raw_status: 0x7f, code, signal, core_dumped })
+            exit_status(&ExitStatus { raw_status: 0x7f, code, signal, core_dumped })
         };
         assert_eq!(ended(Some(7), None, false), "exit 7");
         assert_eq!(ended(None, Some(9), false), "SIGKILL");
@@ -186,10 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn sums_need_both_parts() {
-        let cpu = crate::proto::CpuTime { user_us: Some(1), ..Default::default() };
-        let stats = TaskStats { cpu: Some(cpu), ..Default::default() };
-        assert_eq!(cpu_us(&stats), None);
-        assert_eq!(storage_bytes(&stats), None);
+    fn user_and_system_time_are_added_up() {
+        let of = |user_us, system_us, run_real_ns| {
+            let cpu = CpuTime { user_us, system_us, run_real_ns, ..Default::default() };
+            cpu_us(&TaskStats { cpu: Some(cpu), ..Default::default() })
+        };
+        assert_eq!(of(Some(1), Some(2), Some(9000)), Some(3));
+        assert_eq!(of(None, None, Some(9000)), Some(9));
+        assert_eq!(of(Some(1), None, None), None);
+        assert_eq!(storage_bytes(&TaskStats::default()), None);
     }
 }

@@ -1,23 +1,36 @@
-//! The proto JSON mapping: what grpcurl prints.
+//! The proto JSON mapping, which grpcurl prints too.
 
 use std::io::{self, Write};
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use serde::Serialize;
 use taskstats_proto::FILE_DESCRIPTOR_SET;
-use taskstats_proto::v1::{GetNodeResponse, GetPidResponse, GetTgidResponse, WatchExitsResponse};
+use taskstats_proto::v1::{
+    Cursor, ExitEvent, GetNodeResponse, GetPidResponse, GetTgidResponse, WatchExitsResponse,
+};
 use tonic_health::pb::HealthCheckResponse;
 
-/// A message that is printed on its own.
+use super::text::escaped_json;
+
+/// A message that JSON output can contain.
 pub(crate) trait Document: Message {
-    /// Its full name in the contract, or in that of the health check.
+    /// Full name of the message, in the contract or in that of the health check.
     const NAME: &'static str;
 }
 
 /// Writes documents as JSON.
 #[derive(Debug)]
 pub(crate) struct Json {
-    indented: bool,
+    is_indented: bool,
+}
+
+/// One exit, and the cursor after it.
+#[derive(Serialize)]
+struct ExitDocument {
+    event: DynamicMessage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<DynamicMessage>,
 }
 
 impl Document for GetPidResponse {
@@ -36,6 +49,14 @@ impl Document for WatchExitsResponse {
     const NAME: &'static str = "taskstats.v1.WatchExitsResponse";
 }
 
+impl Document for ExitEvent {
+    const NAME: &'static str = "taskstats.v1.ExitEvent";
+}
+
+impl Document for Cursor {
+    const NAME: &'static str = "taskstats.v1.Cursor";
+}
+
 impl Document for HealthCheckResponse {
     const NAME: &'static str = "grpc.health.v1.HealthCheckResponse";
 }
@@ -43,26 +64,45 @@ impl Document for HealthCheckResponse {
 impl Json {
     /// Indents documents for reading.
     pub(crate) fn indented() -> Self {
-        Self { indented: true }
+        Self { is_indented: true }
     }
 
     /// Writes one document a line.
     pub(crate) fn lines() -> Self {
-        Self { indented: false }
+        Self { is_indented: false }
     }
 
-    /// Writes a document and ends its line.
+    /// Writes a message, and ends its line.
     ///
     /// # Errors
-    /// Those of the writer, and `InvalidData` for what JSON has no form for, such as a moment
-    /// before the year 1.
+    /// Those of the writer, and `InvalidData` for a value that JSON has no form for, such as a
+    /// timestamp before the year 1.
     pub(crate) fn write<D: Document>(&self, document: &D, out: &mut impl Write) -> io::Result<()> {
-        let message = reflected(document)?;
-        if self.indented {
-            serde_json::to_writer_pretty(&mut *out, &message)?;
+        self.write_value(&reflected(document)?, out)
+    }
+
+    /// Writes an exit and the cursor after it, as `{"event": …, "cursor": …}`.
+    ///
+    /// # Errors
+    /// Those of [`Json::write`].
+    pub(crate) fn write_exit(
+        &self,
+        event: &ExitEvent,
+        cursor: Option<&Cursor>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let event = reflected(event)?;
+        let cursor = cursor.map(reflected).transpose()?;
+        self.write_value(&ExitDocument { event, cursor }, out)
+    }
+
+    fn write_value(&self, value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+        let text = if self.is_indented {
+            serde_json::to_string_pretty(value)?
         } else {
-            serde_json::to_writer(&mut *out, &message)?;
-        }
+            serde_json::to_string(value)?
+        };
+        out.write_all(escaped_json(&text).as_bytes())?;
         out.write_all(b"\n")
     }
 }
@@ -72,7 +112,7 @@ fn reflected<D: Document>(document: &D) -> io::Result<DynamicMessage> {
     DynamicMessage::decode(descriptor(D::NAME)?, encoded.as_slice()).map_err(io::Error::other)
 }
 
-/// The pool is parsed once, however many documents are written.
+/// Returns the descriptor of a message, from a pool that is parsed once.
 fn descriptor(name: &str) -> io::Result<MessageDescriptor> {
     thread_local! {
         static POOL: Result<DescriptorPool, prost_reflect::DescriptorError> = pool();
@@ -97,10 +137,19 @@ mod tests {
     use super::*;
     use crate::{DelayAccounting, TaskStats};
 
-    fn lines<D: Document>(document: &D) -> String {
+    fn line<D: Document>(document: &D) -> String {
         let mut out = Vec::new();
         Json::lines().write(document, &mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    fn named(comm: &str) -> GetPidResponse {
+        let comm = Some(comm.to_owned());
+        let identity = Some(crate::proto::Identity { comm, ..Default::default() });
+        GetPidResponse {
+            stats: Some(TaskStats { identity, ..Default::default() }),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -110,6 +159,8 @@ mod tests {
             GetTgidResponse::NAME,
             GetNodeResponse::NAME,
             WatchExitsResponse::NAME,
+            ExitEvent::NAME,
+            Cursor::NAME,
             HealthCheckResponse::NAME,
         ] {
             assert_eq!(descriptor(name).unwrap().full_name(), name);
@@ -129,7 +180,7 @@ mod tests {
             }),
             ..Default::default()
         };
-        let line = lines(&GetPidResponse { stats: Some(stats) });
+        let line = line(&GetPidResponse { stats: Some(stats), ..Default::default() });
         let expected = json!({"stats": {
             "identity": {"nice": 0, "beginTime": "1970-01-01T00:00:00.005Z"},
             "elapsedUs": "18446744073709551615",
@@ -140,8 +191,18 @@ mod tests {
         assert_eq!(line.matches('\n').count(), 1);
     }
 
+    /// JSON leaves DEL, the C1 controls and the characters that reorder text as they are.
     #[test]
-    fn a_moment_without_a_form_is_an_error() {
+    fn no_character_of_a_name_drives_the_terminal() {
+        let name = "\u{1b}\u{9b}\u{7f}\u{202e}";
+        assert_eq!(
+            line(&named(name)),
+            "{\"stats\":{\"identity\":{\"comm\":\"\\u001b\\u009b\\u007f\\u202e\"}}}\n"
+        );
+    }
+
+    #[test]
+    fn a_timestamp_without_a_form_is_an_error() {
         let started_at = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 });
         let node = GetNodeResponse { started_at, ..Default::default() };
         let error = Json::lines().write(&node, &mut Vec::new()).unwrap_err();

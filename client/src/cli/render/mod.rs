@@ -2,6 +2,9 @@
 
 pub(crate) mod certificates;
 pub(crate) mod columns;
+pub(crate) mod exit_columns;
+pub(crate) mod exit_table;
+pub(crate) mod exited;
 pub(crate) mod exits;
 pub(crate) mod fields;
 pub(crate) mod json;
@@ -12,6 +15,7 @@ pub(crate) mod section;
 pub(crate) mod signals;
 pub(crate) mod style;
 pub(crate) mod task;
+pub(crate) mod terminal;
 pub(crate) mod text;
 pub(crate) mod time;
 pub(crate) mod units;

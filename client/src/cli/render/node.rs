@@ -1,4 +1,4 @@
-//! The state of a node and its agent.
+//! The state of a node and its agent, as text.
 
 use super::certificates;
 use super::section::Section;
@@ -9,7 +9,7 @@ use super::units;
 use crate::proto::{Counters, ExitsState, History, Limit, Sandbox};
 use crate::{DelayAccounting, GetNodeResponse, LostStage};
 
-/// More than this are not told by name: it is nearly all of them.
+/// More capabilities than this are shown as a number: they are nearly all.
 const MANY_CAPABILITIES: usize = 4;
 
 pub(crate) fn table(node: &GetNodeResponse, style: &Style) -> String {
@@ -76,12 +76,12 @@ fn machine(node: &GetNodeResponse, style: &Style) -> Section {
         .row("delay accounting", delays)
 }
 
-/// The version that the kernel speaks; `None` when it could not be asked.
+/// Returns the kernel's version of taskstats; `None` when the agent could not query the kernel.
 fn taskstats_version(node: &GetNodeResponse) -> Option<u32> {
     Some(node.taskstats_version).filter(|version| *version != 0)
 }
 
-/// What is simulated, if it is.
+/// Returns the description of the simulated kernel, if the agent has one.
 fn simulated(node: &GetNodeResponse) -> Option<&str> {
     Some(node.simulated_kernel.as_str()).filter(|spec| !spec.is_empty())
 }
@@ -90,22 +90,22 @@ fn agent(node: &GetNodeResponse, style: &Style) -> Section {
     Section::new("Agent")
         .row("version", escaped(&node.agent_version))
         .row("instance id", escaped(&node.instance_id))
-        .optional("started", node.started_at.as_ref().map(|moment| style.time.date(moment)))
+        .optional("started", node.started_at.as_ref().map(|time| style.time.date(time)))
 }
 
 fn exits(state: &ExitsState) -> Section {
     let section = Section::new("Exits");
     if state.watchable {
-        return section.row("can be watched", "yes");
+        return section.row("watchable", "yes");
     }
     section
-        .row("can be watched", "no")
-        .row("because", escaped(&state.reason))
-        .row("to change that", escaped(&state.fix))
+        .row("watchable", "no")
+        .row("reason", escaped(&state.reason))
+        .row("fix", escaped(&state.fix))
 }
 
 fn counters(counters: &Counters) -> Section {
-    let section = Section::new("Since it started")
+    let section = Section::new("Since start-up")
         .row("received", counters.received)
         .row("delivered", counters.delivered);
     let section = counters.lost.iter().fold(section, |section, lost| {
@@ -126,32 +126,32 @@ fn counters(counters: &Counters) -> Section {
     section
         .optional("denied calls", denied)
         .row("unexplained gaps", counters.unexplained_gaps)
-        .row("watchers now", counters.watchers)
-        .optional("watched CPUs now", watched.map(|cpus| escaped(cpus)))
+        .row("watchers", counters.watchers)
+        .optional("watched CPUs", watched.map(|cpus| escaped(cpus)))
 }
 
-/// What a limit kept out.
+/// Returns the key for the count of a limit.
 fn refusal(limit: Limit) -> &'static str {
     match limit {
-        Limit::Connections => "too many connected",
-        Limit::Watchers => "too many watchers",
-        Limit::Calls => "too many calls",
-        Limit::CallRate => "too frequent calls",
-        Limit::RequestSize => "too long requests",
-        Limit::HeaderSize => "too long headers",
-        Limit::CallTime => "too late calls",
+        Limit::Connections => "connections refused",
+        Limit::Watchers => "watchers refused",
+        Limit::Calls => "calls refused",
+        Limit::CallRate => "calls over the rate",
+        Limit::RequestSize => "oversized requests",
+        Limit::HeaderSize => "oversized headers",
+        Limit::CallTime => "deadlines exceeded",
         Limit::IdleTime => "idle connections",
-        Limit::HandshakeTime => "late handshakes",
-        Limit::Protocol => "misuse of HTTP/2",
-        Limit::Streams => "all streams of a connection in use",
-        Limit::Unspecified => "refused otherwise",
+        Limit::HandshakeTime => "handshake timeouts",
+        Limit::Protocol => "HTTP/2 violations",
+        Limit::Streams => "streams used up",
+        Limit::Unspecified => "other refusals",
     }
 }
 
 fn history(history: &History) -> Section {
-    let held =
+    let memory =
         format!("{} of {}", units::bytes(history.bytes), units::bytes(history.capacity_bytes));
-    let section = Section::new("History").row("held", held);
+    let section = Section::new("History").row("memory", memory);
     if history.first_sequence == 0 {
         return section.row("exits", "none");
     }
@@ -159,22 +159,22 @@ fn history(history: &History) -> Section {
 }
 
 fn sandbox(sandbox: &Sandbox) -> Section {
-    let yes_no = |yes| if yes { "yes" } else { "no" };
+    let yes_no = |value| if value { "yes" } else { "no" };
     let capabilities = match sandbox.capabilities.len() {
         0 => "none".to_owned(),
         1..=MANY_CAPABILITIES => escaped(&sandbox.capabilities.join(", ")).into_owned(),
-        count => format!("{count} of them"),
+        count => format!("{count} capabilities"),
     };
     let landlock = match sandbox.landlock_version {
         0 => "no".to_owned(),
         version => format!("yes, version {version}"),
     };
-    let section = Section::new("Rights")
+    let section = Section::new("Privileges")
         .row("user and group", format!("{}:{}", sandbox.uid, sandbox.gid))
         .row("capabilities", capabilities)
         .row("no new privileges", yes_no(sandbox.no_new_privs))
-        .row("calls filtered", yes_no(sandbox.seccomp))
-        .row("files restricted", landlock);
+        .row("seccomp", yes_no(sandbox.seccomp))
+        .row("landlock", landlock);
     sandbox.gaps.iter().fold(section, |section, gap| section.row("missing", escaped(gap)))
 }
 

@@ -1,4 +1,4 @@
-//! Where commands print, and how.
+//! Standard output, in the form that the user chose.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
@@ -7,27 +7,30 @@ use clap::ValueEnum;
 use super::json::{Document, Json};
 use super::palette::{ColorChoice, Palette};
 use super::style::Style;
-use super::time::LocalTime;
+use super::time::{LocalTime, UnreadableZone};
+use crate::{Cursor, ExitEvent};
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Format {
-    /// Aligned, with units
+    /// Aligned columns, with units
     Table,
-    /// One line of key=value each
+    /// A table with all columns
+    Wide,
+    /// One line of key=value for each record, with raw numbers
     Compact,
-    /// The messages of the API in proto JSON, indented
+    /// Proto JSON, indented
     Json,
-    /// The same, one a line
+    /// Proto JSON, one document a line
     Jsonl,
 }
 
-/// How one command prints.
+/// The way in which one command prints.
 #[derive(Debug)]
 pub(crate) enum Mode {
     /// Aligned text.
     Table(Style),
-    /// One line of text each.
+    /// One line of text for each record.
     Compact,
     /// Documents.
     Json(Json),
@@ -41,16 +44,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn new(stdout: StdoutLock<'static>, format: Format, color: ColorChoice) -> Self {
-        let mode = match format {
-            Format::Table => Mode::Table(Style {
-                palette: Palette::for_stdout(color),
-                time: LocalTime::system(),
-            }),
-            Format::Compact => Mode::Compact,
-            Format::Json => Mode::Json(Json::indented()),
-            Format::Jsonl => Mode::Json(Json::lines()),
-        };
+    pub(crate) fn new(stdout: StdoutLock<'static>, mode: Mode) -> Self {
         Self { writer: BufWriter::new(stdout), mode }
     }
 
@@ -59,7 +53,7 @@ impl Output {
         self.writer.write_all(text.as_bytes())
     }
 
-    /// Writes a document in the mode's form; nothing in a mode of text.
+    /// Writes a message as a document. Modes of text write nothing.
     pub(crate) fn document<D: Document>(&mut self, document: &D) -> io::Result<()> {
         match &self.mode {
             Mode::Json(json) => json.write(document, &mut self.writer),
@@ -67,7 +61,37 @@ impl Output {
         }
     }
 
+    /// Writes an exit and the cursor after it as a document. Modes of text write nothing.
+    pub(crate) fn exit_document(
+        &mut self,
+        event: &ExitEvent,
+        cursor: Option<&Cursor>,
+    ) -> io::Result<()> {
+        match &self.mode {
+            Mode::Json(json) => json.write_exit(event, cursor, &mut self.writer),
+            Mode::Table(_) | Mode::Compact => Ok(()),
+        }
+    }
+
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+impl Mode {
+    /// Returns the mode of a format, and the error of a time zone that it would need.
+    pub(crate) fn new(format: Format, color: ColorChoice) -> (Self, Option<UnreadableZone>) {
+        let is_wide = match format {
+            Format::Table => false,
+            Format::Wide => true,
+            Format::Compact => return (Self::Compact, None),
+            Format::Json => return (Self::Json(Json::indented()), None),
+            Format::Jsonl => return (Self::Json(Json::lines()), None),
+        };
+        let (time, error) = match LocalTime::system() {
+            Ok(time) => (time, None),
+            Err(error) => (LocalTime::utc(), Some(error)),
+        };
+        (Self::Table(Style { palette: Palette::for_stdout(color), time, is_wide }), error)
     }
 }

@@ -1,4 +1,4 @@
-//! Colours, where there are any.
+//! Colours of text output.
 
 use std::io::IsTerminal;
 
@@ -17,48 +17,48 @@ pub(crate) enum ColorChoice {
     Never,
 }
 
-/// What a piece of text is, for the eye.
+/// The weight of a piece of text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Tone {
-    /// As it is.
+    /// Not coloured.
     Plain,
     /// A heading.
     Heading,
-    /// Worth a style: an exit code other than 0.
+    /// An exit code other than 0.
     Notable,
-    /// Worth an alarm: a loss, a death by signal.
+    /// A loss, or a death by a signal.
     Alarming,
 }
 
-/// Paints text, or leaves it as it is.
+/// Colours text, or returns it unchanged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Palette {
-    colored: bool,
+    is_colored: bool,
 }
 
 impl Palette {
-    /// Decides for standard output: `auto` colours a terminal unless `NO_COLOR` is set.
+    /// Returns the palette of standard output: `auto` colours a terminal unless `NO_COLOR` is set.
     pub(crate) fn for_stdout(choice: ColorChoice) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self::decide(choice, no_color, std::io::stdout().is_terminal())
     }
 
     fn decide(choice: ColorChoice, no_color: bool, terminal: bool) -> Self {
-        let colored = match choice {
+        let is_colored = match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => terminal && !no_color,
         };
-        Self { colored }
+        Self { is_colored }
     }
 
-    /// Paints nothing.
+    /// Returns a palette without colours.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {
-        Self { colored: false }
+        Self { is_colored: false }
     }
 
-    /// Paints a text that is padded already: escape sequences take no room on the screen.
+    /// Colours a text, which is padded before: an escape sequence has no width on the screen.
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         let start = match tone {
             Tone::Plain => return text.to_owned(),
@@ -66,7 +66,7 @@ impl Palette {
             Tone::Notable => "\x1b[33m",
             Tone::Alarming => "\x1b[1;31m",
         };
-        if self.colored { format!("{start}{text}{RESET}") } else { text.to_owned() }
+        if self.is_colored { format!("{start}{text}{RESET}") } else { text.to_owned() }
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colour_is_for_terminals_that_want_it() {
+    fn colours_are_for_terminals_unless_no_color_is_set() {
         let table = [
             (ColorChoice::Auto, false, true, true),
             (ColorChoice::Auto, true, true, false),
@@ -83,15 +83,15 @@ mod tests {
             (ColorChoice::Always, true, false, true),
             (ColorChoice::Never, false, true, false),
         ];
-        for (choice, no_color, terminal, colored) in table {
-            assert_eq!(Palette::decide(choice, no_color, terminal).colored, colored);
+        for (choice, no_color, terminal, is_colored) in table {
+            assert_eq!(Palette::decide(choice, no_color, terminal).is_colored, is_colored);
         }
     }
 
     #[test]
-    fn paint_leaves_no_colour_behind() {
-        let palette = Palette { colored: true };
+    fn a_colour_ends_with_its_text() {
+        let palette = Palette { is_colored: true };
         assert_eq!(palette.paint(Tone::Heading, "x"), "\x1b[1mx\x1b[0m");
-        assert_eq!(Palette { colored: false }.paint(Tone::Heading, "x"), "x");
+        assert_eq!(Palette { is_colored: false }.paint(Tone::Heading, "x"), "x");
     }
 }

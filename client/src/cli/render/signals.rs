@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Linux's standard signals from 1 on, as signal(7) numbers them on x86 and ARM.
+/// Linux's standard signals from 1, as signal(7) numbers them on x86 and ARM.
 const STANDARD: [&str; 31] = [
     "SIGHUP",
     "SIGINT",
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_have_their_names() {
+    fn a_signal_has_the_name_of_its_number() {
         let table = [
             (1, "SIGHUP"),
             (9, "SIGKILL"),

@@ -1,9 +1,10 @@
-//! A live account in full, as sections of keys and values. What the kernel did not report is left
-//! out.
+//! The record of a live task or process in full, as sections of keys and values.
+//!
+//! Values that the kernel did not report are left out.
 
-use super::columns::{Cell, Column, Side, header, line};
-use super::exits::{comm, delay};
-use super::fields::{DelayClass, cpu_us, delay_classes, ending, storage_bytes};
+use super::columns::{Align, Cell, Column, header, line};
+use super::exit_columns::{COMM_WIDTH, short_comm, top_wait};
+use super::fields::{DelayClass, cpu_us, delay_classes, exit_status, storage_bytes};
 use super::section::Section;
 use super::style::Style;
 use super::text::escaped;
@@ -11,16 +12,16 @@ use super::units;
 use crate::proto::{CpuTime, Delay, Delays, Executable, Identity, Io, Memory};
 use crate::{DelayAccounting, TaskStats};
 
-/// Numbers of calls are known to so many.
+/// The kernel reports numbers of calls in steps of this many.
 const CALLS_STEP: u64 = 1024;
 
 const THREAD_COLUMNS: [Column; 6] = [
-    Column { title: "TID", width: 9, side: Side::Right },
-    Column { title: "COMM", width: 15, side: Side::Left },
-    Column { title: "ELAPSED", width: 8, side: Side::Right },
-    Column { title: "CPU TIME", width: 8, side: Side::Right },
-    Column { title: "I/O", width: 8, side: Side::Right },
-    Column { title: "TOP WAIT", width: 0, side: Side::Left },
+    Column { title: "TID", width: 9, align: Align::Right },
+    Column { title: "COMM", width: COMM_WIDTH, align: Align::Left },
+    Column { title: "ELAPSED", width: 8, align: Align::Right },
+    Column { title: "CPU TIME", width: 8, align: Align::Right },
+    Column { title: "I/O", width: 8, align: Align::Right },
+    Column { title: "TOP WAIT", width: 0, align: Align::Left },
 ];
 
 /// The kernel's `SCHED_*` numbers; 4 is not used.
@@ -29,13 +30,13 @@ const POLICIES: [&str; 8] = ["other", "fifo", "rr", "batch", "4", "idle", "deadl
 /// The kernel's `ac_flag` bits.
 const FLAGS: [(u32, &str); 5] = [
     (1, "forked but never executed"),
-    (2, "used superuser rights"),
+    (2, "used superuser privileges"),
     (8, "dumped core"),
     (16, "killed by a signal"),
     (32, "last of its group"),
 ];
 
-/// The account of a task or a process.
+/// Returns all sections of a record.
 pub(crate) fn full(stats: &TaskStats, style: &Style) -> String {
     let sections = [
         Some(overview(stats, style)),
@@ -47,20 +48,20 @@ pub(crate) fn full(stats: &TaskStats, style: &Style) -> String {
     sections.iter().flatten().map(|section| section.text(style.palette)).collect()
 }
 
-/// The threads of a process, a line each.
+/// Returns the table of a process' threads.
 pub(crate) fn threads(threads: &[TaskStats], style: &Style) -> String {
-    let mut text = header(&THREAD_COLUMNS, style.palette);
+    let mut text = header(&THREAD_COLUMNS, style.palette, None);
     for stats in threads {
         let identity = stats.identity.clone().unwrap_or_default();
         let cells = [
             Cell::optional(identity.pid),
-            comm(&identity),
+            Cell::optional(identity.comm.as_deref().map(short_comm)),
             Cell::optional(stats.elapsed_us.map(units::microseconds)),
             Cell::optional(cpu_us(stats).map(units::microseconds)),
             Cell::optional(storage_bytes(stats).map(units::bytes)),
-            Cell::plain(delay(stats)),
+            Cell::plain(top_wait(stats)),
         ];
-        text.push_str(&line(&THREAD_COLUMNS, &cells, style.palette));
+        text.push_str(&line(&THREAD_COLUMNS, &cells, style.palette, None));
     }
     text
 }
@@ -70,7 +71,7 @@ fn overview(stats: &TaskStats, style: &Style) -> Section {
     let faults = stats.faults.as_ref();
     let switches = stats.context_switches.as_ref();
     who(&identity, style)
-        .optional("ended", stats.exit.as_ref().map(ending))
+        .optional("ended", stats.exit.as_ref().map(exit_status))
         .optional("elapsed", stats.elapsed_us.map(units::microseconds))
         .optional("group elapsed", stats.group_elapsed_us.map(units::microseconds))
         .optional("faults", faults.map(|f| format!("{} minor, {} major", f.minor, f.major)))
@@ -131,8 +132,10 @@ fn io(io: &Io) -> Section {
         .row("write cancelled", units::bytes(io.cancelled_write_bytes))
 }
 
-/// How many calls there were. The kernel sends their number with the low ten bits cleared, as if it
-/// were bytes: see `KB_MASK` in its `kernel/tsacct.c`.
+/// Returns the range that a number of calls is in.
+///
+/// The kernel clears the low ten bits of the number, as if it counted bytes: see `KB_MASK` in
+/// kernel/tsacct.c.
 fn counted(calls: u64) -> String {
     match calls {
         0 => format!("under {CALLS_STEP} calls"),
@@ -144,19 +147,21 @@ fn waiting(stats: &TaskStats, delays: &Delays, style: &Style) -> Section {
     let accounting = stats.delay_accounting();
     let title = match accounting {
         DelayAccounting::On => "Delays",
-        DelayAccounting::Off => "Delays (delay accounting is off: only those for a CPU are known)",
+        DelayAccounting::Off => {
+            "Delays (delay accounting is off: only the wait for a CPU is known)"
+        }
         DelayAccounting::Partial => {
-            "Delays (accounted during a part of its life at most: only those for a CPU are complete)"
+            "Delays (accounting was on for a part of the lifetime: only the wait for a CPU is complete)"
         }
         DelayAccounting::Unknown | DelayAccounting::Unspecified => {
-            "Delays (zeros may mean that they were not accounted)"
+            "Delays (a zero can mean that accounting was off)"
         }
     };
     delay_classes(delays).fold(Section::new(title), |section, (class, delay)| {
         let value = match accounting {
             _ if class == DelayClass::Cpu => waits(class, delay, style),
             DelayAccounting::Off => "off".to_owned(),
-            DelayAccounting::Partial if delay.count == 0 => "not known".to_owned(),
+            DelayAccounting::Partial if delay.count == 0 => "unknown".to_owned(),
             DelayAccounting::Partial => format!("at least {}", waits(class, delay, style)),
             _ => waits(class, delay, style),
         };
@@ -164,9 +169,10 @@ fn waiting(stats: &TaskStats, delays: &Delays, style: &Style) -> Section {
     })
 }
 
-/// One class of waiting: `3.1 ms in 4 waits, longest 2.0 ms, shortest 100 µs`.
+/// Returns one class of waiting: `3.1 ms in 4 waits, longest 2.0 ms, shortest 100 µs`.
 fn waits(class: DelayClass, delay: &Delay, style: &Style) -> String {
-    // A task can run without having waited for its CPU; any other class that was counted took time.
+    // A task can run without waiting for its CPU. In any other class a wait that was counted has a
+    // duration, so that a sum of 0 has overflowed.
     let overflowed = delay.total_ns == 0 && delay.count > 0 && class != DelayClass::Cpu;
     let total =
         if overflowed { "overflowed".to_owned() } else { units::nanoseconds(delay.total_ns) };
@@ -175,8 +181,8 @@ fn waits(class: DelayClass, delay: &Delay, style: &Style) -> String {
     if let Some(longest) = delay.max_ns {
         text.push_str(&format!(", longest {}", units::nanoseconds(longest)));
     }
-    if let Some(moment) = &delay.max_at {
-        text.push_str(&format!(" at {}", style.time.date(moment)));
+    if let Some(time) = &delay.max_at {
+        text.push_str(&format!(" at {}", style.time.date(time)));
     }
     if let Some(shortest) = delay.min_ns {
         text.push_str(&format!(", shortest {}", units::nanoseconds(shortest)));
@@ -195,7 +201,7 @@ fn flags(flags: u32) -> String {
     if names.is_empty() { flags.to_string() } else { names.join(", ") }
 }
 
-/// Device and inode, the device as `ls` shows it; see `new_decode_dev` in the kernel's
+/// Returns the inode, and the device as `ls` shows it: see `new_decode_dev` in
 /// `include/linux/kdev_t.h`.
 fn executable(file: &Executable) -> String {
     let device = file.device;
@@ -206,7 +212,7 @@ fn executable(file: &Executable) -> String {
 
 fn tail(stats: &TaskStats) -> Option<String> {
     let length = stats.unknown_tail.len();
-    (length > 0).then(|| format!("{length} bytes that the agent does not know"))
+    (length > 0).then(|| format!("{length} bytes unknown to the agent"))
 }
 
 #[cfg(test)]
@@ -214,13 +220,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_reads_as_ls_shows_it() {
+    fn a_device_has_the_numbers_that_ls_shows() {
         let file = Executable { device: 0x0010_3405, inode: 9 };
         assert_eq!(executable(&file), "inode 9 on device 52:261");
     }
 
     #[test]
-    fn flags_and_policies_have_words() {
+    fn flags_and_policies_are_named() {
         assert_eq!(flags(0), "0");
         assert_eq!(flags(0x21), "forked but never executed, last of its group");
         assert_eq!(flags(0x40), "64");
@@ -229,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_as_exact_as_the_kernel_tells_them() {
+    fn a_number_of_calls_is_a_range() {
         assert_eq!(counted(0), "under 1024 calls");
         assert_eq!(counted(2048), "2048 to 3071 calls");
     }

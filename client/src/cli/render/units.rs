@@ -1,6 +1,6 @@
-//! Numbers as people read them.
+//! Numbers with units, for people.
 
-/// A unit and how many of the smallest unit it holds.
+/// A unit, and its size in the smallest unit of its kind.
 struct Unit {
     name: &'static str,
     size: u64,
@@ -8,7 +8,7 @@ struct Unit {
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Times below a minute.
+/// Units of times below a minute.
 const TIMES: [Unit; 4] = [
     Unit { name: "ns", size: 1 },
     Unit { name: "µs", size: 1_000 },
@@ -25,7 +25,7 @@ const SIZES: [Unit; 6] = [
     Unit { name: "PiB", size: 1 << 50 },
 ];
 
-/// Four digits do not fit the columns, so that 1,000 KiB is 1.0 MiB.
+/// Four digits exceed the columns: 1,000 KiB is shown as 1.0 MiB.
 const THREE_DIGITS: u64 = 1000;
 
 const MINUTE: u64 = 60;
@@ -35,7 +35,7 @@ const DAY: u64 = 24 * HOUR;
 const NS_PER_US: u64 = 1000;
 const BYTES_PER_KIB: u64 = 1024;
 
-/// Shows a time in nanoseconds: `0 s`, `850 ns`, `1.2 ms`, `59 s`, `1m 05s`, `3h 12m`, `2d 04h`.
+/// Returns a time in nanoseconds as text: `0 s`, `850 ns`, `1.2 ms`, `59 s`, `1m 05s`, `3h 12m`, `2d 04h`.
 pub(crate) fn nanoseconds(value: u64) -> String {
     if value == 0 {
         return "0 s".to_owned();
@@ -51,23 +51,23 @@ pub(crate) fn nanoseconds(value: u64) -> String {
     }
 }
 
-/// Shows a time in microseconds, as [`nanoseconds`] does.
+/// Returns a time in microseconds as text, as [`nanoseconds`] does.
 pub(crate) fn microseconds(value: u64) -> String {
     nanoseconds(value.saturating_mul(NS_PER_US))
 }
 
-/// Shows a size in bytes: `0 B`, `1.5 KiB`, `34 MiB`.
+/// Returns a size in bytes as text: `0 B`, `1.5 KiB`, `34 MiB`.
 pub(crate) fn bytes(value: u64) -> String {
     scaled(value, &SIZES)
 }
 
-/// Shows a size in KiB, as [`bytes`] does.
+/// Returns a size in KiB as text, as [`bytes`] does.
 pub(crate) fn kibibytes(value: u64) -> String {
     bytes(value.saturating_mul(BYTES_PER_KIB))
 }
 
-/// The value in the smallest unit that needs no more than three digits, with a decimal where there
-/// is one digit alone.
+/// Returns the value in the smallest unit that needs at most three digits, with a decimal after a
+/// single digit.
 fn scaled(value: u64, units: &[Unit]) -> String {
     let fits = |unit: &&Unit| rounded(value, unit.size) < THREE_DIGITS;
     let Some(unit) = units.iter().find(fits).or(units.last()) else { return value.to_string() };
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_read_well() {
+    fn a_time_has_the_unit_of_its_size() {
         let table = [
             (0, "0 s"),
             (1, "1 ns"),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_well() {
+    fn a_size_has_the_unit_of_its_size() {
         let table = [
             (0, "0 B"),
             (999, "999 B"),
@@ -130,9 +130,9 @@ mod tests {
     }
 
     proptest! {
-        /// The columns of the tables stand on this.
+        /// The widths of the tables' columns depend on this.
         #[test]
-        fn what_happens_in_a_year_fits_eight_characters(ns in 0..365 * DAY * SECOND_NS, size in 0..1_u64 << 59) {
+        fn a_value_fits_eight_characters(ns in 0..365 * DAY * SECOND_NS, size in 0..1_u64 << 59) {
             prop_assert!(nanoseconds(ns).chars().count() <= 8);
             prop_assert!(bytes(size).chars().count() <= 8);
         }

@@ -1,8 +1,9 @@
-//! Whether the agent may ask the kernel.
+//! Checks whether the agent may query the kernel.
 
 use capctl::caps::{Cap, CapState};
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::advice::Cause;
+use crate::doctor::{Context, Finding};
 use crate::taskstats::{Kernel, KernelError, TaskId};
 
 const NAME: &str = "CAP_NET_ADMIN";
@@ -12,21 +13,21 @@ pub(super) fn check(context: &Context) -> Finding {
         Ok(state) => state.effective.has(Cap::NET_ADMIN),
         Err(error) => {
             let finding = format!("capget(2) failed: {error}");
-            return Finding::bad(NAME, finding, Fix::UNKNOWN);
+            return Finding::bad(NAME, finding, Cause::Unknown);
         }
     };
     if !held {
-        return Finding::bad(NAME, "not among the effective capabilities", Fix::CAPABILITY);
+        return Finding::bad(NAME, "not among the effective capabilities", Cause::Capability);
     }
     let Ok(kernel) = &context.kernel else { return Finding::good(NAME, "effective") };
     match kernel.query(TaskId::Pid(std::process::id())) {
-        Ok(_) => Finding::good(NAME, "effective, and the kernel answers"),
+        Ok(_) => Finding::good(NAME, "effective, and the kernel accepts a query"),
         Err(KernelError::NotPermitted { .. }) => Finding::bad(
             NAME,
-            "held in a child user namespace only, which does not count: the kernel says EPERM",
-            Fix::USER_NAMESPACE,
+            "held in a child user namespace alone, where it does not count: a query failed with EPERM",
+            Cause::UserNamespace,
         ),
-        // Another check has the reason.
-        Err(_) => Finding::good(NAME, "effective; the kernel could not be asked whether it counts"),
+        // Another check reports the reason.
+        Err(_) => Finding::good(NAME, "effective; no query was possible to confirm it"),
     }
 }

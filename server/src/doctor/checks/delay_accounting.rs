@@ -1,13 +1,14 @@
-//! What zero delays mean.
+//! Checks whether delays are accounted.
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::advice::Cause;
+use crate::doctor::{Context, Finding};
 use crate::taskstats::{DelayAccounting, Kernel, Since};
 
 const NAME: &str = "delay accounting";
 
 pub(super) fn check(context: &Context) -> Finding {
     let Ok(kernel) = &context.kernel else {
-        return Finding::skipped(NAME, "not looked at: the kernel cannot be asked");
+        return Finding::skipped(NAME, "not examined: the kernel cannot be queried");
     };
     found(kernel.delay_accounting())
 }
@@ -15,22 +16,22 @@ pub(super) fn check(context: &Context) -> Finding {
 fn found(accounting: DelayAccounting) -> Finding {
     match accounting {
         DelayAccounting::On(Since::Boot) => {
-            Finding::good(NAME, "on since the boot: every task has its delays")
+            Finding::good(NAME, "on since boot: the delays of every task are complete")
         }
         DelayAccounting::On(Since::Between { .. }) => Finding::warning(
             NAME,
-            "on; a process that just began cannot know since when, and tasks that began before have no delays. A running agent knows more: see delay accounting in `taskstatsctl node` (delay_accounting_since)",
+            "on, and a new process cannot know since when; tasks that began before have no delays. A running agent reports more: see delay_accounting_since in `taskstatsctl node`",
             None,
         ),
         DelayAccounting::Off => Finding::warning(
             NAME,
-            "off: delays of all tasks read as zero, but those for a CPU",
-            Some(Fix::DELAY_ACCOUNTING),
+            "off: all delays but those for a CPU are zero",
+            Some(Cause::DelayAccounting),
         ),
         DelayAccounting::Unknown => Finding::warning(
             NAME,
-            "the kernel does not say: zero delays may mean nothing",
-            Some(Fix::DELAY_ACCOUNTING),
+            "not reported by the kernel: delays of zero may mean nothing",
+            Some(Cause::DelayAccounting),
         ),
     }
 }
@@ -42,9 +43,9 @@ mod tests {
     use super::*;
     use crate::doctor::Verdict;
 
-    /// A process that just began does not know what the node's agent knows, and says whom to ask.
+    /// A new process does not know since when delays are accounted, and refers to the running agent.
     #[test]
-    fn who_cannot_know_since_when_points_to_who_can() {
+    fn an_unknown_start_refers_to_the_running_agent() {
         let since = Since::Between { off_at: None, on_at: Duration::ZERO };
         let Finding { verdict, finding, .. } = found(DelayAccounting::On(since));
         assert_eq!(verdict, Verdict::Warning);

@@ -1,9 +1,10 @@
-//! Whether as many files may be open as the agent can need.
+//! Checks whether the limit of open files is high enough.
 
 use std::io;
 
+use crate::advice::Cause;
 use crate::capacity::{self, FdDemand};
-use crate::doctor::{Context, Finding, Fix};
+use crate::doctor::{Context, Finding};
 use crate::listen::MAX_HANDSHAKES;
 use crate::security::MAX_OVERFLOW;
 use crate::taskstats::Kernel;
@@ -12,13 +13,15 @@ const NAME: &str = "descriptors";
 
 pub(super) fn check(context: &Context) -> Finding {
     let Ok(kernel) = &context.kernel else {
-        return Finding::skipped(NAME, "not known, since the number of CPUs is not");
+        return Finding::skipped(NAME, "not examined: the number of CPUs is unknown");
     };
-    // The agent raises its own limit.
+    // The agent raises its limit to this one.
     let limit = capacity::hard_limit();
     match needs(context, kernel.possible_cpus().len()).and_then(|needs| Ok((needs, limit?))) {
         Ok((needs, limit)) => judge(needs, limit),
-        Err(error) => Finding::warning(NAME, format!("not known: {error}"), Some(Fix::FILES)),
+        Err(error) => {
+            Finding::warning(NAME, format!("not examined: {error}"), Some(Cause::PseudoFilesystems))
+        }
     }
 }
 
@@ -39,7 +42,7 @@ fn judge(needs: FdDemand, limit: usize) -> Finding {
             let all = needs.all();
             Finding::good(NAME, format!("{limit} files may be open, and up to {all} are needed"))
         }
-        Err(shortage) => Finding::warning(NAME, shortage.to_string(), Some(Fix::DESCRIPTORS)),
+        Err(shortage) => Finding::warning(NAME, shortage.to_string(), Some(Cause::Descriptors)),
     }
 }
 
@@ -49,13 +52,16 @@ mod tests {
     use crate::doctor::Verdict;
 
     #[test]
-    fn too_few_are_a_warning_with_what_to_do() {
+    fn too_few_descriptors_are_a_warning_with_advice() {
         let (connections, overflow, handshakes) = (1024, MAX_OVERFLOW, MAX_HANDSHAKES);
         let needs = FdDemand { open: 20, cpus: 8, connections, overflow, handshakes };
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");
         let short = judge(needs, needs.all() - 1);
-        assert_eq!((short.verdict, short.fix), (Verdict::Warning, Some(Fix::DESCRIPTORS)));
+        assert_eq!(
+            (short.verdict, short.fix),
+            (Verdict::Warning, Some(Cause::Descriptors.advice()))
+        );
         assert!(short.finding.contains("1024 for connections"), "{short:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the kernel has taskstats.
+//! Checks whether the kernel has taskstats.
 
 use crate::doctor::{Context, Finding};
 use crate::taskstats::{KernelError, LinuxKernel};
@@ -9,7 +9,7 @@ pub(super) fn check(context: &Context) -> Finding {
     match context.kernel.as_ref().map(LinuxKernel::find_family) {
         Ok(Ok(())) => Finding::good(NAME, "the kernel has the generic netlink family TASKSTATS"),
         Ok(Err(KernelError::KnownBadKernel { .. })) => {
-            Finding::skipped(NAME, "not asked for: this kernel must be left alone")
+            Finding::skipped(NAME, "not examined: this kernel must not be queried")
         }
         Ok(Err(error)) => Finding::refused(NAME, &error),
         Err(error) => Finding::refused(NAME, error),

@@ -1,4 +1,4 @@
-//! Which kernel this is.
+//! Reports the kernel's release.
 
 use crate::doctor::{Context, Finding};
 use crate::taskstats::{Kernel, TaskId};
@@ -15,7 +15,7 @@ pub(super) fn check(context: &Context) -> Finding {
         Ok(own) => Finding::good(NAME, format!("{release}, taskstats version {}", own.version)),
         Err(_) => Finding::skipped(
             NAME,
-            format!("{release}; its taskstats version is not known, because it cannot be asked"),
+            format!("{release}; its version of taskstats is unknown, because it cannot be queried"),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! The checks, a file each.
+//! The checks, each in a file.
 
 mod capability;
 mod certificates;
@@ -16,10 +16,10 @@ mod settings;
 
 use super::{Context, Finding};
 
-/// One check. It changes nothing, waits at most for seconds, and never panics.
+/// A check. It changes nothing, lasts seconds at most, and never panics.
 type Check = fn(&Context) -> Finding;
 
-/// All checks, in the order of the report: causes before what follows from them.
+/// All checks, in the order of the report: causes before consequences.
 pub(super) const ALL: &[Check] = &[
     kernel::check,
     known_bad::check,

@@ -1,6 +1,6 @@
-//! Whether the agent is in the host's namespaces.
+//! Checks whether the agent is in the host's namespaces.
 
-use crate::doctor::{Context, Finding, Fix};
+use crate::doctor::{Context, Finding};
 use crate::taskstats::{Namespace, Placement};
 
 pub(super) fn user(_: &Context) -> Finding {
@@ -8,7 +8,7 @@ pub(super) fn user(_: &Context) -> Finding {
 }
 
 pub(super) fn pid(_: &Context) -> Finding {
-    check("pid namespace", Namespace::Pid, "the kernel refuses to tell exits to it")
+    check("pid namespace", Namespace::Pid, "the kernel refuses registrations from it")
 }
 
 pub(super) fn network(_: &Context) -> Finding {
@@ -20,11 +20,11 @@ fn check(name: &'static str, namespace: Namespace, consequence: &str) -> Finding
         Placement::Initial => Finding::good(name, "the host's"),
         Placement::Child => {
             let finding = format!("a child namespace, not the host's: {consequence}");
-            Finding::bad(name, finding, Fix::to_leave(namespace))
+            Finding::bad(name, finding, namespace.into())
         }
         Placement::Hidden => Finding::skipped(
             name,
-            "cannot be told: /proc does not show the host's one; the self-test tells whether exits arrive",
+            "not known: /proc does not show the host's one; the self-test shows whether exits arrive",
         ),
     }
 }

@@ -1,40 +1,45 @@
-//! What an agent that is started here and now would give up.
+//! Predicts the sandbox of an agent that is started here.
 
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::advice::Cause;
 use crate::config::{Sandbox, TlsArgs};
-use crate::doctor::{Context, Finding, Fix};
+use crate::doctor::{Context, Finding};
 use crate::sandbox::{self, DryRun, Inaccessible, User, names};
 
 const NAME: &str = "sandbox";
 
 pub(super) fn check(context: &Context) -> Finding {
-    // Contradictions are what the check of the settings finds.
+    // The check of the settings reports contradictions.
     let Ok(Sandbox::On(wanted)) = Sandbox::try_from(context.args.sandbox.clone()) else {
-        return Finding::warning(NAME, "--no-sandbox: no rights are given up", Some(Fix::SANDBOX));
+        return Finding::warning(
+            NAME,
+            "--no-sandbox: no privileges are dropped",
+            Some(Cause::NoSandbox),
+        );
     };
     match sandbox::dry_run(wanted.as_ref()) {
-        Err(error) => Finding::bad(NAME, error.to_string(), Fix::SETTINGS),
+        Err(error) => Finding::bad(NAME, error.to_string(), Cause::Settings),
         Ok(dry_run) => {
             let files = files(&context.args.tls);
             match sandbox::first_inaccessible(dry_run.user, files) {
-                Some(closed) => to_open(&dry_run, &closed),
+                Some(closed) => judge_inaccessible(&dry_run, &closed),
                 None => judge(&dry_run),
             }
         }
     }
 }
 
-/// What is read again when it changes.
+/// Returns the files that are read again when they change.
 fn files(tls: &TlsArgs) -> impl Iterator<Item = &Path> {
     let files = [&tls.tls_cert, &tls.tls_key, &tls.client_ca];
     files.into_iter().flatten().map(PathBuf::as_path)
 }
 
-/// What the agent reads and watches at its start alone; or not even then, without root's rights.
-fn to_open(dry_run: &DryRun, closed: &Inaccessible) -> Finding {
+/// Reports a file that the agent can read only as root at its start, or not at all.
+fn judge_inaccessible(dry_run: &DryRun, closed: &Inaccessible) -> Finding {
     let User { uid, gid } = dry_run.user;
     let finding = format!("{dry_run}; user {uid}:{gid} cannot read {closed}");
     let wanted = match closed {
@@ -42,21 +47,23 @@ fn to_open(dry_run: &DryRun, closed: &Inaccessible) -> Finding {
         Inaccessible::Directory(_) => AccessFlags::R_OK | AccessFlags::X_OK,
     };
     if access(closed.path(), wanted).is_err() {
-        let finding = format!("{finding}: an agent with the rights of this doctor does not start");
-        return Finding::bad(NAME, finding, Fix::UNREADABLE_KEYS);
+        let finding =
+            format!("{finding}: an agent with the privileges of this process does not start");
+        return Finding::bad(NAME, finding, Cause::UnreadableKeys);
     }
     let finding = format!(
-        "{finding}: started as root, the agent uses what is there, and never takes up a new one"
+        "{finding}: an agent that is started as root uses the present one, and none that replaces it"
     );
-    Finding::warning(NAME, finding, Some(Fix::UNREADABLE_KEYS))
+    Finding::warning(NAME, finding, Some(Cause::UnreadableKeys))
 }
 
-/// The first gap is named with what to do; the text before tells what would be in force.
+/// Reports the first measure that would be missing, after those that would be applied.
 fn judge(dry_run: &DryRun) -> Finding {
     if !dry_run.lacking.is_empty() {
         let lacking = names(&dry_run.lacking);
-        let finding = format!("{dry_run}; root is not left, because that takes {lacking}");
-        return Finding::warning(NAME, finding, Some(Fix::ROOT));
+        let finding =
+            format!("{dry_run}; it stays root, because {lacking} is missing to change the user");
+        return Finding::warning(NAME, finding, Some(Cause::StillRoot));
     }
     if !dry_run.seccomp {
         let finding = format!("{dry_run}; there is no list of system calls for this architecture");
@@ -65,7 +72,7 @@ fn judge(dry_run: &DryRun) -> Finding {
     if dry_run.landlock == 0 {
         let finding =
             format!("{dry_run}; this kernel has no landlock, so files and ports stay open");
-        return Finding::warning(NAME, finding, Some(Fix::LANDLOCK));
+        return Finding::warning(NAME, finding, Some(Cause::Landlock));
     }
     Finding::good(NAME, dry_run.to_string())
 }
@@ -83,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_given_up_is_a_warning() {
+    fn a_missing_measure_is_a_warning() {
         assert_eq!(judge(&best()).verdict, Verdict::Good);
         for (dry_run, said) in [
             (DryRun { lacking: vec![Cap::SETUID], ..best() }, "CAP_SETUID"),

@@ -1,4 +1,4 @@
-//! Whether exits really arrive, from each CPU.
+//! Checks whether exits arrive from each CPU.
 
 use crate::doctor::{Context, Finding};
 use crate::taskstats::{Kernel, KernelError, SelfTest};
@@ -13,7 +13,7 @@ pub(super) fn check(context: &Context) -> Finding {
     match kernel.online_cpus().and_then(|online| kernel.self_test(&online)) {
         Ok(tested) => found(tested),
         Err(KernelError::KnownBadKernel { .. }) => {
-            Finding::skipped(NAME, "not made: this kernel must be left alone")
+            Finding::skipped(NAME, "not made: this kernel must not be queried")
         }
         Err(error @ KernelError::NotTested { .. }) => Finding::skipped(NAME, error.to_string()),
         Err(error) => Finding::refused(NAME, &error),
@@ -22,22 +22,22 @@ pub(super) fn check(context: &Context) -> Finding {
 
 fn found(tested: SelfTest) -> Finding {
     let SelfTest { delivered, missing, untested } = tested;
-    let untold = match untested.is_empty() {
+    let rest = match untested.is_empty() {
         true => String::new(),
-        false => format!("; not tested: CPUs {untested}, which run no task of ours"),
+        false => format!("; not tested: CPUs {untested}, which did not run the agent's threads"),
     };
     if !missing.is_empty() {
         let error = KernelError::NoExitsArrive { cpus: missing };
         let mut finding = Finding::refused(NAME, &error);
-        finding.finding.push_str(&untold);
+        finding.finding.push_str(&rest);
         return finding;
     }
     if delivered.is_empty() {
-        return Finding::skipped(NAME, format!("no CPU ran a task of ours{untold}"));
+        return Finding::skipped(NAME, format!("no CPU ran a thread of the agent{rest}"));
     }
     Finding::good(
         NAME,
-        format!("a task ended on each of CPUs {delivered}, and the kernel told so{untold}"),
+        format!("a task ended on each of CPUs {delivered}, and the kernel reported each{rest}"),
     )
 }
 
@@ -55,14 +55,14 @@ mod tests {
     }
 
     #[test]
-    fn one_silent_cpu_is_bad_and_named() {
+    fn a_cpu_without_exits_is_bad_and_named() {
         let (verdict, finding) = verdict(&[0, 1], &[7], &[]);
         assert_eq!(verdict, Verdict::Bad);
         assert!(finding.contains("on CPUs 7"), "{finding}");
     }
 
     #[test]
-    fn a_cpu_out_of_reach_is_named_and_not_bad() {
+    fn an_untested_cpu_is_named_and_not_bad() {
         let (of_some, finding) = verdict(&[0, 1], &[], &[2, 3]);
         assert_eq!(of_some, Verdict::Good);
         assert!(finding.contains("not tested: CPUs 2-3"), "{finding}");

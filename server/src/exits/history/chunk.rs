@@ -1,13 +1,16 @@
 //! Encoded exits, in pieces that never change once made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::selection::{ExitKind, Selection};
 use super::snapshot::{InvalidSnapshot, ItemSnapshot, to_ns};
+use crate::bpf::CgroupId;
 use crate::encode::encode_event;
 use crate::taskstats::{DelayAccounting, Exit};
+use crate::workload::{Cgroup, CgroupTable};
 
 /// Exits in a chunk at most. Clients decode batches of this size several times faster than batches
 /// of thousands, because what they decode stays in the cache.
@@ -27,6 +30,8 @@ pub(in crate::exits) struct Chunk {
     bytes: Bytes,
     /// When they were taken from the kernel, since 1970.
     received_at: Duration,
+    /// The cgroups of the exits, each once.
+    cgroups: Box<[Arc<Cgroup>]>,
 }
 
 /// What must be known of an exit without decoding it.
@@ -65,12 +70,16 @@ impl Chunk {
             ends: self.entries.iter().map(|entry| entry.end).collect(),
             cpus: self.entries.iter().map(|entry| u32::from(entry.cpu)).collect(),
             kinds: self.entries.iter().map(|entry| entry.kind as u8).collect(),
+            cgroups: self.cgroups.iter().map(|cgroup| cgroup.id().to_stored()).collect(),
             ..ItemSnapshot::default()
         }
     }
 
     /// Takes a saved chunk, if its parts fit each other.
-    pub(in crate::exits) fn restore(saved: ItemSnapshot) -> Result<Self, InvalidSnapshot> {
+    pub(in crate::exits) fn restore(
+        saved: ItemSnapshot,
+        cgroups: &CgroupTable,
+    ) -> Result<Self, InvalidSnapshot> {
         let ends = &saved.ends;
         let same_length = ends.len() == saved.cpus.len() && ends.len() == saved.kinds.len();
         if !same_length || ends.is_empty() || !ends.is_sorted() {
@@ -90,12 +99,21 @@ impl Chunk {
             entries: entries.ok_or(InvalidSnapshot("a chunk's entry is impossible"))?,
             bytes: saved.bytes,
             received_at: Duration::from_nanos(saved.last_at_ns),
+            cgroups: cgroups.intern_stored(&saved.cgroups),
         })
     }
 
     /// Memory that the chunk holds, in bytes.
     pub(in crate::exits) fn memory(&self) -> usize {
-        self.bytes.len() + size_of_val(&*self.entries) + CHUNK_OVERHEAD
+        self.bytes.len()
+            + size_of_val(&*self.entries)
+            + size_of_val(&*self.cgroups)
+            + CHUNK_OVERHEAD
+    }
+
+    /// The cgroups of the exits, each once.
+    pub(in crate::exits) fn cgroups(&self) -> &[Arc<Cgroup>] {
+        &self.cgroups
     }
 
     /// CPU and kind of each exit.
@@ -172,6 +190,8 @@ pub(in crate::exits) struct ChunkBuilder {
     entries: Vec<ChunkEntry>,
     bytes: Vec<u8>,
     received_at: Duration,
+    /// The cgroups of the exits, each once, in the order of their last use.
+    cgroups: Vec<CgroupId>,
 }
 
 impl ChunkBuilder {
@@ -194,6 +214,9 @@ impl ChunkBuilder {
         let sequence = first + self.entries.len() as u64;
         encode_event(&mut self.bytes, exit, sequence, received_at, delay_accounting);
         self.received_at = received_at;
+        if let Some(owner) = exit.owner {
+            self.note_cgroup(owner.cgroup);
+        }
         self.entries.push(ChunkEntry {
             // 256 messages of 64 KiB stay far below 4 GiB, CPUs below 8,192.
             end: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
@@ -202,14 +225,26 @@ impl ChunkBuilder {
         });
     }
 
+    /// Notes a cgroup, unless it was noted before. Exits of one cgroup mostly follow each other, so the
+    /// last one is looked at first.
+    fn note_cgroup(&mut self, cgroup: CgroupId) {
+        match self.cgroups.iter().rposition(|noted| *noted == cgroup) {
+            Some(at) if at + 1 == self.cgroups.len() => {}
+            Some(at) => self.cgroups[at..].rotate_left(1),
+            None => self.cgroups.push(cgroup),
+        }
+    }
+
     /// Makes the chunk, in memory of exactly its size, and begins the next.
-    pub(in crate::exits) fn build(&mut self, first: u64) -> Chunk {
+    pub(in crate::exits) fn build(&mut self, first: u64, cgroups: &CgroupTable) -> Chunk {
         let chunk = Chunk {
             first,
             entries: self.entries.as_slice().into(),
             bytes: Bytes::copy_from_slice(&self.bytes),
             received_at: self.received_at,
+            cgroups: cgroups.intern(&self.cgroups),
         };
+        self.cgroups.clear();
         self.entries.clear();
         self.bytes.clear();
         chunk

@@ -7,6 +7,7 @@ use super::chunk::Chunk;
 use super::snapshot::{InvalidSnapshot, ItemSnapshot, to_ns};
 use super::totals::{Tallier, Tally, Totals};
 use crate::taskstats::Cpumask;
+use crate::workload::{Cgroup, CgroupTable};
 
 /// What includes sequence numbers. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,8 +21,11 @@ pub(super) enum HistoryItem {
     Unwatched { first: u64, cpus: Arc<Cpumask>, until: Duration },
 }
 
+/// Numbers of exits of some cgroups. Cheap to clone.
+pub type CgroupCounts = Arc<[(Arc<Cgroup>, u64)]>;
+
 /// Exits of one CPU that the kernel dropped, in place of their sequence numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct KernelLoss {
     /// The CPU.
     pub cpu: u32,
@@ -31,6 +35,8 @@ pub struct KernelLoss {
     pub first_at: Duration,
     /// and before this one.
     pub last_at: Duration,
+    /// Those whose cgroups are known.
+    pub by_cgroup: CgroupCounts,
 }
 
 impl HistoryItem {
@@ -43,6 +49,8 @@ impl HistoryItem {
                 cpus: vec![loss.cpu],
                 lost: loss.count,
                 first_at_ns: to_ns(loss.first_at),
+                cgroups: loss.by_cgroup.iter().map(|(cgroup, _)| cgroup.id().to_stored()).collect(),
+                cgroup_counts: loss.by_cgroup.iter().map(|(_, count)| *count).collect(),
                 ..ItemSnapshot::default()
             },
             Self::Unwatched { first, cpus, until } => ItemSnapshot {
@@ -54,7 +62,11 @@ impl HistoryItem {
         }
     }
 
-    pub(super) fn restore(saved: ItemSnapshot, cpus: usize) -> Result<Self, InvalidSnapshot> {
+    pub(super) fn restore(
+        saved: ItemSnapshot,
+        cpus: usize,
+        cgroups: &CgroupTable,
+    ) -> Result<Self, InvalidSnapshot> {
         if saved.cpus.iter().any(|cpu| *cpu as usize >= cpus) {
             return Err(InvalidSnapshot("a CPU is not possible here"));
         }
@@ -67,16 +79,26 @@ impl HistoryItem {
             return Ok(Self::Unwatched { first: saved.first, cpus, until });
         }
         if saved.lost == 0 {
-            return Chunk::restore(saved).map(|chunk| Self::Exits(Arc::new(chunk)));
+            return Chunk::restore(saved, cgroups).map(|chunk| Self::Exits(Arc::new(chunk)));
         }
         let [cpu] = saved.cpus[..] else {
             return Err(InvalidSnapshot("a loss has several CPUs"));
         };
+        let known =
+            saved.cgroup_counts.iter().try_fold(0_u64, |sum, count| sum.checked_add(*count));
+        if saved.cgroups.len() != saved.cgroup_counts.len()
+            || known.is_none_or(|it| it > saved.lost)
+        {
+            return Err(InvalidSnapshot("a loss by cgroup is impossible"));
+        }
+        let interned = cgroups.intern_stored(&saved.cgroups);
+        let by_cgroup = interned.into_iter().zip(saved.cgroup_counts).collect();
         let loss = KernelLoss {
             cpu,
             count: saved.lost,
             first_at: Duration::from_nanos(saved.first_at_ns),
             last_at: Duration::from_nanos(saved.last_at_ns),
+            by_cgroup,
         };
         Ok(Self::Lost { first: saved.first, loss })
     }
@@ -127,7 +149,7 @@ impl HistoryItem {
     pub(super) fn memory(&self) -> usize {
         let outside = match self {
             Self::Exits(chunk) => chunk.memory(),
-            Self::Lost { .. } => 0,
+            Self::Lost { loss, .. } => size_of_val(&*loss.by_cgroup),
             Self::Unwatched { cpus, .. } => size_of_val(&**cpus) + cpus.memory(),
         };
         size_of::<Self>() + outside

@@ -24,9 +24,10 @@ use self::sequence::FIRST_SEQUENCE;
 use self::snapshot::to_ns;
 use self::totals::{Selected, Tallier, Totals};
 use crate::taskstats::Cpumask;
+use crate::workload::CgroupTable;
 
 pub(super) use self::chunk::ChunkBuilder;
-pub use self::item::KernelLoss;
+pub use self::item::{CgroupCounts, KernelLoss};
 pub(super) use self::read_cursor::{ReadCursor, ReadOutcome};
 pub use self::selection::{ExitKind, Scope, Selection};
 pub use self::snapshot::{HistorySnapshot, InvalidSnapshot, ItemSnapshot, TotalsSnapshot};
@@ -41,6 +42,8 @@ const SNAPSHOT_ITEMS: usize = 32;
 pub struct History {
     inner: Mutex<Inner>,
     capacity: usize,
+    /// The cgroups that exits refer to.
+    cgroups: Arc<CgroupTable>,
 }
 
 #[derive(Debug)]
@@ -115,7 +118,7 @@ pub struct HistoryReport {
 impl History {
     /// Begins an empty history of at most `capacity` bytes for CPUs with numbers below `cpus`.
     #[must_use]
-    pub fn new(capacity: usize, cpus: usize) -> Self {
+    pub fn new(capacity: usize, cpus: usize, cgroups: Arc<CgroupTable>) -> Self {
         let inner = Inner {
             items: VecDeque::new(),
             bytes: 0,
@@ -126,7 +129,7 @@ impl History {
             evicted_counts: EvictedCounts::new(capacity / EVICTED_COUNTS_SHARE),
             tallier: Tallier::new(cpus),
         };
-        Self { inner: Mutex::new(inner), capacity }
+        Self { inner: Mutex::new(inner), capacity, cgroups }
     }
 
     /// Takes a saved history, as far as it fits into `capacity` bytes.
@@ -137,16 +140,17 @@ impl History {
         saved: HistorySnapshot,
         capacity: usize,
         cpus: usize,
+        cgroups: Arc<CgroupTable>,
     ) -> Result<Self, InvalidSnapshot> {
         saved.check()?;
-        let history = Self::new(capacity, cpus);
+        let history = Self::new(capacity, cpus, cgroups);
         let mut inner = history.lock();
         inner.evicted = Totals::restore(&saved.evicted, cpus)?;
         inner.appended = inner.evicted.clone();
         inner.evicted_at = Duration::from_nanos(saved.evicted_at_ns);
         inner.next = saved.first();
         for item in saved.items {
-            inner.append(HistoryItem::restore(item, cpus)?, capacity);
+            inner.append(HistoryItem::restore(item, cpus, &history.cgroups)?, capacity);
         }
         drop(inner);
         Ok(history)
@@ -175,6 +179,12 @@ impl History {
             bytes: inner.bytes + inner.evicted_counts.memory(),
             capacity: self.capacity,
         }
+    }
+
+    /// The cgroups that exits refer to.
+    #[must_use]
+    pub fn cgroups(&self) -> &CgroupTable {
+        &self.cgroups
     }
 
     /// The sequence that the next exit includes.

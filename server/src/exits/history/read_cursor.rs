@@ -1,14 +1,16 @@
 //! A reader's place in the history.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::item::{HistoryItem, KernelLoss};
+use super::item::{CgroupCounts, HistoryItem, KernelLoss};
 use super::selection::Selection;
 use super::sequence::FIRST_SEQUENCE;
 use super::totals::Selected;
+use crate::workload::Cgroup;
 
 /// Exits in one batch for a reader, but for the first chunk, which may be larger. Larger batches are
 /// slower to decode, smaller ones cost more frames.
@@ -29,7 +31,7 @@ pub(in crate::exits) struct ReadCursor {
 #[derive(Debug)]
 pub(in crate::exits) enum ReadOutcome {
     /// Encoded exits: entries of `ExitEvents.events`.
-    Exits { slices: Vec<Bytes>, count: u64 },
+    Exits { slices: Vec<Bytes>, count: u64, cgroups: Vec<Arc<Cgroup>> },
     /// The kernel dropped exits here.
     Lost(KernelLoss),
     /// Nobody listened before this moment, since 1970.
@@ -55,20 +57,25 @@ impl ReadCursor {
     ) -> Option<ReadOutcome> {
         let mut slices = Vec::new();
         let mut count = 0;
+        let mut cgroups = Vec::new();
         for item in items {
             match item {
                 HistoryItem::Exits(chunk) if count > 0 && count + chunk.len() > BATCH_EVENTS => {
                     break;
                 }
                 HistoryItem::Exits(chunk) => {
-                    count += chunk.select(self.next, selection, &mut slices);
+                    let selected = chunk.select(self.next, selection, &mut slices);
+                    if selected > 0 {
+                        cgroups.extend_from_slice(chunk.cgroups());
+                    }
+                    count += selected;
                     self.at = chunk.received_at();
                 }
                 HistoryItem::Lost { loss, .. } if selection.cpus().contains(loss.cpu) => {
                     if count > 0 {
                         break;
                     }
-                    return Some(self.take_lost(item.next(), *loss));
+                    return Some(self.take_lost(item.next(), loss));
                 }
                 HistoryItem::Unwatched { cpus, until, .. } if cpus.intersects(selection.cpus()) => {
                     if count > 0 {
@@ -83,7 +90,7 @@ impl ReadCursor {
             self.next = item.next();
         }
         self.selected_before.exits += count;
-        (count > 0).then_some(ReadOutcome::Exits { slices, count })
+        (count > 0).then_some(ReadOutcome::Exits { slices, count, cgroups })
     }
 
     /// Moves forward to the exit with sequence `next`, counting what the selection includes on the way.
@@ -109,11 +116,16 @@ impl ReadCursor {
     }
 
     /// Moves behind a loss. A cursor inside it is told of the rest.
-    fn take_lost(&mut self, next: u64, loss: KernelLoss) -> ReadOutcome {
+    fn take_lost(&mut self, next: u64, loss: &KernelLoss) -> ReadOutcome {
         let count = next - self.next;
         self.next = next;
         self.selected_before.lost += count;
         self.at = loss.last_at;
-        ReadOutcome::Lost(KernelLoss { count, ..loss })
+        let mut rest = KernelLoss { count, ..loss.clone() };
+        if count != loss.count {
+            // The cgroups of a part are not known.
+            rest.by_cgroup = CgroupCounts::default();
+        }
+        ReadOutcome::Lost(rest)
     }
 }

@@ -67,6 +67,12 @@ pub struct ItemSnapshot {
     /// When the loss began, ns since 1970.
     #[prost(uint64, tag = "8")]
     pub first_at_ns: u64,
+    /// Cgroups of the exits, each once, or of the loss.
+    #[prost(fixed64, repeated, tag = "9")]
+    pub cgroups: Vec<u64>,
+    /// Exits lost of each of `cgroups`; empty for a chunk.
+    #[prost(uint64, repeated, tag = "10")]
+    pub cgroup_counts: Vec<u64>,
 }
 
 /// A saved history that contradicts itself.

@@ -9,6 +9,7 @@ use super::selection::{ExitKind, Scope};
 use super::snapshot::{ItemSnapshot, TotalsSnapshot};
 use super::*;
 use crate::taskstats::{DelayAccounting, Exit, Identity, Stats, TaskIdentity};
+use crate::workload::CgroupTable;
 
 const CPUS: u32 = 3;
 /// Holds a few chunks only, so that readers are overtaken all the time.
@@ -67,7 +68,7 @@ fn append(history: &History, exits: &[(u32, bool)], sent: &mut Vec<Sent>) {
         builder.push(&exit, first, Duration::ZERO, DelayAccounting::Off);
         sent.push(Sent { sequence, cpu: *cpu, kind: ExitKind::from(&exit), dropped: false });
     }
-    history.append_exits(builder.build(first));
+    history.append_exits(builder.build(first, &CgroupTable::default()));
 }
 
 fn append_lost(history: &History, cpu: u32, count: u64, sent: &mut Vec<Sent>) {
@@ -80,7 +81,13 @@ fn append_lost(history: &History, cpu: u32, count: u64, sent: &mut Vec<Sent>) {
     });
     sent.extend(lost);
     let (first_at, last_at) = (Duration::ZERO, Duration::ZERO);
-    history.append_lost(KernelLoss { cpu, count, first_at, last_at });
+    history.append_lost(KernelLoss {
+        cpu,
+        count,
+        first_at,
+        last_at,
+        by_cgroup: CgroupCounts::default(),
+    });
 }
 
 impl Reader {
@@ -101,7 +108,7 @@ impl Reader {
     fn read(&mut self, history: &History) -> bool {
         match history.read(&mut self.cursor, &self.selection) {
             ReadOutcome::Nothing => return false,
-            ReadOutcome::Exits { slices, count } => {
+            ReadOutcome::Exits { slices, count, .. } => {
                 let events = v1::ExitEvents::decode(&*slices.concat()).unwrap().events;
                 assert_eq!(events.len() as u64, count);
                 self.received.extend(events.iter().map(|event| event.sequence));
@@ -167,7 +174,7 @@ fn selections() -> impl Strategy<Value = Vec<Selection>> {
 }
 
 fn run(steps: Vec<Step>, selections: Vec<Selection>) {
-    let mut history = History::new(CAPACITY, CPUS as usize);
+    let mut history = History::new(CAPACITY, CPUS as usize, Arc::default());
     let mut sent = Vec::new();
     append(&history, &[(0, true)], &mut sent);
     let mut readers: Vec<Reader> =
@@ -182,7 +189,7 @@ fn run(steps: Vec<Step>, selections: Vec<Selection>) {
             Step::Reconnect(reader) => readers[reader].reconnect(&history),
             Step::Restart => {
                 let saved = HistorySnapshot::decode(&*history.snapshot().encode_to_vec()).unwrap();
-                history = History::restore(saved, CAPACITY, CPUS as usize).unwrap();
+                history = History::restore(saved, CAPACITY, CPUS as usize, Arc::default()).unwrap();
             }
         }
         let report = history.report();
@@ -223,7 +230,7 @@ proptest! {
         selections in selections(),
         count in 0..100_usize,
     ) {
-        let history = History::new(1 << 20, CPUS as usize);
+        let history = History::new(1 << 20, CPUS as usize, Arc::default());
         let mut sent = Vec::new();
         exits.chunks(7).for_each(|exits| append(&history, exits, &mut sent));
         for selection in selections {
@@ -242,7 +249,7 @@ proptest! {
 /// A cursor from before a time in which nobody listened is told so; one from after it is not.
 #[test]
 fn an_unwatched_time_is_told_to_those_who_were_there_before() {
-    let history = History::new(CAPACITY, CPUS as usize);
+    let history = History::new(CAPACITY, CPUS as usize, Arc::default());
     let mut sent = Vec::new();
     append(&history, &[(0, true)], &mut sent);
     let selection =
@@ -262,7 +269,7 @@ fn an_unwatched_time_is_told_to_those_who_were_there_before() {
 /// It is told even when it was evicted before the reader came to it, live or from the start.
 #[test]
 fn an_unwatched_time_that_was_evicted_is_told() {
-    let history = History::new(CAPACITY, CPUS as usize);
+    let history = History::new(CAPACITY, CPUS as usize, Arc::default());
     let mut sent = Vec::new();
     append(&history, &[(0, true)], &mut sent);
     let selection = Selection::new([0].into_iter().collect(), Scope::AllTasks, &possible());
@@ -284,13 +291,14 @@ fn an_unwatched_time_that_was_evicted_is_told() {
 /// What contradicts itself is refused, not taken for a history.
 #[test]
 fn a_history_with_a_hole_is_not_restored() {
-    let history = History::new(CAPACITY, CPUS as usize);
+    let history = History::new(CAPACITY, CPUS as usize, Arc::default());
     let mut sent = Vec::new();
     for _ in 0..3 {
         append(&history, &[(0, true), (1, false)], &mut sent);
     }
     let saved = history.snapshot();
-    let restore = |saved: HistorySnapshot| History::restore(saved, CAPACITY, CPUS as usize);
+    let restore =
+        |saved: HistorySnapshot| History::restore(saved, CAPACITY, CPUS as usize, Arc::default());
     assert!(restore(saved.clone()).is_ok());
     let mut hole = saved.clone();
     hole.items.remove(1);
@@ -314,7 +322,8 @@ fn a_history_with_impossible_numbers_is_not_restored() {
     let saved = |next, items| HistorySnapshot { next, items, ..HistorySnapshot::default() };
     let evicted = |totals| HistorySnapshot { evicted: vec![totals], ..saved(9, vec![loss(5, 4)]) };
     let totals = TotalsSnapshot { cpu: 1, exits: vec![1, 1, 1], lost: 1, unwatched: 4 };
-    let restore = |saved: HistorySnapshot| History::restore(saved, CAPACITY, CPUS as usize);
+    let restore =
+        |saved: HistorySnapshot| History::restore(saved, CAPACITY, CPUS as usize, Arc::default());
     assert!(restore(saved(5, vec![loss(1, 4)])).is_ok());
     assert!(restore(evicted(totals.clone())).is_ok());
     for (name, damaged) in [

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::gap_detector::GapDetector;
+use crate::bpf::{CgroupId, CgroupLosses};
 use crate::exits::counters::Counters;
 use crate::exits::history::{ChunkBuilder, History, KernelLoss};
 use crate::exits::loss_log;
@@ -34,10 +35,19 @@ pub(super) struct Ingest {
 }
 
 /// What is known of one CPU's losses.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Losses {
     told_at: Option<Instant>,
-    pending: Option<KernelLoss>,
+    pending: Option<PendingLoss>,
+}
+
+/// A loss that was not appended yet.
+#[derive(Clone, Debug)]
+struct PendingLoss {
+    count: u64,
+    first_at: Duration,
+    last_at: Duration,
+    by_cgroup: CgroupLosses,
 }
 
 impl Ingest {
@@ -93,10 +103,15 @@ impl Ingest {
     }
 
     fn tell_losses(&mut self, now: Instant, ready: impl Fn(&Losses) -> bool) {
-        for losses in self.losses.values_mut().filter(|losses| ready(losses)) {
+        for (cpu, losses) in self.losses.iter_mut().filter(|(_, losses)| ready(losses)) {
             if let Some(loss) = losses.pending.take() {
                 losses.told_at = Some(now);
                 self.first += loss.count;
+                let PendingLoss { count, first_at, last_at, by_cgroup } = loss;
+                let ids: Vec<CgroupId> = by_cgroup.keys().copied().collect();
+                let cgroups = self.history.cgroups().intern(&ids).into_iter();
+                let by_cgroup = cgroups.zip(by_cgroup.into_values()).collect();
+                let loss = KernelLoss { cpu: *cpu, count, first_at, last_at, by_cgroup };
                 loss_log::dropped_in_kernel(&loss, self.counters.lost_in_kernel.get());
                 self.history.append_lost(loss);
             }
@@ -147,7 +162,7 @@ impl Ingest {
         if self.builder.is_empty() {
             return;
         }
-        let chunk = self.builder.build(self.first);
+        let chunk = self.builder.build(self.first, self.history.cgroups());
         self.first = chunk.next();
         self.counters.received.add(chunk.len());
         self.history.append_exits(chunk);
@@ -157,19 +172,28 @@ impl Ingest {
 impl ExitSink for Ingest {
     fn exit(&mut self, exit: &Exit) {
         self.gaps.received(exit.cpu, exit.kernel_sequence);
+        self.counters.attributed.of(exit.owner.map(|owner| owner.attribution)).add(1);
         self.builder.push(exit, self.first, self.now, self.delay_accounting);
         if self.builder.is_full() {
             self.flush();
         }
     }
 
-    fn dropped(&mut self, cpu: u32, count: u64) {
+    fn dropped(&mut self, cpu: u32, count: u64, by_cgroup: CgroupLosses) {
         self.gaps.dropped(count);
         self.counters.lost_in_kernel.add(count);
-        let new = KernelLoss { cpu, count: 0, first_at: self.clean_at, last_at: self.now };
+        let new = PendingLoss {
+            count: 0,
+            first_at: self.clean_at,
+            last_at: self.now,
+            by_cgroup: CgroupLosses::new(),
+        };
         let losses = self.losses.entry(cpu).or_default();
         let pending = losses.pending.get_or_insert(new);
         pending.count += count;
+        for (cgroup, count) in by_cgroup {
+            *pending.by_cgroup.entry(cgroup).or_default() += count;
+        }
         // A clock that was set back must not make a loss end before it began.
         pending.first_at = pending.first_at.min(self.now);
         pending.last_at = pending.last_at.max(self.now);
@@ -190,7 +214,11 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn ingest() -> Ingest {
-        Ingest::new(Arc::new(History::new(1 << 20, 1)), Arc::default(), Duration::ZERO)
+        Ingest::new(
+            Arc::new(History::new(1 << 20, 1, Arc::default())),
+            Arc::default(),
+            Duration::ZERO,
+        )
     }
 
     /// A loss that a step of the clock lies in: its interval stays one, and holds both times.
@@ -202,12 +230,12 @@ mod tests {
             ingest.begin(noon);
             ingest.left_nothing();
             ingest.begin(stepped);
-            ingest.dropped(0, 3);
-            let loss = ingest.losses[&0].pending.unwrap();
+            ingest.dropped(0, 3, CgroupLosses::new());
+            let loss = ingest.losses[&0].pending.clone().unwrap();
             assert_eq!((loss.first_at, loss.last_at), (noon.min(stepped), stepped));
             ingest.begin(noon);
-            ingest.dropped(0, 4);
-            let loss = ingest.losses[&0].pending.unwrap();
+            ingest.dropped(0, 4, CgroupLosses::new());
+            let loss = ingest.losses[&0].pending.clone().unwrap();
             assert_eq!((loss.first_at, loss.last_at), (noon.min(stepped), noon.max(stepped)));
             assert_eq!(loss.count, 7);
         }
@@ -219,11 +247,11 @@ mod tests {
         let (noon, started) = (12 * HOUR, Instant::now());
         let mut ingest = ingest();
         ingest.begin(noon);
-        ingest.dropped(0, 1);
+        ingest.dropped(0, 1, CgroupLosses::new());
         ingest.end(started);
         assert!(ingest.losses[&0].pending.is_none(), "the first one is told at once");
         ingest.begin(noon - HOUR);
-        ingest.dropped(0, 1);
+        ingest.dropped(0, 1, CgroupLosses::new());
         ingest.end(started);
         assert_eq!(ingest.next_loss(), Some(started + LOSS_INTERVAL));
         ingest.begin(noon + HOUR);

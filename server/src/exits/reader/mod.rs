@@ -16,13 +16,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 pub(super) use self::clock::Clocks;
-use self::clock::WallClock;
 use self::ingest::Ingest;
 use self::pacer::Pacer;
 use self::registry::Registry;
 use super::counters::Counters;
 use super::history::History;
-use crate::taskstats::{Cpumask, Depth, ExitListener, KeptSocket, Kernel, KernelError, Wake};
+use crate::taskstats::{
+    ClockSteps, Cpumask, Depth, ExitListener, KeptSocket, Kernel, KernelError, Wake,
+};
 
 /// Drop counters and the sysctl are read this often while exits flow.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -122,7 +123,7 @@ pub(super) struct ExitReader {
     /// How long to sleep before the next drain; `None` to wait for a message.
     sleep: Option<Duration>,
     checked_at: Option<Instant>,
-    wall_clock: WallClock,
+    clock_steps: ClockSteps,
 }
 
 /// Whether the reader goes on.
@@ -182,7 +183,7 @@ pub(super) fn prepare(
         pacer: Pacer::new(config.pace, config.receive_buffer, clocks.now()),
         sleep: None,
         checked_at: None,
-        wall_clock: WallClock::default(),
+        clock_steps: ClockSteps::default(),
     };
     if let Some(inherited) = inherited {
         reader.inherit(inherited);
@@ -266,7 +267,7 @@ impl ExitReader {
     fn inherit(&mut self, inherited: InheritedListener) {
         self.registry.inherit(&inherited.cpus, self.clocks.now(), INHERITED_GRACE);
         self.ingest.resume(inherited.read_at);
-        self.wall_clock.was_unseen();
+        self.clock_steps.assume_step();
         self.set_listener(inherited.listener);
         self.publish_watched();
     }
@@ -326,7 +327,7 @@ impl ExitReader {
     fn begin(&mut self) -> Instant {
         let (now, wall) = (self.clocks.now(), self.clocks.wall());
         self.ingest.begin(wall);
-        if self.wall_clock.was_set(now, wall) {
+        if self.clock_steps.observe(now, wall) {
             self.update_delay_accounting();
         }
         now
@@ -334,7 +335,7 @@ impl ExitReader {
 
     /// Says what the next exits' zero delays mean.
     fn update_delay_accounting(&mut self) {
-        let known = self.wall_clock.judgeable(self.kernel.delay_accounting());
+        let known = self.clock_steps.restrict(self.kernel.delay_accounting());
         self.ingest.set_delay_accounting(known);
     }
 
@@ -353,7 +354,7 @@ impl ExitReader {
         }
         if !drained.cut_short {
             self.ingest.left_nothing();
-            if self.wall_clock.left_nothing() {
+            if self.clock_steps.queues_emptied() {
                 self.checked_at = None;
             }
         }

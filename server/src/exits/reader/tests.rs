@@ -76,7 +76,7 @@ fn quiet() -> (Exits, UnboundedReceiver<()>, Sender<()>) {
         }),
         delay_accounting: Box::new(DelayAccounting::default),
     };
-    (Exits::start(Arc::new(kernel), CONFIG, 1 << 16).unwrap(), is_asked, let_on)
+    (Exits::start(Arc::new(kernel), CONFIG, 1 << 16, Arc::default()).unwrap(), is_asked, let_on)
 }
 
 fn cpu(number: u32) -> Cpumask {

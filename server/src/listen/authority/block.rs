@@ -19,9 +19,9 @@ pub(super) enum Part {
     Authority {
         /// The number of octets.
         count: usize,
-        /// Whether they are the last ones.
+        /// True for the last ones.
         ends: bool,
-        /// Whether the value is Huffman-coded.
+        /// True if the value is Huffman-coded.
         huffman: bool,
     },
     /// An integer that h2 refuses.
@@ -32,9 +32,9 @@ pub(super) enum Part {
 #[derive(Debug, Default)]
 pub(super) struct Block {
     state: State,
-    /// Whether the literal's name is `:authority`, as far as it was read.
+    /// True if the literal's name is `:authority`, as far as it was read.
     is_authority: bool,
-    /// Whether the string is Huffman-coded.
+    /// True if the string is Huffman-coded.
     huffman: bool,
 }
 

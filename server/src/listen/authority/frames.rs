@@ -59,7 +59,7 @@ struct Payload {
     fragment: usize,
     /// Octets after it.
     padding: usize,
-    /// Whether the header block ends with this frame.
+    /// True if the header block ends with this frame.
     ends: bool,
 }
 

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, join, sink};
 
 use super::AnyAuthority;
 
-/// What each connection begins with, so that inputs need not find it: the preface, and empty SETTINGS.
+/// The beginning of each connection, so that inputs need not contain it: the preface, and empty SETTINGS.
 pub(super) const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// Bytes that h2 receives between two polls. h2 does not return a request when the same poll finds that
 /// the connection is over.

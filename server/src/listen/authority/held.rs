@@ -7,7 +7,7 @@ use tokio::io::ReadBuf;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     bytes: Vec<u8>,
-    /// How many of `bytes` may be delivered.
+    /// The number of bytes that may be delivered.
     released: usize,
 }
 

@@ -11,10 +11,10 @@
 //! length, and both ends agree on the size of the dynamic table. A field that a client sends by its index
 //! in the dynamic table is already valid there, so the table needs no copy here.
 //!
-//! Input that is not HTTP/2, or is malformed, passes unchanged, so that h2 alone judges it. Three valid
-//! inputs keep a value that h2 refuses: an empty authority; a literal whose name is an index into the
-//! dynamic table, although `:authority` has index 1 of the static table; and a Huffman-coded value with
-//! an octet that has no substitute, such as `#` or one outside ASCII.
+//! Input that is not HTTP/2, or is malformed, passes unchanged, so that h2 alone judges it. Some valid input
+//! keeps a value that h2 refuses: an empty authority; one of more than `rewriter::MAX_HELD` bytes; a literal
+//! whose name is an index into the dynamic table, although `:authority` has index 1 of the static table; and
+//! a Huffman-coded value with an octet that has no substitute, such as `#` or one outside ASCII.
 
 mod block;
 mod frames;

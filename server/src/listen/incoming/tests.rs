@@ -10,12 +10,12 @@ use super::*;
 const WAITING: usize = 3;
 
 /// Listeners on paths of a directory, and who waits there.
-struct Place {
+struct Listeners {
     directory: tempfile::TempDir,
     clients: Vec<Client>,
 }
 
-impl Place {
+impl Listeners {
     fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap(), clients: Vec::new() }
     }
@@ -28,7 +28,7 @@ impl Place {
         Listener::Unix(UnixListener::bind(self.path(name)).unwrap(), None)
     }
 
-    fn crowd(&mut self, name: &str, count: usize) {
+    fn connect(&mut self, name: &str, count: usize) {
         for _ in 0..count {
             self.clients.push(Client::connect(self.path(name)).unwrap());
         }
@@ -50,29 +50,29 @@ async fn turns(incoming: &mut Incoming, count: usize) -> String {
 
 #[tokio::test]
 async fn listeners_take_turns() {
-    let mut place = Place::new();
+    let mut fixture = Listeners::new();
     let names = ["a", "b", "c"];
-    let listeners = names.map(|name| place.listen(name)).into();
+    let listeners = names.map(|name| fixture.listen(name)).into();
     let mut incoming = Incoming::new(listeners, None);
-    names.iter().for_each(|name| place.crowd(name, WAITING));
+    names.iter().for_each(|name| fixture.connect(name, WAITING));
     assert_eq!(turns(&mut incoming, 3 * WAITING).await, "abcabcabc");
 }
 
-/// However many wait at one, who comes to another is next.
+/// A client of another listener is next, however many wait at one.
 #[tokio::test]
-async fn a_crowd_at_one_listener_keeps_nobody_waiting_at_another() {
-    let mut place = Place::new();
-    let listeners = ["a", "b"].map(|name| place.listen(name)).into();
+async fn a_crowd_at_one_listener_does_not_delay_another() {
+    let mut fixture = Listeners::new();
+    let listeners = ["a", "b"].map(|name| fixture.listen(name)).into();
     let mut incoming = Incoming::new(listeners, None);
-    place.crowd("a", 2 * WAITING);
-    place.crowd("b", 1);
+    fixture.connect("a", 2 * WAITING);
+    fixture.connect("b", 1);
     assert_eq!(turns(&mut incoming, 2 * WAITING + 1).await, "abaaaaa");
 }
 
-/// A connection that fails before it is accepted keeps nobody waiting; a lack that lasts is waited out, and
-/// so is what nobody thought of.
+/// A connection that fails before it is accepted delays no other. A lack of resources, and any other error,
+/// is followed by a pause.
 #[tokio::test]
-async fn what_ails_one_connection_is_no_reason_to_pause() {
+async fn an_error_of_one_connection_is_followed_by_no_pause() {
     for (code, pauses) in [
         (libc::ECONNABORTED, false),
         (libc::EPROTO, false),

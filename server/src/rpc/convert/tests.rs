@@ -8,9 +8,10 @@ use prost::Message;
 use taskstats_proto::v1;
 
 use super::{task_stats, timestamp};
+use crate::bpf::Hierarchy;
 use crate::encode::arbitrary::{accounting, exit, number, time};
 use crate::encode::encode_event;
-use crate::taskstats::{Began, DelayAccounting, Exit};
+use crate::taskstats::{Attribution, DelayAccounting, Exit, Owner};
 
 /// What an event beside the exit is made of.
 type Circumstances = (u64, Duration, DelayAccounting);
@@ -21,12 +22,32 @@ fn exit_event(exit: &Exit, (sequence, received_at, accounting): Circumstances) -
         cpu: exit.cpu,
         kernel_sequence: exit.kernel_sequence,
         received_at: Some(timestamp(received_at)),
-        task: Some(task_stats(&exit.task, accounting.of_task(&exit.task))),
+        task: Some(task_stats(&exit.task, accounting.task_coverage(&exit.task))),
         process: exit.process.as_ref().map(|group| {
-            let covered = accounting.of_group(group, Began::of_group(&exit.task));
+            let covered = accounting.exited_group_coverage(group, &exit.task);
             Box::new(task_stats(group, covered))
         }),
         last_in_process: exit.last_in_process(),
+        cgroup_id: exit.owner.map(|owner| owner.cgroup.id),
+        hierarchy: exit.owner.map_or(v1::Hierarchy::Unspecified, hierarchy_of).into(),
+        attribution: exit.owner.map_or(v1::Attribution::Unspecified, attribution_of).into(),
+        exit_time: exit.ended_at.map(timestamp),
+    }
+}
+
+fn hierarchy_of(owner: Owner) -> v1::Hierarchy {
+    match owner.cgroup.hierarchy {
+        Hierarchy::V2 => v1::Hierarchy::V2,
+        Hierarchy::V1 => v1::Hierarchy::V1,
+    }
+}
+
+fn attribution_of(owner: Owner) -> v1::Attribution {
+    match owner.attribution {
+        Attribution::Exact => v1::Attribution::Exact,
+        Attribution::Observed => v1::Attribution::Observed,
+        Attribution::Inferred => v1::Attribution::Inferred,
+        Attribution::Guess => v1::Attribution::Guess,
     }
 }
 

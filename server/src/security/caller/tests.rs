@@ -29,7 +29,7 @@ fn at(address: &str) -> Principal {
 }
 
 #[test]
-fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_is() {
+fn a_principal_gets_no_more_than_a_share_and_all_no_more_than_the_limit() {
     let callers = callers(LIMITS);
     let first = callers.connect(&uid(1)).unwrap();
     let second = callers.connect(&uid(1)).unwrap();
@@ -40,7 +40,7 @@ fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_is() {
     assert_eq!(callers.rejections().count(Limit::Connections), 2);
     drop(others);
     callers.connect(&uid(4)).unwrap();
-    // The share is the principal's, whichever connection it comes by.
+    // The share belongs to the principal, and not to a connection.
     let stream = first.acquire(Resource::Watcher).unwrap();
     assert_eq!(second.acquire(Resource::Watcher).unwrap_err().own, 1);
     drop(stream);
@@ -51,9 +51,9 @@ fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_is() {
     }
 }
 
-/// They hold no connection, have a share of their own, and are bounded.
+/// Overflowing connections count separately, have shares, and are bounded.
 #[test]
-fn those_who_are_turned_away_are_bounded_and_hold_no_connection() {
+fn overflowing_connections_are_bounded_and_count_separately() {
     let callers = callers(LIMITS);
     let overflow = |number| -> Vec<_> {
         std::iter::from_fn(|| callers.connect_overflow(&uid(number))).collect()
@@ -68,10 +68,10 @@ fn those_who_are_turned_away_are_bounded_and_hold_no_connection() {
     assert_eq!(callers.held(Resource::Overflow), 0);
 }
 
-/// Slots go back on threads of slow calls while others are taken: nothing is lost or made up, and there
-/// are never more than allowed.
+/// Permits are released on threads of slow calls while others are acquired: none is lost or invented, and
+/// there are never more than allowed.
 #[test]
-fn slots_that_come_back_on_other_threads_are_counted() {
+fn permits_released_on_other_threads_are_counted() {
     let (threads, calls) = (4, 8);
     let callers = callers(Limits { calls, connections: 64, ..LIMITS });
     let (begin, held) = (Barrier::new(threads), AtomicUsize::new(0));
@@ -95,7 +95,7 @@ fn slots_that_come_back_on_other_threads_are_counted() {
     assert_eq!(callers.held(Resource::Call), 0);
 }
 
-/// One principal's step: to acquire one more, or to give back the one that it took last.
+/// A step of one principal: it acquires a permit, or releases the last one.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     who: usize,
@@ -103,15 +103,15 @@ struct Step {
 }
 
 fn steps(greedy: usize) -> impl Strategy<Value = Vec<Step>> {
-    // Greedy: mostly they acquire.
+    // Greedy principals mostly acquire.
     let step =
         (0..greedy, prop::bool::weighted(0.8)).prop_map(|(who, acquire)| Step { who, acquire });
     prop::collection::vec(step, 0..1500)
 }
 
 proptest! {
-    /// However many are greedy, in whatever order, one who holds nothing gets one: as long as there are
-    /// fewer of them than an eighth of the limit.
+    /// A principal without a permit gets one, however many others are greedy and in whatever order, as long
+    /// as there are fewer such newcomers than an eighth of the limit.
     #[test]
     fn a_newcomer_always_gets_one(
         (watchers, steps) in (1..6_usize).prop_flat_map(|eighth| {
@@ -140,7 +140,7 @@ proptest! {
 }
 
 #[test]
-fn connecting_again_does_not_make_a_caller_a_new_one() {
+fn a_rate_limit_survives_a_reconnect() {
     let callers = callers(LIMITS);
     callers.connect(&uid(1)).unwrap().acquire_call().unwrap();
     callers.connect(&uid(1)).unwrap().acquire_call().unwrap_err();
@@ -148,7 +148,7 @@ fn connecting_again_does_not_make_a_caller_a_new_one() {
 }
 
 #[test]
-fn those_who_are_gone_are_forgotten_before_there_are_too_many() {
+fn disconnected_principals_are_forgotten_before_there_are_too_many() {
     let callers = callers(Limits { call_rate: 0, ..LIMITS });
     let kept = callers.connect(&uid(0)).unwrap();
     let held = kept.acquire(Resource::Watcher).unwrap();
@@ -161,9 +161,9 @@ fn those_who_are_gone_are_forgotten_before_there_are_too_many() {
     drop(held);
 }
 
-/// Even if each of them has called a moment ago.
+/// The bound also holds if each of them has just called.
 #[test]
-fn the_number_of_those_remembered_is_bounded_while_all_are_busy() {
+fn the_number_of_remembered_principals_is_bounded_while_all_are_busy() {
     let callers = callers(LIMITS);
     for number in 1..5000 {
         callers.connect(&uid(number)).unwrap().acquire_call().unwrap();
@@ -173,7 +173,7 @@ fn the_number_of_those_remembered_is_bounded_while_all_are_busy() {
 }
 
 #[test]
-fn ports_groups_and_interface_ids_do_not_make_other_principals() {
+fn ports_groups_and_interface_ids_do_not_distinguish_principals() {
     let same = |one: &Principal, other: &Principal| Key::from(one) == Key::from(other);
     assert!(same(&at("10.0.0.1:1"), &at("10.0.0.1:2")));
     assert!(!same(&at("10.0.0.1:1"), &at("10.0.0.2:1")));
@@ -185,7 +185,7 @@ fn ports_groups_and_interface_ids_do_not_make_other_principals() {
 }
 
 #[test]
-fn certificates_without_names_are_those_of_their_subjects() {
+fn certificates_without_names_are_distinguished_by_their_subjects() {
     let of = |subject: &str| {
         let subject = Some(subject.to_owned());
         Principal::Certificate(CertificateNames { subject, ..CertificateNames::default() })
@@ -195,9 +195,9 @@ fn certificates_without_names_are_those_of_their_subjects() {
     assert!(of("CN=a\n").to_string().contains("`CN=a\\n`"));
 }
 
-/// Only those without the role, and only if there is something to strip.
+/// Fields are removed only for callers without the role, and only if any are redacted.
 #[test]
-fn details_are_stripped_for_those_who_may_not_see_them() {
+fn details_are_removed_for_callers_without_the_role() {
     let rules = ["uid:1=query,details", "uid:2=query"].map(|rule| rule.parse().unwrap());
     let redaction: Redaction = [super::super::Field::Comm].into_iter().collect();
     for (redaction, uids) in

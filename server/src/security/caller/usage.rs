@@ -1,21 +1,20 @@
-//! How much is held.
+//! Counts of what is held.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{LimitReached, Limits, Resource};
 
-/// How many of each [`Resource`] are held, by one principal or by all of them.
+/// The units of each [`Resource`] that one principal or all of them hold.
 #[derive(Debug, Default)]
 pub(super) struct UsageCounts([AtomicUsize; Resource::COUNT]);
 
-/// What is held by all, beside what one of them holds.
+/// The counts of one principal and those of all.
 ///
-/// Calls are let in by the event loop's one thread, and give back what they hold there or on a thread of
-/// slow calls. It is given back by its holder first, and by all then: who looks in between sees that
-/// somebody holds less, and not yet that more is free, so allows nothing that would not be allowed a
-/// moment later. What a large answer takes beyond one slow call may be taken on such a thread too: several
-/// at the same moment can give a principal one too many each, but never more to all than there is, since
-/// this number is compared and raised in one step.
+/// Calls acquire units on the thread of the event loop, and release them there or on a thread of slow
+/// calls: first in the principal's counts, then in those of all. In between, a principal holds less while
+/// no more is free, which allows nothing that would not be allowed afterwards. A large response acquires
+/// further slow calls on such a thread. Several threads at once can exceed the share of a principal by one
+/// each, but never the limit of all, because that count is compared and raised in one step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage<'a> {
     pub(super) all: &'a UsageCounts,
@@ -33,7 +32,7 @@ impl UsageCounts {
 }
 
 impl Usage<'_> {
-    /// Takes one.
+    /// Acquires one unit.
     pub(super) fn try_acquire(
         self,
         resource: Resource,
@@ -41,7 +40,7 @@ impl Usage<'_> {
     ) -> Result<(), LimitReached> {
         let own = self.own.count(resource);
         let mut verdict = Ok(());
-        // Given up where nothing is to be taken, with the number that stood in the way.
+        // An error carries the count that was compared.
         let _before =
             self.all.of(resource).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
                 verdict = limits.allow(resource, own, all);
@@ -52,7 +51,7 @@ impl Usage<'_> {
         Ok(())
     }
 
-    /// Gives one back.
+    /// Releases one unit.
     pub(super) fn release(self, resource: Resource) {
         self.own.of(resource).fetch_sub(1, Ordering::Relaxed);
         self.all.of(resource).fetch_sub(1, Ordering::Relaxed);

@@ -24,7 +24,7 @@ fn may(limits: &Limits, own: usize, all: usize) -> bool {
     limits.allow(Resource::Watcher, own, all).is_ok()
 }
 
-/// How much each of so many gets who take turns until nobody gets any more.
+/// Returns what each of so many principals gets, if they acquire in turn until none gets more.
 fn take_turns(limits: &Limits, greedy: usize) -> Vec<usize> {
     let (mut held, mut all) = (vec![0; greedy], 0);
     loop {
@@ -125,7 +125,7 @@ fn a_refusal_tells_the_numbers_and_the_flags() {
 }
 
 proptest! {
-    /// Whatever the numbers, nobody is let beyond the limit, and nothing overflows.
+    /// No numbers exceed the limit, and none overflow.
     #[test]
     fn there_is_never_more_than_the_limit(
         limit in 1..=MOST,

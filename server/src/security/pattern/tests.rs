@@ -103,7 +103,7 @@ fn what_could_mean_several_things_is_refused() {
     }
 }
 
-/// It would be a DNS name, that no certificate has.
+/// Such a text would be a DNS name that no certificate has.
 #[test]
 fn anonymous_is_not_taken_for_a_name() {
     for text in ["ANONYMOUS", "Anonymous"] {

@@ -1,4 +1,4 @@
-//! What a certificate says of itself.
+//! Reads what a certificate states: names, dates, and what it may be used for.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,89 +10,114 @@ use x509_parser::error::X509Error;
 use x509_parser::extensions::GeneralName;
 use x509_parser::nom;
 use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 
 use crate::security::CertificateNames;
 
-/// Who renews certificates by hand needs some days.
+/// A warning so long before the end leaves some days to renew a certificate by hand.
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// The last second of the year 9999, with which RFC 5280 says that there is no end.
+/// The last second of the year 9999, by which a certificate states that it has no end (RFC 5280, 4.1.2.5).
 const NO_END: u64 = 253_402_300_799;
 
-/// What a certificate in use says of itself.
+/// RSA keys with fewer bits are refused by TLS libraries, rustls among them (NIST SP 800-131A).
+const MIN_RSA_BITS: usize = 2048;
+
+/// A certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateInfo {
-    /// What it is used for.
+    /// The use in TLS.
     pub purpose: CertificateUse,
-    /// Its subject, such as `CN=node7`.
+    /// The subject, such as `CN=node7`.
     pub subject: String,
-    /// Its DNS names and URIs.
+    /// The DNS names and URIs.
     pub names: CertificateNames,
-    /// Its IP addresses.
+    /// The IP addresses.
     pub addresses: Vec<IpAddr>,
-    /// When it becomes valid.
+    /// The time from which it is valid.
     pub not_before: SystemTime,
-    /// When it ends.
+    /// The time until which it is valid.
     pub not_after: SystemTime,
-    /// Why clients may refuse it, of the server's own.
+    /// A reason for which peers may refuse it.
     pub warning: Option<CertificateWarning>,
 }
 
-/// Why clients may refuse a server's certificate that can be used.
+/// A reason for which peers may refuse a certificate that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateWarning {
-    /// It is a CA's.
+    /// The server's certificate is a CA's.
     #[error(
         "it is a CA's own certificate, which taskstatsctl and others refuse; use one that a CA has signed, with basicConstraints=CA:FALSE"
     )]
     Authority,
-    /// It has no names that clients look at.
+    /// The server's certificate has no names that clients verify.
     #[error(
-        "it has no subjectAltName, without which no client knows the agent by it; sign it with one, such as by openssl x509 -req -copy_extensions copyall"
+        "it has no subjectAltName, without which no client can verify the agent's name; sign it with one, such as by openssl x509 -req -copy_extensions copyall"
     )]
     Nameless,
-    /// It is for something else.
+    /// The server's certificate is for another use.
     #[error("it is not for servers; sign it with extendedKeyUsage=serverAuth")]
     OtherPurpose,
+    /// The next certificate of the file did not sign it.
+    #[error(
+        "the certificate after it in the file did not sign it, so clients may find no way to their CA; order the file so that each certificate is signed by the next"
+    )]
+    BrokenChain,
+    /// A CA's key is too short.
+    #[error(
+        "its RSA key has {bits} bits, so every certificate that it signed is refused; make a CA with {MIN_RSA_BITS} bits or more"
+    )]
+    WeakKey {
+        /// The length of the modulus.
+        bits: usize,
+    },
 }
 
-/// What a certificate is used for.
+/// The use of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateUse {
-    /// Clients know the agent by it.
+    /// Clients verify the agent by it.
     Server,
+    /// An intermediate, which links the server's certificate to its CA.
+    Intermediate,
     /// Certificates of clients are signed by it.
     ClientCa,
 }
 
-/// Whether a certificate is valid at some moment.
+/// The state of a certificate at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// It is, for longer than a week.
+    /// Valid for longer than a week.
     Valid,
-    /// It is, for so long.
+    /// Valid for so long, which is a week at most.
     EndsSoon(Duration),
-    /// It was.
+    /// Not valid any more.
     Expired,
-    /// It will be.
+    /// Not valid yet.
     NotYet,
 }
 
 impl CertificateInfo {
-    /// Reads a certificate.
+    /// Reads a certificate; `next` is the one after it in a chain.
     ///
     /// # Errors
     /// What is malformed.
     pub(super) fn read(
         der: &CertificateDer<'_>,
+        next: Option<&CertificateDer<'_>>,
         purpose: CertificateUse,
     ) -> Result<Self, X509Error> {
         let certificate = parse(der)?;
         let validity = certificate.validity();
         let (names, addresses) = alternative_names(&certificate)?;
-        let warning = match purpose {
-            CertificateUse::Server => warning(&certificate)?,
-            CertificateUse::ClientCa => None,
+        let own = match purpose {
+            CertificateUse::Server => server_warning(&certificate)?,
+            CertificateUse::Intermediate => None,
+            CertificateUse::ClientCa => weak_key(&certificate),
+        };
+        let warning = match (own, next) {
+            (None, Some(next)) => chain_warning(&certificate, next)?,
+            (own, _) => own,
         };
         Ok(Self {
             warning,
@@ -100,12 +125,12 @@ impl CertificateInfo {
             subject: certificate.subject().to_string(),
             names,
             addresses,
-            not_before: moment(validity.not_before),
-            not_after: moment(validity.not_after),
+            not_before: system_time(validity.not_before),
+            not_after: system_time(validity.not_after),
         })
     }
 
-    /// Whether it is valid at `now`.
+    /// Returns whether it is valid at `now`.
     #[must_use]
     pub fn validity(&self, now: SystemTime) -> Validity {
         if now < self.not_before {
@@ -118,7 +143,7 @@ impl CertificateInfo {
         }
     }
 
-    /// When its validity becomes another one than at `now`; `None` when that is over.
+    /// Returns when its validity changes after `now`; `None` if it does not any more.
     pub(super) fn next_change(&self, now: SystemTime) -> Option<SystemTime> {
         let soon = self.not_after.checked_sub(SOON).unwrap_or(UNIX_EPOCH);
         [self.not_before, soon, self.not_after].into_iter().filter(|at| *at > now).min()
@@ -126,18 +151,19 @@ impl CertificateInfo {
 }
 
 impl fmt::Display for CertificateInfo {
-    /// Which one it is: what it is for, and of whom.
+    /// Names the certificate by its use and its subject.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let purpose = match self.purpose {
             CertificateUse::Server => "the server's certificate",
+            CertificateUse::Intermediate => "the intermediate certificate",
             CertificateUse::ClientCa => "the clients' CA",
         };
         write!(formatter, "{purpose} `{}`", self.subject)
     }
 }
 
-/// The names of a client's certificate: of one without names its subject, and without that its issuer and
-/// serial number, which no other one has.
+/// Returns the names of a client's certificate: without names its subject, and without a subject its
+/// issuer and serial number, which no other certificate has.
 ///
 /// # Errors
 /// What is malformed.
@@ -158,7 +184,37 @@ fn subject(certificate: &X509Certificate<'_>) -> String {
     format!("number {} of {}", certificate.raw_serial_as_string(), certificate.issuer())
 }
 
-fn warning(certificate: &X509Certificate<'_>) -> Result<Option<CertificateWarning>, X509Error> {
+/// Returns the length of a certificate's RSA key if it is too short to be accepted.
+///
+/// # Errors
+/// What is malformed.
+pub(super) fn weak_rsa_bits(der: &CertificateDer<'_>) -> Result<Option<usize>, X509Error> {
+    Ok(short_rsa_bits(&parse(der)?))
+}
+
+fn short_rsa_bits(certificate: &X509Certificate<'_>) -> Option<usize> {
+    let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed() else { return None };
+    Some(key.key_size()).filter(|bits| *bits < MIN_RSA_BITS)
+}
+
+fn weak_key(certificate: &X509Certificate<'_>) -> Option<CertificateWarning> {
+    short_rsa_bits(certificate).map(|bits| CertificateWarning::WeakKey { bits })
+}
+
+/// Names are compared, and not signatures: a CA with the same name and another key is rare, and clients
+/// name it.
+fn chain_warning(
+    certificate: &X509Certificate<'_>,
+    next: &CertificateDer<'_>,
+) -> Result<Option<CertificateWarning>, X509Error> {
+    let next = parse(next)?;
+    let is_signer = certificate.issuer().as_raw() == next.subject().as_raw();
+    Ok((!is_signer).then_some(CertificateWarning::BrokenChain))
+}
+
+fn server_warning(
+    certificate: &X509Certificate<'_>,
+) -> Result<Option<CertificateWarning>, X509Error> {
     if certificate.is_ca() {
         return Ok(Some(CertificateWarning::Authority));
     }
@@ -170,9 +226,9 @@ fn warning(certificate: &X509Certificate<'_>) -> Result<Option<CertificateWarnin
     Ok(is_other.then_some(CertificateWarning::OtherPurpose))
 }
 
-/// A moment in RFC 3339, in seconds.
-pub(super) fn format_date(moment: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(moment).to_string()
+/// Formats a time by RFC 3339, in seconds.
+pub(super) fn format_date(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, X509Error> {
@@ -195,7 +251,7 @@ fn alternative_names(
             GeneralName::DNSName(name) => names.dns.push((*name).to_owned()),
             GeneralName::URI(uri) => names.uris.push((*uri).to_owned()),
             GeneralName::IPAddress(bytes) => addresses.extend(address(bytes)),
-            // A name that may be one of those above is not passed over.
+            // A malformed name may be one of those above, so it is not skipped.
             GeneralName::Invalid(_, _) => return Err(X509Error::InvalidExtensions),
             _ => {}
         }
@@ -209,8 +265,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     v4().or_else(v6)
 }
 
-/// Moments before 1970 are as good as 1970, and those after the year 9999 as its end.
-fn moment(time: ASN1Time) -> SystemTime {
+/// Converts a time, bounded to the years 1970 to 9999.
+fn system_time(time: ASN1Time) -> SystemTime {
     let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
     UNIX_EPOCH + Duration::from_secs(seconds.min(NO_END))
 }
@@ -234,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn validity_goes_through_its_stages() {
+    fn validity_follows_the_dates() {
         let info = valid_for(30);
         let at = |day: u32| info.validity(UNIX_EPOCH + DAY * day);
         assert_eq!(at(0), Validity::NotYet);
@@ -244,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_of_validity_is_foreseen() {
+    fn each_change_of_validity_is_predicted() {
         let info = valid_for(30);
         let mut now = UNIX_EPOCH;
         let mut changes = Vec::new();
@@ -256,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_moment_of_all_can_be_shown() {
+    fn the_last_date_can_be_formatted() {
         let end = UNIX_EPOCH + Duration::from_secs(NO_END);
         assert_eq!(format_date(end), "9999-12-31T23:59:59Z");
     }

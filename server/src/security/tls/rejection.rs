@@ -1,19 +1,21 @@
-//! What is wrong with a certificate, in words, and what to do. rustls has a name for it.
+//! Describes the errors of rustls about certificates, with what to do about them.
 
 use rustls::{CertificateError, Error as RustlsError};
 
-/// rustls passes on what it has no name for by these words of its library for certificates.
+use super::client_verifier::WeakClientKey;
+
+/// Errors of `rustls-webpki` that rustls has no variant for, by their text.
 const AUTHORITY: &str = "CaUsedAsEndEntity";
 const NO_AUTHORITY: &str = "EndEntityUsedAsCa";
 const OLD_VERSION: &str = "UnsupportedCertVersion";
 
-/// Why a client's certificate is refused.
+/// Describes why a client's certificate is refused.
 #[must_use]
 pub fn describe_client_error(error: &CertificateError) -> String {
     let words = match error {
         CertificateError::UnknownIssuer => "no CA of --client-ca has signed it",
         CertificateError::BadSignature => {
-            "its signature is not that of the CA in --client-ca which it names: another CA has the same name"
+            "its signature is not that of the CA in --client-ca which it names: another CA has the same name, or that CA has a key that is too short"
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "it has expired; renew it"
@@ -29,17 +31,23 @@ pub fn describe_client_error(error: &CertificateError) -> String {
     with_name(words, error)
 }
 
-/// Why a certificate and a key cannot be used together.
+/// Describes why a certificate and a key cannot be used together.
 #[must_use]
 pub(super) fn describe_pair_error(error: &RustlsError) -> String {
     match error {
-        RustlsError::InconsistentKeys(_) => "the key is not that of the certificate".to_owned(),
+        RustlsError::InconsistentKeys(_) => {
+            "the key is not that of the certificate; name the key that was made with it".to_owned()
+        }
+        RustlsError::General(_) => {
+            "the key is of a kind that cannot be used; use ECDSA P-256 or P-384, Ed25519, or RSA of 2,048 to 8,192 bits"
+                .to_owned()
+        }
         RustlsError::InvalidCertificate(error) => of_any(error),
         other => other.to_string(),
     }
 }
 
-/// What is wrong whoever has it.
+/// Describes an error that does not depend on the certificate's use.
 fn of_any(error: &CertificateError) -> String {
     let words = match error {
         CertificateError::BadEncoding => "it is malformed",
@@ -49,6 +57,9 @@ fn of_any(error: &CertificateError) -> String {
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "it is signed by an algorithm that is no longer safe, or not known here; use SHA-256 or later with ECDSA, Ed25519, or RSA of 2,048 bits or more"
+        }
+        CertificateError::Other(other) if other.0.is::<WeakClientKey>() => {
+            return other.to_string();
         }
         CertificateError::Other(other) => match other.to_string().as_str() {
             AUTHORITY => {
@@ -67,13 +78,13 @@ fn of_any(error: &CertificateError) -> String {
     with_name(words, error)
 }
 
-/// The name is what the web knows it by.
+/// Adds the error's name, by which it can be searched for.
 fn with_name(words: &str, error: &CertificateError) -> String {
     let name = match error {
         CertificateError::Other(other) => other.to_string(),
         named => format!("{named:?}"),
     };
-    // What follows is context, of which the words tell what matters.
+    // The rest is context that the words describe.
     let name = name.split([' ', '(', '{']).next().unwrap_or_default();
     format!("{words} ({name})")
 }
@@ -87,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_come_before_the_name() {
+    fn the_description_comes_before_the_name() {
         let said = describe_client_error(&CertificateError::UnknownIssuer);
         assert_eq!(said, "no CA of --client-ca has signed it (UnknownIssuer)");
         let now = rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);
@@ -97,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rustls_has_no_name_for_is_told_too() {
+    fn errors_without_a_variant_are_described_too() {
         let other = |words: &str| {
             let cause = std::io::Error::other(words.to_owned());
             describe_client_error(&CertificateError::Other(OtherError(Arc::new(cause))))

@@ -1,4 +1,6 @@
-//! Keeps the certificates in use those of the files.
+//! Keeps the certificates in use identical to the files.
+
+mod source;
 
 use std::hash::RandomState;
 use std::io;
@@ -8,41 +10,49 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use self::source::{FileState, Source};
 use super::certificate::format_date;
-use super::server_config::{FileContents, LoadedConfig, MinVersion};
-use super::watcher::{WatchSet, Watcher};
+use super::server_config::{LoadedConfig, MinVersion};
+use super::watcher::Watcher;
 use super::{Tls, TlsError, TlsFiles, Validity};
+use crate::advice::{Cause, HasCause};
 use crate::backoff::Backoff;
 use crate::worker::Worker;
 
-/// Name of the thread that reads them.
+/// Name of the thread that reads the files.
 const THREAD: &str = "certificates";
-/// How long files may make no whole: who replaces a certificate and then its key takes milliseconds, by
-/// hand some seconds. What is in use stays so meanwhile.
+/// The time during which new files may be inconsistent. A program replaces a certificate and then its key within
+/// milliseconds, a person within seconds. The old certificates stay in use meanwhile.
 const SETTLING: Duration = Duration::from_secs(2);
-/// What wakes for a date sleeps no longer than this, because clocks are set meanwhile.
+/// The longest sleep before a date, because the clock may be set meanwhile.
 const MAX_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The shortest delay before refused files are read again. The cause need not be in the files: file
-/// descriptors run out, and so does a network.
+/// The shortest delay before rejected files are read again. The cause need not be in the files: file
+/// descriptors run out, and a network fails.
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The longest delay.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
+/// Between two reads of files that cannot be watched. Renewed certificates are used within this time;
+/// reading three small files costs some tens of microseconds.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The task that reads the files again when they change.
+///
+/// Changes are reported by inotify. Where its instances or watches are used up, which other programs
+/// of the same user can cause, the files are polled until they can be watched again.
 #[derive(Debug)]
 pub struct Reloader {
     source: Source,
-    watcher: Watcher,
+    /// `None` while the files are polled.
+    watcher: Option<Watcher>,
     tls: Arc<Tls>,
     requests: ReloadHandle,
-    /// What is in use.
+    /// Identifies the contents in use.
     fingerprint: u64,
-    /// When files that cannot be used are given up.
+    /// When files that are inconsistent now are rejected.
     settled_at: Option<Instant>,
-    /// When files that cannot be used yet can be.
+    /// When a certificate that is not valid yet becomes valid.
     valid_from: Option<SystemTime>,
-    /// The time at which refused files are read again.
+    /// When rejected files are read again.
     retry_at: Option<Instant>,
     backoff: Backoff,
 }
@@ -54,51 +64,52 @@ pub struct Reloader {
 pub struct ReloadHandle(Arc<Notify>);
 
 impl ReloadHandle {
-    /// Has the files read as soon as possible, and reported as they are then: unlike after a change
-    /// that was seen, there is no wait for files that are not consistent yet.
+    /// Has the files read as soon as possible. Inconsistent files are rejected at once, unlike after
+    /// a change that was seen, which may be one of several.
     pub fn read_now(&self) {
         self.0.notify_one();
     }
 }
 
-/// Where certificates come from.
-#[derive(Clone, Debug)]
-struct Source {
-    files: TlsFiles,
-    oldest: MinVersion,
-    hasher: RandomState,
-}
-
-/// What the files are now.
-enum Found {
-    /// What is in use.
-    Same,
-    /// Something else, which can be used.
-    New(LoadedConfig, u64),
-    /// What cannot be used now, and from when on it can, if that is all.
-    Unusable(TlsError, Option<SystemTime>),
+/// The reason for which the task wakes.
+enum Wake {
+    /// They changed, or a read is due.
+    Read,
+    /// The validity of a certificate in use changed.
+    Date,
 }
 
 impl Reloader {
-    /// Reads the files for the first time. They are watched before they are read, so that no change is
-    /// missed. A certificate that has expired is used all the same, so that the agent's other listeners
-    /// serve, and it can be renewed under the running agent.
+    /// Reads the files for the first time. They are watched before they are read, so that no change
+    /// is missed. A certificate that has expired is used all the same: the agent's other listeners
+    /// serve, and the certificate can be renewed while the agent runs.
     ///
     /// # Errors
     /// Why there is no TLS with these files.
     pub fn start(files: TlsFiles, oldest: MinVersion) -> Result<Self, TlsError> {
-        let mut watcher = Watcher::new()?;
-        let mut watched = watcher.watched();
-        watched.follow(&files)?;
-        watcher.set_watched(watched);
+        Self::start_with(files, oldest, Watcher::new())
+    }
+
+    fn start_with(
+        files: TlsFiles,
+        oldest: MinVersion,
+        watcher: Result<Watcher, TlsError>,
+    ) -> Result<Self, TlsError> {
+        let watcher = match watcher.and_then(|watcher| watcher.following(&files)) {
+            Ok(watcher) => Some(watcher),
+            Err(error) if error.is_exhaustion() => {
+                log_polling(&error);
+                None
+            }
+            Err(error) => return Err(error),
+        };
         let source = Source { files, oldest, hasher: RandomState::new() };
-        let (material, fingerprint) = source.load()?;
-        log_validity(&material);
-        let tls = Arc::new(Tls::new(material));
+        let (config, fingerprint) = source.load()?;
+        log_warnings(&config);
         Ok(Self {
             source,
             watcher,
-            tls,
+            tls: Arc::new(Tls::new(config)),
             requests: ReloadHandle::default(),
             fingerprint,
             settled_at: None,
@@ -108,7 +119,7 @@ impl Reloader {
         })
     }
 
-    /// What the files were made of.
+    /// Returns the certificates in use, which change when the files do.
     #[must_use]
     pub fn tls(&self) -> Arc<Tls> {
         Arc::clone(&self.tls)
@@ -120,107 +131,126 @@ impl Reloader {
         self.requests.clone()
     }
 
-    /// Works until it is aborted.
+    /// Runs until it is aborted.
     pub async fn run(mut self) {
         loop {
-            match self.next().await {
-                Ok(()) => {}
-                Err(error) => {
-                    // Cannot be but by a defect: the descriptor is the agent's own.
-                    tracing::error!(%error, "certificates are no longer watched; restart the agent to change them");
-                    let what = "files".to_owned();
-                    self.tls.refuse(&TlsError::Watch { what, source: error });
+            self.next().await;
+        }
+    }
+
+    /// Waits for a reason to read the files, and reads them.
+    async fn next(&mut self) {
+        let (wake_at, wake) = self.wake_at();
+        let requests = self.requests.clone();
+        tokio::select! {
+            changed = changed(self.watcher.as_mut()) => {
+                if let Err(source) = changed {
+                    self.poll_from_now_on(&TlsError::Watch { what: "files".to_owned(), source });
+                }
+                // The files may be replaced one by one, and get the time for it.
+                self.forget_retries();
+            }
+            () = requests.0.notified() => {
+                tracing::info!("reading certificates on request");
+                self.forget_retries();
+                self.settled_at = Some(Instant::now());
+            }
+            () = sleep_until(wake_at) => if let Wake::Date = wake {
+                let is_due = |at| SystemTime::now() >= at;
+                if !self.valid_from.is_some_and(is_due) {
+                    log_warnings(&self.tls.current());
                     return;
                 }
             }
         }
+        self.read().await;
     }
 
-    /// Waits for a reason to look at the files, and looks.
-    async fn next(&mut self) -> io::Result<()> {
-        let (wake_at, for_a_date) = self.wake_at();
-        tokio::select! {
-            changed = self.watcher.changed() => {
-                changed?;
-                // They may be on their way to something else, and get the time for it.
-                self.forget_retries();
-            }
-            () = self.requests.0.notified() => {
-                tracing::info!("reading the certificates, as requested");
-                self.forget_retries();
-                self.settled_at = Some(Instant::now());
-            }
-            () = sleep_until(wake_at) => {
-                if for_a_date && self.valid_from.is_none() {
-                    log_validity(&self.tls.current());
-                    if self.retry_at.is_none() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        self.look().await;
-        Ok(())
-    }
-
-    /// When to wake without a change: to give up, to try again, or for a date; and whether it is for a
-    /// date.
-    fn wake_at(&self) -> (Instant, bool) {
+    /// Returns when to wake without a change, and why.
+    fn wake_at(&self) -> (Instant, Wake) {
         if let Some(at) = self.settled_at {
-            return (at, false);
+            return (at, Wake::Read);
         }
         let now = SystemTime::now();
-        let material = self.tls.current();
-        let changes = material.certificates.iter().filter_map(|info| info.next_change(now));
+        let config = self.tls.current();
+        let changes = config.certificates.iter().filter_map(|info| info.next_change(now));
         let sleep = match changes.chain(self.valid_from).min() {
-            // A date with seconds is reached within the next one.
+            // A date has whole seconds, so it is reached within the next second.
             Some(date) => date.duration_since(now).unwrap_or_default() + Duration::from_secs(1),
             None => MAX_SLEEP,
         };
         let date = Instant::now() + sleep.min(MAX_SLEEP);
-        match self.retry_at {
-            Some(retry_at) if retry_at < date => (retry_at, false),
-            _ => (date, true),
+        let poll_at = self.watcher.is_none().then(|| Instant::now() + POLL_INTERVAL);
+        let read_at = self.retry_at.into_iter().chain(poll_at).min();
+        match read_at {
+            Some(at) if at < date => (at, Wake::Read),
+            _ => (date, Wake::Date),
         }
     }
 
-    async fn look(&mut self) {
+    /// Reads the files on a thread beside the event loop, because a directory may be on a network.
+    async fn read(&mut self) {
         let (source, fingerprint) = (self.source.clone(), self.fingerprint);
-        let mut watched = self.watcher.watched();
-        // Beside the event loop: a folder may be on a network.
-        let looking = Worker::start(THREAD, move || {
-            let found = source.find(&mut watched, fingerprint);
-            (watched, found)
+        let is_polling = self.watcher.is_none();
+        let mut watcher = match self.watcher.take() {
+            Some(watcher) => Some(watcher),
+            None => Watcher::new().ok(),
+        };
+        let mut watches = watcher.as_ref().map(Watcher::watches);
+        let reading = Worker::start(THREAD, move || {
+            let followed = watches.as_mut().map(|watches| watches.follow(&source.files));
+            (watches, followed, source.compare(fingerprint))
         });
-        let looked = match looking {
-            Ok(looking) => looking.outcome().await.ok_or(TlsError::Interrupted),
+        let outcome = match reading {
+            Ok(reading) => reading.result().await.ok_or(TlsError::Interrupted),
             Err(error) => Err(TlsError::Thread(error)),
         };
-        let found = match looked {
-            Ok((watched, found)) => {
-                self.watcher.set_watched(watched);
-                found
+        let found = match outcome {
+            Ok((watches, followed, found)) => {
+                if let (Some(watcher), Some(watches)) = (&mut watcher, watches) {
+                    watcher.set_watches(watches);
+                }
+                match followed {
+                    Some(Err(error)) if error.is_exhaustion() => {
+                        watcher = None;
+                        if !is_polling {
+                            log_polling(&error);
+                        }
+                        found
+                    }
+                    Some(Err(error)) => FileState::Unusable(error, None),
+                    Some(Ok(())) | None => found,
+                }
             }
-            Err(error) => Found::Unusable(error, None),
+            Err(error) => FileState::Unusable(error, None),
         };
-        self.take(found);
+        if is_polling && watcher.is_some() {
+            tracing::info!("watching certificates for changes again");
+        }
+        self.watcher = watcher;
+        self.apply(found);
     }
 
-    fn take(&mut self, found: Found) {
+    fn poll_from_now_on(&mut self, error: &TlsError) {
+        log_polling(error);
+        self.watcher = None;
+    }
+
+    fn apply(&mut self, found: FileState) {
         match found {
-            Found::Same => {
+            FileState::Unchanged => {
                 self.forget_failures();
                 if self.tls.settle() {
                     tracing::info!("the files are again the certificates in use");
                 }
             }
-            Found::New(material, fingerprint) => {
+            FileState::Changed(config, fingerprint) => {
                 self.forget_failures();
                 self.fingerprint = fingerprint;
-                log_new(&material);
-                self.tls.replace(material);
+                log_changed(&config);
+                self.tls.replace(config);
             }
-            Found::Unusable(error, valid_from) => self.wait_or_refuse(&error, valid_from),
+            FileState::Unusable(error, valid_from) => self.wait_or_reject(&error, valid_from),
         }
     }
 
@@ -235,9 +265,8 @@ impl Reloader {
         self.backoff.reset();
     }
 
-    /// Files are replaced one after the other. Only if they make no whole when they should by now, they
-    /// are refused.
-    fn wait_or_refuse(&mut self, error: &TlsError, valid_from: Option<SystemTime>) {
+    /// Rejects the files if they had the time to become consistent: they are replaced one by one.
+    fn wait_or_reject(&mut self, error: &TlsError, valid_from: Option<SystemTime>) {
         let now = Instant::now();
         if self.retry_at.is_none() && *self.settled_at.get_or_insert(now + SETTLING) > now {
             return;
@@ -245,49 +274,47 @@ impl Reloader {
         self.settled_at = None;
         self.valid_from = valid_from;
         self.retry_at = Some(now + self.backoff.next_delay());
-        if self.tls.refuse(error) {
-            tracing::warn!("changed certificates are not used, those before stay in use: {error}");
+        if self.tls.reject(error) {
+            let fix = error.cause().map(Cause::advice_here);
+            tracing::warn!(
+                fix,
+                "changed certificates are not used, those before stay in use: {error}"
+            );
         }
     }
 }
 
-impl Source {
-    fn load(&self) -> Result<(LoadedConfig, u64), TlsError> {
-        let bytes = FileContents::read(&self.files)?;
-        let material = LoadedConfig::build(&self.files, &bytes, self.oldest)?;
-        Ok((material, bytes.fingerprint(&self.hasher)))
-    }
-
-    fn find(&self, watched: &mut WatchSet, in_use: u64) -> Found {
-        let found = watched.follow(&self.files).and_then(|()| {
-            let bytes = FileContents::read(&self.files)?;
-            let fingerprint = bytes.fingerprint(&self.hasher);
-            if fingerprint == in_use {
-                return Ok(Found::Same);
-            }
-            let material = LoadedConfig::build(&self.files, &bytes, self.oldest)?;
-            let now = SystemTime::now();
-            Ok(match material.check_dates(&self.files.certificate, now) {
-                Ok(()) => Found::New(material, fingerprint),
-                Err(error) => Found::Unusable(error, material.valid_from(now)),
-            })
-        });
-        found.unwrap_or_else(|error| Found::Unusable(error, None))
+/// Waits until the files changed, or for ever where they are not watched.
+async fn changed(watcher: Option<&mut Watcher>) -> io::Result<()> {
+    match watcher {
+        Some(watcher) => watcher.changed().await,
+        None => std::future::pending().await,
     }
 }
 
-fn log_new(material: &LoadedConfig) {
-    if let Some(server) = material.certificates.first() {
+fn log_polling(error: &TlsError) {
+    tracing::warn!(
+        fix = error.cause().map(Cause::advice_here),
+        "certificates are read every {} s, because changes are not reported: {error}",
+        POLL_INTERVAL.as_secs()
+    );
+}
+
+fn log_changed(config: &LoadedConfig) {
+    if let Some(server) = config.certificates.first() {
         let until = format_date(server.not_after);
         tracing::info!(subject = server.subject, until, "new connections use changed certificates");
     }
-    log_validity(material);
+    log_warnings(config);
 }
 
-/// Warns of dates that want somebody to act.
-fn log_validity(material: &LoadedConfig) {
+/// Warns about certificates that need an operator.
+fn log_warnings(config: &LoadedConfig) {
     let now = SystemTime::now();
-    for info in &material.certificates {
+    if let Some(exposed) = &config.exposed_key {
+        tracing::warn!(fix = exposed.cause().map(Cause::advice_here), "{exposed}");
+    }
+    for info in &config.certificates {
         if let Some(warning) = info.warning {
             tracing::warn!("{info}: {warning}");
         }
@@ -303,3 +330,6 @@ fn log_validity(material: &LoadedConfig) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

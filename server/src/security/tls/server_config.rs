@@ -1,29 +1,32 @@
-//! From files to what handshakes need.
+//! Builds what handshakes need from the contents of the files.
 
 use std::hash::{BuildHasher, RandomState};
+use std::iter;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::certificate::format_date;
+use super::client_verifier::verifier;
+use super::pem_mistake::{PemMistake, is_encrypted};
 use super::rejection::describe_pair_error;
-use super::{CertificateInfo, CertificateUse, PemFile, TlsError, TlsFiles, Validity};
+use super::{CertificateInfo, CertificateUse, ExposedKey, PemFile, TlsError, TlsFiles, Validity};
 
-/// The protocol that is spoken inside. RFC 9113 has clients of HTTP/2 ask for it by name.
+/// The protocol inside of TLS, by which clients of HTTP/2 request it (RFC 9113, 3.2).
 pub(super) const ALPN: &[u8] = b"h2";
 
 const ALL_VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 const NEWEST_VERSION: &[&SupportedProtocolVersion] = &[&TLS13];
 
-/// The oldest version of TLS that is spoken.
+/// The oldest version of TLS that is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MinVersion {
     /// TLS 1.2 (RFC 5246).
@@ -33,84 +36,102 @@ pub enum MinVersion {
     V1_3,
 }
 
-/// The bytes of the files.
+/// The contents of the files.
 pub(super) struct FileContents {
     certificate: Vec<u8>,
     key: Vec<u8>,
     client_ca: Option<Vec<u8>>,
+    exposed_key: Option<ExposedKey>,
 }
 
-/// What handshakes need, and what can be told of it.
+/// The configuration of handshakes, and what is known of its certificates.
 #[derive(Debug)]
 pub(super) struct LoadedConfig {
     pub(super) server: Arc<ServerConfig>,
+    /// The server's, then its intermediates, then the clients' CAs.
     pub(super) certificates: Vec<CertificateInfo>,
+    pub(super) exposed_key: Option<ExposedKey>,
 }
 
-/// Reads the files as a listener would, and returns what their certificates say of themselves: the
-/// server's first, then the clients' CAs. Whether they are valid now is for the caller to ask.
+/// The contents of the files, as far as they can be reported.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The server's certificate, then its intermediates, then the clients' CAs.
+    pub certificates: Vec<CertificateInfo>,
+    /// Set if every user of the node can read the key.
+    pub exposed_key: Option<ExposedKey>,
+}
+
+/// Reads the files as a listener would, and returns what they contain. The dates are not checked.
 ///
 /// # Errors
 /// Why a listener could not use them.
-pub fn inspect(files: &TlsFiles) -> Result<Vec<CertificateInfo>, TlsError> {
-    let material = LoadedConfig::build(files, &FileContents::read(files)?, MinVersion::default())?;
-    Ok(material.certificates)
+pub fn inspect(files: &TlsFiles) -> Result<Inspection, TlsError> {
+    let contents = FileContents::read(files)?;
+    let config = LoadedConfig::build(files, &contents, MinVersion::default())?;
+    Ok(Inspection { certificates: config.certificates, exposed_key: config.exposed_key })
 }
 
 impl FileContents {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        Ok(Self {
-            certificate: files.certificate.read()?,
-            key: files.key.read()?,
-            client_ca: files.client_ca.as_ref().map(PemFile::read).transpose()?,
-        })
+        let (certificate, _) = files.certificate.read()?;
+        let (key, mode) = files.key.read()?;
+        let exposed_key = files.key.check_mode(mode)?;
+        let client_ca = files.client_ca.as_ref().map(PemFile::read).transpose()?;
+        Ok(Self { certificate, key, client_ca: client_ca.map(|(bytes, _)| bytes), exposed_key })
     }
 
-    /// A number by which other bytes are known, without keeping a second copy of the key.
+    /// Returns a number by which other contents are recognized, without a second copy of the key in
+    /// memory.
     pub(super) fn fingerprint(&self, state: &RandomState) -> u64 {
         state.hash_one((&self.certificate, &self.key, &self.client_ca))
     }
 }
 
 impl LoadedConfig {
-    /// Makes of the bytes what handshakes need.
+    /// Builds what handshakes need.
     ///
-    /// Sessions are not resumed: a client would be let in by what was verified when the session began,
-    /// also after its certificate has expired or its CA was withdrawn. Connections last for hours, so
-    /// that full handshakes cost nothing to speak of.
+    /// Sessions are not resumed: a client would be accepted by what was verified when the session
+    /// began, also after its certificate expired or its CA was removed. Connections last for hours, so
+    /// the cost of full handshakes does not matter.
     pub(super) fn build(
         files: &TlsFiles,
-        bytes: &FileContents,
+        contents: &FileContents,
         oldest: MinVersion,
     ) -> Result<Self, TlsError> {
-        let chain = certificates(&files.certificate, &bytes.certificate)?;
-        let mut info = vec![info(&files.certificate, &chain[0], CertificateUse::Server)?];
-        let key = key(&files.key, &bytes.key)?;
+        let chain = certificates(&files.certificate, &contents.certificate)?;
+        let mut infos = chain_infos(&files.certificate, &chain)?;
+        let key = key(&files.key, &contents.key)?;
         let provider = Arc::new(ring::default_provider());
+        check_pair(files, &chain, &key, &provider)?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(oldest.versions())
             .map_err(TlsError::Protocol)?;
-        let builder = match (&files.client_ca, &bytes.client_ca) {
+        let builder = match (&files.client_ca, &contents.client_ca) {
             (Some(file), Some(bytes)) => {
                 let authorities = certificates(file, bytes)?;
                 for authority in &authorities {
-                    info.push(self::info(file, authority, CertificateUse::ClientCa)?);
+                    infos.push(info(file, authority, None, CertificateUse::ClientCa)?);
                 }
                 builder.with_client_cert_verifier(verifier(file, authorities, provider)?)
             }
             _ => builder.with_no_client_auth(),
         };
-        let mut server = builder.with_single_cert(chain, key).map_err(|error| {
-            let (certificate, key) = (files.certificate.clone(), files.key.clone());
-            TlsError::Pair { certificate, key, reason: describe_pair_error(&error) }
-        })?;
+        let mut server =
+            builder.with_single_cert(chain, key).map_err(|error| pair_error(files, &error))?;
         server.alpn_protocols = vec![ALPN.to_vec()];
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        Ok(Self { server: Arc::new(server), certificates: info })
+        Ok(Self {
+            server: Arc::new(server),
+            certificates: infos,
+            exposed_key: contents.exposed_key.clone(),
+        })
     }
 
-    /// Refuses a certificate that no client would accept now.
+    /// Refuses a server's certificate that no client would accept now.
+    ///
+    /// The dates of intermediates are warned about and no more: a client may know another way to its CA.
     pub(super) fn check_dates(&self, file: &PemFile, now: SystemTime) -> Result<(), TlsError> {
         let file = || file.clone();
         for info in self.servers() {
@@ -133,7 +154,7 @@ impl LoadedConfig {
         Ok(())
     }
 
-    /// When the server's certificate becomes valid, if it is not.
+    /// Returns when the server's certificate becomes valid, if it is not yet.
     pub(super) fn valid_from(&self, now: SystemTime) -> Option<SystemTime> {
         self.servers().map(|info| info.not_before).find(|from| *from > now)
     }
@@ -164,44 +185,90 @@ impl FromStr for MinVersion {
     }
 }
 
-/// At least one certificate.
+/// Returns the certificates of a file, at least one.
 fn certificates(file: &PemFile, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    check_format(file, bytes)?;
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(bytes).collect();
     let found = found.map_err(|source| TlsError::Pem { file: file.clone(), source })?;
     if found.is_empty() {
-        return Err(TlsError::Missing { file: file.clone(), wanted: "CERTIFICATE" });
+        return Err(missing(file, bytes, "CERTIFICATE"));
     }
     Ok(found)
 }
 
 fn key(file: &PemFile, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    check_format(file, bytes)?;
+    // The header of an encrypted key is ignored below, and its bytes would seem to be malformed.
+    if is_encrypted(&String::from_utf8_lossy(bytes)) {
+        return Err(TlsError::Mistake { file: file.clone(), mistake: PemMistake::EncryptedKey });
+    }
     PrivateKeyDer::from_pem_slice(bytes).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::Missing { file: file.clone(), wanted: "PRIVATE KEY" },
+        pem::Error::NoItemsFound => missing(file, bytes, "PRIVATE KEY"),
         source => TlsError::Pem { file: file.clone(), source },
     })
+}
+
+fn check_format(file: &PemFile, bytes: &[u8]) -> Result<(), TlsError> {
+    match PemMistake::of_format(bytes) {
+        None => Ok(()),
+        Some(mistake) => Err(TlsError::Mistake { file: file.clone(), mistake }),
+    }
+}
+
+fn missing(file: &PemFile, bytes: &[u8], wanted: &'static str) -> TlsError {
+    let file = file.clone();
+    match PemMistake::of_sections(bytes, file.role()) {
+        Some(mistake) => TlsError::Mistake { file, mistake },
+        None => TlsError::Missing { file, wanted },
+    }
+}
+
+/// Refuses a chain that does not begin with the certificate of the key.
+fn check_pair(
+    files: &TlsFiles,
+    chain: &[CertificateDer<'static>],
+    key: &PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<(), TlsError> {
+    let loaded = provider.key_provider.load_private_key(key.clone_key());
+    let loaded = loaded.map_err(|error| pair_error(files, &error))?;
+    let has_key = |certificate: &CertificateDer<'static>| {
+        CertifiedKey::new(vec![certificate.clone()], Arc::clone(&loaded)).keys_match().is_ok()
+    };
+    match chain.iter().position(has_key) {
+        // What belongs to none is refused by rustls, with its reason.
+        Some(0) | None => Ok(()),
+        Some(index) => {
+            let (file, key) = (files.certificate.clone(), files.key.clone());
+            Err(TlsError::Order { file, key, position: index + 1 })
+        }
+    }
+}
+
+fn pair_error(files: &TlsFiles, error: &rustls::Error) -> TlsError {
+    let (certificate, key) = (files.certificate.clone(), files.key.clone());
+    TlsError::Pair { certificate, key, reason: describe_pair_error(error) }
+}
+
+/// Returns what the certificates of a server's chain state, each of which has dates of its own.
+fn chain_infos(
+    file: &PemFile,
+    chain: &[CertificateDer<'static>],
+) -> Result<Vec<CertificateInfo>, TlsError> {
+    let uses = iter::once(CertificateUse::Server).chain(iter::repeat(CertificateUse::Intermediate));
+    let each = chain.iter().enumerate().zip(uses);
+    each.map(|((index, der), purpose)| info(file, der, chain.get(index + 1), purpose)).collect()
 }
 
 fn info(
     file: &PemFile,
     certificate: &CertificateDer<'_>,
+    next: Option<&CertificateDer<'_>>,
     purpose: CertificateUse,
 ) -> Result<CertificateInfo, TlsError> {
-    CertificateInfo::read(certificate, purpose)
+    CertificateInfo::read(certificate, next, purpose)
         .map_err(|error| TlsError::Certificate { file: file.clone(), reason: error.to_string() })
 }
 
-/// Lets in who has a certificate of one of the authorities, and nobody else.
-fn verifier(
-    file: &PemFile,
-    authorities: Vec<CertificateDer<'static>>,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let refused = |reason: String| TlsError::ClientCa { file: file.clone(), reason };
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots.add(authority).map_err(|error| refused(error.to_string()))?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| refused(error.to_string()))
-}
+#[cfg(test)]
+mod tests;

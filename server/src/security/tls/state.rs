@@ -1,4 +1,4 @@
-//! The certificates in use, and what became of them.
+//! The certificates in use, and counters of reloads and handshakes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -8,11 +8,11 @@ use rustls::ServerConfig;
 use super::server_config::{ALPN, LoadedConfig};
 use super::{CertificateInfo, TlsError};
 
-/// The certificates in use: handshakes take them from here, and reports ask.
+/// The certificates in use, for handshakes and reports.
 #[derive(Debug)]
 pub struct Tls {
     current: RwLock<Arc<LoadedConfig>>,
-    /// Why the files are not what is in use.
+    /// Set while the files are not what is in use.
     reload_error: Mutex<Option<String>>,
     reloads: AtomicU64,
     failed_reloads: AtomicU64,
@@ -20,18 +20,18 @@ pub struct Tls {
     failed_handshakes: AtomicU64,
 }
 
-/// What was counted since the start.
+/// The counts since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsCounts {
-    /// How often changed files came into use.
+    /// Reloads that succeeded.
     pub reloads: u64,
-    /// How often they did not, because they could not be used.
+    /// Reloads that failed, because the files could not be used.
     pub failed_reloads: u64,
-    /// Why the files are not what is in use now.
+    /// Set while the files are not what is in use, to the reason.
     pub reload_error: Option<String>,
     /// Handshakes that succeeded.
     pub handshakes: u64,
-    /// Handshakes that did not.
+    /// Handshakes that failed.
     pub failed_handshakes: u64,
 }
 
@@ -47,19 +47,19 @@ impl Tls {
         }
     }
 
-    /// What the next handshake is made with.
+    /// Returns the configuration of the next handshake.
     #[must_use]
     pub fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current().server)
     }
 
-    /// The certificates in use: the server's first, then the clients' CAs.
+    /// Returns the certificates in use: the server's, then its intermediates, then the clients' CAs.
     #[must_use]
     pub fn certificates(&self) -> Vec<CertificateInfo> {
         self.current().certificates.clone()
     }
 
-    /// What was counted.
+    /// Returns the counts.
     #[must_use]
     pub fn counts(&self) -> TlsCounts {
         let error = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +78,7 @@ impl Tls {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a handshake ended with the protocol that is spoken inside.
+    /// Returns whether a handshake negotiated HTTP/2.
     #[must_use]
     pub fn is_http2(protocol: Option<&[u8]>) -> bool {
         protocol == Some(ALPN)
@@ -88,20 +88,20 @@ impl Tls {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// New handshakes are made with this from now on; connections stay as they are.
+    /// Uses this for new handshakes. Established connections stay as they are.
     pub(super) fn replace(&self, material: LoadedConfig) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(material);
         self.reloads.fetch_add(1, Ordering::Relaxed);
         self.settle();
     }
 
-    /// The files are again what is in use. Tells whether they had not been.
+    /// Notes that the files are what is in use, and returns whether they were not before.
     pub(super) fn settle(&self) -> bool {
         self.reload_error.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
-    /// Notes why the files cannot be used. Tells whether that is news.
-    pub(super) fn refuse(&self, error: &TlsError) -> bool {
+    /// Notes why the files cannot be used, and returns whether the reason is new.
+    pub(super) fn reject(&self, error: &TlsError) -> bool {
         let text = Some(error.to_string());
         let mut known = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner);
         if *known == text {

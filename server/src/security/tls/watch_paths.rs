@@ -1,4 +1,5 @@
-//! Where a change of a file can happen: its folder, and that of each symbolic link on the way to it.
+//! The paths on which a change of a file can happen: its directory, and that of each symbolic link on
+//! the way to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -7,53 +8,52 @@ use std::{fs, io};
 
 use super::{TlsError, TlsFiles};
 
-/// More than the kernel follows (`MAXSYMLINKS`, 40) is a circle.
+/// The kernel follows no more links than this (`MAXSYMLINKS` in `include/linux/namei.h`).
 const MAX_LINKS: usize = 40;
 
-/// What has to be watched so that no change of some files is missed.
+/// The paths to watch so that no change of some files is missed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct WatchPaths {
-    /// Folders, and the names in them that matter.
-    pub(super) folders: BTreeMap<PathBuf, BTreeSet<OsString>>,
-    /// The files themselves: one that is mounted alone changes without its folder.
+    /// Directories, and the names in them that matter.
+    pub(super) directories: BTreeMap<PathBuf, BTreeSet<OsString>>,
+    /// The files themselves: one that is mounted alone changes without its directory.
     pub(super) files: BTreeSet<PathBuf>,
 }
 
-/// The folders that are watched for changes of one file, which takes reading them.
+/// Returns the directories that are watched for changes of one file, for which they must be readable.
 ///
 /// # Errors
-/// When the path is empty, or relative to a folder that is gone.
+/// When the path is empty, or relative to a directory that is gone.
 pub fn watched_directories(file: &Path) -> io::Result<BTreeSet<PathBuf>> {
-    let mut places = WatchPaths::default();
-    places.walk(file)?;
-    Ok(places.folders.into_keys().collect())
+    let mut paths = WatchPaths::default();
+    paths.walk(file)?;
+    Ok(paths.directories.into_keys().collect())
 }
 
 impl WatchPaths {
-    /// Finds the places of all files. Where something is missing, it is waited for in the last folder
-    /// that is there.
+    /// Finds the paths of all files. Where a path ends before its file, its last directory is watched.
     pub(super) fn of(files: &TlsFiles) -> Result<Self, TlsError> {
-        let mut places = Self::default();
+        let mut paths = Self::default();
         for file in files.iter() {
-            let walked = places.walk(file.path());
+            let walked = paths.walk(file.path());
             walked.map_err(|source| TlsError::Watch { what: file.to_string(), source })?;
         }
-        Ok(places)
+        Ok(paths)
     }
 
-    /// Goes to a file as the kernel does (`path_resolution(7)`).
+    /// Walks to a file as the kernel does (`path_resolution(7)`).
     fn walk(&mut self, path: &Path) -> io::Result<()> {
         let mut ahead = steps(&std::path::absolute(path)?);
-        let mut folder = PathBuf::from("/");
+        let mut directory = PathBuf::from("/");
         let mut links = 0;
         while let Some(step) = ahead.pop() {
             if step == ".." {
-                folder.pop();
+                directory.pop();
                 continue;
             }
-            let here = folder.join(&step);
+            let here = directory.join(&step);
             let Ok(metadata) = fs::symlink_metadata(&here) else {
-                self.add(folder, &step);
+                self.add(directory, &step);
                 return Ok(());
             };
             if metadata.is_symlink() {
@@ -62,24 +62,24 @@ impl WatchPaths {
                     return Ok(());
                 }
                 let target = fs::read_link(&here).unwrap_or_default();
-                self.add(folder.clone(), &step);
+                self.add(directory.clone(), &step);
                 if target.is_absolute() {
-                    folder = PathBuf::from("/");
+                    directory = PathBuf::from("/");
                 }
                 ahead.extend(steps(&target));
             } else if ahead.is_empty() {
-                self.add(folder, &step);
+                self.add(directory, &step);
                 self.files.insert(here);
                 return Ok(());
             } else {
-                folder = here;
+                directory = here;
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, folder: PathBuf, name: &OsStr) {
-        self.folders.entry(folder).or_default().insert(name.to_owned());
+    fn add(&mut self, directory: PathBuf, name: &OsStr) {
+        self.directories.entry(directory).or_default().insert(name.to_owned());
     }
 }
 
@@ -101,33 +101,33 @@ mod tests {
 
     use super::*;
 
-    fn places(path: &Path) -> WatchPaths {
-        let mut places = WatchPaths::default();
-        places.walk(path).unwrap();
-        places
+    fn paths(path: &Path) -> WatchPaths {
+        let mut paths = WatchPaths::default();
+        paths.walk(path).unwrap();
+        paths
     }
 
-    fn names(places: &WatchPaths, folder: &Path) -> Vec<String> {
-        let names = places.folders.get(folder).into_iter().flatten();
+    fn names(paths: &WatchPaths, directory: &Path) -> Vec<String> {
+        let names = paths.directories.get(directory).into_iter().flatten();
         names.map(|name| name.to_string_lossy().into_owned()).collect()
     }
 
     fn root() -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().canonicalize().unwrap();
-        (folder, path)
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap();
+        (directory, path)
     }
 
     #[test]
-    fn a_plain_file_changes_in_its_folder() {
+    fn a_plain_file_changes_in_its_directory() {
         let (_guard, root) = root();
         fs::write(root.join("tls.crt"), "").unwrap();
-        let places = places(&root.join("tls.crt"));
-        assert_eq!(names(&places, &root), ["tls.crt"]);
-        assert_eq!(places.files, BTreeSet::from([root.join("tls.crt")]));
+        let paths = paths(&root.join("tls.crt"));
+        assert_eq!(names(&paths, &root), ["tls.crt"]);
+        assert_eq!(paths.files, BTreeSet::from([root.join("tls.crt")]));
     }
 
-    /// As Kubernetes mounts secrets: `tls.crt` → `..data/tls.crt`, `..data` → a folder with the date.
+    /// Kubernetes mounts secrets so: `tls.crt` → `..data/tls.crt`, `..data` → a directory with the date.
     #[test]
     fn a_mounted_secret_changes_where_its_links_are() {
         let (_guard, root) = root();
@@ -135,23 +135,23 @@ mod tests {
         fs::write(root.join("..2026/tls.crt"), "").unwrap();
         symlink("..2026", root.join("..data")).unwrap();
         symlink("..data/tls.crt", root.join("tls.crt")).unwrap();
-        let places = places(&root.join("tls.crt"));
-        assert_eq!(names(&places, &root), ["..data", "tls.crt"]);
-        assert_eq!(names(&places, &root.join("..2026")), ["tls.crt"]);
+        let paths = paths(&root.join("tls.crt"));
+        assert_eq!(names(&paths, &root), ["..data", "tls.crt"]);
+        assert_eq!(names(&paths, &root.join("..2026")), ["tls.crt"]);
     }
 
     #[test]
-    fn what_is_missing_is_waited_for_where_it_would_appear() {
+    fn a_missing_directory_is_expected_in_the_last_one() {
         let (_guard, root) = root();
-        assert_eq!(names(&places(&root.join("later/tls.crt")), &root), ["later"]);
+        assert_eq!(names(&paths(&root.join("later/tls.crt")), &root), ["later"]);
     }
 
     #[test]
-    fn links_in_a_circle_come_to_an_end() {
+    fn a_cycle_of_links_ends() {
         let (_guard, root) = root();
         symlink("b", root.join("a")).unwrap();
         symlink("a", root.join("b")).unwrap();
-        assert_eq!(names(&places(&root.join("a")), &root), ["a", "b"]);
+        assert_eq!(names(&paths(&root.join("a")), &root), ["a", "b"]);
     }
 
     #[test]
@@ -162,9 +162,9 @@ mod tests {
         fs::write(root.join("archive/cert1.pem"), "").unwrap();
         symlink("../../archive/cert1.pem", root.join("live/node/cert.pem")).unwrap();
         symlink(root.join("live/node/cert.pem"), root.join("cert.pem")).unwrap();
-        let places = places(&root.join("cert.pem"));
-        assert_eq!(names(&places, &root), ["cert.pem"]);
-        assert_eq!(names(&places, &root.join("live/node")), ["cert.pem"]);
-        assert_eq!(names(&places, &root.join("archive")), ["cert1.pem"]);
+        let paths = paths(&root.join("cert.pem"));
+        assert_eq!(names(&paths, &root), ["cert.pem"]);
+        assert_eq!(names(&paths, &root.join("live/node")), ["cert.pem"]);
+        assert_eq!(names(&paths, &root.join("archive")), ["cert1.pem"]);
     }
 }

@@ -13,58 +13,65 @@ use super::{TlsError, TlsFiles};
 
 /// Some dozen events with names of usual length.
 const BUFFER_BYTES: usize = 4 << 10;
-/// Links that still change after so many walks do it in folders that are watched by now: each change is
-/// told, and walked after.
+/// Links that still change after so many walks are in directories that are watched by now: each change
+/// is reported, and followed by another walk.
 const MAX_WALKS: usize = 3;
 
-/// Tells of changes of files.
+/// Reports changes of files.
 #[derive(Debug)]
 pub(super) struct Watcher {
     events: EventStream<Vec<u8>>,
     watches: WatchSet,
 }
 
-/// What is watched.
+/// The directories and files that are watched.
 #[derive(Clone, Debug)]
 pub(super) struct WatchSet {
     watches: Watches,
-    /// By their numbers.
-    places: HashMap<i32, Watch>,
+    /// By the numbers of their watch descriptors.
+    watched: HashMap<i32, Watch>,
 }
 
-/// A folder or a file.
+/// A directory or a file that is watched.
 #[derive(Clone, Debug)]
 struct Watch {
-    watch: WatchDescriptor,
-    /// The names that matter; `None` where everything does.
+    descriptor: WatchDescriptor,
+    /// The names in the directory that matter; `None` where all events do.
     names: Option<BTreeSet<OsString>>,
 }
 
 impl Watcher {
-    /// Watches nothing yet.
+    /// Opens an inotify instance that watches nothing yet.
     pub(super) fn new() -> Result<Self, TlsError> {
         let open = || {
             let events = Inotify::init()?.into_event_stream(vec![0; BUFFER_BYTES])?;
-            let watches = WatchSet { watches: events.watches(), places: HashMap::new() };
+            let watches = WatchSet { watches: events.watches(), watched: HashMap::new() };
             Ok(Self { events, watches })
         };
         open().map_err(|source| TlsError::Watch { what: "files".to_owned(), source })
     }
 
-    /// What is watched, to be changed and given back by [`Watcher::set_watched`].
-    pub(super) fn watched(&self) -> WatchSet {
+    /// Watches these files from now on.
+    pub(super) fn following(mut self, files: &TlsFiles) -> Result<Self, TlsError> {
+        self.watches.follow(files)?;
+        Ok(self)
+    }
+
+    /// Returns a copy of what is watched, to change on another thread and to give back by
+    /// [`Watcher::set_watches`].
+    pub(super) fn watches(&self) -> WatchSet {
         self.watches.clone()
     }
 
-    /// Takes back what is watched.
-    pub(super) fn set_watched(&mut self, watched: WatchSet) {
-        self.watches = watched;
+    /// Replaces what is watched.
+    pub(super) fn set_watches(&mut self, watches: WatchSet) {
+        self.watches = watches;
     }
 
-    /// Waits until something changed, and takes all that was told of it.
+    /// Waits until something changed, and reads all events that are there.
     ///
     /// # Errors
-    /// What the system said.
+    /// The error of the system call.
     pub(super) async fn changed(&mut self) -> io::Result<()> {
         loop {
             let mut matters = false;
@@ -82,40 +89,40 @@ impl Watcher {
 }
 
 impl WatchSet {
-    /// Watches the places where the files are now, and no others. It walks again until the links have
-    /// stood still while they were being watched.
+    /// Watches the paths on which a change of the files can happen now, and no others. Walks again
+    /// until the links did not change while they were being watched.
     pub(super) fn follow(&mut self, files: &TlsFiles) -> Result<(), TlsError> {
-        let mut places = WatchPaths::of(files)?;
+        let mut paths = WatchPaths::of(files)?;
         for _ in 0..MAX_WALKS {
-            self.watch(&places)?;
+            self.watch(&paths)?;
             let again = WatchPaths::of(files)?;
-            if again == places {
+            if again == paths {
                 break;
             }
-            places = again;
+            paths = again;
         }
         Ok(())
     }
 
-    fn watch(&mut self, places: &WatchPaths) -> Result<(), TlsError> {
+    fn watch(&mut self, paths: &WatchPaths) -> Result<(), TlsError> {
         let mut watched = HashMap::new();
-        for path in &places.files {
-            self.add(path, in_file(), None, &mut watched)?;
+        for path in &paths.files {
+            self.add(path, file_mask(), None, &mut watched)?;
         }
-        for (folder, names) in &places.folders {
-            self.add(folder, in_folder(), Some(names.clone()), &mut watched)?;
+        for (directory, names) in &paths.directories {
+            self.add(directory, directory_mask(), Some(names.clone()), &mut watched)?;
         }
-        let left = std::mem::replace(&mut self.places, watched);
-        for (number, place) in left {
-            if !self.places.contains_key(&number) {
-                // Fails where the place is gone, and the watch with it.
-                drop(self.watches.remove(place.watch));
+        let before = std::mem::replace(&mut self.watched, watched);
+        for (number, watch) in before {
+            if !self.watched.contains_key(&number) {
+                // Fails where the directory is gone, and the watch with it.
+                drop(self.watches.remove(watch.descriptor));
             }
         }
         Ok(())
     }
 
-    /// Watching a place again changes nothing, and gives the same number.
+    /// Adds a watch. inotify gives the same number for a path that is watched already.
     fn add(
         &mut self,
         path: &Path,
@@ -124,46 +131,54 @@ impl WatchSet {
         watched: &mut HashMap<i32, Watch>,
     ) -> Result<(), TlsError> {
         match self.watches.add(path, mask) {
-            Ok(watch) => {
-                watched.insert(watch.get_watch_descriptor_id(), Watch { watch, names });
+            Ok(descriptor) => {
+                watched.insert(descriptor.get_watch_descriptor_id(), Watch { descriptor, names });
                 Ok(())
             }
-            // Gone since it was found, which is a change that its folder tells.
+            // It was removed since it was found, a change that its directory reports.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(TlsError::Watch { what: path.display().to_string(), source }),
         }
     }
 
-    /// Other files of a folder do not matter, nor what is still told of a place that is no longer
-    /// watched. That events were lost does.
+    /// Returns whether an event can be a change of the files: not one of another file in a directory,
+    /// nor one that was queued before its watch was removed. Events that were lost can.
     fn matters(&self, event: &EventOwned) -> bool {
         if event.mask.contains(EventMask::Q_OVERFLOW) {
             return true;
         }
-        let Some(place) = self.places.get(&event.wd.get_watch_descriptor_id()) else {
+        let Some(watch) = self.watched.get(&event.wd.get_watch_descriptor_id()) else {
             return false;
         };
-        match (&place.names, &event.name) {
+        match (&watch.names, &event.name) {
             (Some(names), Some(name)) => names.contains(name),
             _ => true,
         }
     }
 }
 
-fn in_folder() -> WatchMask {
+/// The events of a directory in which files are replaced.
+fn directory_mask() -> WatchMask {
     WatchMask::CLOSE_WRITE
         | WatchMask::CREATE
         | WatchMask::DELETE
         | WatchMask::MOVE
         | WatchMask::ATTRIB
-        | in_itself()
+        | removal_mask()
         | WatchMask::ONLYDIR
 }
 
-fn in_file() -> WatchMask {
-    WatchMask::CLOSE_WRITE | WatchMask::ATTRIB | in_itself()
+/// The events of a file, which can be mounted alone and then changes without its directory.
+fn file_mask() -> WatchMask {
+    WatchMask::CLOSE_WRITE | WatchMask::ATTRIB | removal_mask()
 }
 
-fn in_itself() -> WatchMask {
+fn removal_mask() -> WatchMask {
     WatchMask::MOVE_SELF | WatchMask::DELETE_SELF
+}
+
+/// Returns the masks that are passed to `inotify_add_watch(2)`, for the filter of system calls.
+#[must_use]
+pub fn inotify_masks() -> [u32; 2] {
+    [directory_mask().bits(), file_mask().bits()]
 }

@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Health,
 }
 
+/// The only method whose requests are a stream.
+const REFLECTION_METHOD: &str = "ServerReflectionInfo";
 const TASKSTATS: &str = "/taskstats.v1.TaskstatsService/";
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: &str = "/grpc.reflection.";
@@ -65,9 +67,14 @@ impl Method {
             };
         }
         if path.starts_with(REFLECTION) {
-            return stream("ServerReflectionInfo");
+            return stream(REFLECTION_METHOD);
         }
         call("an unknown method", Role::Node)
+    }
+
+    /// Returns true if a call of the method can have more than one request message.
+    pub(super) fn requests_are_stream(self) -> bool {
+        self.name == REFLECTION_METHOD
     }
 }
 

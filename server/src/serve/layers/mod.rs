@@ -2,10 +2,12 @@
 
 mod authorize;
 mod deadline;
+mod grpc_request;
 mod limit;
 mod method;
 mod overflow;
 mod rate;
+mod request_body;
 mod request_size;
 mod response;
 mod response_future;
@@ -25,6 +27,7 @@ use tower_http::validate_request::ValidateRequestHeaderLayer;
 
 use self::authorize::Authorize;
 use self::deadline::DeadlineLayer;
+use self::grpc_request::CheckGrpcRequest;
 use self::limit::LimitLayer;
 use self::overflow::RejectOverflow;
 use self::rate::LimitRate;
@@ -92,10 +95,12 @@ pub(super) fn layered(routes: Routes, context: ConnectionContext) -> impl CallSe
         .layer(ValidateRequestHeaderLayer::custom(LimitRate::new(Arc::clone(&caller))))
         .layer(ValidateRequestHeaderLayer::custom(RejectOverflow::new(overflow)))
         .layer(ValidateRequestHeaderLayer::custom(Authorize::new(Arc::clone(&caller))))
+        .layer(ValidateRequestHeaderLayer::custom(CheckGrpcRequest))
         .layer(RequestSizeLayer::new(Arc::clone(&caller), size))
         .layer(LimitLayer::new(Arc::clone(&caller)))
         .layer(DeadlineLayer::new(Arc::clone(&caller)))
         .layer(AddExtensionLayer::new(caller))
+        .map_request(request_body::checked::<Incoming>)
         .map_response(|response: Response<Body>| response.map(ResponseBody::from))
         .service(routes)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tonic::Code;
 use tower::{Layer, Service};
 
@@ -21,6 +21,9 @@ use crate::security::{Caller, Limit};
 const HEADER_OVERHEAD: usize = 32;
 /// The size of `:method`, `:scheme`, `:path` and `:authority`, the last two without their values.
 const PSEUDO_HEADERS: usize = ":method:scheme:path:authorityPOSThttp".len() + 4 * HEADER_OVERHEAD;
+
+/// The header with the details of a status.
+const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
 
 /// Applies [`RequestSize`].
 #[derive(Clone, Debug)]
@@ -85,14 +88,24 @@ where
 }
 
 impl OnResponse for CountLongMessage {
-    /// tonic's status for a message that is too long is out of range, which nothing else here uses.
     fn on_response(self, response: Response<ResponseBody>) -> Response<ResponseBody> {
-        if code_of(response.headers()) != Some(Code::OutOfRange) {
+        if !is_long_message(response.headers()) {
             return response;
         }
         let error = RpcError::LongRequest { limit: self.limit };
         self.caller.reject(Limit::RequestSize, &error);
         rejection(error)
+    }
+}
+
+/// Returns true for tonic's response to a message that is too long. Its code is out of range, which
+/// nothing else uses, or resource exhausted if the message is too long only after decompression;
+/// other responses with that code have details.
+fn is_long_message(headers: &HeaderMap) -> bool {
+    match code_of(headers) {
+        Some(Code::OutOfRange) => true,
+        Some(Code::ResourceExhausted) => !headers.contains_key(GRPC_STATUS_DETAILS),
+        _ => false,
     }
 }
 

@@ -1,42 +1,42 @@
-//! The list syntax, as `bitmap_parselist` of the kernel's `lib/bitmap-str.c` reads it, whatever this
-//! kernel's age: `all` came with 5.13, `N` with 5.12, strides with 4.12.
+//! Parser for lists of CPUs, in the syntax of `bitmap_parselist` in the kernel's
+//! `lib/bitmap-str.c`. The syntax does not depend on the running kernel: `all` came with 5.13, `N`
+//! with 5.12, strides with 4.12.
 
 use thiserror::Error;
 
 use super::Cpumask;
 
-/// The longest text that is read, in bytes: over 1,000 CPUs written one by one; more of them make
-/// shorter text as ranges. The kernel's own limit grows with the CPUs it was built for.
+/// The longest accepted text, in bytes. It fits more than 1,000 CPUs listed one by one; ranges are
+/// shorter. The kernel's own limit grows with the number of CPUs it was built for.
 const MAX_TEXT: usize = 4096;
 
-/// Bytes of the text that an error repeats.
+/// The length of the excerpt in an error, in bytes.
 const MAX_EXCERPT: usize = 32;
 
-/// What parts items beside the comma: the ASCII characters that the kernel's `isspace` takes for
-/// blanks.
+/// Separators of items beside the comma: the ASCII characters that the kernel's `isspace` accepts.
 const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
 
-/// Stands for the last possible CPU wherever a number may stand.
+/// Means the last possible CPU, in place of a number.
 const LAST_CPU: &str = "N";
 
-/// Stands for all possible CPUs, in any case.
+/// Means all possible CPUs, in upper or lower case.
 const ALL_CPUS: &str = "all";
 
-/// Why a text is no list of CPUs.
+/// The error of parsing a list of CPUs.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum CpumaskError {
-    /// The text is longer than what is read.
+    /// The text is too long.
     #[error(
-        "the cpumask has {length} bytes and may have {limit}; \
+        "the cpumask is {length} bytes long and the limit is {limit}; \
          write neighbouring CPUs as ranges such as 0-63"
     )]
     TooLong {
         /// The length of the text, in bytes.
         length: usize,
-        /// The length it may have.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// An item is none of the forms there are.
+    /// An item has none of the known forms.
     #[error(
         "`{item}` in the cpumask is malformed; \
          write a CPU such as 3, a range such as 0-3, `all`, or a stride such as 0-31:1/4"
@@ -45,42 +45,42 @@ pub enum CpumaskError {
         /// The item, shortened if long.
         item: String,
     },
-    /// A range ends before it begins.
+    /// The end of a range is below its start.
     #[error("the range `{item}` in the cpumask ends before it begins; write {end}-{start}")]
     Reversed {
         /// The item, shortened if long.
         item: String,
-        /// The CPU it begins with.
+        /// The start of the range.
         start: u32,
-        /// The CPU it ends with.
+        /// The end of the range.
         end: u32,
     },
-    /// A stride has groups of nothing, or takes more of each group than it has.
+    /// The groups of a stride are empty, or smaller than the part to select.
     #[error(
-        "the stride `{item}` in the cpumask takes {used} of every {group}; \
-         the second number must be above 0 and not below the first"
+        "the stride `{item}` in the cpumask selects {used} of every {group}; \
+         the second number must be above 0 and at least the first"
     )]
     Stride {
         /// The item, shortened if long.
         item: String,
-        /// How many CPUs of each group it takes.
+        /// The CPUs to select from each group.
         used: u32,
-        /// How many CPUs a group has.
+        /// The size of a group.
         group: u32,
     },
-    /// A CPU is not one of the possible ones.
+    /// A CPU is not possible on this machine.
     #[error(
         "cpu {cpu} of `{item}` in the cpumask is not possible here; the possible CPUs are {possible}"
     )]
     Impossible {
         /// The item, shortened if long.
         item: String,
-        /// The CPU as it was written, or the first one of a range that is not possible.
+        /// The CPU as it was written, or the first CPU of a range that is not possible.
         cpu: String,
         /// The possible CPUs.
         possible: String,
     },
-    /// The list has items, but they come to no CPU.
+    /// The list has items, but they select no CPU.
     #[error("the cpumask `{text}` selects no CPU; leave it empty for all CPUs")]
     SelectsNone {
         /// The text, shortened if long.
@@ -88,14 +88,14 @@ pub enum CpumaskError {
     },
 }
 
-/// One item, taken apart.
+/// One item of a list.
 struct Item<'a> {
     text: &'a str,
     possible: &'a Cpumask,
     last: u32,
 }
 
-/// Which CPUs of a range an item takes: the first `used` of every `group`.
+/// The part of a range that an item selects: the first `used` CPUs of every `group`.
 struct Stride {
     used: u32,
     group: u32,
@@ -123,8 +123,8 @@ pub(super) fn from_sysfs_list(text: &str) -> Result<Cpumask, CpumaskError> {
 fn parse_items(text: &str, possible: &Cpumask) -> Result<Cpumask, CpumaskError> {
     let last = possible.last().unwrap_or(0);
     let mut mask = Cpumask::default();
-    let parts = |letter: char| letter == ',' || BLANKS.contains(&letter);
-    for text in text.split(parts).filter(|item| !item.is_empty()) {
+    let is_separator = |letter: char| letter == ',' || BLANKS.contains(&letter);
+    for text in text.split(is_separator).filter(|item| !item.is_empty()) {
         Item { text, possible, last }.add_to(&mut mask)?;
     }
     Ok(mask)
@@ -139,8 +139,8 @@ impl Item<'_> {
         let is_all = range.eq_ignore_ascii_case(ALL_CPUS);
         let (start, end) = if is_all { (0, self.last) } else { self.range(range)? };
         for cpu in start..=end {
-            let is_taken = stride.as_ref().is_none_or(|stride| stride.takes(cpu - start));
-            if !is_taken || (is_all && !self.possible.contains(cpu)) {
+            let is_selected = stride.as_ref().is_none_or(|stride| stride.selects(cpu - start));
+            if !is_selected || (is_all && !self.possible.contains(cpu)) {
                 continue;
             }
             self.check_possible(cpu)?;
@@ -160,7 +160,7 @@ impl Item<'_> {
         Ok((start, end))
     }
 
-    /// Returns a CPU that is not above the last possible one, so that a range cannot be long.
+    /// Parses a CPU that is at most the last possible one, which bounds the length of a range.
     fn cpu(&self, text: &str) -> Result<u32, CpumaskError> {
         let cpu = self.number(text)?;
         match cpu {
@@ -179,7 +179,7 @@ impl Item<'_> {
         Ok(Stride { used, group })
     }
 
-    /// Returns the number, or `None` for one that is too large for a CPU number.
+    /// Parses a number; `None` if it is too large for a CPU number.
     fn number(&self, text: &str) -> Result<Option<u32>, CpumaskError> {
         if text == LAST_CPU {
             return Ok(Some(self.last));
@@ -208,12 +208,12 @@ impl Item<'_> {
 }
 
 impl Stride {
-    fn takes(&self, position: u32) -> bool {
+    fn selects(&self, position: u32) -> bool {
         position % self.group < self.used
     }
 }
 
-/// Returns the text, or its beginning if it is long.
+/// Returns the text, or its start if it is long.
 fn excerpt(text: &str) -> String {
     if text.len() <= MAX_EXCERPT {
         return text.to_owned();

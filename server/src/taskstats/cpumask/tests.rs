@@ -1,4 +1,4 @@
-//! The expectations are what Linux 6.18 does, but for what is named as our own.
+//! The expected results are those of Linux 6.18, except where a comment says otherwise.
 
 use proptest::collection::btree_set;
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ fn the_last_cpu_and_all_cpus_have_names() {
 }
 
 #[test]
-fn strides_take_the_first_of_every_group() {
+fn strides_select_the_first_of_every_group() {
     assert_eq!(of_eight("0-7:1/2"), cpus(&[0, 2, 4, 6]));
     assert_eq!(of_eight("1-N:2/3"), cpus(&[1, 2, 4, 5, 7]));
     assert_eq!(of_eight("all:1/N"), cpus(&[0, 7]));
@@ -57,7 +57,7 @@ fn text_without_an_item_means_all_possible_cpus() {
 }
 
 #[test]
-fn where_cpus_are_missing_all_means_those_there_are() {
+fn all_means_the_possible_cpus() {
     let possible = cpus(&[0, 2, 3, 130]);
     assert_eq!(Cpumask::parse("all", &possible).unwrap(), possible);
     assert_eq!(Cpumask::parse("all:1/2", &possible).unwrap(), cpus(&[0, 2, 130]));
@@ -69,7 +69,7 @@ fn where_cpus_are_missing_all_means_those_there_are() {
 }
 
 #[test]
-fn malformed_items_are_refused_with_what_would_be_right() {
+fn malformed_items_are_refused_with_the_valid_forms() {
     for item in [
         "a",
         "0-",
@@ -102,7 +102,7 @@ fn malformed_items_are_refused_with_what_would_be_right() {
 }
 
 #[test]
-fn ranges_and_strides_that_make_no_sense_are_refused() {
+fn reversed_ranges_and_empty_strides_are_refused() {
     let reversed = "the range `3-1` in the cpumask ends before it begins; write 1-3";
     assert_eq!(error_of_eight("3-1"), reversed);
     for item in ["0-7:3/2", "0-7:0/0", "all:1/0"] {
@@ -111,7 +111,7 @@ fn ranges_and_strides_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn cpus_outside_the_possible_ones_are_named() {
+fn the_error_names_a_cpu_that_is_not_possible() {
     for (item, cpu) in [("8", "8"), ("0-9", "9"), ("99999999999", "99999999999")] {
         let expected = format!(
             "cpu {cpu} of `{item}` in the cpumask is not possible here; the possible CPUs are 0-7"
@@ -121,7 +121,7 @@ fn cpus_outside_the_possible_ones_are_named() {
 }
 
 #[test]
-fn long_text_is_refused_and_not_repeated() {
+fn long_text_is_refused_and_shortened_in_the_error() {
     let error = Cpumask::parse(&"0,".repeat(5_000), &(0..8).collect()).unwrap_err();
     assert_eq!(error, CpumaskError::TooLong { length: 10_000, limit: 4096 });
     assert_eq!(of_eight(&"0,".repeat(2048)), cpus(&[0]));
@@ -129,9 +129,9 @@ fn long_text_is_refused_and_not_repeated() {
     assert!(message.contains(&format!("`{}…`", "ä".repeat(16))), "{message}");
 }
 
-/// The kernel registers nothing for such a mask; a stream without CPUs is a mistake.
+/// The kernel accepts such a mask and registers nothing. A stream without CPUs would be a mistake.
 #[test]
-fn a_list_that_comes_to_no_cpu_is_refused() {
+fn a_list_that_selects_no_cpu_is_refused() {
     for text in [",", " , ,", "0-3:0/2"] {
         let expected = format!("the cpumask `{text}` selects no CPU; leave it empty for all CPUs");
         assert_eq!(error_of_eight(text), expected);
@@ -139,7 +139,7 @@ fn a_list_that_comes_to_no_cpu_is_refused() {
 }
 
 #[test]
-fn sysfs_lists_are_bounded_by_what_a_kernel_can_have() {
+fn sysfs_lists_are_bounded_by_the_largest_kernel() {
     assert_eq!(Cpumask::from_sysfs_list("0-1\n").unwrap(), cpus(&[0, 1]));
     assert_eq!(Cpumask::from_sysfs_list("\n").unwrap(), Cpumask::default());
     assert_eq!(Cpumask::from_sysfs_list("0-8191").unwrap().len(), 8192);
@@ -149,7 +149,7 @@ fn sysfs_lists_are_bounded_by_what_a_kernel_can_have() {
 }
 
 #[test]
-fn a_cpu_that_cannot_exist_is_not_taken_in() {
+fn a_cpu_that_cannot_exist_is_not_inserted() {
     let mut mask = Cpumask::default();
     assert!(mask.insert(Cpumask::MAX_CPUS - 1));
     assert!(!mask.insert(Cpumask::MAX_CPUS));
@@ -158,7 +158,7 @@ fn a_cpu_that_cannot_exist_is_not_taken_in() {
 }
 
 #[test]
-fn a_mask_that_lost_its_highest_cpus_equals_one_that_never_had_them() {
+fn removing_the_highest_cpus_leaves_an_equal_mask() {
     let mut mask = cpus(&[3, 64, 8191]);
     assert!(mask.remove(8191) && mask.remove(64));
     assert_eq!(mask, cpus(&[3]));
@@ -173,7 +173,7 @@ fn set() -> impl Strategy<Value = std::collections::BTreeSet<u32>> {
 
 proptest! {
     #[test]
-    fn what_is_printed_parses_to_the_same(cpus in set()) {
+    fn a_printed_mask_parses_to_the_same_mask(cpus in set()) {
         let mask: Cpumask = cpus.iter().copied().collect();
         let printed = mask.to_string();
         prop_assert_eq!(&Cpumask::from_sysfs_list(&printed).unwrap(), &mask);
@@ -198,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_parser_panic(text in "[0-9N,:/ all-]{0,40}|.{0,40}", possible in set()) {
+    fn arbitrary_text_never_panics(text in "[0-9N,:/ all-]{0,40}|.{0,40}", possible in set()) {
         let possible: Cpumask = possible.into_iter().collect();
         if let Ok(mask) = Cpumask::parse(&text, &possible) {
             prop_assert!(mask.is_subset(&possible));

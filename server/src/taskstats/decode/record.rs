@@ -1,4 +1,4 @@
-//! The fields of one record, each present if it lies wholly inside the bytes there are.
+//! The fields of one record. A field is present if it lies completely inside the available bytes.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::taskstats::stats::{
     Memory, Stats, TaskIdentity,
 };
 
-/// Nanoseconds in a second: a moment with more of them is not one.
+/// Nanoseconds in a second. The kernel's nanoseconds are always below it.
 const NANOSECONDS_PER_SECOND: u32 = 1_000_000_000;
 
-/// How the bytes of an integer are ordered.
+/// The byte order of integers.
 pub(super) trait ByteOrder {
     fn u16(bytes: [u8; 2]) -> u16;
     fn u32(bytes: [u8; 4]) -> u32;
@@ -72,7 +72,7 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
         }
     }
 
-    /// Kernels that do not add up the times of the dead do not add up their context switches either.
+    /// Kernels that do not sum the times of exited tasks do not sum their context switches either.
     #[inline(always)]
     fn exited_group(&self, tgid: u32, unknown_tail: Vec<u8>) -> Stats {
         let group = self.group(tgid, unknown_tail);
@@ -80,11 +80,12 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
         Stats { context_switches, ..group }
     }
 
-    /// Returns the status of a task that has ended and waits to be reaped.
+    /// Returns the exit status of a task that has exited and not been reaped.
     ///
-    /// The kernel keeps the signal that a traced task is stopped by in the same place
-    /// (`ptrace_stop` in `kernel/signal.c`), and not all of them leave it out of the record. Only a
-    /// task that has ended is without memory. A record that is cut before it says so says nothing.
+    /// The kernel keeps the signal that stopped a traced task in the same field (`ptrace_stop` in
+    /// `kernel/signal.c`), and some versions copy it into the record. Only an exited task has no
+    /// memory, so the memory fields distinguish the two. If the record is truncated before them,
+    /// the status is absent.
     fn status_of_zombie(&self) -> Option<u32> {
         let has_memory = self.u64(offset::HIWATER_VM)? != 0;
         self.u32(offset::EXIT_CODE).filter(|&status| status != 0 && !has_memory)
@@ -132,13 +133,14 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
         }
     }
 
-    /// Tells whether the kernel adds up times over this group: elapsed ones, too, which no group has
-    /// 0 of.
+    /// Returns whether the kernel sums times over this group. Elapsed times are among them, and
+    /// their sum is never 0.
     fn sums_times(&self) -> bool {
         self.u64(offset::ETIME).is_some_and(|sum| sum != 0)
     }
 
-    /// Returns what kernels add up over a group: user and system time not all of them.
+    /// Returns the CPU times that kernels sum over a group. Only some versions sum user and system
+    /// time.
     fn group_cpu(&self) -> CpuTime {
         let sums_times = self.sums_times();
         CpuTime {
@@ -195,8 +197,8 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
 
     #[inline(always)]
     fn delay(&self, class: usize) -> Option<Delay> {
-        let place = self.layout.delay(class);
-        let (count, total_ns) = (self.u64_at(place.count)?, self.u64_at(place.total)?);
+        let offsets = self.layout.delay(class);
+        let (count, total_ns) = (self.u64_at(offsets.count)?, self.u64_at(offsets.total)?);
         Some(Delay { count, total_ns, extremes: None })
     }
 
@@ -208,26 +210,27 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
 
     #[inline(always)]
     fn extremes(&self, class: usize, count: u64) -> Option<Extremes> {
-        let place = self.layout.delay(class);
-        let (max_ns, min_ns) = (self.u64_at(place.max)?, self.u64_at(place.min)?);
+        let offsets = self.layout.delay(class);
+        let (max_ns, min_ns) = (self.u64_at(offsets.max)?, self.u64_at(offsets.min)?);
         if count == 0 && max_ns == 0 && min_ns == 0 {
             return None;
         }
         Some(Extremes { max_ns, min_ns, max_at: self.max_at(class) })
     }
 
-    /// Returns when the longest wait ended; `None` for what is not a moment after 1970.
+    /// Returns the end of the longest wait; `None` if the fields are not a valid time after the
+    /// Unix epoch.
     fn max_at(&self, class: usize) -> Option<Duration> {
-        let place = self.layout.delay(class);
-        let seconds = self.u64_at(place.max_at_seconds)?;
-        let nanoseconds = u32::try_from(self.u64_at(place.max_at_nanoseconds)?).ok()?;
-        let is_moment = i64::try_from(seconds).is_ok() && nanoseconds < NANOSECONDS_PER_SECOND;
-        (is_moment && (seconds, nanoseconds) != (0, 0)).then(|| Duration::new(seconds, nanoseconds))
+        let offsets = self.layout.delay(class);
+        let seconds = self.u64_at(offsets.max_at_seconds)?;
+        let nanoseconds = u32::try_from(self.u64_at(offsets.max_at_nanoseconds)?).ok()?;
+        let is_valid = i64::try_from(seconds).is_ok() && nanoseconds < NANOSECONDS_PER_SECOND;
+        (is_valid && (seconds, nanoseconds) != (0, 0)).then(|| Duration::new(seconds, nanoseconds))
     }
 
     #[inline(always)]
     fn u8(&self, offset: usize) -> Option<u8> {
-        self.bytes.get(self.layout.place(offset)).copied()
+        self.bytes.get(self.layout.offset(offset)).copied()
     }
 
     #[inline(always)]
@@ -240,20 +243,20 @@ impl<'a, Order: ByteOrder> Record<'a, Order> {
         self.chunk(offset).map(Order::u64)
     }
 
-    /// Reads at a place of this record's own layout.
+    /// Reads at an offset of this record's layout.
     #[inline(always)]
-    fn u64_at(&self, place: usize) -> Option<u64> {
-        self.bytes.get(place..)?.first_chunk().map(|field| Order::u64(*field))
+    fn u64_at(&self, offset: usize) -> Option<u64> {
+        self.bytes.get(offset..)?.first_chunk().map(|field| Order::u64(*field))
     }
 
     #[inline(always)]
     fn chunk<const LENGTH: usize>(&self, offset: usize) -> Option<[u8; LENGTH]> {
-        self.bytes.get(self.layout.place(offset)..)?.first_chunk().copied()
+        self.bytes.get(self.layout.offset(offset)..)?.first_chunk().copied()
     }
 }
 
-/// Calls a function for each class. `std::array::from_fn` is a loop to the compiler, in which a
-/// class has no constant offsets; that takes twice as long.
+/// Calls a function for each class. With `std::array::from_fn` the compiler emits a loop, in which
+/// the offsets of a class are not constants; that doubles the duration.
 #[inline(always)]
 fn each_class<T>(of: impl Fn(usize) -> T) -> [T; DelayClass::COUNT] {
     [of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7)]

@@ -1,11 +1,11 @@
-//! Records of a machine whose bytes stand in the other order, for tests: made from those of this one.
+//! Test support: records of a machine with the other byte order, made from records of this one.
 
 use super::record::ByteOrder;
 use super::{Provenance, decode_in};
 use crate::taskstats::layout::{Layout, offset, size_of_version};
 use crate::taskstats::stats::{DelayClass, Stats};
 
-/// The order of bytes that this machine does not have.
+/// The byte order that this machine does not have.
 pub(super) struct OtherOrder;
 
 impl ByteOrder for OtherOrder {
@@ -22,9 +22,9 @@ impl ByteOrder for OtherOrder {
     }
 }
 
-/// Fields of two bytes.
+/// Fields of 2 bytes.
 const U16: [usize; 1] = [offset::VERSION];
-/// Fields of four.
+/// Fields of 4 bytes.
 const U32: [usize; 7] = [
     offset::EXIT_CODE,
     offset::UID,
@@ -34,7 +34,7 @@ const U32: [usize; 7] = [
     offset::BTIME,
     offset::TGID,
 ];
-/// Fields of eight, but for those of the delays.
+/// Fields of 8 bytes, except those of delays.
 const U64: [usize; 27] = [
     offset::CPU_RUN_REAL,
     offset::CPU_RUN_VIRTUAL,
@@ -65,26 +65,26 @@ const U64: [usize; 27] = [
     offset::EXE_INODE,
 ];
 
-/// Turns each field of a record of this machine around. What is no number stays: the name, the flags,
-/// the nice value, the scheduler, and the gaps between fields.
+/// Reverses the bytes of each field of a record. The name, fields of one byte and padding stay the
+/// same.
 pub(crate) fn swap(record: &[u8], version: u16) -> Vec<u8> {
     let layout = Layout::of_version(version);
     let mut swapped = record.to_vec();
     let known = record.len().min(size_of_version(version));
-    let mut turn = |place: usize, bytes: usize| {
-        if place + bytes <= known {
-            swapped[place..place + bytes].reverse();
+    let mut reverse = |offset: usize, bytes: usize| {
+        if offset + bytes <= known {
+            swapped[offset..offset + bytes].reverse();
         }
     };
-    U16.into_iter().for_each(|field| turn(layout.place(field), size_of::<u16>()));
-    U32.into_iter().for_each(|field| turn(layout.place(field), size_of::<u32>()));
-    let wide = U64.into_iter().map(|field| layout.place(field));
+    U16.into_iter().for_each(|field| reverse(layout.offset(field), size_of::<u16>()));
+    U32.into_iter().for_each(|field| reverse(layout.offset(field), size_of::<u32>()));
+    let wide = U64.into_iter().map(|field| layout.offset(field));
     let delays = (0..DelayClass::COUNT).flat_map(|class| {
-        let place = layout.delay(class);
-        let moments = [place.max_at_seconds, place.max_at_nanoseconds];
-        [place.count, place.total, place.max, place.min].into_iter().chain(moments)
+        let offsets = layout.delay(class);
+        let time = [offsets.max_at_seconds, offsets.max_at_nanoseconds];
+        [offsets.count, offsets.total, offsets.max, offsets.min].into_iter().chain(time)
     });
-    wide.chain(delays).for_each(|place| turn(place, size_of::<u64>()));
+    wide.chain(delays).for_each(|offset| reverse(offset, size_of::<u64>()));
     swapped
 }
 

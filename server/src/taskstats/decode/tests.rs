@@ -21,29 +21,29 @@ fn task(raw: &[u8]) -> Stats {
 }
 
 #[test]
-fn the_built_structs_have_the_kernels_sizes() {
+fn the_structs_have_the_kernels_sizes() {
     let sizes: Vec<_> = (8..=17).map(|version| raw(version, false).len()).collect();
     assert_eq!(sizes, [328, 344, 352, 368, 400, 416, 432, 560, 560, 688]);
 }
 
 #[test]
-fn every_field_of_every_version_is_found() {
+fn every_field_of_every_version_is_decoded() {
     for version in 8..=17 {
         assert_eq!(task(&raw(version, false)), expected(version), "version {version}");
     }
 }
 
 #[test]
-fn every_field_is_found_in_the_other_byte_order() {
+fn every_field_is_decoded_in_the_other_byte_order() {
     for version in 8..=17 {
         let stats = decode_swapped(&raw(version, true), Provenance::ExitedTask);
         assert_eq!(stats, expected(version), "version {version}");
     }
 }
 
-/// Proves that what makes records of the other order knows each field, and its width.
+/// `swap` knows every field and its width.
 #[test]
-fn a_record_turned_around_is_one_of_the_other_order() {
+fn a_swapped_record_has_the_other_byte_order() {
     for version in 8..=17 {
         assert_eq!(swap(&raw(version, false), version), raw(version, true), "version {version}");
     }
@@ -56,7 +56,7 @@ fn records_need_no_alignment() {
 }
 
 #[test]
-fn a_later_version_begins_with_the_newest_known_struct() {
+fn a_newer_version_starts_with_the_newest_known_struct() {
     let mut raw = raw(17, false);
     raw[..2].copy_from_slice(&21_u16.to_ne_bytes());
     raw.extend([1, 2, 3]);
@@ -65,7 +65,7 @@ fn a_later_version_begins_with_the_newest_known_struct() {
 }
 
 #[test]
-fn what_a_known_version_should_not_have_is_handed_on() {
+fn extra_bytes_of_a_known_version_are_kept() {
     for version in [8, 14, 15, 16, 17] {
         let mut raw = raw(version, false);
         raw.extend([9, 8]);
@@ -74,14 +74,14 @@ fn what_a_known_version_should_not_have_is_handed_on() {
 }
 
 #[test]
-fn a_record_without_a_version_says_nothing() {
+fn a_record_without_a_version_has_no_fields() {
     let mut raw = raw(16, false);
     raw[..2].fill(0);
     assert_eq!(task(&raw), Stats::default());
     assert_eq!(task(&[]), Stats::default());
 }
 
-/// A struct cut anywhere: what remains is what the whole one had.
+/// A truncated struct has a subset of the fields of the whole one.
 #[test]
 fn prefixes_only_lose_fields() {
     for version in 8..=17 {
@@ -94,7 +94,7 @@ fn prefixes_only_lose_fields() {
                 assert_eq!(cut.version, version);
                 assert!(cut.unknown_tail.is_empty());
                 let left = fields(&cut);
-                // The begin time falls back on the older, narrower field.
+                // The start time falls back to the older, narrower field.
                 more.retain(|field| left.contains(field) || field.starts_with("begin"));
                 let known =
                     left.iter().all(|field| all.contains(field) || field.starts_with("begin"));
@@ -108,7 +108,7 @@ fn prefixes_only_lose_fields() {
     }
 }
 
-/// Each present group of fields in words, delays without what can be missing in them.
+/// Formats each present group of fields, without the optional parts of delays.
 fn fields(stats: &Stats) -> Vec<String> {
     let mut fields = Vec::new();
     let mut add = |name: &str, field: Option<String>| {
@@ -158,9 +158,9 @@ fn a_live_task_has_no_exit_status() {
     assert_eq!(decode(&raw, Provenance::LiveTask), expected);
 }
 
-/// Proves that a status is told of what has ended, and not the signal that stopped a traced task.
+/// A status is reported for an exited task, and not for a traced task that a signal stopped.
 #[test]
-fn a_task_that_waits_to_be_reaped_has_an_exit_status() {
+fn a_zombie_has_an_exit_status() {
     let mut raw = raw(16, false);
     assert_eq!(decode(&raw, Provenance::LiveTask).exit_status, None, "it has memory");
     put(&mut raw, 200, 0);
@@ -169,7 +169,7 @@ fn a_task_that_waits_to_be_reaped_has_an_exit_status() {
 }
 
 #[test]
-fn a_group_has_only_what_the_kernel_adds_up() {
+fn a_group_has_only_the_fields_that_the_kernel_sums() {
     for version in 8..=17 {
         let task = expected(version);
         let without_extremes =
@@ -189,7 +189,7 @@ fn a_group_has_only_what_the_kernel_adds_up() {
 }
 
 #[test]
-fn a_group_has_no_user_and_system_time_where_the_kernel_does_not_add_them_up() {
+fn a_group_lacks_user_and_system_time_if_the_kernel_does_not_sum_them() {
     let mut raw = raw(16, false);
     put(&mut raw, 144, 0);
     for group in [LIVE_GROUP, GROUP] {
@@ -199,7 +199,7 @@ fn a_group_has_no_user_and_system_time_where_the_kernel_does_not_add_them_up() {
 }
 
 #[test]
-fn a_group_that_ended_has_no_context_switches_where_the_kernel_counts_those_of_the_living_only() {
+fn an_exited_group_lacks_context_switches_if_the_kernel_sums_only_live_tasks() {
     let mut raw = raw(13, false);
     let switches = |raw: &[u8], group| decode(raw, group).context_switches;
     assert_eq!(switches(&raw, GROUP), switches(&raw, LIVE_GROUP));
@@ -221,7 +221,7 @@ fn a_group_without_a_version_has_that_of_its_task() {
 }
 
 #[test]
-fn a_class_that_was_never_waited_for_has_no_extremes() {
+fn a_class_without_waits_has_no_extremes() {
     let mut raw = raw(17, false);
     for offset in [16, 432, 440] {
         put(&mut raw, offset, 0);
@@ -233,7 +233,7 @@ fn a_class_that_was_never_waited_for_has_no_extremes() {
 }
 
 #[test]
-fn what_is_not_a_moment_is_absent() {
+fn an_invalid_time_is_absent() {
     let seconds_and_nanoseconds =
         [(0, 0), (1, 1_000_000_000), (1, u64::MAX), (u64::MAX, 0), (1 << 63, 0), (1, 1 << 32)];
     for (seconds, nanoseconds) in seconds_and_nanoseconds {
@@ -255,7 +255,7 @@ fn a_kernel_thread_has_no_executable() {
 }
 
 #[test]
-fn a_begin_time_beyond_64_bits_falls_back_on_the_narrow_field() {
+fn a_start_time_beyond_64_bits_falls_back_to_the_narrow_field() {
     let mut raw = raw(16, false);
     put(&mut raw, 344, u64::MAX);
     assert_eq!(task(&raw).identity.task.unwrap().begin_time_s, 1_700_000_001);
@@ -263,7 +263,7 @@ fn a_begin_time_beyond_64_bits_falls_back_on_the_narrow_field() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_decoder_panic(
+    fn arbitrary_bytes_never_panic(
         version in 0..20_u16,
         mut bytes in vec(any::<u8>(), 0..900),
         provenance in prop_oneof![

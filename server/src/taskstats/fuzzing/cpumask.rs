@@ -1,15 +1,15 @@
-//! Any bytes in place of a list of CPUs.
+//! Arbitrary bytes as a list of CPUs.
 
 use std::sync::LazyLock;
 
 use crate::taskstats::Cpumask;
 
-/// The longest list that is read, in bytes.
+/// The longest accepted list, in bytes.
 const MAX_TEXT: usize = 4096;
-/// What the kernel's `isspace` takes for a blank in ASCII, and the comma.
+/// The ASCII characters that the kernel's `isspace` accepts, and the comma.
 const SEPARATORS: [char; 7] = [',', ' ', '\t', '\n', '\r', '\x0b', '\x0c'];
 
-/// For each CPU, up to the last possible one, whether it is in a set.
+/// Membership by CPU number, up to the last possible CPU.
 type Cpus = Vec<bool>;
 
 /// The possible CPUs of a machine, for the parser and for the model.
@@ -18,7 +18,7 @@ struct Machine {
     cpus: Cpus,
 }
 
-/// Usual ones, with holes, with as many as there can be.
+/// Machines with consecutive CPUs, with gaps, and with the largest number of CPUs.
 static MACHINES: LazyLock<[Machine; 5]> = LazyLock::new(|| {
     let machines: [Cpus; 5] = [
         vec![true; 8],
@@ -33,10 +33,11 @@ static MACHINES: LazyLock<[Machine; 5]> = LazyLock::new(|| {
     })
 });
 
-/// Parses a list, the first byte choosing among machines, and compares with a slow model.
+/// Parses a list and compares the result with that of a slow model. The first byte selects the
+/// machine.
 ///
 /// # Panics
-/// When parser and model disagree, or what is printed is not what is parsed.
+/// If parser and model disagree, or if the printed set does not parse to the same set.
 pub fn cpumask(bytes: &[u8]) {
     let Some((machine, text)) = bytes.split_first() else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
@@ -58,7 +59,7 @@ fn check(text: &str, parsed: Option<Cpumask>, model: &Option<Cpus>, possible: &C
     }
 }
 
-/// The CPUs of a list as a caller writes it; `None` when it is refused.
+/// Returns the CPUs of a caller's list; `None` if it must be refused.
 fn model(text: &str, possible: &Cpus) -> Option<Cpus> {
     if text.len() > MAX_TEXT {
         return None;
@@ -69,7 +70,7 @@ fn model(text: &str, possible: &Cpus) -> Option<Cpus> {
     items(text, possible).filter(|cpus| cpus.contains(&true))
 }
 
-/// The CPUs of all items, each looked at by itself.
+/// Returns the CPUs of all items, each evaluated separately.
 fn items(text: &str, possible: &Cpus) -> Option<Cpus> {
     let mut cpus = vec![false; possible.len()];
     for text in text.split(SEPARATORS).filter(|item| !item.is_empty()) {
@@ -103,14 +104,15 @@ fn item(text: &str, possible: &Cpus) -> Option<Vec<usize>> {
     if start > end || end > last {
         return None;
     }
-    let mut taken: Vec<usize> = (start..=end).filter(|cpu| (cpu - start) % group < used).collect();
+    let mut selected: Vec<usize> =
+        (start..=end).filter(|cpu| (cpu - start) % group < used).collect();
     if is_all {
-        taken.retain(|cpu| possible[*cpu]);
+        selected.retain(|cpu| possible[*cpu]);
     }
-    taken.iter().all(|cpu| possible[*cpu]).then_some(taken)
+    selected.iter().all(|cpu| possible[*cpu]).then_some(selected)
 }
 
-/// A number that fits 32 bits, or the last CPU.
+/// Parses a number that fits into 32 bits, or the name of the last CPU.
 fn number(text: &str, last: usize) -> Option<usize> {
     if text == "N" {
         return Some(last);
@@ -128,12 +130,12 @@ mod tests {
     use crate::seeds::seeds;
 
     #[test]
-    fn every_seed_is_dealt_with() {
+    fn every_seed_passes() {
         seeds("cpumask").iter().for_each(|seed| cpumask(seed));
     }
 
     proptest! {
-        /// Lists that are right, nearly right, and wrong.
+        /// Lists that are valid, nearly valid, and invalid.
         #[test]
         fn parser_and_model_agree(
             machine in any::<u8>(),

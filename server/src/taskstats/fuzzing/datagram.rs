@@ -1,24 +1,25 @@
-//! Any bytes in place of what a netlink socket gives.
+//! Arbitrary bytes as a datagram from a netlink socket.
 
 use crate::netlink::{Attribute, MessageKind, Messages, attributes};
 use crate::taskstats::wire::{decode_exit, decode_reply, stats_messages};
 use crate::taskstats::{Exit, TaskId};
 
-/// Where the datagram is said to come from.
+/// The CPU of the socket.
 const CPU: u32 = 3;
-/// Whom the reply is said to be about.
+/// The id in the query.
 const ID: u32 = 77;
 
-/// Takes `datagram` as a listener and a query do.
+/// Decodes `datagram` as a listener and a query do.
 ///
 /// # Panics
-/// When a message is neither told nor counted, or something beyond the datagram is.
+/// If a message is neither decoded nor counted, or if a part of the result lies outside the
+/// datagram.
 pub fn datagram(datagram: &[u8]) {
-    let sequences = news(datagram);
+    let sequences = exit_sequences(datagram);
     let exits = stats_messages(datagram)
         .map(|(sequence, attributes)| decode_exit(attributes, CPU, sequence));
     let exits: Vec<_> = exits.collect();
-    assert_eq!(exits.len(), sequences.len(), "each message is an exit, or one that cannot be read");
+    assert_eq!(exits.len(), sequences.len(), "each message is decoded or counted");
     for (exit, sequence) in exits.iter().zip(sequences) {
         exit.iter().for_each(|exit| check_exit(exit, sequence));
     }
@@ -39,8 +40,9 @@ fn check_exit(exit: &Exit, sequence: u32) {
     }
 }
 
-/// The sequences of all messages with `TASKSTATS_CMD_NEW`, by a walk of its own.
-fn news(datagram: &[u8]) -> Vec<u32> {
+/// Returns the sequence numbers of all messages with `TASKSTATS_CMD_NEW`, found by an independent
+/// parser.
+fn exit_sequences(datagram: &[u8]) -> Vec<u32> {
     let number = |at: usize| u32::from_ne_bytes(std::array::from_fn(|i| datagram[at + i]));
     let mut found = Vec::new();
     let mut at = 0;
@@ -58,7 +60,7 @@ fn news(datagram: &[u8]) -> Vec<u32> {
     found
 }
 
-/// Each attribute lies inside the datagram, and so does what is nested in it.
+/// Checks that each attribute and each nested attribute lies inside the datagram.
 fn check_attributes(bytes: &[u8], datagram: &[u8]) {
     for Attribute { payload, .. } in attributes(bytes) {
         check_inside(payload, datagram);
@@ -73,10 +75,10 @@ fn check_inside(part: &[u8], whole: &[u8]) {
     assert!(whole.start <= part.start && part.end <= whole.end, "bytes beyond the datagram");
 }
 
-/// A message that is cut has the same records, or lacks one.
+/// Checks that a truncated message has the same records or fewer.
 fn check_part(attributes: &[u8], cut: usize) {
     let Some(part) = decode_exit(&attributes[..cut], CPU, 0) else { return };
-    let whole = decode_exit(attributes, CPU, 0).expect("the part has a task's record");
+    let whole = decode_exit(attributes, CPU, 0).expect("the prefix has a task's record");
     assert_eq!(part.task, whole.task);
     assert!(part.process.is_none() || part.process == whole.process, "another group's record");
 }
@@ -100,12 +102,12 @@ mod tests {
     use crate::seeds::seeds;
 
     #[test]
-    fn every_seed_is_dealt_with() {
+    fn every_seed_passes() {
         seeds("netlink").iter().for_each(|seed| datagram(seed));
     }
 
     #[test]
-    fn a_message_cut_anywhere_only_loses_records() {
+    fn a_truncated_message_only_loses_records() {
         for seed in seeds("netlink") {
             for message in Messages::new(&seed) {
                 if let MessageKind::Generic { attributes, .. } = message.kind() {
@@ -116,9 +118,9 @@ mod tests {
     }
 
     proptest! {
-        /// Messages of the kernel, some bytes of them changed, cut anywhere, one after the other.
+        /// Several messages of the kernel with some changed bytes, truncated anywhere.
         #[test]
-        fn a_changed_datagram_is_told_or_counted_and_never_left(
+        fn each_message_of_a_changed_datagram_is_decoded_or_counted(
             chosen in vec(any::<Index>(), 1..4),
             changes in vec((any::<Index>(), any::<u8>()), 0..8),
             cut in any::<Index>(),
@@ -126,9 +128,9 @@ mod tests {
             let seeds = seeds("netlink");
             let mut bytes: Vec<u8> =
                 chosen.iter().flat_map(|chosen| chosen.get(&seeds).clone()).collect();
-            for (place, byte) in changes {
-                let place = place.index(bytes.len());
-                bytes[place] = byte;
+            for (index, byte) in changes {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
             }
             bytes.truncate(cut.index(bytes.len() + 1));
             datagram(&bytes);

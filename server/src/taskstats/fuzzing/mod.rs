@@ -1,5 +1,6 @@
-//! What the fuzz targets in `tests/fuzz` run, and the tests with their seeds: each function takes any
-//! bytes and panics when they are not dealt with as they should be. Not part of the agent.
+//! The functions that the fuzz targets in `tests/fuzz` call, and the tests with their seeds. Each
+//! function accepts arbitrary bytes and panics if they are handled wrongly. The agent does not
+//! contain them.
 
 mod cpumask;
 mod datagram;

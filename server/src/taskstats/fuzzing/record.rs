@@ -1,17 +1,17 @@
-//! Any bytes in place of a `struct taskstats`.
+//! Arbitrary bytes as a `struct taskstats`.
 
 use std::fmt::Debug;
 
 use crate::taskstats::{Delay, Extremes, Identity, Provenance, Stats, TaskIdentity, decode};
 
-/// The group that a record is said to be of.
+/// The id of the record's group.
 const TGID: u32 = 77;
 
-/// Decodes a record, and a part of it. The first byte says where it came from, the second which
-/// version it has when it names none, the next two where it is cut.
+/// Decodes a record and a prefix of it. The first byte selects the record's provenance, the second
+/// its version if it names none, and the next two the length of the prefix.
 ///
 /// # Panics
-/// When the part has a field that the whole lacks, or has otherwise.
+/// If the prefix has a field that the record lacks, or a field with another value.
 pub fn record(bytes: &[u8]) {
     let Some(([from, version_if_unset, low, high], record)) = bytes.split_first_chunk() else {
         return;
@@ -24,7 +24,7 @@ pub fn record(bytes: &[u8]) {
     };
     let cut = usize::from(u16::from_le_bytes([*low, *high])) % (record.len() + 1);
     let whole = decode(record, provenance);
-    assert!(record.ends_with(&whole.unknown_tail), "a tail of other bytes");
+    assert!(record.ends_with(&whole.unknown_tail), "the tail is not a part of the record");
     check_unaligned(record, provenance, &whole);
     check_part(&record[..cut], provenance, &whole);
 }
@@ -37,44 +37,47 @@ fn check_unaligned(record: &[u8], provenance: Provenance, whole: &Stats) {
 fn check_part(part: &[u8], provenance: Provenance, whole: &Stats) {
     let stats = decode(part, provenance);
     if part.len() < size_of::<u16>() {
-        assert_says_nothing(&stats);
+        assert_only_group_id(&stats);
     } else {
         assert_only_loses(&stats, whole);
     }
 }
 
-/// Without a version there is nothing but the group's id.
-fn assert_says_nothing(stats: &Stats) {
+/// Checks that only the group's id is present.
+fn assert_only_group_id(stats: &Stats) {
     let identity = Identity { tgid: stats.identity.tgid, ..Identity::default() };
     let nothing = Stats { version: stats.version, identity, ..Stats::default() };
     assert_eq!(*stats, nothing);
 }
 
-/// Asserts that each field of a part is that of the whole, or absent.
+/// Checks that each field of a prefix is absent or equal to that of the whole record.
 ///
 /// # Panics
-/// When it is neither.
+/// If a field is neither.
 fn assert_only_loses(part: &Stats, whole: &Stats) {
     assert_eq!(part.version, whole.version);
     assert!(whole.unknown_tail.starts_with(&part.unknown_tail));
-    kept(&part.identity.pid, &whole.identity.pid);
-    kept(&part.identity.tgid, &whole.identity.tgid);
-    kept(&part.identity.task.as_ref().map(unborn), &whole.identity.task.as_ref().map(unborn));
-    kept(&part.exit_status, &whole.exit_status);
-    kept(&part.cpu.user_us, &whole.cpu.user_us);
-    kept(&part.cpu.system_us, &whole.cpu.system_us);
-    kept(&part.cpu.user_scaled_us, &whole.cpu.user_scaled_us);
-    kept(&part.cpu.system_scaled_us, &whole.cpu.system_scaled_us);
-    kept(&part.cpu.run_real_ns, &whole.cpu.run_real_ns);
-    kept(&part.cpu.run_virtual_ns, &whole.cpu.run_virtual_ns);
-    kept(&part.cpu.run_real_scaled_ns, &whole.cpu.run_real_scaled_ns);
-    kept(&part.elapsed_us, &whole.elapsed_us);
-    kept(&part.group_elapsed_us, &whole.group_elapsed_us);
-    kept(&part.faults, &whole.faults);
-    kept(&part.memory, &whole.memory);
-    kept(&part.io, &whole.io);
-    kept(&part.context_switches, &whole.context_switches);
-    kept(&part.executable, &whole.executable);
+    assert_kept(&part.identity.pid, &whole.identity.pid);
+    assert_kept(&part.identity.tgid, &whole.identity.tgid);
+    assert_kept(
+        &part.identity.task.as_ref().map(without_start_time),
+        &whole.identity.task.as_ref().map(without_start_time),
+    );
+    assert_kept(&part.exit_status, &whole.exit_status);
+    assert_kept(&part.cpu.user_us, &whole.cpu.user_us);
+    assert_kept(&part.cpu.system_us, &whole.cpu.system_us);
+    assert_kept(&part.cpu.user_scaled_us, &whole.cpu.user_scaled_us);
+    assert_kept(&part.cpu.system_scaled_us, &whole.cpu.system_scaled_us);
+    assert_kept(&part.cpu.run_real_ns, &whole.cpu.run_real_ns);
+    assert_kept(&part.cpu.run_virtual_ns, &whole.cpu.run_virtual_ns);
+    assert_kept(&part.cpu.run_real_scaled_ns, &whole.cpu.run_real_scaled_ns);
+    assert_kept(&part.elapsed_us, &whole.elapsed_us);
+    assert_kept(&part.group_elapsed_us, &whole.group_elapsed_us);
+    assert_kept(&part.faults, &whole.faults);
+    assert_kept(&part.memory, &whole.memory);
+    assert_kept(&part.io, &whole.io);
+    assert_kept(&part.context_switches, &whole.context_switches);
+    assert_kept(&part.executable, &whole.executable);
     for (part, whole) in part.delays.iter().zip(&whole.delays) {
         check_delay(*part, *whole);
     }
@@ -82,23 +85,23 @@ fn assert_only_loses(part: &Stats, whole: &Stats) {
 
 fn check_delay(part: Option<Delay>, whole: Option<Delay>) {
     let sums = |delay: Delay| (delay.count, delay.total_ns);
-    kept(&part.map(sums), &whole.map(sums));
+    assert_kept(&part.map(sums), &whole.map(sums));
     let extremes = |delay: Option<Delay>| delay.and_then(|delay| delay.extremes);
     let (part, whole) = (extremes(part), extremes(whole));
     let waits = |extremes: Extremes| (extremes.max_ns, extremes.min_ns);
-    kept(&part.map(waits), &whole.map(waits));
+    assert_kept(&part.map(waits), &whole.map(waits));
     let max_at = |extremes: Option<Extremes>| extremes.and_then(|extremes| extremes.max_at);
-    kept(&max_at(part), &max_at(whole));
+    assert_kept(&max_at(part), &max_at(whole));
 }
 
-fn kept<T: PartialEq + Debug>(part: &Option<T>, whole: &Option<T>) {
+fn assert_kept<T: PartialEq + Debug>(part: &Option<T>, whole: &Option<T>) {
     if part.is_some() {
-        assert_eq!(part, whole, "a part has what the whole has not");
+        assert_eq!(part, whole, "the prefix has a field that the record lacks");
     }
 }
 
-/// The begin time falls back on an older, narrower field.
-fn unborn(task: &TaskIdentity) -> TaskIdentity {
+/// Removes the start time, which falls back to an older, narrower field.
+fn without_start_time(task: &TaskIdentity) -> TaskIdentity {
     TaskIdentity { begin_time_s: 0, ..task.clone() }
 }
 
@@ -111,7 +114,7 @@ mod tests {
     use crate::seeds::seeds;
 
     #[test]
-    fn every_seed_is_dealt_with() {
+    fn every_seed_passes() {
         seeds("record").iter().for_each(|seed| record(seed));
     }
 
@@ -126,9 +129,9 @@ mod tests {
     }
 
     proptest! {
-        /// A record of any version, with anything in its fields, cut anywhere.
+        /// A record of any version with arbitrary fields, truncated anywhere.
         #[test]
-        fn a_part_only_loses_fields(
+        fn a_prefix_only_loses_fields(
             version in 0..20_u16,
             mut bytes in vec(prop_oneof![Just(0), any::<u8>()], 2..800),
             provenance in provenances(),

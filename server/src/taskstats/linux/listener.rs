@@ -1,10 +1,12 @@
-//! Taking exits: one socket a CPU, because a message does not say on which CPU its task exited, and
-//! because losses then have an address.
+//! A listener with one socket for each CPU: a message does not name the CPU on which its task
+//! exited, and the drop counter of each socket counts the losses of its CPU.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{failed, refused};
+use crate::bpf::{FilterSet, Slots as CgroupSlots};
 use crate::netlink::{Inbox, MessageKind, Messages, Poller, Received, Socket, Waker};
 use crate::taskstats::drain::{
     CpuQueue, CpuQueues, DatagramSlots, DatagramSource, ExitDecoder, MessageSink,
@@ -15,30 +17,35 @@ use crate::taskstats::{
     Depth, Drained, ExitListener, ExitSink, KeptSocket, KernelError, Namespace, Wake,
 };
 
-/// Messages taken by one system call; more would only make the memory that they go through larger.
+/// Messages received by one system call. More would only enlarge the memory that they pass through.
 const SLOTS: usize = 64;
-/// The least size of a slot. The record of every known version fits, and one page holds two slots.
+/// The smallest size of a slot. It fits the record of every known version, and a page holds two
+/// slots.
 const SLOT_BYTES: usize = 2048;
-/// What a slot grows by when a message did not fit.
+/// The factor by which a slot grows if a message did not fit.
 const SLOT_GROWTH: usize = 4;
-/// The most that a slot grows to: `NLMSG_GOODSIZE` bounds a message by a page, of 64 KiB at most.
+/// The largest size of a slot: `NLMSG_GOODSIZE` limits a message to a page, which is 64 KiB at
+/// most.
 const MAX_SLOT_BYTES: usize = 64 * 1024;
-/// A reply to a registration repeats the request behind a header.
+/// The size of the buffer for the reply to a registration, which repeats the request after a
+/// header.
 const REPLY_BYTES: usize = 64 * 1024;
 
-/// Listens with one socket a CPU.
+/// A listener with one socket for each CPU.
 #[derive(Debug)]
 pub(super) struct LinuxListener {
     family: u16,
     /// The list of all possible CPUs.
     possible: String,
     receive_buffer: usize,
+    /// Filters that attribute exits, by CPU.
+    filters: Option<Arc<FilterSet>>,
     queues: CpuQueues<Socket>,
     poller: Poller,
 }
 
 impl LinuxListener {
-    /// `message_bytes` is the length of the longest message to expect.
+    /// Creates a listener. `message_bytes` is the expected length of the longest message.
     pub(super) fn new(
         family: u16,
         possible: String,
@@ -50,30 +57,46 @@ impl LinuxListener {
             family,
             possible,
             receive_buffer,
+            filters: None,
             queues: CpuQueues::new(Inbox::new(SLOTS, slot_bytes)),
             poller: Poller::new().map_err(|source| failed("epoll_create", source))?,
         })
     }
 
-    /// As [`ExitListener::close`], with the kernel's bytes.
+    /// Attaches a filter to each socket, which attributes its exits to cgroups.
+    pub(super) fn attributing(mut self, filters: Option<Arc<FilterSet>>) -> Self {
+        self.filters = filters;
+        self
+    }
+
+    /// Attaches the filter of a CPU, if there is one. Exits are received even without it.
+    fn attach_filter(&self, cpu: u32, socket: &Socket) -> Option<CgroupSlots> {
+        let filter = self.filters.as_ref()?.of_cpu(cpu)?;
+        let attached = filter.attach(socket);
+        attached.inspect_err(|error| tracing::warn!(cpu, %error, "cannot attach the filter that attributes exits")).ok()
+    }
+
+    /// Like [`ExitListener::close`], but passes the kernel's messages undecoded.
     pub(super) fn close_into(&mut self, cpu: u32, sink: &mut impl MessageSink) {
         let Some(queue) = self.queues.remove(cpu) else { return };
         self.deregister(cpu, &queue);
         self.queues.finish(queue, sink);
     }
 
-    /// As [`ExitListener::drain`], with the kernel's bytes.
+    /// Like [`ExitListener::drain`], but passes the kernel's messages undecoded.
     pub(super) fn drain_into(&mut self, depth: Depth, sink: &mut impl MessageSink) -> Drained {
         self.queues.drain(depth, sink)
     }
 
-    /// Goes on with a socket that an earlier listener kept.
+    /// Adds a socket that an earlier listener kept.
     pub(super) fn adopt(&mut self, kept: KeptSocket) -> Result<(), KernelError> {
         let KeptSocket { cpu, drops, socket } = kept;
         let socket = Socket::adopt(socket).map_err(|source| failed("adopting a socket", source))?;
         self.set_receive_buffer(&socket)?;
-        // It may have overflowed while nobody read it; the error that says so may have been taken.
-        self.poll(cpu, CpuQueue::adopted(cpu, socket, drops))
+        // The memory of the earlier listener's filter is not available, so exits that are already
+        // queued are not attributed.
+        let cgroups = self.attach_filter(cpu, &socket);
+        self.poll(cpu, CpuQueue::adopted(cpu, socket, drops, cgroups))
     }
 
     fn set_receive_buffer(&self, socket: &Socket) -> Result<(), KernelError> {
@@ -81,13 +104,13 @@ impl LinuxListener {
             .set_receive_buffer(self.receive_buffer)
             .map_err(|source| failed("SO_RCVBUF", source))?;
         if granted < self.receive_buffer {
-            let asked = self.receive_buffer;
-            tracing::warn!(asked, granted, "the kernel grants a smaller receive buffer");
+            let requested = self.receive_buffer;
+            tracing::warn!(requested, granted, "the kernel granted a smaller receive buffer");
         }
         Ok(())
     }
 
-    /// Adds a registered socket to those that are waited for.
+    /// Adds a registered socket to the poller.
     fn poll(&mut self, cpu: u32, queue: CpuQueue<Socket>) -> Result<(), KernelError> {
         if let Err(source) = self.poller.add(&queue.socket, cpu) {
             self.deregister(cpu, &queue);
@@ -97,17 +120,17 @@ impl LinuxListener {
         Ok(())
     }
 
-    /// Registers a socket that is not polled yet, so that the acknowledgement is read here.
+    /// Registers a socket that is not polled yet, so that the acknowledgement is received here.
     fn register(&self, cpu: u32, socket: &Socket) -> Result<(), KernelError> {
         // A listener that died without deregistering stays in the kernel's lists until the next
-        // exit, and a socket that is given its port id inherits it (`kernel/taskstats.c`). Such a
-        // socket would be told exits of other CPUs.
+        // exit, and a socket with the same port id inherits its registrations
+        // (`kernel/taskstats.c`). Such a socket would receive exits of other CPUs.
         self.command(socket, TaskstatsCommand::Deregister(&self.possible))?;
         self.command(socket, TaskstatsCommand::Register(&cpu.to_string()))
     }
 
-    /// Sends a command and waits for its acknowledgement. Exits that arrive before it belong to a
-    /// registration that was inherited.
+    /// Sends a command and waits for its acknowledgement. Exits received before it belong to an
+    /// inherited registration and are ignored.
     fn command(&self, socket: &Socket, command: TaskstatsCommand<'_>) -> Result<(), KernelError> {
         const SEQUENCE: u32 = 1;
         let io_failed = |source| failed(REGISTER, source);
@@ -119,7 +142,7 @@ impl LinuxListener {
             for message in Messages::new(&reply[..length]) {
                 match message.kind() {
                     MessageKind::Acknowledgement => return Ok(()),
-                    // Its list is right, so what is invalid is the place that it comes from
+                    // The list is valid, so the kernel refused the namespace of the sender
                     // (`add_del_listener` in `kernel/taskstats.c`).
                     MessageKind::Error(libc::EINVAL) => {
                         return Err(KernelError::WrongNamespace { namespace: Namespace::Pid });
@@ -131,16 +154,16 @@ impl LinuxListener {
         }
     }
 
-    /// Ends the registration. It cannot fail in a way that matters: the kernel forgets a closed
-    /// socket at the next exit.
+    /// Ends the registration. A failure has no lasting effect: the kernel removes a closed socket
+    /// from its lists at the next exit.
     fn deregister(&self, cpu: u32, queue: &CpuQueue<Socket>) {
-        // Not acknowledged: the queue may be full, and then the kernel would drop the acknowledgement
-        // and count it among the exits that it dropped.
+        // No acknowledgement is requested: if the queue is full, the kernel would drop it and count
+        // it among the dropped exits.
         let list = cpu.to_string();
         let request = TaskstatsCommand::Deregister(&list).request(self.family, 1, false).encode();
         let outcome = request.and_then(|request| queue.socket.send(&request));
         if let Err(error) = outcome.and_then(|()| self.poller.remove(&queue.socket)) {
-            tracing::warn!(cpu, %error, "deregistering failed");
+            tracing::warn!(cpu, %error, "cannot deregister");
         }
     }
 }
@@ -153,8 +176,10 @@ impl ExitListener for LinuxListener {
     fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
         let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
         self.set_receive_buffer(&socket)?;
+        // Before the registration, so that no message passes without it.
+        let cgroups = self.attach_filter(cpu, &socket);
         self.register(cpu, &socket)?;
-        self.poll(cpu, CpuQueue::new(cpu, socket))
+        self.poll(cpu, CpuQueue::new(cpu, socket, cgroups))
     }
 
     fn keep(mut self: Box<Self>) -> Vec<KeptSocket> {
@@ -184,7 +209,7 @@ impl ExitListener for LinuxListener {
 }
 
 impl Drop for LinuxListener {
-    /// Leaves no registration behind.
+    /// Ends all registrations.
     fn drop(&mut self) {
         for (cpu, queue) in self.queues.remove_all() {
             self.deregister(cpu, &queue);
@@ -215,7 +240,12 @@ impl DatagramSlots for Inbox {
 
     fn enlarge(&mut self, cpu: u32, truncated: u64) {
         let slot_bytes = (self.slot_bytes() * SLOT_GROWTH).min(MAX_SLOT_BYTES);
-        tracing::warn!(cpu, truncated, slot_bytes, "exit messages did not fit; enlarging the room");
+        tracing::warn!(
+            cpu,
+            truncated,
+            slot_bytes,
+            "exit messages exceeded the receive slots; enlarging the slots"
+        );
         *self = Self::new(self.slots(), slot_bytes);
     }
 }
@@ -223,7 +253,7 @@ impl DatagramSlots for Inbox {
 impl Wake for Waker {
     fn wake(&self) {
         if let Err(error) = Self::wake(self) {
-            tracing::error!(%error, "waking the reader failed");
+            tracing::error!(%error, "cannot wake the reader");
         }
     }
 }

@@ -1,6 +1,5 @@
-//! The kernel that runs this machine.
+//! The running kernel.
 
-mod accounting;
 mod listener;
 mod namespaces;
 mod query;
@@ -8,23 +7,24 @@ mod raw;
 mod self_test;
 mod system;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub use self::namespaces::Placement;
 pub use self::raw::RawListener;
 
-use self::accounting::DelaySwitch;
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
+use super::delay_accounting::DelaySwitch;
 use super::reply::{failed, refused};
 use super::wire::FAMILY;
 use super::{
     Cpumask, DelayAccounting, ExitListener, KeptSocket, Kernel, KernelError, KnownBad, Namespace,
     SelfTest, Stats, TaskId,
 };
+use crate::bpf::FilterSet;
 use crate::netlink::resolve_family;
 
-/// Asks and listens to the running kernel through generic netlink.
+/// The running kernel, through generic netlink.
 ///
 /// ```no_run
 /// use taskstatsd::taskstats::{Kernel, LinuxKernel, TaskId};
@@ -36,34 +36,39 @@ use crate::netlink::resolve_family;
 /// ```
 #[derive(Debug)]
 pub struct LinuxKernel {
-    /// The family's id, once it was found. It stays the same until the next boot.
+    /// The family's id, once it is known. It does not change until the next boot.
     family: OnceLock<u16>,
     queries: QuerySockets,
     possible_cpus: Cpumask,
     delay_accounting: DelaySwitch,
     receive_buffer: usize,
     release: String,
-    /// Why the kernel must not be asked.
+    /// The reason not to query the kernel.
     bug: Option<&'static KnownBad>,
-    /// Where this process is, which stays the same as long as it lives.
-    misplaced: Option<Namespace>,
+    /// The namespace of this process in which exits do not arrive. It does not change while the
+    /// process lives.
+    wrong_namespace: Option<Namespace>,
+    /// Filters that attribute exits to cgroups.
+    filters: Option<Arc<FilterSet>>,
 }
 
 impl LinuxKernel {
-    /// Prepares to ask; a kernel without taskstats is noticed by the first question.
+    /// Creates the interface without querying the kernel. The first query fails if the kernel lacks
+    /// taskstats.
     ///
     /// `receive_buffer` is the size of each CPU's receive buffer, in bytes.
     ///
     /// # Errors
-    /// When sysfs does not tell which CPUs are possible.
+    /// The error of reading the possible CPUs from sysfs.
     pub fn new(receive_buffer: usize) -> Result<Self, KernelError> {
         Self::of_release(system::release(), receive_buffer)
     }
 
-    /// Prepares to ask a kernel of a given release, which decides whether it may be asked at all.
+    /// Creates the interface for a kernel of a given release, which decides whether it may be
+    /// queried.
     ///
     /// # Errors
-    /// As [`LinuxKernel::new`].
+    /// See [`LinuxKernel::new`].
     pub fn of_release(release: String, receive_buffer: usize) -> Result<Self, KernelError> {
         Ok(Self {
             family: OnceLock::new(),
@@ -73,27 +78,34 @@ impl LinuxKernel {
             receive_buffer,
             bug: KnownBad::of(&release),
             release,
-            misplaced: namespaces::misplaced(),
+            wrong_namespace: namespaces::wrong_namespace(),
+            filters: None,
         })
     }
 
-    /// Asks the kernel even if it is known that it may panic.
+    /// Attributes exits to cgroups by filters.
+    #[must_use]
+    pub fn attributing(self, filters: FilterSet) -> Self {
+        Self { filters: Some(Arc::new(filters)), ..self }
+    }
+
+    /// Allows queries even if the kernel is known to panic on them.
     #[must_use]
     pub fn ignoring_known_bugs(self) -> Self {
         Self { bug: None, ..self }
     }
 
-    /// The kernel's release, as `uname -r` prints it.
+    /// Returns the kernel's release, as `uname -r` prints it.
     #[must_use]
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// Looks for the generic netlink family of taskstats, without asking it anything.
+    /// Looks up the generic netlink family of taskstats, without sending it a request.
     ///
     /// # Errors
-    /// [`KernelError::NoFamily`] when there is none; [`KernelError::KnownBadKernel`] when it must not
-    /// be asked.
+    /// [`KernelError::NoFamily`] if it does not exist; [`KernelError::KnownBadKernel`] if the
+    /// kernel must not be queried.
     pub fn find_family(&self) -> Result<(), KernelError> {
         self.family().map(drop)
     }
@@ -112,10 +124,11 @@ impl LinuxKernel {
         Ok(*self.family.get_or_init(|| family))
     }
 
-    /// Opens a listener whose slots fit this kernel's longest message: a task's and a group's record.
+    /// Opens a listener with slots for this kernel's longest message, which has the records of a
+    /// task and a group.
     fn new_listener(&self) -> Result<LinuxListener, KernelError> {
         let family = self.family()?;
-        if let Some(namespace) = self.misplaced {
+        if let Some(namespace) = self.wrong_namespace {
             return Err(KernelError::WrongNamespace { namespace });
         }
         let one_record = self.queries.reply(family, TaskId::Pid(std::process::id()))?.len();
@@ -123,18 +136,18 @@ impl LinuxKernel {
         LinuxListener::new(family, possible, self.receive_buffer, 2 * one_record)
     }
 
-    /// The kernel's whole message, headers included, with the account of a live task or group.
+    /// Returns the kernel's message with the statistics of a live task or group, headers included.
     ///
     /// # Errors
-    /// As [`Kernel::query`].
+    /// See [`Kernel::query`].
     pub fn reply(&self, id: TaskId) -> Result<Vec<u8>, KernelError> {
         self.queries.reply(self.family()?, id)
     }
 
-    /// Opens a listener that hands on the kernel's own bytes, and listens on no CPU yet.
+    /// Opens a listener without any CPU, which passes the kernel's messages undecoded.
     ///
     /// # Errors
-    /// As [`Kernel::listen`].
+    /// See [`Kernel::listen`].
     pub fn listen_raw(&self) -> Result<RawListener, KernelError> {
         self.new_listener().map(RawListener::new)
     }
@@ -174,11 +187,11 @@ impl Kernel for LinuxKernel {
     }
 
     fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
-        Ok(Box::new(self.new_listener()?))
+        Ok(Box::new(self.new_listener()?.attributing(self.filters.clone())))
     }
 
     fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
-        let mut listener = self.new_listener()?;
+        let mut listener = self.new_listener()?.attributing(self.filters.clone());
         for socket in sockets {
             listener.adopt(socket)?;
         }
@@ -193,9 +206,9 @@ mod tests {
     const BAD: &str = "6.12.79-101.147.amzn2023.x86_64";
     const RECEIVE_BUFFER: usize = 64 << 10;
 
-    /// Nothing is sent to a kernel that may panic: not even its family is looked for.
+    /// Nothing is sent to a kernel that may panic, not even the lookup of its family.
     #[test]
-    fn a_known_bad_kernel_is_not_touched() {
+    fn a_known_bad_kernel_is_not_queried() {
         let kernel = LinuxKernel::of_release(BAD.to_owned(), RECEIVE_BUFFER).unwrap();
         let cpus = Cpumask::from_iter([0]);
         let refusals = [
@@ -218,18 +231,17 @@ mod tests {
         assert_eq!(kernel.family.get(), None);
     }
 
-    /// Who takes the risk is answered.
     #[test]
-    fn a_known_bad_kernel_can_be_asked_all_the_same() {
+    fn a_known_bad_kernel_is_queried_if_the_operator_allows_it() {
         let kernel = LinuxKernel::of_release(BAD.to_owned(), RECEIVE_BUFFER).unwrap();
         let kernel = kernel.ignoring_known_bugs();
         assert!(kernel.query(TaskId::Pid(std::process::id())).is_ok());
         assert!(kernel.check_exits().is_ok());
     }
 
-    /// Each CPU that runs tells of the task that ended on it.
+    /// Each online CPU sends the exit of the task that ended on it.
     #[test]
-    fn the_self_test_hears_of_every_cpu() {
+    fn the_self_test_receives_an_exit_of_every_cpu() {
         let kernel = LinuxKernel::new(RECEIVE_BUFFER).unwrap();
         let online = kernel.online_cpus().unwrap();
         let tested = kernel.self_test(&online).unwrap();

@@ -1,4 +1,4 @@
-//! Which namespaces the agent is in.
+//! The namespaces of the agent.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,22 +9,22 @@ use crate::taskstats::Namespace;
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// `PROC_USER_INIT_INO`.
 const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
-/// `NET_NS_INIT_INO`, since 6.18; before, the number differs from boot to boot.
+/// `NET_NS_INIT_INO`, since 6.18. In earlier releases the number differs between boots.
 const INITIAL_NETWORK_NAMESPACE: u64 = 0xEFFF_FFF9;
 
-/// Whether a process is in the machine's initial namespace of a kind.
+/// The relation of a process to the machine's initial namespace of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// It is.
+    /// The process is in the initial namespace.
     Initial,
-    /// It is in another one.
+    /// The process is in another namespace.
     Child,
-    /// procfs does not show it.
+    /// procfs does not show the namespace.
     Hidden,
 }
 
 impl Placement {
-    /// Where this process is.
+    /// Returns the relation of this process.
     #[must_use]
     pub fn of_self(namespace: Namespace) -> Self {
         match namespace {
@@ -47,7 +47,7 @@ impl Placement {
         if own == INITIAL_NETWORK_NAMESPACE {
             return Self::Initial;
         }
-        // Elsewhere, process 1 is not the machine's.
+        // In another pid namespace, process 1 is not the machine's first process.
         if Self::of_self(Namespace::Pid) != Self::Initial {
             return Self::Hidden;
         }
@@ -59,18 +59,18 @@ impl Placement {
     }
 }
 
-/// The namespace in which exits do not arrive although the kernel may accept the registration, if
-/// this process is in one. To be asked while procfs still shows it: the namespaces of others are
-/// closed to a process that gave up its rights.
+/// Returns the namespace of this process in which exits do not arrive, if there is one. The kernel
+/// may accept a registration there. This must be called before the process drops its privileges,
+/// which reading the namespaces of other processes requires.
 ///
-/// Exits are unicast in the initial network namespace only (`kernel/taskstats.c`,
-/// `send_cpu_listeners`); a registration is refused outside the initial pid and user namespaces.
-pub(super) fn misplaced() -> Option<Namespace> {
+/// Exits are unicast in the initial network namespace only (`send_cpu_listeners` in
+/// `kernel/taskstats.c`). A registration is refused outside the initial pid and user namespaces.
+pub(super) fn wrong_namespace() -> Option<Namespace> {
     let needed = [Namespace::User, Namespace::Pid, Namespace::Network];
     needed.into_iter().find(|it| Placement::of_self(*it) == Placement::Child)
 }
 
-/// The inode of a namespace, which is its identity.
+/// Returns the inode of a namespace, which identifies it.
 fn inode(path: &str) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.ino())
 }

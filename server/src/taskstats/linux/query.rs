@@ -1,4 +1,4 @@
-//! Questions about live tasks.
+//! Queries for live tasks and groups.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,15 +8,16 @@ use crate::taskstats::reply::{QUERY, stats_in_reply};
 use crate::taskstats::wire::TaskstatsCommand;
 use crate::taskstats::{KernelError, Stats, TaskId};
 
-/// Questions sent in one datagram. Their replies wait in a receive buffer of the default size, which
-/// holds more than a hundred.
+/// Queries sent in one datagram. Their replies are queued in a receive buffer of the default size,
+/// which fits more than a hundred.
 const PIPELINED: usize = 64;
-/// Room for a reply: several times the longest known record, so that a later one fits too.
+/// The size of the reply buffer: several times the longest known record, so that longer ones fit
+/// too.
 const REPLY_BYTES: usize = 4096;
-/// Sockets kept for the next question; more are opened while more questions run at once.
+/// Sockets kept open for later queries. Concurrent queries open more.
 const IDLE_SOCKETS: usize = 4;
 
-/// Sockets that wait for a question; each serves one caller at a time.
+/// A pool of sockets. Each serves one caller at a time.
 #[derive(Debug, Default)]
 pub(super) struct QuerySockets {
     idle: Mutex<Vec<QuerySocket>>,
@@ -27,69 +28,69 @@ struct QuerySocket {
     socket: Socket,
     pid_request: NumberRequest,
     tgid_request: NumberRequest,
-    /// Number of the last request.
+    /// The sequence number of the last request.
     sequence: u32,
     reply: Box<[u8; REPLY_BYTES]>,
 }
 
 impl QuerySockets {
-    /// Asks for one account.
+    /// Queries the statistics of one task or group.
     pub(super) fn one(&self, family: u16, id: TaskId) -> Result<Stats, KernelError> {
         self.with_socket(family, |socket| {
-            socket.ask(&[id])?;
+            socket.send(&[id])?;
             let length = socket.receive()?;
-            Ok(socket.account(length, id))
+            Ok(socket.stats(length, id))
         })?
     }
 
-    /// Asks for many accounts, in order.
+    /// Queries the statistics of many tasks and groups, in order.
     pub(super) fn many(
         &self,
         family: u16,
         ids: &[TaskId],
     ) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
         self.with_socket(family, |socket| {
-            let mut accounts = Vec::with_capacity(ids.len());
+            let mut results = Vec::with_capacity(ids.len());
             for ids in ids.chunks(PIPELINED) {
-                socket.ask(ids)?;
+                socket.send(ids)?;
                 for id in ids {
                     let length = socket.receive()?;
-                    accounts.push(match socket.account(length, *id) {
+                    results.push(match socket.stats(length, *id) {
                         Err(error) if !matches!(error, KernelError::NoSuchTask(_)) => {
                             return Err(error);
                         }
-                        account => account,
+                        result => result,
                     });
                 }
             }
-            Ok(accounts)
+            Ok(results)
         })
     }
 
-    /// Asks for an account and returns the kernel's message, which holds it.
+    /// Queries one task or group and returns the kernel's message.
     pub(super) fn reply(&self, family: u16, id: TaskId) -> Result<Vec<u8>, KernelError> {
         self.with_socket(family, |socket| {
-            socket.ask(&[id])?;
+            socket.send(&[id])?;
             let length = socket.receive()?;
-            socket.account(length, id).map(|_| socket.reply[..length].to_vec())
+            socket.stats(length, id).map(|_| socket.reply[..length].to_vec())
         })
     }
 
-    /// Runs `questions` on a socket of its own. A socket that failed may still hold replies, so it
-    /// is closed; one that did not is kept for the next caller.
+    /// Runs `queries` on a socket that no other caller uses. A socket is closed after a failure,
+    /// because replies may still be queued in it; otherwise it is kept for the next caller.
     fn with_socket<T>(
         &self,
         family: u16,
-        questions: impl FnOnce(&mut QuerySocket) -> Result<T, KernelError>,
+        queries: impl FnOnce(&mut QuerySocket) -> Result<T, KernelError>,
     ) -> Result<T, KernelError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut socket = idle.map_or_else(|| QuerySocket::open(family), Ok)?;
-        let answer = questions(&mut socket)?;
+        let result = queries(&mut socket)?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_SOCKETS {
             idle.push(socket);
         }
-        Ok(answer)
+        Ok(result)
     }
 }
 
@@ -108,9 +109,9 @@ impl QuerySocket {
         })
     }
 
-    /// Sends one datagram with a request for each id. The kernel has answered them all, in order,
-    /// when this returns.
-    fn ask(&mut self, ids: &[TaskId]) -> Result<(), KernelError> {
+    /// Sends one datagram with a request for each id. When this returns, the kernel has queued all
+    /// replies, in order.
+    fn send(&mut self, ids: &[TaskId]) -> Result<(), KernelError> {
         let mut datagram = Vec::new();
         for id in ids {
             self.sequence = self.sequence.wrapping_add(1);
@@ -126,7 +127,7 @@ impl QuerySocket {
         self.socket.receive_now(&mut self.reply[..]).map_err(|source| failed(QUERY, source))
     }
 
-    fn account(&self, length: usize, id: TaskId) -> Result<Stats, KernelError> {
+    fn stats(&self, length: usize, id: TaskId) -> Result<Stats, KernelError> {
         stats_in_reply(&self.reply[..length], id)
     }
 }

@@ -1,4 +1,4 @@
-//! Exits as the kernel's own bytes, for those who keep them.
+//! Exits as undecoded messages of the kernel.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::listener::LinuxListener;
 use crate::taskstats::drain::MessageSink;
 use crate::taskstats::{Depth, ExitListener, KernelError, Wake};
 
-/// Takes exits from the kernel without reading what they say, with one bounded queue a CPU.
+/// A listener that passes the kernel's messages undecoded, with one bounded queue for each CPU.
 #[derive(Debug)]
 pub struct RawListener {
     inner: LinuxListener,
@@ -17,34 +17,34 @@ impl RawListener {
         Self { inner }
     }
 
-    /// As [`ExitListener::waker`].
+    /// See [`ExitListener::waker`].
     #[must_use]
     pub fn waker(&self) -> Box<dyn Wake> {
         self.inner.waker()
     }
 
-    /// As [`ExitListener::open`].
+    /// See [`ExitListener::open`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`ExitListener::open`].
     pub fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
         self.inner.open(cpu)
     }
 
-    /// As [`ExitListener::close`].
+    /// See [`ExitListener::close`].
     pub fn close(&mut self, cpu: u32, sink: &mut impl MessageSink) {
         self.inner.close_into(cpu, sink);
     }
 
-    /// As [`ExitListener::wait`].
+    /// See [`ExitListener::wait`].
     ///
     /// # Errors
-    /// As there.
+    /// See [`ExitListener::wait`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
         self.inner.wait(timeout)
     }
 
-    /// Takes what the queues hold that [`RawListener::wait`] found filled.
+    /// Receives from the queues that [`RawListener::wait`] found ready.
     pub fn drain(&mut self, sink: &mut impl MessageSink) {
         self.inner.drain_into(Depth::Empty, sink);
     }

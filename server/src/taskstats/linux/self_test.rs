@@ -1,7 +1,7 @@
-//! The proof that exits arrive: tasks that end, and whether the kernel tells of them.
+//! The self-test: ends tasks and checks that the kernel reports their exits.
 //!
-//! A thread is a task with an exit of its own, and needs no program to execute, so that the test
-//! works in an image that has none.
+//! The tasks are threads, each of which has an exit of its own. A thread needs no program to
+//! execute, so that the test works in an image without any.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,17 +13,18 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
 
 use super::listener::LinuxListener;
+use crate::bpf::CgroupLosses;
 use crate::taskstats::{Cpumask, Depth, Exit, ExitListener, ExitSink, KernelError, SelfTest};
 
-/// How long a CPU may take to run a task of a few microseconds. Only tasks of real-time priority can
-/// keep it away for long.
-const RUN_WITHIN: Duration = Duration::from_secs(3);
-/// How long the kernel's word may take after the task has ended. It is sent before (`do_exit` in
-/// `kernel/exit.c`), so this is patience with nobody but our own thread.
-const TELL_WITHIN: Duration = Duration::from_millis(500);
+/// The time within which a CPU must run a task of a few microseconds. Only real-time tasks can
+/// occupy a CPU for longer.
+const RUN_TIMEOUT: Duration = Duration::from_secs(3);
+/// The time within which the message must arrive after the task has ended. The kernel sends it
+/// before that (`do_exit` in `kernel/exit.c`), so this only allows for a delay of this thread.
+const MESSAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Has a task end on each CPU, one after the other, so that no exit of the machine is told to the
-/// test longer than needed.
+/// Ends a task on each CPU, one after the other, so that the test receives other exits no longer
+/// than necessary.
 pub(super) fn run(listener: &mut LinuxListener, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
     let (mut result, mut received) = (SelfTest::default(), ReceivedExits::default());
     let mut ended = BTreeMap::new();
@@ -37,29 +38,28 @@ pub(super) fn run(listener: &mut LinuxListener, cpus: &Cpumask) -> Result<SelfTe
         ended.insert(cpu, task);
         listener.wait(Some(Duration::ZERO))?;
         listener.drain(Depth::Empty, &mut received);
-        if received.about(cpu, task) {
+        if received.has(cpu, task) {
             listener.close(cpu, &mut received);
         }
     }
-    wait_for_the_rest(listener, &ended, &mut received)?;
+    wait_for_missing(listener, &ended, &mut received)?;
     for (cpu, task) in ended {
-        let told =
-            if received.about(cpu, task) { &mut result.delivered } else { &mut result.missing };
-        told.insert(cpu);
+        let set = if received.has(cpu, task) { &mut result.delivered } else { &mut result.missing };
+        set.insert(cpu);
         listener.close(cpu, &mut ReceivedExits::default());
     }
     Ok(result)
 }
 
-/// Waits for exits that were not there at once. On all CPUs at a time: where none comes, each would
-/// take as long.
-fn wait_for_the_rest(
+/// Waits for exits that did not arrive immediately, on all CPUs at once so that the timeouts do not
+/// add up.
+fn wait_for_missing(
     listener: &mut LinuxListener,
     ended: &BTreeMap<u32, u32>,
     received: &mut ReceivedExits,
 ) -> Result<(), KernelError> {
-    let deadline = Instant::now() + TELL_WITHIN;
-    while ended.iter().any(|(cpu, task)| !received.about(*cpu, *task)) {
+    let deadline = Instant::now() + MESSAGE_TIMEOUT;
+    while ended.iter().any(|(cpu, task)| !received.has(*cpu, *task)) {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
@@ -70,17 +70,17 @@ fn wait_for_the_rest(
     Ok(())
 }
 
-/// What the kernel told.
+/// The exits received from the kernel.
 #[derive(Debug, Default)]
 struct ReceivedExits {
-    /// Tasks that ended, with the CPU that their exit was told of.
+    /// Exited tasks: CPU and task id.
     exits: Vec<(u32, u32)>,
-    /// CPUs of which exits were dropped: those arrive, if they are not too many.
+    /// CPUs that dropped exits. Exits arrive there, unless there are too many.
     overflowed: Cpumask,
 }
 
 impl ReceivedExits {
-    fn about(&self, cpu: u32, task: u32) -> bool {
+    fn has(&self, cpu: u32, task: u32) -> bool {
         self.exits.contains(&(cpu, task)) || self.overflowed.contains(cpu)
     }
 }
@@ -90,7 +90,7 @@ impl ExitSink for ReceivedExits {
         self.exits.extend(exit.task.identity.pid.map(|pid| (exit.cpu, pid)));
     }
 
-    fn dropped(&mut self, cpu: u32, _: u64) {
+    fn dropped(&mut self, cpu: u32, _: u64, _: CgroupLosses) {
         self.overflowed.insert(cpu);
     }
 }
@@ -99,50 +99,50 @@ impl ExitSink for ReceivedExits {
 struct ProbeThread {
     task: Pid,
     thread: JoinHandle<()>,
-    /// Dropped to let it end.
-    leash: Sender<()>,
-    /// Says that it runs on its CPU.
-    landed: Receiver<()>,
+    /// Dropped to let the thread end.
+    release: Sender<()>,
+    /// Notified when the thread runs on its CPU.
+    running: Receiver<()>,
 }
 
 impl ProbeThread {
-    /// Has a task end on a CPU, and returns its id; `None` if the CPU is out of reach, or did not
-    /// run it in time.
+    /// Ends a task on a CPU and returns its id; `None` if the CPU is not available or did not run
+    /// the task in time.
     fn end_on(cpu: u32) -> Result<Option<u32>, KernelError> {
         let Some(target) = only(cpu) else { return Ok(None) };
-        let mayfly = Self::start().map_err(|error| KernelError::NotTested {
-            cause: format!("starting a thread failed: {error}"),
+        let probe = Self::start().map_err(|error| KernelError::NotTested {
+            cause: format!("cannot start a thread: {error}"),
         })?;
-        let home = sched_getaffinity(mayfly.task);
-        let bound = sched_setaffinity(mayfly.task, &target).is_ok();
-        let Self { task, thread, leash, landed } = mayfly;
-        drop(leash);
-        let in_time = bound && landed.recv_timeout(RUN_WITHIN).is_ok();
-        if !in_time && let Ok(home) = home {
-            // Where it may not run it cannot end either, and would not be joined.
-            sched_setaffinity(task, &home).ok();
+        let affinity = sched_getaffinity(probe.task);
+        let bound = sched_setaffinity(probe.task, &target).is_ok();
+        let Self { task, thread, release, running } = probe;
+        drop(release);
+        let in_time = bound && running.recv_timeout(RUN_TIMEOUT).is_ok();
+        if !in_time && let Ok(affinity) = affinity {
+            // A thread that may not run on its CPU cannot end, and could not be joined.
+            sched_setaffinity(task, &affinity).ok();
         }
         let joined = thread.join().is_ok();
         Ok(u32::try_from(task.as_raw()).ok().filter(|_| in_time && joined))
     }
 
-    /// Starts the thread, which waits for its leash to be dropped.
+    /// Starts the thread, which waits until it is released.
     fn start() -> io::Result<Self> {
-        let (born, birth) = mpsc::channel();
-        let (leash, held) = mpsc::channel::<()>();
-        let (land, landed) = mpsc::channel();
-        let live = move || {
-            born.send(gettid()).ok();
-            held.recv().ok();
-            land.send(()).ok();
+        let (send_id, receive_id) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let (notify_running, running) = mpsc::channel();
+        let run = move || {
+            send_id.send(gettid()).ok();
+            released.recv().ok();
+            notify_running.send(()).ok();
         };
-        let thread = thread::Builder::new().name("self-test".to_owned()).spawn(live)?;
-        let task = birth.recv().map_err(io::Error::other)?;
-        Ok(Self { task, thread, leash, landed })
+        let thread = thread::Builder::new().name("self-test".to_owned()).spawn(run)?;
+        let task = receive_id.recv().map_err(io::Error::other)?;
+        Ok(Self { task, thread, release, running })
     }
 }
 
-/// A set of one CPU; `None` beyond what the C library's sets can hold.
+/// Returns a set of one CPU; `None` if the number exceeds the C library's sets.
 fn only(cpu: u32) -> Option<CpuSet> {
     let mut cpus = CpuSet::new();
     cpus.set(usize::try_from(cpu).ok()?).ok()?;

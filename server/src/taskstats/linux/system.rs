@@ -1,4 +1,4 @@
-//! What procfs and sysfs say of this machine's CPUs and tasks.
+//! CPUs and tasks, from procfs and sysfs.
 
 use std::fs;
 use std::io;
@@ -10,17 +10,18 @@ const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
 const ONLINE_CPUS: &str = "/sys/devices/system/cpu/online";
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
 
-/// The CPUs that this machine can ever have.
+/// Returns the CPUs that this machine can ever have.
 pub(super) fn possible_cpus() -> Result<Cpumask, KernelError> {
     read_cpus(POSSIBLE_CPUS)
 }
 
-/// The CPUs that run now.
+/// Returns the CPUs that are online.
 pub(super) fn online_cpus() -> Result<Cpumask, KernelError> {
     read_cpus(ONLINE_CPUS)
 }
 
-/// The kernel's release. procfs is asked first: what uname(2) says, personality(2) can change.
+/// Returns the kernel's release. procfs is preferred because `personality(2)` can change the result
+/// of `uname(2)`.
 pub(super) fn release() -> String {
     let by_uname = || {
         let name = nix::sys::utsname::uname().ok();
@@ -30,14 +31,14 @@ pub(super) fn release() -> String {
     release.map_or_else(|_| by_uname(), |release| release.trim().to_owned())
 }
 
-/// The live threads of a group, ascending.
+/// Returns the live threads of a group, ascending.
 pub(super) fn threads(tgid: u32) -> Result<Vec<u32>, KernelError> {
     let entries =
         fs::read_dir(format!("/proc/{tgid}/task")).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => KernelError::NoSuchTask(TaskId::Tgid(tgid)),
             _ => failed("reading /proc/<tgid>/task", source),
         })?;
-    // A group that ends while its folder is read leaves no entry, or an error in its place.
+    // If the group exits meanwhile, the directory has no more entries or reading an entry fails.
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut threads: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
     threads.sort_unstable();

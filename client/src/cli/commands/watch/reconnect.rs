@@ -1,71 +1,80 @@
-//! When to connect again, and when not.
+//! The time of the next connection attempt.
 
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
 use crate::Error;
 
-/// The first wait: an agent that is restarted is back within it more often than not.
+/// The first delay: an agent that is restarted often serves again by then.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-/// The longest wait, whatever the agent asks for: a person looks at it, and the history that is
-/// resumed from does not grow with patience.
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// The longest delay, whatever the agent asks for: exits that its history evicts meanwhile are lost.
+const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// Reasons that are told of one absence: who waits for days reads no more than these.
-const MOST_REASONS: usize = 8;
+/// Reasons that are reported of one absence, so that a watch that waits for days prints no more.
+const MAX_REASONS: usize = 8;
 
-/// Waits that double from one attempt to the next, up to a bound.
+/// Delays between attempts: exponential, with jitter, so that watches which lost the same agent do
+/// not return at the same time.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    next: Duration,
+    delays: ExponentialBackoff,
 }
 
-/// Why an agent is away, as far as it was told.
+/// Reasons for an agent's absence that were reported.
 #[derive(Debug, Default)]
-pub(super) struct Reasons {
-    told: Vec<String>,
+pub(super) struct ReportedReasons {
+    reasons: Vec<String>,
 }
 
-impl Reasons {
-    /// Whether a reason was not told before, and is to be told now. Of two that differ in numbers
-    /// alone, such as how long ago a certificate ended, the second is not new.
-    pub(super) fn is_new(&mut self, reason: &str) -> bool {
+impl ReportedReasons {
+    /// Returns true for a reason that is to be reported. Reasons that differ in numbers alone, such
+    /// as the time since a certificate expired, are the same.
+    pub(super) fn add(&mut self, reason: &str) -> bool {
         let words: String = reason.chars().filter(|letter| !letter.is_ascii_digit()).collect();
-        let is_new = self.told.len() < MOST_REASONS && !self.told.contains(&words);
+        let is_new = self.reasons.len() < MAX_REASONS && !self.reasons.contains(&words);
         if is_new {
-            self.told.push(words);
+            self.reasons.push(words);
         }
         is_new
     }
 
-    /// Begins anew; whether any was told.
-    pub(super) fn forget(&mut self) -> bool {
-        !std::mem::take(&mut self.told).is_empty()
+    /// Forgets all reasons, and returns true if there was one.
+    pub(super) fn clear(&mut self) -> bool {
+        !std::mem::take(&mut self.reasons).is_empty()
     }
 }
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self { next: FIRST_DELAY }
+        // The jitter adds up to the delay itself.
+        let delays = ExponentialBuilder::new()
+            .with_min_delay(FIRST_DELAY)
+            .with_max_delay(MAX_DELAY / 2)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        Self { delays }
     }
 
-    /// Begins anew after a stream that lived for long. One that breaks again and again at once
-    /// does not, or it would be opened ten times a second for ever.
-    pub(super) fn lived(&mut self, opened_at: Instant) {
-        if opened_at.elapsed() > LONGEST_DELAY {
-            self.next = FIRST_DELAY;
+    /// Begins anew after a stream that lasted. A stream that breaks at once leaves the delay as it
+    /// is, or an agent in trouble would have ten streams a second to open.
+    pub(super) fn stream_ended(&mut self, opened_at: Instant) {
+        if opened_at.elapsed() > MAX_DELAY {
+            *self = Self::new();
         }
     }
 
-    /// How long to wait before the next attempt: no less than the agent asks for, within the bound.
-    pub(super) fn delay(&mut self, error: Option<&Error>) -> Duration {
-        let own = self.next;
-        self.next = (own * 2).min(LONGEST_DELAY);
-        asked(error).unwrap_or_default().clamp(own, LONGEST_DELAY)
+    /// Returns the delay before the next attempt, which is at least what the agent asks for, up to
+    /// the longest delay.
+    pub(super) fn next_delay(&mut self, error: Option<&Error>) -> Duration {
+        let own = self.delays.next().unwrap_or(MAX_DELAY).min(MAX_DELAY);
+        retry_after(error).unwrap_or_default().clamp(own, MAX_DELAY)
     }
 }
 
-fn asked(error: Option<&Error>) -> Option<Duration> {
+fn retry_after(error: Option<&Error>) -> Option<Duration> {
     match error? {
         Error::Unavailable { retry_after, .. } | Error::ResourceExhausted { retry_after, .. } => {
             *retry_after
@@ -74,9 +83,9 @@ fn asked(error: Option<&Error>) -> Option<Duration> {
     }
 }
 
-/// Whether what ended a stream, or kept it from opening, can be over at the next attempt. Certificates
-/// that sufficed once may be about to be replaced.
-pub(super) fn may_pass(error: &Error) -> bool {
+/// Returns true for an error that can be absent at the next attempt. Certificate files count: they
+/// are read again, and can have been renewed.
+pub(super) fn is_transient(error: &Error) -> bool {
     match error {
         Error::Unreachable { .. }
         | Error::Disconnected { .. }
@@ -102,51 +111,62 @@ pub(super) fn may_pass(error: &Error) -> bool {
 mod tests {
     use super::*;
 
-    fn asking(seconds: u64) -> Error {
+    fn retry_in(seconds: u64) -> Error {
         let retry_after = Some(Duration::from_secs(seconds));
         Error::Unavailable { message: "draining".to_owned(), retry_after }
     }
 
     #[test]
-    fn waits_double_up_to_the_bound() {
+    fn delays_double_up_to_the_longest() {
         let mut backoff = Backoff::new();
-        let waits: Vec<_> = (0..8).map(|_| backoff.delay(None).as_millis()).collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        for milliseconds in [100, 200, 400, 800, 1600, 2500, 2500, 2500] {
+            let least = Duration::from_millis(milliseconds);
+            let delay = backoff.next_delay(None);
+            assert!((least..=2 * least).contains(&delay), "{delay:?}, not from {least:?}");
+        }
     }
 
     #[test]
-    fn what_the_agent_asks_for_is_kept_within_the_bound() {
-        assert_eq!(Backoff::new().delay(Some(&asking(1))), Duration::from_secs(1));
-        assert_eq!(Backoff::new().delay(Some(&asking(3600))), LONGEST_DELAY);
-        assert_eq!(Backoff::new().delay(Some(&asking(0))), FIRST_DELAY);
+    fn two_watches_do_not_return_at_the_same_time() {
+        let delays = |mut backoff: Backoff| -> Vec<Duration> {
+            (0..8).map(|_| backoff.next_delay(None)).collect()
+        };
+        assert_ne!(delays(Backoff::new()), delays(Backoff::new()));
     }
 
     #[test]
-    fn a_stream_that_broke_at_once_does_not_shorten_the_wait() {
+    fn the_delay_that_the_agent_asks_for_is_kept_up_to_the_longest() {
+        assert_eq!(Backoff::new().next_delay(Some(&retry_in(1))), Duration::from_secs(1));
+        assert_eq!(Backoff::new().next_delay(Some(&retry_in(3600))), MAX_DELAY);
+        assert!(Backoff::new().next_delay(Some(&retry_in(0))) >= FIRST_DELAY);
+    }
+
+    #[test]
+    fn a_stream_that_breaks_at_once_does_not_shorten_the_delay() {
         let mut backoff = Backoff::new();
-        backoff.delay(None);
-        backoff.lived(Instant::now());
-        assert_eq!(backoff.delay(None), 2 * FIRST_DELAY);
+        backoff.next_delay(None);
+        backoff.stream_ended(Instant::now());
+        assert!(backoff.next_delay(None) >= 2 * FIRST_DELAY);
     }
 
     #[test]
-    fn each_reason_is_told_once_in_one_absence() {
-        let mut reasons = Reasons::default();
-        assert!(!reasons.forget());
-        assert!(reasons.is_new("draining"));
-        assert!(reasons.is_new("ended 3 s ago"));
-        assert!(!reasons.is_new("draining"));
-        assert!(!reasons.is_new("ended 14 s ago"));
-        assert!(reasons.forget());
-        assert!(reasons.is_new("draining"));
-        let others = ('a'..='z').filter(|letter| reasons.is_new(&letter.to_string()));
-        assert_eq!(others.count(), MOST_REASONS - 1);
+    fn each_reason_is_reported_once_in_one_absence() {
+        let mut reasons = ReportedReasons::default();
+        assert!(!reasons.clear());
+        assert!(reasons.add("draining"));
+        assert!(reasons.add("ended 3 s ago"));
+        assert!(!reasons.add("draining"));
+        assert!(!reasons.add("ended 14 s ago"));
+        assert!(reasons.clear());
+        assert!(reasons.add("draining"));
+        let others = ('a'..='z').filter(|letter| reasons.add(&letter.to_string()));
+        assert_eq!(others.count(), MAX_REASONS - 1);
     }
 
     #[test]
-    fn only_what_can_pass_is_tried_again() {
-        assert!(may_pass(&asking(1)));
+    fn a_missing_capability_is_permanent() {
+        assert!(is_transient(&retry_in(1)));
         let message = "no CAP_NET_ADMIN".to_owned();
-        assert!(!may_pass(&Error::FailedPrecondition { reason: String::new(), message }));
+        assert!(!is_transient(&Error::FailedPrecondition { reason: String::new(), message }));
     }
 }

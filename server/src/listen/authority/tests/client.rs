@@ -14,7 +14,7 @@ const STORED: u8 = 0x40;
 /// The newest entry of the dynamic table, as a field.
 const NEWEST: u8 = 0x80 | 62;
 
-/// How a literal is coded.
+/// The coding of a literal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Coding {
     /// The bits that say what kind of literal it is.

@@ -16,7 +16,7 @@ struct Request {
     fragments: Vec<usize>,
     padding: Option<u8>,
     priority: bool,
-    /// Whether a request follows that refers to the stored authority.
+    /// True if a request follows that refers to the stored authority.
     again: bool,
 }
 

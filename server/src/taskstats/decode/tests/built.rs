@@ -1,6 +1,6 @@
-//! The struct of each version, and what it means. It is built field by field, as
-//! `include/uapi/linux/taskstats.h` declares it, and not from the table of offsets, so that a mistake
-//! in the table shows.
+//! The struct of each version and the statistics it stands for. The struct is laid out field by
+//! field, as `include/uapi/linux/taskstats.h` declares it, and not from the table of offsets, so
+//! that the tests detect a mistake in the table.
 
 use std::time::Duration;
 
@@ -53,21 +53,21 @@ impl CStruct {
         self
     }
 
-    /// Two values of each class.
+    /// Appends two values for each class.
     fn pairs(&mut self, first: u64, second: u64) {
         for class in 0..8 {
             self.u64s(&[first + class, second + class]);
         }
     }
 
-    /// Count and total of a class, and in v15 its longest and shortest wait.
+    /// Appends count and total of a class, and in v15 its longest and shortest wait.
     fn delay(&mut self, version: u16, class: u64) -> &mut Self {
         self.u64s(&[1000 + class, 2000 + class]);
         if version == 15 { self.u64s(&[3000 + class, 4000 + class]) } else { self }
     }
 }
 
-/// The struct of a version with a value of its own in each field.
+/// Returns the struct of a version with a different value in each field.
 pub(crate) fn raw(version: u16, is_swapped: bool) -> Vec<u8> {
     let mut raw = CStruct { is_swapped, ..CStruct::default() };
     raw.u16(version).u32(0x0000_2a00).u8(0x23).u8(0xf6).align(8);
@@ -104,7 +104,7 @@ pub(crate) fn raw(version: u16, is_swapped: bool) -> Vec<u8> {
     raw.bytes
 }
 
-/// The delay of a class as the fields above have it.
+/// Returns the delay of a class with the values above.
 fn delay(version: u16, class: u64) -> Option<Delay> {
     let max_at = (version >= 17)
         .then(|| Duration::from_secs(5000 + class))
@@ -117,7 +117,7 @@ fn delay(version: u16, class: u64) -> Option<Delay> {
     })
 }
 
-/// What `raw` means when it is the record of an exited task.
+/// Returns the statistics in `raw`, as the record of an exited task.
 pub(crate) fn expected(version: u16) -> Stats {
     let since = |first: u16, class| if version >= first { delay(version, class) } else { None };
     Stats {

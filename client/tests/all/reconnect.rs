@@ -8,15 +8,15 @@ use taskstats_client::{DelayAccounting, Heartbeat};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tonic::Status;
 
-use crate::agent::{Agent, End, Script};
-use crate::command::{run, soon, taskstatsctl, text};
-use crate::exits::{batch, code, cursor, exit, started};
+use crate::command::{in_time, run, taskstatsctl, text};
+use crate::records::{batch, code, cursor, exit, started};
+use crate::scripted_agent::{Agent, End, Script};
 
 fn draining() -> End {
     End::With(Status::unavailable("the agent is draining"))
 }
 
-/// A first stream of two exits and the place after them, and what follows it.
+/// Starts an agent whose first stream has two exits and a heartbeat, with the streams after it.
 fn agent(later: Vec<(Vec<Kind>, End)>) -> Agent {
     let exits = vec![
         started(DelayAccounting::On),
@@ -26,13 +26,13 @@ fn agent(later: Vec<(Vec<Kind>, End)>) -> Agent {
     Agent::start(Script { exits, end: draining(), later, ..Script::default() })
 }
 
-/// The places that the agent was asked to continue after, in order.
-fn places(agent: &Agent) -> Vec<Option<Cursor>> {
-    agent.heard().watches.iter().map(|request| request.resume_after.clone()).collect()
+/// Returns the cursors to continue after that the agent received.
+fn cursors(agent: &Agent) -> Vec<Option<Cursor>> {
+    agent.received().watches.iter().map(|request| request.resume_after.clone()).collect()
 }
 
 #[tokio::test]
-async fn a_watch_goes_on_after_the_last_place() {
+async fn a_watch_continues_after_its_last_cursor() {
     let agent = agent(vec![
         (vec![], draining()),
         (vec![], End::Cleanly),
@@ -45,7 +45,8 @@ async fn a_watch_goes_on_after_the_last_place() {
         "taskstatsctl: watching CPUs 0-1 of node node7 (taskstats version 16)\n\
          taskstatsctl: waiting for the agent: the agent is draining\n\
          taskstatsctl: waiting for the agent: the agent ended the stream\n\
-         taskstatsctl: connected again, after run1:5\n"
+         taskstatsctl: reconnected, continuing after run1:5\n\
+         taskstatsctl: continue with --after run1:6\n"
     );
     let codes: Vec<_> = text(&output.stdout)
         .lines()
@@ -53,36 +54,35 @@ async fn a_watch_goes_on_after_the_last_place() {
         .collect();
     assert_eq!(codes, ["code=0", "code=7", "code=3"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(places(&agent), [None, cursor(5), cursor(5), cursor(5)]);
-    let replayed: Vec<_> = agent.heard().watches.iter().map(|watch| watch.replay_last).collect();
+    assert_eq!(cursors(&agent), [None, cursor(5), cursor(5), cursor(5)]);
+    let replayed: Vec<_> = agent.received().watches.iter().map(|watch| watch.replay_last).collect();
     assert_eq!(replayed, [9, 0, 0, 0]);
 }
 
-/// The place at the start of a stream of another run lies after the loss that is still to be told.
+/// The cursor at the start of a stream of another run lies after a loss that is still to come.
 #[tokio::test]
-async fn a_restart_is_told_even_if_the_first_stream_after_it_breaks() {
-    let place = || Some(Cursor { instance_id: "run2".to_owned(), sequence: 0 });
-    let restarted = || Kind::Started(WatchStarted { cursor: place(), ..WatchStarted::default() });
-    let lost = Lost { stage: LostStage::AgentRestart.into(), cursor: place(), ..Lost::default() };
-    let first = ExitEvents { events: vec![exit(1, code(9))], cursor: place() };
+async fn a_restart_is_reported_even_if_the_first_stream_after_it_breaks() {
+    let begin = || Some(Cursor { instance_id: "run2".to_owned(), sequence: 0 });
+    let restarted = || Kind::Started(WatchStarted { cursor: begin(), ..WatchStarted::default() });
+    let lost = Lost { stage: LostStage::AgentRestart.into(), cursor: begin(), ..Lost::default() };
+    let first = ExitEvents { events: vec![exit(1, code(9))], cursor: begin() };
     let agent = agent(vec![
         (vec![restarted()], End::Cleanly),
         (vec![restarted(), Kind::Lost(lost), Kind::Events(first)], End::Never),
     ]);
     let output = run(&agent, &["watch", "--reconnect", "-n", "3"]).await;
-    assert_eq!(places(&agent), [None, cursor(5), cursor(5)]);
+    assert_eq!(cursors(&agent), [None, cursor(5), cursor(5)]);
     let lines: Vec<_> = text(&output.stdout).lines().collect();
     assert_eq!(
         lines[3],
-        "-- lost an unknown number of exits: the agent was restarted, and nobody saw what ended \
-         meanwhile"
+        "-- lost an unknown number of exits: the agent was restarted, and did not listen meanwhile"
     );
     assert!(lines[4].contains("exit 9"), "{lines:?}");
     assert_eq!(lines.len(), 5);
 }
 
 #[tokio::test]
-async fn what_cannot_pass_is_not_tried_again() {
+async fn a_permanent_error_is_not_retried() {
     let refused = End::With(Status::failed_precondition("no CAP_NET_ADMIN"));
     let agent = agent(vec![(vec![], refused)]);
     let output = run(&agent, &["watch", "--reconnect", "-o", "compact"]).await;
@@ -92,14 +92,16 @@ async fn what_cannot_pass_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn an_interrupt_ends_the_waiting_well() {
+async fn an_interrupt_while_waiting_is_a_success() {
     let agent = agent(vec![(vec![], draining())]);
     let mut command = taskstatsctl(&agent.target().to_string(), &["watch", "--reconnect"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    while !soon(lines.next_line()).await.unwrap().unwrap().contains("waiting for the agent") {}
+    while !in_time(lines.next_line()).await.unwrap().unwrap().contains("waiting for the agent") {}
     let pid = child.id().unwrap().to_string();
     tokio::process::Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
-    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
-    assert_eq!(soon(lines.next_line()).await.unwrap(), None);
+    assert_eq!(in_time(child.wait()).await.unwrap().code(), Some(0));
+    let last = in_time(lines.next_line()).await.unwrap().unwrap();
+    assert_eq!(last, "taskstatsctl: continue with --after run1:5");
+    assert_eq!(in_time(lines.next_line()).await.unwrap(), None);
 }

@@ -3,20 +3,21 @@
 use std::process::Stdio;
 
 use serde_json::{Value, json};
+use taskstats_client::proto::CpuTime;
 use taskstats_client::proto::watch_exits_response::Kind;
 use taskstats_client::{DelayAccounting, OnLag};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tonic::Status;
 
-use crate::agent::{Agent, End, Script};
-use crate::command::{run, soon, taskstatsctl, text};
-use crate::exits::{batch, code, cursor, exit, lost, signal, started};
+use crate::command::{in_time, run, taskstatsctl, text};
+use crate::records::{batch, code, cursor, exit, group, lost, signal, started};
+use crate::scripted_agent::{Agent, End, Script};
 
 fn sending(exits: Vec<Kind>, end: End) -> Agent {
     Agent::start(Script { exits, end, ..Script::default() })
 }
 
-/// Two exits, a loss, one more exit.
+/// Returns two exits, a loss, and another exit.
 fn usual() -> Vec<Kind> {
     let mut thread = exit(15, signal(11, true));
     thread.last_in_process = Some(false);
@@ -37,22 +38,24 @@ TIME         CPU     PID    PPID COMM            OF      END             ELAPSED
 ";
 
 #[tokio::test]
-async fn exits_stand_in_a_table_and_a_loss_in_its_place() {
+async fn a_table_has_a_row_for_each_exit_and_loss() {
     let output = run(&sending(usual(), End::Never), &["watch", "-n", "3"]).await;
     assert_eq!(text(&output.stdout), TABLE);
     assert_eq!(
         text(&output.stderr),
-        "taskstatsctl: watching CPUs 0-1 of node node7 (taskstats version 16)\n"
+        "taskstatsctl: watching CPUs 0-1 of node node7 (taskstats version 16)\n\
+         taskstatsctl: continue with --after run1:20\n"
     );
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[tokio::test]
-async fn a_compact_stream_is_a_line_an_exit() {
+async fn a_compact_exit_has_raw_numbers() {
     let agent = sending(usual(), End::Never);
     let output = run(&agent, &["watch", "-n", "3", "-o", "compact"]).await;
     let lines: Vec<_> = text(&output.stdout).lines().collect();
-    let rest = "elapsed=1m05s cpu_time=1.2ms peak_rss=34MiB io=12KiB top_wait=block_io:3.1ms";
+    let rest = "elapsed_us=65000000 cpu_time_us=1200 peak_rss_kib=34816 io_bytes=12288 \
+                top_wait=block_io top_wait_ns=3100000";
     let task = "pid=42 tgid=42 ppid=1 comm=sh";
     let time = "time=2026-11-22T14:07:09.12Z cpu=1";
     assert_eq!(lines[1], format!("exit {time} of=process {task} code=7 {rest}"));
@@ -65,32 +68,33 @@ async fn a_compact_stream_is_a_line_an_exit() {
 }
 
 #[tokio::test]
-async fn json_has_a_document_an_exit_with_the_place_after_it() {
+async fn json_has_a_document_for_each_event() {
     let agent = sending(usual(), End::Never);
     let output = run(&agent, &["watch", "-n", "3", "-o", "jsonl"]).await;
     let lines: Vec<Value> =
         text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 5);
     assert_eq!(lines[0]["started"]["nodeName"], json!("node7"));
-    assert_eq!(lines[1]["events"]["events"][0]["task"]["exit"], json!({"code": 0}));
-    assert_eq!(lines[1]["events"]["cursor"], json!({"instanceId": "run1", "sequence": "1"}));
-    assert_eq!(lines[2]["events"]["events"][0]["sequence"], json!("2"));
+    assert_eq!(lines[1]["event"]["task"]["exit"], json!({"code": 0}));
+    assert_eq!(lines[1]["cursor"], json!({"instanceId": "run1", "sequence": "1"}));
+    assert_eq!(lines[2]["event"]["sequence"], json!("2"));
     assert_eq!(lines[3]["lost"]["count"], json!("12"));
     assert_eq!(lines[3]["lost"]["stage"], json!("LOST_STAGE_KERNEL_SOCKET"));
-    assert_eq!(lines[4]["events"]["cursor"]["sequence"], json!("20"));
-    assert!(output.stderr.is_empty());
+    assert_eq!(lines[4]["cursor"]["sequence"], json!("20"));
+    assert_eq!(text(&output.stderr), "taskstatsctl: continue with --after run1:20\n");
 }
 
 #[tokio::test]
-async fn it_stops_inside_a_batch_when_enough_was_printed() {
+async fn a_limit_ends_a_watch_inside_a_batch() {
     let agent = sending(usual(), End::Never);
     let output = run(&agent, &["watch", "-n", "1", "-o", "compact"]).await;
     assert_eq!(text(&output.stdout).lines().count(), 1);
+    assert!(text(&output.stderr).ends_with("taskstatsctl: continue with --after run1:1\n"));
     assert_eq!(output.status.code(), Some(0));
 }
 
 #[tokio::test]
-async fn an_unknown_count_is_not_a_zero() {
+async fn an_unknown_count_is_not_zero() {
     let exits = vec![started(DelayAccounting::On), lost(None), batch(vec![exit(1, code(0))], 1)];
     let output = run(&sending(exits, End::Never), &["watch", "-n", "1"]).await;
     let stdout = text(&output.stdout);
@@ -105,12 +109,12 @@ async fn without_delay_accounting_the_wait_for_a_cpu_is_shown() {
     let output = run(&sending(exits, End::Never), &["watch", "-n", "1"]).await;
     assert!(text(&output.stdout).ends_with("  12 KiB cpu 40 µs\n"), "{}", text(&output.stdout));
     let note = "note: delay accounting is off: TOP WAIT is the wait for a CPU, which the scheduler \
-                keeps, and other delays are not known;";
+                keeps, and other delays are unknown;";
     assert!(text(&output.stderr).contains(note), "{}", text(&output.stderr));
 }
 
 #[tokio::test]
-async fn colour_is_asked_for_or_not_there() {
+async fn a_pipe_has_colours_on_request_only() {
     let agent = sending(usual(), End::Never);
     let piped = run(&agent, &["watch", "-n", "3"]).await.stdout;
     assert!(!piped.contains(&0x1b));
@@ -126,15 +130,15 @@ async fn colour_is_asked_for_or_not_there() {
 }
 
 #[tokio::test]
-async fn what_was_asked_reaches_the_agent() {
+async fn the_flags_become_the_request() {
     let agent = sending(usual(), End::Never);
     let arguments = ["watch", "-n", "1", "--cpus", "0-3", "--scope", "threads"];
     let more = ["--max-batch-delay", "10ms", "--last", "5", "--on-lag", "close"];
     run(&agent, &[&arguments[..], &more].concat()).await;
     run(&agent, &["watch", "-n", "1", "--after", "run1:7"]).await;
-    let heard = agent.heard();
-    assert_eq!(heard.watches[1].resume_after, cursor(7));
-    let request = &heard.watches[0];
+    let received = agent.received();
+    assert_eq!(received.watches[1].resume_after, cursor(7));
+    let request = &received.watches[0];
     assert_eq!((request.replay_last, request.on_lag()), (5, OnLag::Close));
     assert_eq!(request.cpumask, "0-3");
     assert_eq!(request.scope(), taskstats_client::Scope::Threads);
@@ -142,15 +146,15 @@ async fn what_was_asked_reaches_the_agent() {
 }
 
 #[tokio::test]
-async fn an_agent_that_goes_away_is_code_1_with_the_last_place() {
-    let place = "; continue with --after run1:20\n";
+async fn the_end_of_a_stream_is_code_1_with_the_last_cursor() {
+    let cursor = "; continue with --after run1:20\n";
     let ends = [
         (End::Cleanly, "the agent ended the stream"),
         (End::With(Status::unavailable("the agent is draining")), "the agent is draining"),
     ];
     for (end, said) in ends {
         let output = run(&sending(usual(), end), &["watch", "-o", "jsonl"]).await;
-        assert_eq!(text(&output.stderr), format!("taskstatsctl: {said}{place}"));
+        assert_eq!(text(&output.stderr), format!("taskstatsctl: {said}{cursor}"));
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(text(&output.stdout).lines().count(), 5);
     }
@@ -158,32 +162,73 @@ async fn an_agent_that_goes_away_is_code_1_with_the_last_place() {
 
 /// `taskstatsctl watch | head -1` is a success.
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_failure() {
+async fn a_closed_pipe_is_a_success() {
     let exits = std::iter::once(started(DelayAccounting::On))
         .chain((1..1000).map(|at| batch(vec![exit(at, code(0))], at)));
     let agent = sending(exits.collect(), End::Never);
     let mut command = taskstatsctl(&agent.target().to_string(), &["watch"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
-    let output = soon(child.wait_with_output()).await.unwrap();
+    let output = in_time(child.wait_with_output()).await.unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(!text(&output.stderr).contains("pipe"));
 }
 
 #[tokio::test]
-async fn an_interrupt_ends_it_well() {
+async fn a_signal_ends_a_watch_with_success_and_the_cursor() {
     let agent = sending(vec![started(DelayAccounting::On)], End::Never);
-    let mut command = taskstatsctl(&agent.target().to_string(), &["watch"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(soon(lines.next_line()).await.unwrap().unwrap().starts_with("TIME"));
-    let pid = child.id().unwrap().to_string();
-    tokio::process::Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
-    assert_eq!(soon(child.wait()).await.unwrap().code(), Some(0));
+    for signal in ["-INT", "-TERM"] {
+        let mut command = taskstatsctl(&agent.target().to_string(), &["watch"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(in_time(lines.next_line()).await.unwrap().unwrap().starts_with("TIME"));
+        let pid = child.id().unwrap().to_string();
+        tokio::process::Command::new("kill").args([signal, &pid]).status().await.unwrap();
+        let output = in_time(child.wait_with_output()).await.unwrap();
+        assert!(text(&output.stderr).ends_with(": continue with --after run1:0\n"), "{signal}");
+        assert_eq!(output.status.code(), Some(0), "{signal}");
+    }
+}
+
+/// The row of a process is that of all of its threads: the kernel's group record has 296 ms, the last
+/// thread 44 ms.
+#[tokio::test]
+async fn the_row_of_a_process_has_the_numbers_of_its_group() {
+    let mut last = exit(1, code(0));
+    let task = last.task.as_mut().unwrap();
+    task.identity.as_mut().unwrap().pid = Some(44);
+    task.cpu = Some(CpuTime { user_us: Some(44_000), system_us: Some(0), ..Default::default() });
+    task.group_elapsed_us = Some(70_000_000);
+    last.process = Some(Box::new(group(296_000)));
+    let agent = sending(vec![started(DelayAccounting::On), batch(vec![last], 1)], End::Never);
+    let table = run(&agent, &["watch", "-n", "1", "--scope", "processes"]).await.stdout;
+    let row = "14:07:09.120   1      42       1 ?/sh            process exit 0           1m 10s   \
+               296 ms   34 MiB        - cpu 700 µs\n";
+    assert!(text(&table).ends_with(row), "{}", text(&table));
+    let line = run(&agent, &["watch", "-n", "1", "-o", "compact"]).await.stdout;
+    assert_eq!(
+        text(&line),
+        "exit time=2026-11-22T14:07:09.12Z cpu=1 of=process pid=42 tgid=42 ppid=1 comm=- code=0 \
+         elapsed_us=70000000 cpu_time_us=296000 peak_rss_kib=34816 io_bytes=- top_wait=cpu \
+         top_wait_ns=700000 last_thread_comm=sh\n"
+    );
 }
 
 #[tokio::test]
-async fn an_event_is_printed_when_it_comes() {
+async fn a_table_has_the_columns_of_the_user() {
+    let agent = sending(usual(), End::Never);
+    let chosen = ["watch", "-n", "1", "--columns", "pid,minor-faults,read,"];
+    let table = run(&agent, &chosen).await.stdout;
+    assert_eq!(text(&table), "    PID   MINFLT     READ\n     42       80  4.0 KiB\n");
+    let wide = run(&agent, &["watch", "-n", "1", "-o", "wide"]).await.stdout;
+    for title in ["SEQUENCE", "TGID", "UID", "WRITTEN", "MAJFLT", "NIVCSW", "TOP WAIT"] {
+        assert!(text(&wide).lines().next().unwrap().contains(title), "{title}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_printed_on_arrival() {
     let agent = sending(usual(), End::Never);
     let arguments = ["watch", "-o", "compact"];
     let mut command = taskstatsctl(&agent.target().to_string(), &arguments);
@@ -191,6 +236,6 @@ async fn an_event_is_printed_when_it_comes() {
         command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for kind in ["exit", "exit", "lost", "exit"] {
-        assert!(soon(lines.next_line()).await.unwrap().unwrap().starts_with(kind));
+        assert!(in_time(lines.next_line()).await.unwrap().unwrap().starts_with(kind));
     }
 }

@@ -1,4 +1,4 @@
-//! An agent that answers what a test gives it, on a unix socket in a folder of its own.
+//! An agent with scripted responses, on a unix socket in a temporary directory.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -18,13 +18,13 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 
-/// The id that the agent knows, as a task and as a process.
+/// The id of the only task and process.
 pub(crate) const KNOWN: u32 = 42;
 
-/// The id that it never answers for.
+/// The id of a query that has no response.
 pub(crate) const SILENT: u32 = 13;
 
-/// How a stream ends after its messages.
+/// The end of a stream, after its messages.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
     Never,
@@ -32,7 +32,7 @@ pub(crate) enum End {
     With(Status),
 }
 
-/// What the agent says.
+/// The responses of the agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
     pub(crate) stats: v1::TaskStats,
@@ -40,33 +40,33 @@ pub(crate) struct Script {
     pub(crate) node: v1::GetNodeResponse,
     pub(crate) exits: Vec<Kind>,
     pub(crate) end: End,
-    /// The streams after the first; the last of them again and again.
+    /// The streams after the first one; the last of them is repeated.
     pub(crate) later: Vec<(Vec<Kind>, End)>,
-    /// What the health of the agent is, under the empty name.
+    /// The health of the agent, which has the empty name.
     pub(crate) health: ServingStatus,
-    /// What the health of its service is.
+    /// The health of the service.
     pub(crate) service_health: ServingStatus,
-    /// What every call but those for an id ends with, if anything.
+    /// The error of every call, if there is one.
     pub(crate) refusal: Option<Status>,
 }
 
-/// What the agent was asked.
+/// The requests that the agent received.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) watches: Vec<v1::WatchExitsRequest>,
     pub(crate) metadata: Option<MetadataMap>,
 }
 
-/// A running agent; dropping it ends it.
+/// A running agent, which ends when it is dropped.
 pub(crate) struct Agent {
-    folder: TempDir,
-    heard: Arc<Mutex<Heard>>,
+    directory: TempDir,
+    received: Arc<Mutex<Received>>,
     server: JoinHandle<()>,
 }
 
 struct Service {
     script: Script,
-    heard: Arc<Mutex<Heard>>,
+    received: Arc<Mutex<Received>>,
 }
 
 impl Default for Script {
@@ -87,11 +87,11 @@ impl Default for Script {
 
 impl Agent {
     pub(crate) fn start(script: Script) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let heard = Arc::default();
+        let directory = tempfile::tempdir().unwrap();
+        let received = Arc::default();
         let (status, service_status) = (script.health, script.service_health);
-        let service = Service { script, heard: Arc::clone(&heard) };
-        let listener = UnixListener::bind(folder.path().join("agent.sock")).unwrap();
+        let service = Service { script, received: Arc::clone(&received) };
+        let listener = UnixListener::bind(directory.path().join("agent.sock")).unwrap();
         let server = tokio::spawn(async move {
             let (reporter, health) = tonic_health::server::health_reporter();
             reporter.set_service_status("", status).await;
@@ -103,19 +103,19 @@ impl Agent {
                 .await
                 .unwrap();
         });
-        Self { folder, heard, server }
+        Self { directory, received, server }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("agent.sock")
+        self.directory.path().join("agent.sock")
     }
 
     pub(crate) fn target(&self) -> Target {
         Target::Unix { path: self.path() }
     }
 
-    pub(crate) fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap()
+    pub(crate) fn received(&self) -> std::sync::MutexGuard<'_, Received> {
+        self.received.lock().unwrap()
     }
 }
 
@@ -126,12 +126,12 @@ impl Drop for Agent {
 }
 
 impl Service {
-    fn listen<T>(&self, request: &Request<T>) -> Result<(), Status> {
-        self.heard.lock().unwrap().metadata = Some(request.metadata().clone());
+    fn record<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        self.received.lock().unwrap().metadata = Some(request.metadata().clone());
         self.script.refusal.clone().map_or(Ok(()), Err)
     }
 
-    /// What the next stream is, of which the first `before` were asked for already.
+    /// Returns the stream after the first `before` ones.
     fn stream(&self, before: usize) -> (Vec<Kind>, End) {
         let later = &self.script.later;
         match before.checked_sub(1).map(|at| later.get(at).or(later.last())) {
@@ -140,7 +140,7 @@ impl Service {
         }
     }
 
-    async fn account(&self, id: u32) -> Result<v1::TaskStats, Status> {
+    async fn stats(&self, id: u32) -> Result<v1::TaskStats, Status> {
         match id {
             KNOWN => Ok(self.script.stats.clone()),
             SILENT => std::future::pending().await,
@@ -150,14 +150,14 @@ impl Service {
     }
 
     async fn entry(&self, id: batch_get_result::Id, number: u32) -> v1::BatchGetResult {
-        let result = match self.account(number).await {
+        let result = match self.stats(number).await {
             Ok(stats) => batch_get_result::Result::Stats(stats),
             Err(status) => batch_get_result::Result::Error(v1::BatchGetError {
                 code: status.code().into(),
                 message: status.message().to_owned(),
             }),
         };
-        v1::BatchGetResult { id: Some(id), result: Some(result) }
+        v1::BatchGetResult { id: Some(id), result: Some(result), ..Default::default() }
     }
 }
 
@@ -167,9 +167,9 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::GetPidRequest>,
     ) -> Result<Response<EncodedGetPidResponse>, Status> {
-        self.listen(&request)?;
-        let stats = self.account(request.get_ref().pid).await?;
-        let response = v1::GetPidResponse { stats: Some(stats) };
+        self.record(&request)?;
+        let stats = self.stats(request.get_ref().pid).await?;
+        let response = v1::GetPidResponse { stats: Some(stats), ..Default::default() };
         Ok(Response::new(EncodedGetPidResponse::from(&response)))
     }
 
@@ -177,19 +177,19 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::GetTgidRequest>,
     ) -> Result<Response<v1::GetTgidResponse>, Status> {
-        self.listen(&request)?;
+        self.record(&request)?;
         let request = request.into_inner();
-        let stats = self.account(request.tgid).await?;
+        let stats = self.stats(request.tgid).await?;
         let threads = if request.include_threads { self.script.threads.clone() } else { vec![] };
-        Ok(Response::new(v1::GetTgidResponse { stats: Some(stats), threads }))
+        Ok(Response::new(v1::GetTgidResponse { stats: Some(stats), threads, ..Default::default() }))
     }
 
     async fn batch_get(
         &self,
         request: Request<v1::BatchGetRequest>,
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
-        self.listen(&request)?;
-        let v1::BatchGetRequest { pids, tgids } = request.into_inner();
+        self.record(&request)?;
+        let v1::BatchGetRequest { pids, tgids, .. } = request.into_inner();
         let mut results = Vec::new();
         for pid in pids {
             results.push(self.entry(batch_get_result::Id::Pid(pid), pid).await);
@@ -207,11 +207,11 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::WatchExitsRequest>,
     ) -> Result<Response<Self::WatchExitsStream>, Status> {
-        self.listen(&request)?;
+        self.record(&request)?;
         let before = {
-            let mut heard = self.heard.lock().unwrap();
-            heard.watches.push(request.into_inner());
-            heard.watches.len() - 1
+            let mut received = self.received.lock().unwrap();
+            received.watches.push(request.into_inner());
+            received.watches.len() - 1
         };
         let (exits, end) = self.stream(before);
         let messages = exits.into_iter().map(|kind| {
@@ -230,7 +230,7 @@ impl TaskstatsService for Service {
         &self,
         request: Request<v1::GetNodeRequest>,
     ) -> Result<Response<v1::GetNodeResponse>, Status> {
-        self.listen(&request)?;
+        self.record(&request)?;
         Ok(Response::new(self.script.node.clone()))
     }
 }

@@ -1,4 +1,4 @@
-//! Accounts and exits as an agent would send them.
+//! Records and exits as an agent sends them.
 
 use prost_types::Timestamp;
 use taskstats_proto::v1::watch_exits_response::Kind;
@@ -7,7 +7,7 @@ use taskstats_proto::v1::*;
 /// 2026-11-22 14:07:09 UTC.
 const SECONDS: i64 = 1_795_356_429;
 
-pub(crate) fn moment(milliseconds: i32) -> Option<Timestamp> {
+pub(crate) fn time(milliseconds: i32) -> Option<Timestamp> {
     Some(Timestamp { seconds: SECONDS, nanos: milliseconds * 1_000_000 })
 }
 
@@ -31,17 +31,18 @@ pub(crate) fn batch(events: Vec<ExitEvent>, end: u64) -> Kind {
     Kind::Events(ExitEvents { events, cursor: cursor(end) })
 }
 
-/// Exit number `sequence`: that of a process called `sh`.
+/// The exit with the given number, of a process with the name `sh`.
 pub(crate) fn exit(sequence: u64, status: ExitStatus) -> ExitEvent {
     let task = TaskStats { exit: Some(status), ..stats("sh") };
     ExitEvent {
         sequence,
         cpu: 1,
         kernel_sequence: 7,
-        received_at: moment(120),
+        received_at: time(120),
         task: Some(task),
         process: None,
         last_in_process: Some(true),
+        ..Default::default()
     }
 }
 
@@ -53,7 +54,7 @@ pub(crate) fn signal(signal: u32, core_dumped: bool) -> ExitStatus {
     ExitStatus { raw_status: signal, code: None, signal: Some(signal), core_dumped }
 }
 
-/// The account of task 42.
+/// The statistics of task 42.
 pub(crate) fn stats(comm: &str) -> TaskStats {
     TaskStats {
         taskstats_version: 16,
@@ -74,6 +75,17 @@ pub(crate) fn stats(comm: &str) -> TaskStats {
     }
 }
 
+/// The kernel's record of process 42 as a group of threads, which has few fields.
+pub(crate) fn group(cpu_us: u64) -> TaskStats {
+    TaskStats {
+        identity: Some(Identity { tgid: Some(42), ..Default::default() }),
+        cpu: Some(CpuTime { run_real_ns: Some(cpu_us * 1000), ..Default::default() }),
+        delays: Some(Delays { cpu: delay(9, 700_000), ..Default::default() }),
+        delay_accounting: DelayAccounting::On.into(),
+        ..Default::default()
+    }
+}
+
 fn identity(comm: &str) -> Identity {
     Identity {
         pid: Some(42),
@@ -85,7 +97,7 @@ fn identity(comm: &str) -> Identity {
         nice: Some(0),
         scheduler: Some(0),
         flags: Some(2),
-        begin_time: moment(0),
+        begin_time: time(0),
     }
 }
 
@@ -98,9 +110,10 @@ pub(crate) fn lost(count: Option<u64>) -> Kind {
         stage: LostStage::KernelSocket.into(),
         cpu: Some(1),
         count,
-        first_at: moment(120),
-        last_at: moment(250),
+        first_at: time(120),
+        last_at: time(250),
         total: 40,
         cursor: cursor(14),
+        ..Default::default()
     })
 }

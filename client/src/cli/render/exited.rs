@@ -1,0 +1,183 @@
+//! An exit as a row shows it: the end of a thread, or of a whole process.
+
+use super::fields::{cpu_us, storage_bytes};
+use crate::proto::{ContextSwitches, ExitStatus, Faults, Identity, Io, Memory};
+use crate::{ExitEvent, TaskStats};
+
+/// What an exit ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ended {
+    /// A process, with its last thread.
+    Process,
+    /// A thread of a process that continues.
+    Thread,
+    /// The kernel does not say: before taskstats v12.
+    Unknown,
+}
+
+/// The values of one exit.
+///
+/// The end of a process that had several threads has the numbers of the kernel's group record, which
+/// adds up all of its threads. A number that the group record lacks is absent: that of the last
+/// thread would be too small. Peaks are those of the address space, which the threads share.
+#[derive(Debug)]
+pub(crate) struct Exited<'a> {
+    pub(crate) event: &'a ExitEvent,
+    /// The record of the task; absent from a message that breaks the contract.
+    task: Option<&'a TaskStats>,
+    /// The kernel's group record.
+    group: Option<&'a TaskStats>,
+}
+
+impl<'a> Exited<'a> {
+    pub(crate) fn new(event: &'a ExitEvent) -> Self {
+        Self { event, task: event.task.as_ref(), group: event.process.as_deref() }
+    }
+
+    pub(crate) fn ended(&self) -> Ended {
+        match (self.group, self.event.last_in_process) {
+            (Some(_), _) | (None, Some(true)) => Ended::Process,
+            (None, Some(false)) => Ended::Thread,
+            (None, None) => Ended::Unknown,
+        }
+    }
+
+    /// Returns the id of the thread, or that of the process which ended.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match self.ended() {
+            Ended::Process => self.tgid().or_else(|| self.identity()?.pid),
+            Ended::Thread | Ended::Unknown => self.identity()?.pid,
+        }
+    }
+
+    pub(crate) fn tgid(&self) -> Option<u32> {
+        let of_group = self.group.and_then(|group| group.identity.as_ref()?.tgid);
+        of_group.or_else(|| self.identity()?.tgid)
+    }
+
+    /// Returns who the task was: parent, user and group are those of the process, too.
+    pub(crate) fn identity(&self) -> Option<&'a Identity> {
+        self.task?.identity.as_ref()
+    }
+
+    /// Returns the command name; absent when the last thread of a process was not its first, because
+    /// each thread has a name, and that of the process is the first thread's.
+    pub(crate) fn comm(&self) -> Option<&'a str> {
+        if self.last_thread_comm().is_some() {
+            return None;
+        }
+        self.identity()?.comm.as_deref()
+    }
+
+    /// Returns the name of the last thread, where the name of the process is not known.
+    pub(crate) fn last_thread_comm(&self) -> Option<&'a str> {
+        let identity = self.identity()?;
+        let is_first = identity.pid == self.tgid();
+        self.group.filter(|_| !is_first).and(identity.comm.as_deref())
+    }
+
+    pub(crate) fn status(&self) -> Option<&'a ExitStatus> {
+        self.task?.exit.as_ref()
+    }
+
+    pub(crate) fn elapsed_us(&self) -> Option<u64> {
+        match self.group {
+            Some(_) => self.task?.group_elapsed_us,
+            None => self.task?.elapsed_us,
+        }
+    }
+
+    pub(crate) fn cpu_us(&self) -> Option<u64> {
+        cpu_us(self.record()?)
+    }
+
+    pub(crate) fn memory(&self) -> Option<&'a Memory> {
+        self.task?.memory.as_ref()
+    }
+
+    pub(crate) fn storage_bytes(&self) -> Option<u64> {
+        storage_bytes(self.record()?)
+    }
+
+    pub(crate) fn io(&self) -> Option<&'a Io> {
+        self.record()?.io.as_ref()
+    }
+
+    pub(crate) fn faults(&self) -> Option<&'a Faults> {
+        self.record()?.faults.as_ref()
+    }
+
+    pub(crate) fn context_switches(&self) -> Option<&'a ContextSwitches> {
+        self.record()?.context_switches.as_ref()
+    }
+
+    /// Returns the record whose numbers count: the group's, or the task's.
+    pub(crate) fn record(&self) -> Option<&'a TaskStats> {
+        self.group.or(self.task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::CpuTime;
+
+    fn task(pid: u32, cpu_us: u64) -> TaskStats {
+        TaskStats {
+            identity: Some(Identity {
+                pid: Some(pid),
+                tgid: Some(42),
+                comm: Some(format!("t{pid}")),
+                ..Default::default()
+            }),
+            cpu: Some(CpuTime { user_us: Some(cpu_us), system_us: Some(0), ..Default::default() }),
+            elapsed_us: Some(5),
+            group_elapsed_us: Some(65),
+            memory: Some(Memory { peak_rss_kib: 7, ..Default::default() }),
+            io: Some(Io::default()),
+            ..Default::default()
+        }
+    }
+
+    fn group(cpu_us: u64) -> TaskStats {
+        let cpu = CpuTime { user_us: Some(cpu_us), system_us: Some(0), ..Default::default() };
+        let identity = Identity { tgid: Some(42), ..Default::default() };
+        TaskStats { identity: Some(identity), cpu: Some(cpu), ..Default::default() }
+    }
+
+    fn event(task: TaskStats, process: Option<TaskStats>, last: bool) -> ExitEvent {
+        ExitEvent {
+            task: Some(task),
+            process: process.map(Box::new),
+            last_in_process: Some(last),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_process_with_threads_has_the_numbers_of_its_group() {
+        let event = event(task(44, 44_000), Some(group(296_000)), true);
+        let exited = Exited::new(&event);
+        assert_eq!((exited.ended(), exited.pid()), (Ended::Process, Some(42)));
+        assert_eq!((exited.cpu_us(), exited.elapsed_us()), (Some(296_000), Some(65)));
+        assert_eq!(exited.memory().map(|memory| memory.peak_rss_kib), Some(7));
+        assert_eq!((exited.io(), exited.storage_bytes()), (None, None));
+        assert_eq!((exited.comm(), exited.last_thread_comm()), (None, Some("t44")));
+    }
+
+    #[test]
+    fn the_first_thread_names_the_process() {
+        let event = event(task(42, 1), Some(group(2)), true);
+        let exited = Exited::new(&event);
+        assert_eq!((exited.comm(), exited.last_thread_comm()), (Some("t42"), None));
+    }
+
+    #[test]
+    fn a_thread_has_its_own_numbers() {
+        let event = event(task(44, 9), None, false);
+        let exited = Exited::new(&event);
+        assert_eq!((exited.ended(), exited.pid()), (Ended::Thread, Some(44)));
+        assert_eq!((exited.cpu_us(), exited.elapsed_us()), (Some(9), Some(5)));
+        assert_eq!(exited.comm(), Some("t44"));
+    }
+}

@@ -1,0 +1,228 @@
+//! The agent's side of a filter's memory.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::layout::{COUNTS, ELEMENT_WORDS, Layout, SPILL, V1_BIT};
+use super::syscall::Mapping;
+
+/// Halves of a word, and of an element.
+const ELEMENT_HALVES: usize = 2 * ELEMENT_WORDS;
+
+/// A hierarchy of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hierarchy {
+    /// The unified hierarchy.
+    V2,
+    /// A hierarchy of a controller.
+    V1,
+}
+
+/// A cgroup as the kernel identifies it: an id is unique within its hierarchy until the next boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CgroupId {
+    /// The hierarchy.
+    pub hierarchy: Hierarchy,
+    /// The id: the inode number of the cgroup's directory.
+    pub id: u64,
+}
+
+impl CgroupId {
+    /// Reads the form in which filters and snapshots store an id: one number, with the hierarchy in
+    /// its highest bit.
+    #[must_use]
+    pub fn from_stored(stored: u64) -> Self {
+        let hierarchy = if stored & V1_BIT == 0 { Hierarchy::V2 } else { Hierarchy::V1 };
+        Self { hierarchy, id: stored & !V1_BIT }
+    }
+
+    /// The number that [`CgroupId::from_stored`] reads.
+    #[must_use]
+    pub fn to_stored(self) -> u64 {
+        match self.hierarchy {
+            Hierarchy::V2 => self.id,
+            Hierarchy::V1 => self.id | V1_BIT,
+        }
+    }
+}
+
+/// What the filter saw of an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The task's cgroup.
+    pub cgroup: CgroupId,
+    /// When the task exited: the low half of `CLOCK_BOOTTIME` in nanoseconds.
+    pub ended_low_ns: u32,
+}
+
+/// Exits that the kernel dropped, by cgroup.
+pub type CgroupLosses = BTreeMap<CgroupId, u64>;
+
+/// Reads what the filter of one CPU's socket stored.
+#[derive(Debug)]
+pub struct Slots {
+    mapping: Mapping,
+    layout: Layout,
+    /// The sequence that is expected next; `None` before the first message.
+    expected: Option<u32>,
+    /// The last sequence that was found outside the window.
+    outside: Option<u32>,
+    /// Exits within the window that the filter saw and the socket did not deliver.
+    skipped: CgroupLosses,
+    /// Exits outside the window that were delivered after all.
+    delivered_outside: HashMap<CgroupId, u64>,
+    /// Counts of exits outside the window when they were last read, by entry of the table.
+    counted: HashMap<usize, u64>,
+}
+
+impl Slots {
+    pub(super) fn new(mapping: Mapping, layout: Layout) -> Self {
+        Self {
+            mapping,
+            layout,
+            expected: None,
+            outside: None,
+            skipped: CgroupLosses::new(),
+            delivered_outside: HashMap::new(),
+            counted: HashMap::new(),
+        }
+    }
+
+    /// Returns what the filter saw of a received exit message. Messages must be looked up in the order
+    /// in which the socket delivered them.
+    pub fn find(&mut self, sequence: u32, pid: u32) -> Option<Seen> {
+        let expected = self.expected.or_else(|| self.first_stored())?;
+        let distance = sequence.wrapping_sub(expected);
+        let seen = self.at(sequence % self.layout.slots, sequence, pid);
+        if distance < self.layout.slots {
+            self.skip(expected, distance);
+            self.expected = Some(sequence.wrapping_add(1));
+            if seen.is_some() {
+                return seen;
+            }
+        }
+        let seen = seen.or_else(|| self.at_spill(sequence, pid));
+        if distance >= self.layout.slots {
+            self.note_outside(sequence);
+        }
+        seen
+    }
+
+    /// The sequence of the first message that the filter saw; `None` before one.
+    fn first_stored(&self) -> Option<u32> {
+        let header = self.mapping.halves();
+        (header[1].load(Acquire) != 0).then(|| header[0].load(Acquire))
+    }
+
+    /// Lets the filter use the slots of all messages that were looked up.
+    pub fn publish(&self) {
+        if let Some(expected) = self.expected {
+            self.mapping.halves()[0].store(expected, Release);
+        }
+    }
+
+    /// Returns the cgroups of up to `count` messages that the kernel dropped. `is_empty` says that the
+    /// socket has no message left, so that a stored exit that was not delivered was dropped.
+    pub fn take_losses(&mut self, count: u64, is_empty: bool) -> CgroupLosses {
+        if is_empty && let Some(expected) = self.expected {
+            let stored = self.last_stored(expected);
+            self.skip(expected, stored);
+            self.expected = Some(expected.wrapping_add(stored));
+            self.publish();
+        }
+        self.count_outside();
+        let mut left = count;
+        let mut taken = CgroupLosses::new();
+        self.skipped.retain(|cgroup, skipped| {
+            let now = left.min(*skipped);
+            if now > 0 {
+                taken.insert(*cgroup, now);
+            }
+            left -= now;
+            *skipped -= now;
+            *skipped > 0
+        });
+        if is_empty {
+            // What is left was counted twice, because it was delivered late.
+            self.skipped.clear();
+        }
+        taken
+    }
+
+    /// The slot's content, if it belongs to the message.
+    fn at(&self, slot: u32, sequence: u32, pid: u32) -> Option<Seen> {
+        let (stored, stored_pid, cgroup) = self.load(slot);
+        let end = self.layout.first_end() as usize * ELEMENT_HALVES + slot as usize;
+        let ended_low_ns = self.mapping.halves()[end].load(Relaxed);
+        let cgroup = CgroupId::from_stored(cgroup);
+        (stored == sequence && stored_pid == pid).then_some(Seen { cgroup, ended_low_ns })
+    }
+
+    fn at_spill(&mut self, sequence: u32, pid: u32) -> Option<Seen> {
+        let seen = self.at(self.layout.slots + (sequence & (SPILL - 1)), sequence, pid)?;
+        *self.delivered_outside.entry(seen.cgroup).or_default() += 1;
+        Some(seen)
+    }
+
+    /// Sequence, pid and cgroup of a slot.
+    fn load(&self, slot: u32) -> (u32, u32, u64) {
+        let element = (self.layout.first_slot() + slot) as usize;
+        let halves = &self.mapping.halves()[element * ELEMENT_HALVES..];
+        let sequence = halves[0].load(Acquire);
+        let cgroup = self.mapping.words()[element * ELEMENT_WORDS + 1].load(Relaxed);
+        (sequence, halves[1].load(Relaxed), cgroup)
+    }
+
+    /// Counts the exits of `count` sequences that the filter saw.
+    fn skip(&mut self, first: u32, count: u32) {
+        for sequence in (0..count).map(|further| first.wrapping_add(further)) {
+            let (stored, _, cgroup) = self.load(sequence % self.layout.slots);
+            if stored == sequence && cgroup != 0 {
+                *self.skipped.entry(CgroupId::from_stored(cgroup)).or_default() += 1;
+            }
+        }
+    }
+
+    /// The number of sequences up to the last one of the window that is stored.
+    fn last_stored(&self, expected: u32) -> u32 {
+        let is_stored = |further: &u32| {
+            let sequence = expected.wrapping_add(*further);
+            let (stored, _, cgroup) = self.load(sequence % self.layout.slots);
+            stored == sequence && cgroup != 0
+        };
+        (0..self.layout.slots).rev().find(is_stored).map_or(0, |further| further + 1)
+    }
+
+    /// Two messages in succession outside the window: the CPU's sequence has moved on, while the
+    /// kernel dropped messages. One alone is that of a task that moved to another CPU.
+    fn note_outside(&mut self, sequence: u32) {
+        if self.outside.map(|before| before.wrapping_add(1)) == Some(sequence) {
+            self.expected = Some(sequence.wrapping_add(1));
+        }
+        self.outside = Some(sequence);
+    }
+
+    /// Adds what the filter counted outside the window and the socket did not deliver.
+    fn count_outside(&mut self) {
+        let first = self.layout.first_count() as usize;
+        for entry in 0..COUNTS as usize {
+            let words = &self.mapping.words()[(first + entry) * ELEMENT_WORDS..];
+            let (cgroup, count) = (words[0].load(Relaxed), words[1].load(Relaxed));
+            if cgroup == 0 {
+                continue;
+            }
+            let cgroup = CgroupId::from_stored(cgroup);
+            let before = self.counted.insert(entry, count).unwrap_or(0);
+            let delivered = self.delivered_outside.remove(&cgroup).unwrap_or(0);
+            let new = count.wrapping_sub(before);
+            if let Some(over) = delivered.checked_sub(new).filter(|over| *over > 0) {
+                self.delivered_outside.insert(cgroup, over);
+            }
+            let dropped = new.saturating_sub(delivered);
+            if dropped > 0 {
+                *self.skipped.entry(cgroup).or_default() += dropped;
+            }
+        }
+    }
+}

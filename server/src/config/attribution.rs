@@ -1,0 +1,13 @@
+//! The choice of how exits are attributed to cgroups.
+
+/// The value of `--attribution`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AttributionChoice {
+    /// The best method that works here.
+    #[default]
+    Auto,
+    /// A socket filter in the kernel, or no start.
+    Kernel,
+    /// No attribution.
+    Off,
+}

@@ -1,0 +1,25 @@
+//! The owners of exits: cgroups, and the containers, pods and units that they belong to.
+//!
+//! The reader of exits knows a cgroup by the kernel's id and enters it in the [`CgroupTable`]. The
+//! [`Follower`] adds the path, and names as they appear, on a thread of its own, so the reader never
+//! waits for a name.
+
+mod cgroup_path;
+mod follower;
+mod hierarchy;
+mod live;
+mod names;
+mod table;
+
+pub use self::cgroup_path::{ContainerPath, Owners, PodPath, Qos, Runtime, UnitPath, owners_of};
+pub use self::follower::{Follower, RunningFollower};
+pub use self::hierarchy::{Hierarchies, MountedHierarchy};
+pub use self::live::{LiveWorkloads, OpenTask};
+pub use self::names::{CONTAINER_LOGS, POD_LOGS, PodLogs};
+pub use self::table::{Cgroup, CgroupTable, Known, Names};
+
+/// Returns the masks that are passed to `inotify_add_watch(2)`, for the filter of system calls.
+#[must_use]
+pub fn inotify_masks() -> [u32; 2] {
+    [follower::watch_mask().bits(), names::watch_mask().bits()]
+}
