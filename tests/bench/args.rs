@@ -122,7 +122,7 @@ pub(crate) struct WatchArgs {
     #[arg(long)]
     pub(crate) address: String,
     /// A directory with ca.crt, client.crt and client.key, to connect by mutual TLS.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIRECTORY")]
     pub(crate) certificates: Option<PathBuf>,
     /// The number of watchers, each on a separate connection.
     #[arg(long, default_value_t = 1)]

@@ -97,7 +97,7 @@ async fn load(target: &str) -> Result<Summary> {
 struct Envoy {
     target: String,
     _child: GuardedChild,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Envoy {
@@ -118,7 +118,7 @@ impl Envoy {
             }
         })
         .await?;
-        Ok(Self { target, _child: child, _folder: directory })
+        Ok(Self { target, _child: child, _directory: directory })
     }
 }
 

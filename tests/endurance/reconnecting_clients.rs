@@ -45,8 +45,8 @@ const EXITS: usize = 500;
 /// The number of restarts.
 const RESTARTS: usize = 3;
 
-/// Five hundred collectors resume at once after each restart. None loses an exit or receives one twice,
-/// and the agent stays below the memory bound that it derives from its limits.
+/// Five hundred collectors resume at once after each restart. None loses an exit or receives one
+/// twice, and the agent stays below the memory bound that it derives from its limits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn collectors_that_reconnect_at_once_lose_nothing() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -60,8 +60,8 @@ async fn collectors_that_reconnect_at_once_lose_nothing() -> Result<()> {
     }
     for _ in 0..RESTARTS {
         let (stopped, detached) = tokio::join!(manager.stop(), read_to_the_end(collectors));
-        // On a busy machine a collector may not have read its last cursor by the drain deadline. Its
-        // connection is closed then, and it resumes all the same.
+        // On a busy machine a collector may not have read its last cursor by the drain deadline.
+        // Its connection is closed then, and it resumes all the same.
         assert!(stopped?.code().is_some(), "{}", manager.stderr()?);
         let churned = end_all(start_churn(EXITS)?).await?;
         manager.start().await?;
@@ -94,7 +94,8 @@ async fn read_to_the_end(collectors: Vec<Follower>) -> Result<Vec<Detached>> {
     ending.join_all().await.into_iter().collect()
 }
 
-/// Resumes a stream; retries after the delay of the response while too many collectors do so at once.
+/// Resumes a stream; retries after the delay of the response while too many collectors do so at
+/// once.
 async fn reconnect(url: &str, left: Detached) -> Result<Follower> {
     let channel = connect(url).await?;
     let reopened = within("a stream to resume", async {

@@ -1,4 +1,5 @@
-//! The clock of the wall, which is set under a running agent: only in a machine that has nothing else.
+//! The clock of the wall, which is set under a running agent: only in a machine that has nothing
+//! else.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -20,7 +20,7 @@ const MOUNTS: [(&str, &str); 5] = [
 /// The port of the report; the first port is the console.
 const PORT: &str = "/dev/ttyS1";
 /// The working directory of the test.
-const FOLDER: &str = "/tmp";
+const DIRECTORY: &str = "/tmp";
 /// The flags of the loopback interface, and those that bring it up, after which the kernel assigns
 /// its address (`IFF_UP` and `IFF_LOOPBACK`).
 const LOOPBACK: (&str, &str) = ("/sys/class/net/lo/flags", "0x9");
@@ -31,7 +31,7 @@ const LOOPBACK: (&str, &str) = ("/sys/class/net/lo/flags", "0x9");
 ///
 /// The machine cannot be ended.
 pub(crate) fn run(exercise: impl FnOnce(&Path) -> Result<Report>) -> Result<()> {
-    let outcome = prepare().and_then(|()| exercise(Path::new(FOLDER)));
+    let outcome = prepare().and_then(|()| exercise(Path::new(DIRECTORY)));
     if let Err(error) = send(&outcome) {
         eprintln!("guest: sending the report failed: {error:#}");
     }

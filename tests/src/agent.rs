@@ -134,8 +134,8 @@ impl Launch {
         Ok(Ending { status, stderr: self.stderr()? })
     }
 
-    /// Gives the directory to the user that the agent becomes, who then removes the socket. A root agent
-    /// refuses a directory that any other user can change.
+    /// Gives the directory to the user that the agent becomes, who then removes the socket. A root
+    /// agent refuses a directory that any other user can change.
     fn give_directory(&self) -> Result<()> {
         let is_owned = fs::metadata(self.directory.path())?.uid() != 0;
         if is_owned || !Uid::effective().is_root() {
@@ -146,7 +146,8 @@ impl Launch {
         if has("--reuid=65534") {
             return Ok(chown(self.directory.path(), Some(NOBODY), None)?);
         }
-        // Without CAP_DAC_OVERRIDE, or in a user namespace, root can write into its own directories alone.
+        // Without CAP_DAC_OVERRIDE, or in a user namespace, root can write into its own directories
+        // alone.
         if has("--bounding-set=-all") || has("--map-root-user") {
             return Ok(());
         }

@@ -59,8 +59,8 @@ pub fn confined() -> Result<PathBuf> {
     Ok(directory()?.join("confined"))
 }
 
-/// Returns the binary that keeps another one from raising its limit of open files, which cargo builds with
-/// the tests.
+/// Returns the binary that keeps another one from raising its limit of open files, which cargo
+/// builds with the tests.
 ///
 /// # Errors
 ///
@@ -69,7 +69,8 @@ pub fn low_nofile() -> Result<PathBuf> {
     Ok(directory()?.join("unraised"))
 }
 
-/// Returns the binary that tries the agent on whichever kernel runs, which cargo builds with the tests.
+/// Returns the binary that tries the agent on whichever kernel runs, which cargo builds with the
+/// tests.
 ///
 /// # Errors
 ///

@@ -44,8 +44,8 @@ pub async fn service(url: &str) -> Result<Client> {
     Ok(TaskstatsServiceClient::new(connect(url).await?))
 }
 
-/// Connects to `tcp://host:port` by TLS, trusting a CA and showing a certificate, if there is one. The
-/// agent's certificate must have the name.
+/// Connects to `tcp://host:port` by TLS, trusting a CA and showing a certificate, if there is one.
+/// The agent's certificate must have the name.
 ///
 /// # Errors
 ///

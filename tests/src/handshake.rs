@@ -102,8 +102,8 @@ impl Handshake {
         Ok(shaken?)
     }
 
-    /// Shakes hands, and waits for the first bytes, which a server sends only to a client that it lets
-    /// in: in TLS 1.3 the client has finished before the server has judged it.
+    /// Shakes hands, and waits for the first bytes, which a server sends only to a client that it
+    /// lets in: in TLS 1.3 the client has finished before the server has judged it.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Numbers that look random and are the same in every run.
 
-/// A generator of the kind of `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number
-/// generators", 2014).
+/// A generator of the kind of `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom
+/// number generators", 2014).
 #[derive(Debug, Clone)]
 pub struct Random {
     state: u64,

@@ -6,17 +6,17 @@ use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{Cursor, ExitEvents, Heartbeat, Lost, LostStage, WatchStarted};
 
-/// Checks a stream of all tasks on all CPUs: there each sequence number either belongs to an event or
-/// is counted by a loss.
+/// Checks a stream of all tasks on all CPUs: there each sequence number either belongs to an event
+/// or is counted by a loss.
 #[derive(Debug, Clone)]
 pub struct SequenceCheck {
     instance: String,
-    /// The sequence number after which the stream begins. It is not 0 where tasks exited between the
-    /// registration with the kernel and the first message.
+    /// The sequence number after which the stream begins. It is not 0 where tasks exited between
+    /// the registration with the kernel and the first message.
     beginning: u64,
     position: u64,
-    /// The cursor of the last message. Each of several losses of one interval has the cursor after all of
-    /// them.
+    /// The cursor of the last message. Each of several losses of one interval has the cursor after
+    /// all of them.
     cursor: u64,
     received: u64,
     lost: BTreeMap<LostStage, u64>,
@@ -34,12 +34,13 @@ impl SequenceCheck {
         Ok(Self::at(&started.instance_id, cursor.sequence))
     }
 
-    /// Begins at `after`, the cursor that the stream resumes from. Exits that the agent no longer has are
-    /// reported as a loss. A cursor of another run stands before all exits of this run.
+    /// Begins at `after`, the cursor that the stream resumes from. Exits that the agent no longer
+    /// has are reported as a loss. A cursor of another run stands before all exits of this run.
     ///
     /// # Errors
     ///
-    /// The stream begins at another cursor: a client that stops before the first loss would miss it.
+    /// The stream begins at another cursor: a client that stops before the first loss would miss
+    /// it.
     pub fn resume(started: &WatchStarted, after: &Cursor) -> Result<Self> {
         let begin = started.cursor.as_ref();
         ensure!(begin == Some(after), "wanted {after:?}, the stream begins at {begin:?}");
@@ -143,7 +144,8 @@ impl SequenceCheck {
         let stage = lost.stage();
         let count = lost.count.context("a loss of unknown size")?;
         ensure!(count > 0, "a loss of 0 exits");
-        // The agent does not know the time of the oldest exit that it evicted before the stream began.
+        // The agent does not know the time of the oldest exit that it evicted before the stream
+        // began.
         ensure!(lost.first_at.is_some() || stage == LostStage::History, "a loss without a time");
         ensure!(lost.last_at.is_some(), "a loss without a time");
         let total = self.lost.entry(stage).or_default();

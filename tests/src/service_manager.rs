@@ -1,5 +1,5 @@
-//! A service manager in small: it owns the agent's listening socket and stores descriptors for it, as
-//! systemd does.
+//! A service manager in small: it owns the agent's listening socket and stores descriptors for it,
+//! as systemd does.
 
 mod inbox;
 mod store;

@@ -24,7 +24,8 @@ pub fn old_grpcurl() -> Result<PathBuf> {
     installed("grpcurl-1.8.6")
 }
 
-/// Returns a gRPC client in another language, or an example collector, by its name in `tests/peers/tools`.
+/// Returns a gRPC client in another language, or an example collector, by its name in
+/// `tests/peers/tools`.
 ///
 /// # Errors
 ///

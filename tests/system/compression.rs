@@ -53,7 +53,8 @@ async fn compressed_requests_are_accepted() -> Result<()> {
     Ok(())
 }
 
-/// A message has the same limit after decompression as without compression, and is counted as too long.
+/// A message has the same limit after decompression as without compression, and is counted as too
+/// long.
 #[tokio::test]
 async fn a_message_that_grows_beyond_the_limit_is_rejected() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -100,7 +101,8 @@ async fn responses_are_not_compressed_by_default() -> Result<()> {
     Ok(())
 }
 
-/// With the flag, each method compresses its responses for clients that accept it, exit streams too.
+/// With the flag, each method compresses its responses for clients that accept it, exit streams
+/// too.
 #[tokio::test]
 async fn responses_are_compressed_for_clients_that_accept_it() -> Result<()> {
     let _lock = MachineLock::shared()?;

@@ -76,8 +76,8 @@ fn the_tested_versions_are_documented() -> Result<()> {
     Ok(())
 }
 
-/// A collector that is killed repeats and misses nothing, apart from exits that it printed and had not
-/// saved.
+/// A collector that is killed repeats and misses nothing, apart from exits that it printed and had
+/// not saved.
 async fn continues_after_its_own_restart(program: &str) -> Result<()> {
     let _lock = MachineLock::shared()?;
     let site = Site::new(program)?;
@@ -125,7 +125,8 @@ async fn reports_a_restart_of_the_agent(program: &str) -> Result<()> {
     Ok(())
 }
 
-/// Keepalive pings notice that the agent stands still, and the collector continues when it runs again.
+/// Keepalive pings notice that the agent stands still, and the collector continues when it runs
+/// again.
 async fn notices_an_agent_that_does_not_respond(program: &str) -> Result<()> {
     let _lock = MachineLock::shared()?;
     let site = Site::new(program)?;
@@ -270,8 +271,8 @@ impl Printed {
         Ok(())
     }
 
-    /// Reads a line, and checks that no exit before it is missing. Returns the id of the task when it is
-    /// an exit.
+    /// Reads a line, and checks that no exit before it is missing. Returns the id of the task when
+    /// it is an exit.
     fn read(&mut self, line: &str) -> Result<Option<u64>> {
         let Some((kind @ ("exit" | "lost"), json)) = line.split_once(' ') else {
             self.failures += 1;

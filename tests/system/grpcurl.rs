@@ -103,7 +103,8 @@ async fn an_old_grpcurl_calls_a_unix_socket_with_its_defaults() -> Result<()> {
     Ok(())
 }
 
-/// The authority has no meaning on a unix socket. On a network port a value that is none is refused.
+/// The authority has no meaning on a unix socket. On a network port a value that is none is
+/// refused.
 #[tokio::test]
 async fn any_authority_is_accepted_on_a_unix_socket_only() -> Result<()> {
     let _lock = MachineLock::shared()?;

@@ -25,7 +25,7 @@ use crate::support::get_pid;
 const CONTAINER_ROOT: Wrapper =
     &["setpriv", "--groups=65534", "--bounding-set=-all,+net_admin", "--inh-caps=-all"];
 /// The node's directory of the socket, in the manifests.
-const SOCKET_FOLDER: &str = "/run/taskstatsd/";
+const SOCKET_DIRECTORY: &str = "/run/taskstatsd/";
 /// The port there, and any other.
 const PORTS: [&str; 2] = ["0.0.0.0:8275", "127.0.0.1:0"];
 
@@ -167,7 +167,7 @@ async fn serve_and_rotate(components: &[&str], user: Wrapper, uid: u32) -> Resul
     let directory = volume.directory.path().display().to_string();
     let here = |value: &str| {
         let value = value.replace(&format!("/etc{mounted}"), &directory);
-        let value = value.replace(SOCKET_FOLDER, &format!("{}/", sockets.path().display()));
+        let value = value.replace(SOCKET_DIRECTORY, &format!("{}/", sockets.path().display()));
         value.replace(PORTS[0], PORTS[1])
     };
     let variables: Vec<_> = variables(&manifest);

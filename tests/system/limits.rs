@@ -247,8 +247,8 @@ async fn names_have_a_size_limit() -> Result<()> {
     Ok(())
 }
 
-/// A connection that has all of its streams in use is counted each time, and its caller named in the log;
-/// another one does not notice.
+/// A connection that has all of its streams in use is counted each time, and its caller named in
+/// the log; another one does not notice.
 #[tokio::test]
 async fn a_connection_with_all_of_its_streams_in_use_is_counted() -> Result<()> {
     let _lock = MachineLock::shared()?;

@@ -76,7 +76,8 @@ async fn an_agent_without_descriptors_serves_and_recovers() -> Result<()> {
     process::becomes_idle(pid).await?;
     let without = Vitals::of(pid)?;
     println!("without descriptors: {before}, then {without}");
-    // One that tries again without a pause becomes_idle, too, once its peers have been closed for their silence.
+    // One that tries again without a pause becomes_idle, too, once its peers have been closed for
+    // their silence.
     assert!(without.ticks - before.ticks < SPENT_TICKS, "{before} became {without}");
     let stderr = agent.stderr()?;
     assert!(stderr.contains("accepting a connection failed"), "{stderr}");
@@ -125,8 +126,8 @@ async fn marks(watch: &mut Watch, cpus: &[u32]) -> Result<Vec<u32>> {
     Ok(marks)
 }
 
-/// A history that fills and is overwritten stays in the memory that was meant for it, so that a limit
-/// close above it does not kill the agent.
+/// A history that fills and is overwritten stays in the memory that was meant for it, so that a
+/// limit close above it does not kill the agent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_memory_limit_above_the_history_is_kept() -> Result<()> {
     let _lock = MachineLock::exclusive()?;

@@ -3,6 +3,7 @@
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
 mod attacks;
+mod attribution;
 mod broken_peers;
 mod capture;
 mod command;

@@ -222,7 +222,7 @@ async fn openssl(fixture: &TlsFixture, script: &str) -> Result<()> {
 async fn the_readme_s_certificates_work() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
-    let readme = fs::read_to_string(format!("{WORKSPACE}/README.md"))?;
+    let readme = fs::read_to_string(format!("{WORKSPACE}/deploy/README.md"))?;
     let block = readme.split("<!-- openssl:begin -->\n```sh\n").nth(1);
     let script = block.and_then(|block| block.split("```").next()).context("no commands")?;
     openssl(&fixture, &format!("exec 2>/dev/null; {script}")).await?;

@@ -33,7 +33,8 @@ fn body(messages: &[&[u8]]) -> Body {
     Body::new(String::from_utf8(bytes).unwrap_or_default())
 }
 
-/// Content types of other protocols and encodings have HTTP status 415, as gRPC's specification says.
+/// Content types of other protocols and encodings have HTTP status 415, as gRPC's specification
+/// says.
 #[tokio::test]
 async fn content_types_of_other_protocols_are_rejected() -> Result<()> {
     let _lock = MachineLock::shared()?;

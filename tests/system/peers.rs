@@ -1,5 +1,5 @@
-//! gRPC clients in other languages. On a unix socket each one has its default options, among them the
-//! `:authority` that it derives from the path of the socket.
+//! gRPC clients in other languages. On a unix socket each one has its default options, among them
+//! the `:authority` that it derives from the path of the socket.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};

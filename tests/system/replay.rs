@@ -21,7 +21,8 @@ const WANTED: [u32; 5] = [1, 7, 256, 1500, 100_000];
 /// Tries to open a stream while no other process exits.
 const ATTEMPTS: usize = 1000;
 
-/// A replay begins with exactly the newest exits of the selection, in order, and continues with new ones.
+/// A replay begins with exactly the newest exits of the selection, in order, and continues with new
+/// ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_newest_exits_come_first() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
@@ -63,7 +64,8 @@ async fn a_replay_of_an_empty_history_has_new_exits() -> Result<()> {
     follower.stitched().ensure_complete()
 }
 
-/// A stream resumed from before the first exit and a replay of the whole history have the same exits.
+/// A stream resumed from before the first exit and a replay of the whole history have the same
+/// exits.
 #[tokio::test]
 async fn resuming_from_the_beginning_replays_all() -> Result<()> {
     let _lock = MachineLock::shared()?;

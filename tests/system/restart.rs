@@ -48,8 +48,8 @@ async fn loss(watch: &mut Watch) -> Result<(LostStage, Option<u64>, u64)> {
     }
 }
 
-/// After a restart the stream begins with a loss without a count, and then has every exit of the new
-/// run.
+/// After a restart the stream begins with a loss without a count, and then has every exit of the
+/// new run.
 #[tokio::test]
 async fn a_restart_is_a_loss_and_then_the_whole_new_run() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -69,8 +69,8 @@ async fn a_restart_is_a_loss_and_then_the_whole_new_run() -> Result<()> {
     Ok(())
 }
 
-/// Exits that the new run has evicted already are counted by a second loss. A client that read only the
-/// first loss can resume and gets the second.
+/// Exits that the new run has evicted already are counted by a second loss. A client that read only
+/// the first loss can resume and gets the second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exits_evicted_by_another_run_are_counted() -> Result<()> {
     let _lock = MachineLock::exclusive()?;

@@ -31,8 +31,8 @@ async fn in_use(channel: &Channel, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// New files that do not match are not used, and that is reported by the log and by `GetNode`, once;
-/// connections and the old certificate stay. Corrected files are used.
+/// New files that do not match are not used, and that is reported by the log and by `GetNode`,
+/// once; connections and the old certificate stay. Corrected files are used.
 #[tokio::test]
 async fn a_bad_new_file_keeps_the_old_certificate() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -57,8 +57,8 @@ async fn a_bad_new_file_keeps_the_old_certificate() -> Result<()> {
     Ok(())
 }
 
-/// Issue 10: an agent with TLS did not start where inotify instances are used up, and its unix listener
-/// neither. It serves, warns, and reads the files at intervals.
+/// Issue 10: an agent with TLS did not start where inotify instances are used up, and its unix
+/// listener neither. It serves, warns, and reads the files at intervals.
 #[tokio::test]
 async fn without_inotify_certificates_are_polled() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -77,7 +77,8 @@ async fn without_inotify_certificates_are_polled() -> Result<()> {
     Ok(())
 }
 
-/// Issue 11, row 4: a FIFO at the path of a certificate blocked the rotation for ever, without a log line.
+/// Issue 11, row 4: a FIFO at the path of a certificate blocked the rotation for ever, without a
+/// log line.
 #[tokio::test]
 async fn a_fifo_in_place_of_a_certificate_does_not_freeze_rotation() -> Result<()> {
     let _lock = MachineLock::shared()?;
@@ -95,8 +96,8 @@ async fn a_fifo_in_place_of_a_certificate_does_not_freeze_rotation() -> Result<(
     Ok(())
 }
 
-/// The cause of a failed load need not be in the files: when it is gone the files are used, although
-/// they do not change again.
+/// The cause of a failed load need not be in the files: when it is gone the files are used,
+/// although they do not change again.
 #[tokio::test]
 async fn files_that_were_unreadable_are_used_later() -> Result<()> {
     let _lock = MachineLock::shared()?;

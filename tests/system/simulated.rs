@@ -28,8 +28,8 @@ const CALLS: u64 = 200;
 const RECEIVE_BUFFER_KIB: u64 = 128;
 const CPUS: u64 = 512;
 const HISTORY_KIB: u64 = 16 * 1024;
-/// The agent without its history and its receive buffers, in a debug build: its code, its threads and
-/// the messages in flight.
+/// The agent without its history and its receive buffers, in a debug build: its code, its threads
+/// and the messages in flight.
 const REST_KIB: u64 = 64 * 1024;
 /// Exit code of a usage error.
 const USAGE: i32 = 2;
@@ -59,7 +59,8 @@ async fn a_simulated_kernel_needs_no_privileges_and_is_labelled() -> Result<()> 
     Ok(())
 }
 
-/// Delay accounting that is turned on in a simulated kernel is not reported as the sysctl of the machine.
+/// Delay accounting that is turned on in a simulated kernel is not reported as the sysctl of the
+/// machine.
 #[tokio::test]
 async fn delay_accounting_of_a_simulated_kernel_is_not_the_sysctl() -> Result<()> {
     let flags = ["--kernel", "sim:cpus=2,delayacct=off", "--enable-delay-accounting"];

@@ -91,8 +91,8 @@ pub mod offset {
     /// Count of each class of delay, u64; the total in ns is the next u64. In the order cpu, block
     /// I/O, swap-in, reclaim, thrashing, compaction, write-protect copy, interrupts.
     pub const DELAYS: [usize; 8] = [16, 32, 48, 312, 328, 352, 400, 416];
-    /// Longest wait of the first class, u64, ns; the shortest is the next u64, and the other classes
-    /// follow in the order of [`DELAYS`]. Since version 16.
+    /// Longest wait of the first class, u64, ns; the shortest is the next u64, and the other
+    /// classes follow in the order of [`DELAYS`]. Since version 16.
     pub const DELAY_EXTREMES: usize = 432;
     /// The time of the end of the longest wait of the first class: s and ns since 1970, i64 each;
     /// the other classes follow in the order of [`DELAYS`]. Since version 17.

@@ -11,8 +11,8 @@ use super::wire::{Attribute, Message, find, read_u32};
 const TGID: u16 = 2;
 /// Since when a task's record has the id of its process.
 const TGID_SINCE: u32 = 12;
-/// Holds about 100,000 exits of one CPU (1,280 bytes of kernel memory each), so that the reference can
-/// stay idle while the load runs.
+/// Holds about 100,000 exits of one CPU (1,280 bytes of kernel memory each), so that the reference
+/// can stay idle while the load runs.
 const RECEIVE_BUFFER: usize = 64 * 1024 * 1024;
 
 /// Listens on every CPU from [`ReferenceListener::open`] until it is dropped.

@@ -112,8 +112,8 @@ async fn rapid_resets_of_streams_end_their_connection() -> Result<()> {
     assert_ended("rapid resets of streams", &resets(WATCH_EXITS)).await
 }
 
-/// Headers that never end, end the connection (CVE-2024-27316): long ones by their size, short ones by
-/// their number.
+/// Headers that never end, end the connection (CVE-2024-27316): long ones by their size, short ones
+/// by their number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_without_end_end_their_connection() -> Result<()> {
     let long = Headers::default().with("x", &[b'x'; LONGEST - 16]);

@@ -41,7 +41,8 @@ pub(super) trait Host: Sized {
     /// Runs a process that starts and ends so many threads, one after the other; returns its id.
     async fn churn(&self, threads: usize) -> Result<u32>;
 
-    /// Starts a process that starts and ends so many threads, each of which sleeps once, and lives on.
+    /// Starts a process that starts and ends so many threads, each of which sleeps once, and lives
+    /// on.
     async fn outlive(&self, threads: usize) -> Result<Self::Process>;
 
     /// Returns true if a socket with the address of a dead listener receives an exit after another

@@ -81,7 +81,8 @@ pub(super) async fn an_unknown_id_does_not_affect_others<H: Host>() -> Result<()
     host.end(process).await
 }
 
-/// Of the process that lives on, and of the threads that have ended, each of which slept once at least.
+/// Of the process that lives on, and of the threads that have ended, each of which slept once at
+/// least.
 pub(super) async fn a_live_group_counts_its_dead<H: Host>() -> Result<()> {
     let host = H::open()?;
     let process = host.outlive(THREADS).await?;

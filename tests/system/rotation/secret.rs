@@ -1,4 +1,5 @@
-//! A directory of certificates as Kubernetes mounts a secret: links to links, of which one is swapped.
+//! A directory of certificates as Kubernetes mounts a secret: links to links, of which one is
+//! swapped.
 
 use std::fs;
 use std::os::unix::fs::symlink;

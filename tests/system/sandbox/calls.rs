@@ -50,7 +50,7 @@ async fn try_all(arguments: &[&str]) -> Result<BTreeMap<String, String>> {
     let mut outcomes: BTreeMap<_, _> =
         lines.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).collect();
     remove_directory(&said.stdout)?;
-    outcomes.remove("folder");
+    outcomes.remove("directory");
     outcomes.insert("landlock".to_owned(), said.stderr);
     Ok(outcomes)
 }

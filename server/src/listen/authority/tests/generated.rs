@@ -67,11 +67,11 @@ fn send(requests: &[Request], authority: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
 }
 
 /// Describes requests without their authorities, and the authorities.
-fn split(requests: &[String]) -> (Vec<String>, Vec<String>) {
-    let split = requests.iter().map(|request| {
+fn split(requests: &[(h2::StreamId, String)]) -> (Vec<String>, Vec<String>) {
+    let split = requests.iter().map(|(stream, request)| {
         let (before, rest) = request.split_once("http://").unwrap();
         let (authority, after) = rest.split_once("/ {").unwrap();
-        (format!("{before} {after}"), authority.to_owned())
+        (format!("{stream:?} {before} {after}"), authority.to_owned())
     });
     split.unzip()
 }
