@@ -16,6 +16,8 @@ pub(crate) mod directory_trust;
 
 pub(crate) mod backoff;
 
+pub(crate) mod signals;
+
 pub mod netlink;
 
 pub mod bpf;
@@ -60,3 +62,5 @@ pub mod capacity;
 pub mod doctor;
 
 pub mod agent;
+
+pub mod program;

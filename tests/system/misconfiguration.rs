@@ -43,7 +43,7 @@ async fn a_failed_start_is_a_json_line() -> Result<()> {
     for (arguments, what) in [
         (&["--history-bytes", "1KiB"][..], "out of range"),
         (&["--log", "off", "--listen", "unix:///no/such/folder/x.sock"], "/no/such/folder"),
-        (&["--log", "loud"], "is no filter"),
+        (&["--log", "loud"], "is not a filter"),
     ] {
         let launch = Launch::new()?.listen_privately().arguments(["--log-format", "json"]);
         let ending = launch.arguments(arguments).run().await?;
@@ -107,8 +107,8 @@ async fn a_state_directory_without_a_manager_is_not_changed() -> Result<()> {
     let arguments = ["--user", "4242:4343", "--fail-fast", "--state-dir", &path];
     let launch = Launch::new()?.listen_privately().arguments(arguments).wrapped(alone);
     let ending = launch.run().await?;
-    assert!(ending.stderr.contains("rights: user 4242:4343"), "{}", ending.stderr);
-    assert!(ending.stderr.contains("hand-over is off"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("applied sandbox: user 4242:4343"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("disabled the hand-over"), "{}", ending.stderr);
     assert!(ending.stderr.contains("NOTIFY_SOCKET"), "{}", ending.stderr);
     let metadata = fs::metadata(directory.path())?;
     assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "it was given away");

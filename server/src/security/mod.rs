@@ -15,7 +15,7 @@ pub mod tls;
 
 pub use address_key::AddressKey;
 pub use caller::{Caller, Callers, Permit};
-pub use limits::{LimitReached, Limits, MAX_OVERFLOW, Resource};
+pub use limits::{LimitReached, Limits, MAX_HEALTH_CHECKS, MAX_OVERFLOW, Resource};
 pub use pattern::{Pattern, PatternError, Transport};
 pub use policy::{NO_MATCHING_CLIENT, Policy, Rule, RuleError};
 pub use policy_lint::PolicyWarning;
