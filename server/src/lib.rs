@@ -16,13 +16,15 @@ pub(crate) mod directory_trust;
 
 pub(crate) mod backoff;
 
+pub(crate) mod signals;
+
 pub mod netlink;
 
 pub mod bpf;
 
 pub mod taskstats;
 
-pub mod advice;
+pub(crate) mod advice;
 
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -35,9 +37,9 @@ pub mod encode;
 
 pub mod exits;
 
-pub mod readiness;
+pub(crate) mod readiness;
 
-pub mod security;
+pub(crate) mod security;
 
 pub mod sandbox;
 
@@ -57,6 +59,8 @@ pub mod config;
 
 pub mod capacity;
 
-pub mod doctor;
+pub(crate) mod doctor;
 
 pub mod agent;
+
+pub mod program;

@@ -1,7 +1,7 @@
-//! Telling the service manager (`sd_notify(3)`), also after privileges were given up.
+//! Notifications to the service manager (`sd_notify(3)`), also from the sandbox.
 //!
-//! A manager's socket may be closed to the user that the agent becomes. A datagram socket that was
-//! connected before needs no permission to send.
+//! The user of the confined agent may have no permission to connect to the manager's socket. A datagram
+//! socket that is connected before needs no permission to send.
 
 use std::env;
 use std::ffi::OsStr;
@@ -15,52 +15,52 @@ use std::sync::OnceLock;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use sd_notify::NotifyState;
 
-/// Set by a service manager that listens.
+/// The variable in which a service manager passes the path of its socket.
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
-/// What the path of a socket without a file begins with.
+/// The first byte of the path of an abstract socket (`unix(7)`).
 const ABSTRACT: u8 = b'@';
 
-/// The manager's end of it, as it was at the start of the process.
+/// A socket that is connected to the manager's, since the start of the process.
 static MANAGER: OnceLock<UnixDatagram> = OnceLock::new();
 
-/// Whether there is a service manager that listens.
+/// Returns whether a service manager receives notifications.
 #[must_use]
-pub fn is_heard() -> bool {
+pub fn is_available() -> bool {
     env::var_os(NOTIFY_SOCKET).is_some()
 }
 
-/// Connects to the service manager, if there is one; later calls do nothing.
+/// Connects to the service manager, if there is one. Later calls have no effect.
 ///
 /// # Errors
-/// What the system said; messages are then sent by path, if the user may.
+/// The error of connect(2). Notifications are then sent to the path, if the user has the permission.
 pub fn connect() -> io::Result<()> {
     let Some(path) = env::var_os(NOTIFY_SOCKET) else { return Ok(()) };
     if MANAGER.get().is_none() {
         let socket = connected(&path)?;
-        // Another thread was faster: one connection is as good as another.
+        // If another thread was faster, its connection is used.
         drop(MANAGER.set(socket));
     }
     Ok(())
 }
 
-/// Sends a message, if there is someone to send it to.
+/// Sends a notification to the service manager, if there is one.
 ///
 /// # Errors
-/// What the system said.
+/// The error of connect(2) or sendmsg(2).
 pub fn send(state: &[NotifyState<'_>]) -> io::Result<()> {
     send_with_fds(state, &[])
 }
 
-/// Sends a message with descriptors, if there is someone to send it to.
+/// Sends a notification with descriptors to the service manager, if there is one.
 ///
 /// # Errors
-/// What the system said.
+/// The error of connect(2) or sendmsg(2).
 pub fn send_with_fds(state: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let Some(path) = env::var_os(NOTIFY_SOCKET) else { return Ok(()) };
     let text = lines(state);
-    // A manager that was started anew has another socket at the same path.
-    let early = MANAGER.get().map(|manager| transmit(manager, &text, descriptors));
-    match early {
+    // A restarted manager has another socket at the same path.
+    let sent = MANAGER.get().map(|manager| transmit(manager, &text, descriptors));
+    match sent {
         Some(Ok(())) => Ok(()),
         _ => transmit(&connected(&path)?, &text, descriptors),
     }

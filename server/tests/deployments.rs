@@ -1,4 +1,4 @@
-//! What `deploy/` allows the agent is what the agent can come to need.
+//! Compares the memory limits in `deploy/` with the agent's memory bound.
 
 use std::fs;
 use std::path::Path;
@@ -10,65 +10,65 @@ use taskstatsd::listen::ListenAddress;
 
 const SERVICE: &str = "systemd/taskstatsd.service";
 const DAEMON_SET: &str = "kubernetes/daemonset.yaml";
-/// CPUs say nothing to a ceiling of Linux's own kernel.
+/// The bound does not depend on CPUs, unless the kernel is simulated.
 const CPUS: usize = 1;
-/// In both forms: 448 MiB are `448M` to systemd and `448Mi` to Kubernetes.
+/// `256M` of systemd and `256Mi` of Kubernetes are 256 of these.
 const MEBIBYTE: u64 = 1 << 20;
+/// The only variables that a deployment sets, none of which is a limit.
+const VARIABLES: [&str; 2] = ["TASKSTATSD_STATE_DIR", "TASKSTATSD_NODE_NAME"];
 
 fn read(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
-    fs::read_to_string(folder.join(name)).expect("a file of deploy/")
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    fs::read_to_string(directory.join(name)).expect("a file of deploy/")
 }
 
-/// The number in front of `unit`, behind `key`.
+/// Returns the largest number of `unit` after `key`.
 fn mebibytes(text: &str, key: &str, unit: &str) -> u64 {
     let values = text.lines().filter_map(|line| line.trim().strip_prefix(key));
     let sizes = values.filter_map(|value| value.trim().strip_suffix(unit)?.parse::<u64>().ok());
-    // What is requested is less than the limit.
+    // The request of Kubernetes is below the limit.
     sizes.max().expect("a limit") * MEBIBYTE
 }
 
-/// The agent's flags that stand for variables: `TASKSTATSD_MAX_CALLS=64` is `--max-calls=64`.
-fn flags<'a>(variables: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
-    let flag = |(name, value): (&str, &str)| {
-        let name = name.strip_prefix("TASKSTATSD_")?.to_lowercase().replace('_', "-");
-        Some(format!("--{name}={value}"))
-    };
-    variables.filter_map(flag).collect()
+/// Returns the names of all variables of the agent in a file.
+fn variables(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let words = lines.flat_map(|line| line.split(|c: char| !(c.is_ascii_uppercase() || c == '_')));
+    words.filter(|word| word.starts_with("TASKSTATSD_")).collect()
 }
 
-/// The ceiling with these variables, by unix sockets and by TCP.
-fn ceiling(flags: &[String]) -> u64 {
-    let program = ["taskstatsd".to_owned()];
-    let mut args = Args::parse_from(program.iter().chain(flags));
-    // The folder of the unit is not on this machine; any other counts alike.
-    args.state_dir = args.state_dir.map(|_| std::env::temp_dir());
+/// Computes the bound of an agent with the default limits, on unix sockets and TCP.
+fn bound(flags: &[&str]) -> u64 {
+    let args = Args::parse_from(["taskstatsd"].iter().chain(flags));
     let config = Config::try_from(args).expect("settings that the agent starts with");
     let tcp: ListenAddress = "tcp://0.0.0.0".parse().expect("an address");
     MemoryBound::of(&config, CPUS, config.listen.iter().chain([&tcp])).total()
 }
 
 #[test]
-fn the_unit_allows_what_its_settings_can_take() {
-    let unit = read(SERVICE);
-    let lines = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
-    let variables = lines.flat_map(str::split_whitespace).filter_map(|it| it.split_once('='));
-    let flags = flags(variables);
-    assert!(flags.iter().any(|flag| flag.starts_with("--state-dir")), "{flags:?}");
-    let (needed, allowed) = (ceiling(&flags), mebibytes(&unit, "MemoryMax=", "M"));
-    assert!(needed <= allowed, "{needed} of {allowed} bytes, with {flags:?}");
+fn deployments_override_no_default() {
+    for (name, expected) in [(SERVICE, VARIABLES[0]), (DAEMON_SET, VARIABLES[1])] {
+        assert_eq!(variables(&read(name)), [expected], "{name}");
+    }
 }
 
 #[test]
-fn the_daemon_set_allows_what_its_settings_can_take() {
-    let manifest = read(DAEMON_SET);
-    let lines: Vec<_> = manifest.lines().map(str::trim).collect();
-    let variables = lines.windows(2).filter_map(|pair| {
-        let name = pair[0].strip_prefix("- name: ")?;
-        Some((name, pair[1].strip_prefix("value: ")?.trim_matches('"')))
-    });
-    let flags = flags(variables);
-    assert!(flags.iter().any(|flag| flag.starts_with("--max-connections")), "{flags:?}");
-    let (needed, allowed) = (ceiling(&flags), mebibytes(&manifest, "memory:", "Mi"));
-    assert!(needed <= allowed, "{needed} of {allowed} bytes, with {flags:?}");
+fn the_unit_allows_the_memory_bound() {
+    // The directory of the unit does not exist on this machine; any other has the same bound.
+    let directory = std::env::temp_dir();
+    let state_dir = directory.to_str().expect("a path in UTF-8");
+    let (needed, allowed) =
+        (bound(&["--state-dir", state_dir]), mebibytes(&read(SERVICE), "MemoryMax=", "M"));
+    assert!(needed <= allowed, "{needed} of {allowed} bytes");
+}
+
+#[test]
+fn the_daemon_set_allows_the_memory_bound() {
+    let (needed, allowed) = (bound(&[]), mebibytes(&read(DAEMON_SET), "memory:", "Mi"));
+    assert!(needed <= allowed, "{needed} of {allowed} bytes");
+}
+
+#[test]
+fn the_unit_reloads_by_sighup() {
+    assert!(read(SERVICE).lines().any(|line| line == "ExecReload=/bin/kill -HUP $MAINPID"));
 }

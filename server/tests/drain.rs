@@ -1,4 +1,4 @@
-//! The end of an agent whose threads for slow calls are all taken.
+//! The drain of an agent whose threads for slow calls are all busy.
 
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -10,11 +10,11 @@ use tokio::task;
 /// More slow calls than there are threads for them.
 const SLOW_CALLS: usize = 64;
 
-/// The last cursors and the hand-over do not wait for callers.
+/// The last cursors and the hand-over do not wait for slow calls.
 #[test]
-fn an_agent_ends_whatever_slow_calls_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let listen = format!("unix://{}", folder.path().join("agent.sock").display());
+fn slow_calls_do_not_delay_the_drain() {
+    let directory = tempfile::tempdir().unwrap();
+    let listen = format!("unix://{}", directory.path().join("agent.sock").display());
     let flags = ["taskstatsd", "--kernel", "sim", "--drain-timeout", "10s", "--listen", &listen];
     let config = Config::try_from(Args::parse_from(flags)).unwrap();
     let (end, waiting) = mpsc::channel::<()>();

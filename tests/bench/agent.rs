@@ -30,7 +30,7 @@ const SOCKET: &str = "agent.sock";
 const NOTIFY: &str = "notify.sock";
 const LOG: &str = "agent.log";
 /// Precedes the address in the agent's log line of a listener.
-const LISTENING: &str = "listening on ";
+const LISTENING: &str = "listening addr=";
 
 impl Agent {
     /// Starts an agent on a private socket with these settings, and waits until it serves.

@@ -20,7 +20,7 @@ use crate::guarded_child::GuardedChild;
 use crate::notify::Notifications;
 
 /// Precedes the address in the agent's log line of a listener.
-const LISTENING: &str = "listening on ";
+const LISTENING: &str = "listening addr=";
 /// Mode of a directory that every user may enter.
 const ANYONE_MAY_LOOK: u32 = 0o755;
 /// Mode of a socket that every user may connect to.

@@ -30,14 +30,18 @@ const CROWD: usize = 100;
 /// and as many waiting ones.
 const SLOW_CALLS: usize = 8;
 
-/// Returns the number before `what` in the agent's warning.
-fn warned_of(agent: &Agent, what: &str) -> Result<usize> {
+/// The start of the agent's warning.
+const WARNING: &str = "the limit of open files is ";
+
+/// Returns the number after `prefix` in the agent's warning.
+fn warned_of(agent: &Agent, prefix: &str) -> Result<usize> {
     let stderr = agent.stderr()?;
-    let mut warning = stderr.lines().filter(|line| line.contains("files may be open"));
+    let mut warning = stderr.lines().filter(|line| line.contains(WARNING));
     let line = warning.next().with_context(|| format!("no warning in {stderr}"))?;
     ensure!(warning.next().is_none(), "more than one warning: {stderr}");
-    let (before, _) = line.split_once(what).with_context(|| format!("no {what} in {line}"))?;
-    Ok(before.rsplit(' ').next().context("no number")?.parse()?)
+    let (_, rest) = line.split_once(prefix).with_context(|| format!("no {prefix} in {line}"))?;
+    let number = rest.split(|c: char| !c.is_ascii_digit()).next();
+    Ok(number.context("no number")?.parse()?)
 }
 
 /// With few descriptors the agent accepts fewer connections than configured, and warns: the last
@@ -47,8 +51,8 @@ async fn many_connections_leave_descriptors_for_the_rest() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let launch = Launch::new()?.listen_privately().arguments(ALL_FOR_ONE);
     let agent = launch.wrapped(FEW).start().await?;
-    assert_eq!(warned_of(&agent, " files may be open")?, 64);
-    let most = warned_of(&agent, " connections are taken at once")?;
+    assert_eq!(warned_of(&agent, WARNING)?, 64);
+    let most = warned_of(&agent, "allowing ")?;
     assert!((4..64).contains(&most), "{most}");
 
     let channel = connect(&agent.url()).await?;
@@ -99,7 +103,7 @@ async fn handshakes_leave_descriptors_for_the_rest() -> Result<()> {
     let fixture = TlsFixture::new()?;
     let launch = Launch::new()?.listen_privately().arguments(fixture.flags());
     let agent = launch.wrapped(FEW).start().await?;
-    let most = warned_of(&agent, " handshakes are taken at once")?;
+    let most = warned_of(&agent, " connections and ")?;
     assert!((1..64).contains(&most), "{most}");
     let url = agent.listening_on("tcp://")?;
     let mut silent = Vec::new();
@@ -122,7 +126,7 @@ async fn the_descriptor_limit_is_raised() -> Result<()> {
     let agent = Launch::new()?.listen_privately().wrapped(FEW_AT_FIRST).start().await?;
     let limit = process::descriptor_limit(agent.pid()?)?;
     assert_eq!(limit, 4096);
-    assert!(!agent.stderr()?.contains("files may be open"), "{}", agent.stderr()?);
+    assert!(!agent.stderr()?.contains(WARNING), "{}", agent.stderr()?);
     Ok(())
 }
 
@@ -132,8 +136,8 @@ async fn the_doctor_counts_descriptors() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let program = binaries::taskstatsd()?.display().to_string();
     for (wrapper, sign, output) in [
-        (FEW_AT_FIRST, '✓', "4096 files may be open"),
-        (FEW, '!', "1024 for connections (--max-connections)"),
+        (FEW_AT_FIRST, '✓', "the limit of open files is 4096"),
+        (FEW, '!', "64 for connections (--max-connections)"),
     ] {
         let [prlimit, limit] = wrapper;
         let response = Peer::run(prlimit.as_ref(), [limit, &program, "doctor"]).await?;

@@ -3,7 +3,9 @@
 //! Needs root, two CPUs, and the programs that `tests/tools` installs.
 
 mod attacks;
+mod attribution;
 mod broken_peers;
+mod cancelled_calls;
 mod capture;
 mod command;
 mod compression;
@@ -13,6 +15,7 @@ mod cpu_selection;
 mod delay_accounting;
 mod descriptor_limits;
 mod discovery;
+mod environment;
 mod examples;
 mod exits;
 mod fair_limits;
@@ -47,6 +50,7 @@ mod resume;
 mod rotation;
 mod sandbox;
 mod shutdown;
+mod signals;
 mod simulated;
 mod slow_watchers;
 mod soak;
@@ -58,6 +62,7 @@ mod tls;
 mod unprivileged;
 mod unusable_kernel;
 mod unwritable_directories;
+mod unwritable_output;
 mod watch_cycles;
 mod watchdog;
 mod wrong_namespace;

@@ -144,8 +144,8 @@ async fn the_logged_memory_bound_is_enough() -> Result<()> {
     let directory = directory::readable_to_all()?;
     let mut agent = start(&group, &socket_in(&directory)).await?;
     let log = agent.stderr()?;
-    assert!(log.contains("memory: at most about"), "{log}");
-    assert!(!log.contains("less than that"), "{log}");
+    assert!(log.contains("computed memory bound"), "{log}");
+    assert!(!log.contains("is below the memory bound"), "{log}");
     let url = agent.listening_on("tcp://")?;
     let mut caller = Caller::start(&url).await?;
     let mut reference = Follower::open(&connect(&url).await?, Selection::EVERYTHING).await?;
@@ -188,7 +188,7 @@ async fn the_next_agent_starts_after_an_out_of_memory_kill() -> Result<()> {
     let socket = socket_in(&directory);
     let mut agent = start(&group, &socket).await?;
     let log = agent.stderr()?;
-    assert!(log.contains("less than that"), "{log}");
+    assert!(log.contains("is below the memory bound"), "{log}");
     let url = agent.listening_on("tcp://")?;
     let mut reference = Follower::open(&connect(&url).await?, Selection::EVERYTHING).await?;
     // The agent may end in the middle of this.

@@ -43,7 +43,7 @@ async fn a_failed_start_is_a_json_line() -> Result<()> {
     for (arguments, what) in [
         (&["--history-bytes", "1KiB"][..], "out of range"),
         (&["--log", "off", "--listen", "unix:///no/such/folder/x.sock"], "/no/such/folder"),
-        (&["--log", "loud"], "is no filter"),
+        (&["--log", "loud"], "is not a filter"),
     ] {
         let launch = Launch::new()?.listen_privately().arguments(["--log-format", "json"]);
         let ending = launch.arguments(arguments).run().await?;
@@ -107,8 +107,8 @@ async fn a_state_directory_without_a_manager_is_not_changed() -> Result<()> {
     let arguments = ["--user", "4242:4343", "--fail-fast", "--state-dir", &path];
     let launch = Launch::new()?.listen_privately().arguments(arguments).wrapped(alone);
     let ending = launch.run().await?;
-    assert!(ending.stderr.contains("rights: user 4242:4343"), "{}", ending.stderr);
-    assert!(ending.stderr.contains("hand-over is off"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("applied sandbox: user 4242:4343"), "{}", ending.stderr);
+    assert!(ending.stderr.contains("disabled the hand-over"), "{}", ending.stderr);
     assert!(ending.stderr.contains("NOTIFY_SOCKET"), "{}", ending.stderr);
     let metadata = fs::metadata(directory.path())?;
     assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "it was given away");
@@ -222,7 +222,7 @@ async fn openssl(fixture: &TlsFixture, script: &str) -> Result<()> {
 async fn the_readme_s_certificates_work() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let fixture = TlsFixture::new()?;
-    let readme = fs::read_to_string(format!("{WORKSPACE}/README.md"))?;
+    let readme = fs::read_to_string(format!("{WORKSPACE}/deploy/README.md"))?;
     let block = readme.split("<!-- openssl:begin -->\n```sh\n").nth(1);
     let script = block.and_then(|block| block.split("```").next()).context("no commands")?;
     openssl(&fixture, &format!("exec 2>/dev/null; {script}")).await?;

@@ -73,7 +73,7 @@ async fn always_watch_starts_once_it_can() -> Result<()> {
     let launch = Launch::new()?.listen_privately().arguments(AS_ROOT);
     let launch = launch.arguments(["--always-watch", "all"]);
     let agent = launch.wrapped(["prlimit", &few, &low_nofile]).start().await?;
-    assert!(agent.stderr()?.contains("the limit of open files stays low"), "{}", agent.stderr()?);
+    assert!(agent.stderr()?.contains("kept the soft limit of open files"), "{}", agent.stderr()?);
     let channel = connect(&agent.url()).await?;
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::NotServing);
     let mut client = Client::new(channel.clone());

@@ -101,7 +101,10 @@ async fn an_agent_that_root_started_keeps_one_capability() -> Result<()> {
     assert_eq!(reported.capabilities, ["net_admin"]);
     assert!(reported.no_new_privs && reported.seccomp, "{reported:?}");
     let output = agent.stderr()?;
-    assert!(output.contains("rights: user 65534:65534, capabilities net_admin"), "{output}");
+    assert!(
+        output.contains("applied sandbox: user 65534:65534, capabilities net_admin"),
+        "{output}"
+    );
     Ok(())
 }
 

@@ -68,7 +68,7 @@ async fn delay_accounting_of_a_simulated_kernel_is_not_the_sysctl() -> Result<()
     let node = service(&agent.url()).await?.get_node(GetNodeRequest {}).await?.into_inner();
     assert_eq!(node.delay_accounting(), DelayAccounting::On);
     let stderr = agent.stderr()?;
-    let line = stderr.lines().find(|line| line.contains("turned delay accounting on"));
+    let line = stderr.lines().find(|line| line.contains("enabled delay accounting"));
     let line = line.with_context(|| format!("no such line in {stderr}"))?;
     assert!(line.contains("simulated") && !line.contains("sysctl"), "{line}");
     Ok(())

@@ -25,7 +25,7 @@ const EXITS: usize = 1000;
 const NO_ARGUMENTS: [&str; 0] = [];
 
 /// The log line of an agent that cannot write its hand-over.
-const NOTHING_LEFT: &str = "nothing is left to the next run";
+const NOTHING_LEFT: &str = "handing over to the next run failed";
 
 /// A disk that is full at the end costs the hand-over: it is logged, and collectors get a loss.
 /// Runs hand over again as soon as there is space.

@@ -1,9 +1,10 @@
-//! Binding: everything that needs privileges or can fail before a thread runs.
+//! Binding: everything that needs privileges, or must precede the first thread.
 
 use std::sync::Arc;
 
 use super::attribution::Attribution;
-use super::{Agent, StartError, enable_delay_accounting};
+use super::delay_accounting::enable_delay_accounting;
+use super::{Agent, StartError};
 use crate::capacity::{MemoryLimit, fit_to_fd_limit};
 use crate::config::{Config, KernelChoice, Sandbox};
 use crate::handover::{Handover, StoredSocket};
@@ -16,20 +17,20 @@ use crate::security::tls::{Reloader, TlsError};
 use crate::taskstats::{Cpumask, Kernel, LinuxKernel};
 
 impl Agent {
-    /// Binds all listeners and prepares to ask the kernel that the configuration names. Listeners among `inherited`, which
-    /// the service manager passed, stand for those of the configuration.
+    /// Binds all listeners and opens the kernel that the configuration names. Listening sockets among
+    /// `inherited`, which the service manager passed, replace those of the configuration.
     ///
     /// # Errors
-    /// [`StartError`], with nothing left behind.
+    /// [`StartError`]; nothing is left behind then.
     pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
         let (kernel, attribution) = open_kernel(&mut config)?;
         Self::bind_parts(config, inherited, kernel, attribution).await
     }
 
-    /// Binds all listeners, for any kernel.
+    /// Binds all listeners, for a kernel of the caller's.
     ///
     /// # Errors
-    /// As [`Agent::bind`].
+    /// The errors of [`Agent::bind`].
     pub async fn bind_with(
         config: Config,
         inherited: Vec<Inherited>,
@@ -54,16 +55,9 @@ impl Agent {
         let mut node = Node::read(config.node_name.clone())?.running_on(&*kernel)?;
         node.attribution = attribution.report.clone();
         node.tls = certificates.as_ref().map(Reloader::tls);
-        if let Some(folder) = config.state_dir.take_if(|_| !notify::is_heard()) {
-            tracing::warn!(
-                "--state-dir {}: hand-over is off, and the folder left as it is: no service manager keeps the sockets over a restart (NOTIFY_SOCKET is not set); run the agent by a unit with Type=notify and FileDescriptorStoreMax=, or leave the flag out",
-                folder.display()
-            );
-        }
-        let handover = config.state_dir.as_ref();
-        let handover = handover.map(|folder| Handover::new(folder, node.boot_id.clone()));
+        let handover = prepare_handover(&mut config, &node);
         if let Err(error) = notify::connect() {
-            tracing::warn!(%error, "the service manager cannot be reached");
+            tracing::warn!(%error, "connecting to the service manager failed");
         }
         if config.enable_delay_accounting {
             enable_delay_accounting(&*kernel);
@@ -86,7 +80,8 @@ impl Agent {
     }
 }
 
-/// Opens the kernel that the configuration names, and takes down how large receive buffers it grants.
+/// Opens the kernel that the configuration names, and replaces the size of receive buffers in the
+/// configuration by the size that the kernel grants.
 fn open_kernel(config: &mut Config) -> Result<(Arc<dyn Kernel>, Attribution), StartError> {
     let receive_buffer = &mut config.reader.receive_buffer;
     match config.kernel {
@@ -111,7 +106,20 @@ fn open_kernel(config: &mut Config) -> Result<(Arc<dyn Kernel>, Attribution), St
     }
 }
 
-/// Tells stored sockets from those to listen on.
+/// Returns the hand-over to the next run; removes `--state-dir` from the configuration where no service
+/// manager keeps the sockets.
+fn prepare_handover(config: &mut Config, node: &Node) -> Option<Handover> {
+    if let Some(directory) = config.state_dir.take_if(|_| !notify::is_available()) {
+        tracing::warn!(
+            "disabled the hand-over to the next run, and left --state-dir {} unchanged: NOTIFY_SOCKET is not set, so no service manager keeps the sockets over a restart; run the agent as a unit with Type=notify and FileDescriptorStoreMax=, or remove the flag",
+            directory.display()
+        );
+    }
+    let directory = config.state_dir.as_ref()?;
+    Some(Handover::new(directory, node.boot_id.clone()))
+}
+
+/// Separates the sockets that the previous run stored from those to listen on.
 fn sort_inherited(inherited: Vec<Inherited>) -> (Vec<StoredSocket>, Vec<Inherited>) {
     let (mut stored, mut passed) = (Vec::new(), Vec::new());
     for inherited in inherited {
@@ -136,7 +144,10 @@ async fn bind_listeners(
         }
         return Ok(listeners);
     }
-    tracing::info!("the service manager passed sockets, which stand for --listen");
+    tracing::info!(
+        sockets = passed.len(),
+        "using sockets of the service manager instead of --listen"
+    );
     for inherited in passed {
         let listener = Listener::adopt(inherited)?;
         config.check_plaintext(&listener.address()?)?;

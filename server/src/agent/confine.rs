@@ -1,19 +1,18 @@
-//! Giving up the rights that serving does not take.
+//! Confining: the privileges that serving does not need are dropped.
 
 use super::{Agent, StartError};
-use crate::advice::{Cause, HasCause};
 use crate::config::Sandbox;
 use crate::listen::{ListenAddress, Listener};
 use crate::notify;
-use crate::sandbox::{self, MissingMeasure, Paths, SandboxError, User};
+use crate::sandbox::{self, Paths, SandboxError, User};
 use crate::workload;
 
 impl Agent {
-    /// Gives up all rights of this process that serving does not take, unless the configuration says
-    /// otherwise. The process must have no other thread yet.
+    /// Drops all privileges of this process that serving does not need, unless `--no-sandbox` is set. The
+    /// process must have no other thread yet.
     ///
     /// # Errors
-    /// [`StartError::Sandbox`]; some rights are gone then.
+    /// [`StartError::Sandbox`]; some privileges have been dropped then.
     pub fn confine(mut self) -> Result<Self, StartError> {
         if let Some(directory) = &self.config.state_dir {
             sandbox::check_state_dir(directory, self.user()?)?;
@@ -25,7 +24,7 @@ impl Agent {
         Ok(self)
     }
 
-    /// The user that the agent becomes.
+    /// Returns the user that the agent becomes.
     fn user(&self) -> Result<Option<User>, SandboxError> {
         match &self.config.sandbox {
             Sandbox::Off => Ok(None),
@@ -33,19 +32,19 @@ impl Agent {
         }
     }
 
-    /// The files that it goes on to use.
+    /// Returns the files that the confined agent uses.
     fn paths(&self) -> Paths {
-        let mut paths = Paths { notifies: notify::is_heard(), ..Paths::new() };
+        let mut paths = Paths { notifies: notify::is_available(), ..Paths::new() };
         for listener in &self.listeners {
-            // Of one that the service manager made, the file is the manager's.
+            // The file of a socket that the service manager bound is the manager's.
             if let (Listener::Unix(_, Some(_)), Ok(ListenAddress::Unix(path))) =
                 (listener, listener.address())
             {
                 paths.remove_socket(&path);
             }
         }
-        if let Some(folder) = &self.config.state_dir {
-            paths.keep_state(folder);
+        if let Some(directory) = &self.config.state_dir {
+            paths.keep_state(directory);
         }
         paths.read.extend(self.attribution.directories());
         if self.attribution.follower.is_some() {
@@ -56,22 +55,5 @@ impl Agent {
             tls.files.iter().for_each(|file| paths.reread(file.path()));
         }
         paths
-    }
-
-    /// Says what is in force.
-    pub(super) fn log_rights(&self) {
-        tracing::info!("rights: {}", self.node.sandbox);
-        for gap in &self.node.sandbox.missing {
-            let fix = gap.cause().map(Cause::advice_here);
-            match gap {
-                MissingMeasure::NoSandbox
-                | MissingMeasure::RootWanted
-                | MissingMeasure::WideDirectory { .. }
-                | MissingMeasure::Unreadable { .. } => {
-                    tracing::warn!(fix, "{gap}");
-                }
-                _ => tracing::info!(fix, "{gap}"),
-            }
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Why an agent did not start.
+//! The errors of binding, confining and starting an agent.
 
 use std::io;
 use std::sync::Arc;
@@ -13,49 +13,49 @@ use crate::sandbox::SandboxError;
 use crate::security::tls::TlsError;
 use crate::taskstats::{CpumaskError, KernelError};
 
-/// Why an agent did not start.
+/// An error that keeps an agent from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The machine told too little about itself.
+    /// The kernel or its procfs could not be read.
     #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),
     /// The simulated kernel did not start.
     #[error("starting the simulated kernel failed: {0}")]
     Simulation(#[source] io::Error),
-    /// There is no TLS with the certificates.
+    /// The certificates cannot be used.
     #[error("{}", .0.advised())]
     Tls(#[from] TlsError),
-    /// So did procfs.
+    /// The properties of this node could not be read.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// A descriptor that the service manager passed may not be listened on.
+    /// A setting does not fit to the sockets that the service manager passed.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// What is open could not be counted.
+    /// The open file descriptors could not be counted.
     #[error("counting the open files in /proc/self/fd failed: {0}; the agent needs /proc")]
     Descriptors(#[source] io::Error),
-    /// Rights could not be given up.
+    /// The sandbox could not be applied.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// Exits cannot be attributed, and `--attribution` asks for it.
-    #[error("--attribution kernel cannot be done: {0}")]
+    /// Exits cannot be attributed, and `--attribution kernel` is set.
+    #[error("attributing exits failed, and --attribution kernel is set: {0}")]
     Attribution(#[source] AttributionError),
-    /// The CPUs to always listen to are no CPUs.
+    /// The CPU list of `--always-watch` cannot be used.
     #[error("--always-watch: {0}")]
     AlwaysWatch(#[source] CpumaskError),
-    /// They cannot be listened to.
-    #[error("--always-watch cannot be done: {}", .0.advised())]
+    /// The CPUs of `--always-watch` cannot be watched, and `--fail-fast` is set.
+    #[error("watching the CPUs of --always-watch failed, and --fail-fast is set: {}", .0.advised())]
     Claim(#[from] WatchError),
-    /// Exits cannot be watched, and the agent was not to run then.
-    #[error("exits cannot be watched, and --fail-fast says not to wait: {}", .0.advised())]
-    FailFast(Arc<KernelError>),
-    /// Exits cannot be served.
+    /// Exits cannot be watched, and `--fail-fast` is set.
+    #[error("exits cannot be watched, and --fail-fast is set: {}", .0.advised())]
+    ExitsUnavailable(Arc<KernelError>),
+    /// The exit reader did not start.
     #[error(transparent)]
     Exits(#[from] exits::StartError),
     /// The reflection service could not be built.
-    #[error("the descriptors of the contract cannot be served: {0}")]
+    #[error("building the reflection service failed: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }

@@ -1,10 +1,12 @@
-//! What follows from whether exits can be watched: health, and the CPUs to always listen to.
+//! The task that applies the outcome of self-tests: it sets the health of the service, and claims the CPUs
+//! of `--always-watch`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use taskstats_proto::SERVICE_NAME;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -19,7 +21,7 @@ const MIN_DELAY: Duration = Duration::from_secs(1);
 /// The longest delay.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// CPUs to listen to even while nobody watches, as soon as that is possible.
+/// The CPUs of `--always-watch`, which are claimed as soon as exits can be watched.
 #[derive(Debug)]
 pub(super) struct AlwaysWatch {
     cpus: Cpumask,
@@ -31,7 +33,7 @@ impl AlwaysWatch {
         Self { cpus, claim: None }
     }
 
-    /// Has the CPUs listened to, unless they are.
+    /// Claims the CPUs unless they are claimed already.
     pub(super) async fn claim(&mut self, exits: &Exits) -> Result<(), WatchError> {
         if self.claim.is_none() {
             self.claim = Some(exits.claim(self.cpus.clone()).await?);
@@ -40,7 +42,7 @@ impl AlwaysWatch {
     }
 }
 
-/// Keeps the verdict, and does what follows from it.
+/// A task that repeats the self-test and applies its outcome.
 #[derive(Debug)]
 pub(super) struct HealthTask {
     pub(super) prober: Prober,
@@ -50,7 +52,7 @@ pub(super) struct HealthTask {
     pub(super) always_watch: Option<AlwaysWatch>,
 }
 
-/// A watchdog that runs.
+/// A health task that was started.
 #[derive(Debug)]
 pub(super) struct RunningHealthTask {
     stop: CancellationToken,
@@ -58,14 +60,14 @@ pub(super) struct RunningHealthTask {
 }
 
 impl HealthTask {
-    /// Sets the health of the service, and follows the verdict from now on.
+    /// Sets the health of the service, and starts the task.
     pub(super) async fn start(self) -> RunningHealthTask {
         set_health(&self.health, &self.readiness.verdict()).await;
         let stop = CancellationToken::new();
         RunningHealthTask { stop: stop.clone(), task: tokio::spawn(self.run(stop)) }
     }
 
-    /// Gives back the claim, so that CPUs are listened to until the reader ends.
+    /// Returns the claim, which the drain holds until the exit reader ends.
     async fn run(self, stop: CancellationToken) -> Option<AlwaysWatch> {
         let Self { prober, readiness, exits, health, mut always_watch } = self;
         tokio::select! {
@@ -78,7 +80,7 @@ impl HealthTask {
 }
 
 impl RunningHealthTask {
-    /// Ends it. As long as what it returns is held, the CPUs to always watch are listened to.
+    /// Stops the task. The CPUs of `--always-watch` stay registered while the returned claim is held.
     pub(super) async fn end(self) -> Option<AlwaysWatch> {
         self.stop.cancel();
         self.task.await.ok().flatten()
@@ -92,7 +94,7 @@ async fn follow(
     mut always_watch: Option<&mut AlwaysWatch>,
 ) {
     let mut backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
-    let mut told = Told::default();
+    let mut last_error = LastError::default();
     loop {
         let verdict = readiness.verdict();
         set_health(health, &verdict).await;
@@ -100,39 +102,42 @@ async fn follow(
         if let Some(wanted) = always_watch.as_mut().filter(|_| verdict.is_ok())
             && let Err(error) = wanted.claim(exits).await
         {
-            let error = error.to_string();
-            if told.is_new(&error) {
-                tracing::warn!("--always-watch cannot be done yet: {error}");
+            let delay = backoff.next_delay();
+            if last_error.is_new(&error.to_string()) {
+                tracing::warn!(
+                    %error,
+                    "watching the CPUs of --always-watch failed; retrying in {delay:.1?}"
+                );
             }
-            retry_after = Some(backoff.next_delay());
+            retry_after = Some(delay);
         } else if verdict.is_ok() {
-            told = Told::default();
+            last_error = LastError::default();
         }
         tokio::select! {
             next = readiness.next() => match next {
                 Some(_) => backoff.reset(),
                 None => return,
             },
-            () = tokio::time::sleep(retry_after.unwrap_or_default()), if retry_after.is_some() => {}
+            () = sleep(retry_after.unwrap_or_default()), if retry_after.is_some() => {}
         }
     }
 }
 
-/// The cause that was told last, so that it is not told at each retry.
+/// The error that was logged last, so that retries that fail alike are not logged.
 #[derive(Debug, Default)]
-struct Told(Option<String>);
+struct LastError(Option<String>);
 
-impl Told {
-    fn is_new(&mut self, cause: &str) -> bool {
-        let is_new = self.0.as_deref() != Some(cause);
+impl LastError {
+    fn is_new(&mut self, error: &str) -> bool {
+        let is_new = self.0.as_deref() != Some(error);
         if is_new {
-            self.0 = Some(cause.to_owned());
+            self.0 = Some(error.to_owned());
         }
         is_new
     }
 }
 
-/// Waits until exits cannot be watched.
+/// Waits until a self-test fails, and returns its error.
 pub(super) async fn exits_unavailable(mut readiness: Readiness) -> Arc<KernelError> {
     loop {
         match readiness.next().await {
@@ -156,9 +161,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_when_it_changes() {
-        let mut told = Told::default();
-        let causes = ["no descriptors", "no descriptors", "no memory", "no descriptors"];
-        assert_eq!(causes.map(|cause| told.is_new(cause)), [true, false, true, true]);
+    fn an_error_is_logged_when_it_changes() {
+        let mut last = LastError::default();
+        let errors = ["no descriptors", "no descriptors", "no memory", "no descriptors"];
+        assert_eq!(errors.map(|error| last.is_new(error)), [true, false, true, true]);
     }
 }

@@ -1,4 +1,4 @@
-//! What an end cuts off.
+//! The connections, calls and streams that have not ended.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,14 +6,13 @@ use std::sync::Arc;
 use super::Running;
 use crate::security::{Callers, Resource};
 
-/// Connections, calls and streams that have not ended at the moment when it is printed.
+/// Displays the numbers of connections, calls and streams at the time when it is formatted.
 #[derive(Clone, Debug)]
-pub struct InFlight(pub(super) Arc<Callers>);
+pub(super) struct InFlight(pub(super) Arc<Callers>);
 
 impl Running {
-    /// What has not ended yet, to be told also while it drains.
-    #[must_use]
-    pub fn in_flight(&self) -> InFlight {
+    /// Returns a handle that stays usable while the agent drains.
+    pub(super) fn in_flight(&self) -> InFlight {
         self.in_flight.clone()
     }
 }
@@ -25,7 +24,7 @@ impl fmt::Display for InFlight {
         };
         write!(
             formatter,
-            "connections: {}, calls: {}, streams: {}",
+            "connections={} calls={} streams={}",
             held(&[Resource::Connection, Resource::Overflow]),
             held(&[Resource::Call, Resource::HealthCheck]),
             held(&[Resource::Watcher, Resource::Stream]),

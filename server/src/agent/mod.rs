@@ -1,4 +1,4 @@
-//! From a configuration to a running agent, and to its end.
+//! The agent: bound from a configuration, confined, started, and drained.
 
 mod attribution;
 mod bind;
@@ -17,59 +17,87 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
 use self::attribution::Attribution;
 pub use self::attribution::AttributionError;
-use self::delay_accounting::enable_delay_accounting;
 pub use self::drain::Drained;
 pub use self::error::StartError;
 use self::health::{HealthTask, RunningHealthTask, exits_unavailable};
-pub use self::in_flight::InFlight;
+use self::in_flight::InFlight;
 use self::resume::Resumed;
-pub use self::run::{Failure, Running};
+pub use self::run::RunError;
+pub(crate) use self::run::run;
 use crate::capacity::MemoryLimit;
 use crate::config::Config;
+use crate::exits::Exits;
 use crate::handover::{Handover, StoredSocket};
 use crate::listen::Listener;
-use crate::rpc::Node;
-use crate::security::tls::Reloader;
+use crate::readiness::Readiness;
+use crate::rpc::{Health, Node};
+use crate::security::tls::{ReloadHandle, Reloader};
 use crate::taskstats::{Cpumask, Kernel};
+use crate::workload::RunningFollower;
 
-/// Threads beside the event loop, for calls whose kernel time grows with what they ask for.
+/// The threads beside the event loop, for calls whose time in the kernel grows with the request.
 const BLOCKING_THREADS: usize = 4;
-/// They stay: where the system starts no further thread, calls wait for one of these. A runtime that
-/// has none left then would panic.
-const THREADS_STAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// The threads for blocking calls never end: where the system starts no further thread, calls wait for an
+/// existing one, and a runtime that has none left would panic.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// An agent with bound listeners, which does not serve yet, and has no thread but the caller's.
+/// An agent whose listeners are bound. It does not serve yet, and has started no thread.
 #[derive(Debug)]
 pub struct Agent {
     listeners: Vec<Listener>,
-    /// Of TCP listeners, unless these are plaintext.
+    /// The certificates of TCP listeners, unless these are plaintext.
     certificates: Option<Reloader>,
     kernel: Arc<dyn Kernel>,
     node: Node,
     handover: Option<Handover>,
-    /// Sockets that an earlier run left.
+    /// Sockets of the previous run, from the service manager's descriptor store.
     stored: Vec<StoredSocket>,
     always_watch: Option<Cpumask>,
     attribution: Attribution,
-    /// As many TLS handshakes as there are descriptors for.
+    /// The number of concurrent TLS handshakes for which there are file descriptors.
     handshakes: usize,
-    /// What the control group may hold, which cannot be read later.
+    /// The memory limit of the control group, which cannot be read inside the sandbox.
     memory_limit: Option<MemoryLimit>,
     config: Config,
 }
 
-/// Makes the runtime that an agent runs on: one thread, beside that of the reader. A second one
-/// would only add hand-overs to the exit path.
+/// An agent that serves.
+#[derive(Debug)]
+pub struct Running {
+    serving: JoinHandle<()>,
+    in_flight: InFlight,
+    /// Reads the certificates again when they change.
+    reloading: Option<JoinHandle<()>>,
+    /// Requests that the certificates are read now.
+    reload: Option<ReloadHandle>,
+    stop: CancellationToken,
+    exits: Arc<Exits>,
+    node: Arc<Node>,
+    handover: Option<Handover>,
+    readiness: Readiness,
+    health_task: Option<RunningHealthTask>,
+    health: Health,
+    fail_fast: bool,
+    drain_timeout: Duration,
+    /// Follows cgroups until the agent has ended.
+    _follower: Option<RunningFollower>,
+}
+
+/// Creates the runtime of an agent: one thread, beside the thread of the exit reader. A second thread would
+/// only add hand-overs between threads to the path of an exit.
 ///
 /// # Errors
-/// What the system said.
+/// The error of the system.
 pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
-        .thread_keep_alive(THREADS_STAY)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .thread_name("slow-call")
         .build()
 }

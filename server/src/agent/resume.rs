@@ -1,4 +1,4 @@
-//! Taking up what an earlier run left, or beginning anew.
+//! Resuming from the state of the previous run, or starting with an empty history.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::rpc::Node;
 use crate::taskstats::Kernel;
 use crate::workload::{CgroupTable, RunningFollower};
 
-/// What runs before callers are served.
+/// The parts of an agent that run before it accepts connections.
 #[derive(Debug)]
 pub(super) struct Resumed {
     pub(super) exits: Arc<Exits>,
@@ -23,22 +23,23 @@ pub(super) struct Resumed {
 }
 
 impl Agent {
-    /// Starts what runs before callers are served. Its threads have the rights of the caller.
+    /// Starts the parts that run before the agent accepts connections. Their threads inherit the
+    /// privileges of the caller.
     pub(super) async fn resume(&mut self) -> Result<Resumed, StartError> {
         self.kernel.start_threads().map_err(StartError::Simulation)?;
         let follower = self.attribution.start()?;
         let stored = std::mem::take(&mut self.stored);
-        let predecessor = predecessor(self.handover.as_ref(), stored);
+        let previous = previous_run(self.handover.as_ref(), stored);
         let exits = start_exits(
             &self.config,
             &self.kernel,
             &mut self.node,
-            predecessor,
+            previous,
             &self.attribution.cgroups,
         )?;
         let (prober, readiness) = Prober::start(Arc::clone(&self.kernel)).await;
         if let (true, Err(error)) = (self.config.fail_fast, readiness.verdict()) {
-            return Err(StartError::FailFast(error));
+            return Err(StartError::ExitsUnavailable(error));
         }
         let mut always_watch = self.always_watch.take().map(AlwaysWatch::new);
         if let Some(wanted) = &mut always_watch
@@ -52,35 +53,40 @@ impl Agent {
     }
 }
 
-/// What an earlier run left, or `None` with a word why it cannot be used.
-fn predecessor(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<PreviousRun> {
+/// Returns the state of the previous run, or `None` after logging why it cannot be used.
+fn previous_run(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<PreviousRun> {
     let Some(handover) = handover else {
         handover::discard(stored);
         return None;
     };
     handover.take(stored).unwrap_or_else(|error| {
-        tracing::warn!(%error, "what an earlier run left is not taken up; cursors of it are void");
+        tracing::warn!(
+            %error,
+            "discarded the state of the previous run; its cursors are no longer valid"
+        );
         None
     })
 }
 
-/// Goes on where the predecessor stopped, under its instance id, or begins anew.
+/// Starts the exit reader with the sequence, the history and the instance id of the previous run, or anew.
 fn start_exits(
     config: &Config,
     kernel: &Arc<dyn Kernel>,
     node: &mut Node,
-    predecessor: Option<PreviousRun>,
+    previous: Option<PreviousRun>,
     cgroups: &Arc<CgroupTable>,
 ) -> Result<Exits, exits::StartError> {
     let (reader, history_bytes) = (config.reader, config.history_bytes);
-    if let Some(PreviousRun { instance_id, exits }) = predecessor {
+    if let Some(PreviousRun { instance_id, exits }) = previous {
         match Exits::resume(Arc::clone(kernel), reader, history_bytes, exits, Arc::clone(cgroups)) {
             Ok(exits) => {
-                tracing::info!(instance_id, "going on where an earlier run stopped");
+                tracing::info!(instance_id, "resumed from the state of the previous run");
                 node.instance_id = instance_id;
                 return Ok(exits);
             }
-            Err(error) => tracing::warn!(%error, "what an earlier run left cannot be taken up"),
+            Err(error) => {
+                tracing::warn!(%error, "resuming from the state of the previous run failed");
+            }
         }
     }
     Exits::start(Arc::clone(kernel), reader, history_bytes, Arc::clone(cgroups))

@@ -1,4 +1,4 @@
-//! Starting the tasks of a bound agent.
+//! Starting: the tasks of an agent that is bound and confined.
 
 use std::sync::Arc;
 
@@ -9,13 +9,15 @@ use crate::config::Config;
 use crate::listen::{Incoming, TlsAcceptorConfig};
 use crate::rpc::{Health, Service, routes};
 use crate::security::Callers;
+use crate::security::tls::Reloader;
 use crate::serve::Server;
 
 impl Agent {
-    /// Takes up what an earlier run left, and serves until [`Running::drain`].
+    /// Resumes from the state of the previous run, if there is one, and serves until [`Running::drain`].
     ///
     /// # Errors
-    /// When exits cannot be taken, or the contract's descriptors cannot be served.
+    /// The exit reader or the reflection service cannot be started, or `--fail-fast` is set and exits
+    /// cannot be watched.
     pub async fn start(mut self) -> Result<Running, StartError> {
         self.log_start();
         let Resumed { exits, prober, readiness, always_watch, follower } = self.resume().await?;
@@ -53,6 +55,7 @@ impl Agent {
         let incoming = Incoming::new(self.listeners, security);
         Ok(Running {
             serving: tokio::spawn(server.run(incoming, stop.clone())),
+            reload: self.certificates.as_ref().map(Reloader::handle),
             reloading: self.certificates.map(|certificates| tokio::spawn(certificates.run())),
             in_flight,
             stop,

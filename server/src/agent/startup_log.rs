@@ -1,56 +1,76 @@
-//! What the agent says of itself when it begins to serve.
+//! The log lines of the start.
 
 use bytesize::ByteSize;
 
 use super::Agent;
+use crate::advice::{Cause, HasCause};
 use crate::capacity::{MemoryBound, number, receive_buffers};
-use crate::listen::Listener;
+use crate::listen::ListenAddress;
+use crate::sandbox::MissingMeasure;
 
 impl Agent {
-    /// Warns of rules that nobody who can connect comes in by, or that let in no probe.
-    fn log_policy(&self) {
-        let listeners = self.listeners.iter();
-        let addresses: Vec<_> = listeners.filter_map(|it| it.address().ok()).collect();
-        for doubt in self.config.policy.warnings(&self.config.transports(&addresses)) {
-            tracing::warn!("{doubt}");
+    /// Logs the sandbox, the listeners, doubtful rules of `--allow`, and the memory bound.
+    pub(super) fn log_start(&self) {
+        self.log_sandbox();
+        let addresses = self.log_listeners();
+        for warning in self.config.policy.warnings(&self.config.transports(&addresses)) {
+            tracing::warn!("{warning}");
         }
+        self.log_memory(&addresses);
     }
 
-    /// Says what is served, where, and with what.
-    pub(super) fn log_start(&self) {
-        self.log_rights();
-        for listener in &self.listeners {
-            match listener.address() {
-                Ok(address) => tracing::info!("listening on {address}"),
-                Err(error) => tracing::warn!(%error, "listening, but where is not known"),
+    fn log_sandbox(&self) {
+        tracing::info!("applied sandbox: {}", self.node.sandbox);
+        for missing in &self.node.sandbox.missing {
+            let fix = missing.cause().map(Cause::advice_here);
+            match missing {
+                MissingMeasure::NoSandbox
+                | MissingMeasure::RootWanted
+                | MissingMeasure::WideDirectory { .. }
+                | MissingMeasure::Unreadable { .. } => tracing::warn!(fix, "{missing}"),
+                _ => tracing::info!(fix, "{missing}"),
             }
         }
-        self.log_policy();
-        self.log_memory();
     }
 
-    /// Says what the agent may come to hold, and whether that is more than it may.
-    fn log_memory(&self) {
+    /// Logs the address of each listener, and returns the addresses.
+    fn log_listeners(&self) -> Vec<ListenAddress> {
+        let mut addresses = Vec::new();
+        for listener in &self.listeners {
+            match listener.address() {
+                Ok(address) => {
+                    tracing::info!(addr = %address, "listening");
+                    addresses.push(address);
+                }
+                Err(error) => tracing::warn!(%error, "listening; reading the address failed"),
+            }
+        }
+        addresses
+    }
+
+    /// Logs the memory bound, and warns if the control group has less.
+    fn log_memory(&self, addresses: &[ListenAddress]) {
         let cpus = self.kernel.possible_cpus().len();
-        let addresses: Vec<_> =
-            self.listeners.iter().filter_map(|listener| Listener::address(listener).ok()).collect();
-        let bound = MemoryBound::of(&self.config, cpus, &addresses);
-        tracing::info!("memory: at most about {bound}, if callers use up all limits");
-        let history = ByteSize::b(number(self.config.history_bytes));
-        let receive_buffer = ByteSize::b(number(self.config.reader.receive_buffer));
+        let bound = MemoryBound::of(&self.config, cpus, addresses);
+        let size = ByteSize::b;
+        tracing::info!(
+            total = %size(bound.total()),
+            parts = %bound.parts(),
+            "computed memory bound"
+        );
+        tracing::info!(history = %size(number(self.config.history_bytes)), "allocated history");
         if bound.simulated == 0 {
-            let all = ByteSize::b(receive_buffers(&self.config, cpus));
             tracing::info!(
-                %history,
-                %receive_buffer,
-                "while exits are watched, the kernel holds up to {all} for receive buffers, which counts to no control group"
+                each = %size(number(self.config.reader.receive_buffer)),
+                total = %size(receive_buffers(&self.config, cpus)),
+                "computed receive buffers: held by the kernel while exits are watched, and charged to no control group"
             );
         }
         if let Some(limit) = &self.memory_limit
             && limit.bytes < bound.total()
         {
             tracing::warn!(
-                "{limit} is less than that: callers who use up all limits end the agent; raise it, or lower --max-connections, --max-streams, --max-watchers, --max-slow-calls or --history-bytes"
+                "{limit} is below the memory bound, so clients that use all limits get the agent killed; raise it, or lower --max-connections, --max-streams, --max-watchers, --max-slow-calls or --history-bytes"
             );
         }
     }

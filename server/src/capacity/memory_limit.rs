@@ -1,4 +1,4 @@
-//! The memory that the agent's control group may hold.
+//! The memory limit of the agent's control group.
 
 use std::fmt;
 use std::fs;
@@ -6,24 +6,25 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
-/// What a control group may hold.
+/// The memory limit of a control group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MemoryLimit {
     /// Bytes.
     pub(crate) bytes: u64,
-    /// Where it is set.
+    /// The file of the limit.
     file: PathBuf,
 }
 
 impl MemoryLimit {
-    /// That of this process' own group; `None` without one. Groups above it are not looked at.
+    /// Reads the limit of this process' control group; returns `None` without one. Limits of its parents
+    /// are not read.
     pub(crate) fn read() -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
         Self::find(&groups, Path::new("/sys/fs/cgroup"))
     }
 
-    /// `groups` is as in `cgroups(7)`: `hierarchy:controllers:path`. In a container the path can be one of the
-    /// host's, and the group is the root of what is mounted.
+    /// Finds the limit of `groups`, the lines of /proc/PID/cgroup (`hierarchy:controllers:path`, `cgroups(7)`).
+    /// In a container the path can be that of the host, and the group is then the root of the mount.
     fn find(groups: &str, root: &Path) -> Option<Self> {
         let group = |controllers: &str| {
             let lines = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
@@ -35,8 +36,8 @@ impl MemoryLimit {
             (root.join("memory"), group("memory"), "memory.limit_in_bytes"),
         ];
         candidates.into_iter().find_map(|(root, path, name)| {
-            let places = [root.join(path?).join(name), root.join(name)];
-            places.into_iter().find_map(|file| {
+            let files = [root.join(path?).join(name), root.join(name)];
+            files.into_iter().find_map(|file| {
                 let bytes = fs::read_to_string(&file).ok()?.trim().parse().ok()?;
                 Some(Self { bytes, file })
             })
@@ -54,9 +55,9 @@ impl fmt::Display for MemoryLimit {
 mod tests {
     use super::*;
 
-    /// Of both versions of control groups, with paths of the host's in a container.
+    /// Both versions of control groups are tried, with paths of the host in a container.
     #[test]
-    fn the_limit_of_the_own_group_is_found() {
+    fn the_limit_of_the_control_group_is_found() {
         let root = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let file = root.path().join(name);

@@ -1,4 +1,4 @@
-//! What stands on the command line and in the environment.
+//! The flags of the agent and their variables.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,155 +14,219 @@ use super::{
 use crate::listen::ListenAddress;
 use crate::telemetry::LogFormat;
 
-/// Serves the kernel's per-task accounts (taskstats) of this node over gRPC.
+/// The text after the flags in the help.
+const AFTER_HELP: &str = "\
+A variable sets its flag, and the command line has precedence. Variables of flags without a value
+accept 1/0, yes/no, on/off and true/false. An empty variable counts as unset. A SIZE of 16MiB or 16Mi
+is 16 * 1024^2 bytes, and 16MB or 16M is 16 * 1000^2; a TIME is a number with a unit, such as 250ms,
+10s, 5m or 1h.
+
+Signals: SIGTERM and SIGINT drain and exit, and a second one aborts. SIGHUP reads the certificates
+again. SIGUSR1 and SIGUSR2 are ignored.
+
+Exit codes: 0 after a complete drain, 1 after an error or an aborted drain, 2 if the command line or a
+setting cannot be used.";
+
+/// Serves the Linux kernel's per-task statistics (taskstats) of this node over gRPC.
 ///
-/// It needs CAP_NET_ADMIN and the host's pid, network and user namespaces, and nothing else.
+/// The agent needs CAP_NET_ADMIN in the host's pid, network and user namespaces.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "taskstatsd", version, max_term_width = 100)]
-#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
+#[command(name = "taskstatsd", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is not Markdown")]
 pub struct Args {
-    /// What to do instead of serving.
+    /// The command to run instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Where to listen: unix:///path or tcp://host:port (8275 without one); may be given more than once.
+    /// Address to listen on: unix:///PATH or tcp://HOST[:PORT] (port 8275 by default); can be repeated
     #[arg(
         long,
         value_name = "URL",
         env = "TASKSTATSD_LISTEN",
         value_delimiter = ',',
-        default_value = "unix:///run/taskstatsd/taskstatsd.sock"
+        default_value = "unix:///run/taskstatsd/taskstatsd.sock",
+        help_heading = "Listening"
     )]
     pub listen: Vec<ListenAddress>,
 
-    /// Allow tcp:// listeners without TLS, which have neither encryption nor authentication.
-    #[arg(long, env = "TASKSTATSD_INSECURE", value_parser = Switch)]
+    /// Allow tcp:// listeners without TLS, that is without encryption and authentication
+    #[arg(
+        long,
+        env = "TASKSTATSD_INSECURE",
+        value_parser = Switch,
+        help_heading = "Listening"
+    )]
     pub insecure: bool,
 
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a comment here would stand in the help text")]
-    pub tls: TlsArgs,
-
-    /// Compress responses for clients that accept it, which saves bandwidth on slow networks and costs
-    /// CPU time. Compressed requests are accepted in any case.
+    /// Compress responses to clients that accept it, which saves bandwidth on slow networks and costs CPU
+    /// time. Compressed requests are always accepted
     #[arg(
         long,
         value_name = "ENCODING",
         value_enum,
         env = "TASKSTATSD_COMPRESSION",
-        default_value_t
+        default_value_t,
+        help_heading = "Listening"
     )]
     pub compression: Compression,
 
-    /// Receive buffer of each watched CPU; what it cannot hold is lost, and counted. 16MiB and 16Mi are
-    /// 16 × 1024², 16MB and 16M are 16 × 1000², in each flag with a SIZE.
-    #[arg(
-        long,
-        global = true,
-        value_name = "SIZE",
-        env = "TASKSTATSD_RECEIVE_BUFFER",
-        default_value = "16MiB"
-    )]
-    pub receive_buffer: ByteSize,
-
-    /// Memory for past exits; what it cannot hold is lost to slow watchers, and counted.
-    #[arg(long, value_name = "SIZE", env = "TASKSTATSD_HISTORY_BYTES", default_value = "32MiB")]
-    pub history_bytes: ByteSize,
-
-    /// How long CPUs are listened to after their last watcher left.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "TASKSTATSD_GRACE_PERIOD",
-        default_value = "60s",
-        value_parser = humantime::parse_duration
-    )]
-    pub grace_period: Duration,
-
-    /// Sleep between drains of the receive buffers while exits are many; 0s to never sleep.
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "TASKSTATSD_PACE",
-        default_value = "2ms",
-        value_parser = humantime::parse_duration
-    )]
-    pub pace: Duration,
-
-    /// How long calls and streams may take to end after SIGTERM.
+    /// Time for calls and streams to finish after SIGTERM; the rest is aborted
     #[arg(
         long,
         value_name = "TIME",
         env = "TASKSTATSD_DRAIN_TIMEOUT",
         default_value = "10s",
-        value_parser = humantime::parse_duration
+        value_parser = humantime::parse_duration,
+        help_heading = "Listening"
     )]
     pub drain_timeout: Duration,
 
-    /// Folder through which a restart under a service manager loses no exits: at the end, the history
-    /// goes there and the sockets to the manager's descriptor store.
-    #[arg(long, value_name = "FOLDER", env = "TASKSTATSD_STATE_DIR")]
-    pub state_dir: Option<PathBuf>,
+    /// Name of this node in responses [default: the host name]
+    #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME", help_heading = "Listening")]
+    pub node_name: Option<String>,
 
-    /// CPUs to listen to even while nobody watches, in the kernel's list syntax, such as all.
-    #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH")]
+    #[command(flatten, next_help_heading = "TLS")]
+    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
+    pub tls: TlsArgs,
+
+    #[command(flatten, next_help_heading = "Access")]
+    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
+    pub policy: PolicyArgs,
+
+    /// Receive buffer of each watched CPU; exits that do not fit are lost, and counted
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "TASKSTATSD_RECEIVE_BUFFER",
+        default_value = "16MiB",
+        help_heading = "Exits"
+    )]
+    pub receive_buffer: ByteSize,
+
+    /// Memory for past exits; slow watchers lose those that do not fit, and receive their count
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "TASKSTATSD_HISTORY_BYTES",
+        default_value = "32MiB",
+        help_heading = "Exits"
+    )]
+    pub history_bytes: ByteSize,
+
+    /// Time for which a CPU stays registered after its last watcher has left
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TASKSTATSD_GRACE_PERIOD",
+        default_value = "60s",
+        value_parser = humantime::parse_duration,
+        help_heading = "Exits"
+    )]
+    pub grace_period: Duration,
+
+    /// Time between drains of the receive buffers at high exit rates; 0s drains without a pause
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "TASKSTATSD_PACE",
+        default_value = "2ms",
+        value_parser = humantime::parse_duration,
+        help_heading = "Exits"
+    )]
+    pub pace: Duration,
+
+    /// CPUs that stay registered without watchers, as a CPU list of the kernel (0-3,8) or all
+    #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH", help_heading = "Exits")]
     pub always_watch: Option<String>,
 
-    /// How to attribute exits to cgroups, and so to pods, containers and units.
+    /// Directory in which the history survives a restart under a service manager, which keeps the
+    /// sockets meanwhile, so that no exits are lost
+    #[arg(long, value_name = "DIR", env = "TASKSTATSD_STATE_DIR", help_heading = "Exits")]
+    pub state_dir: Option<PathBuf>,
+
+    /// Method by which exits are attributed to cgroups, that is to pods, containers and units
     #[arg(
         long,
         value_name = "METHOD",
         value_enum,
         env = "TASKSTATSD_ATTRIBUTION",
-        default_value_t
+        default_value_t,
+        help_heading = "Exits"
     )]
     pub attribution: AttributionChoice,
 
-    /// Turn kernel.task_delayacct on at the start, so that the kernel accounts delays of the tasks that
-    /// begin from then on. It stays on after the agent has ended.
-    #[arg(long, env = "TASKSTATSD_ENABLE_DELAY_ACCOUNTING", value_parser = Switch)]
-    pub enable_delay_accounting: bool,
-
-    /// Ask the kernel even if it is one that is known to panic on it.
-    #[arg(long, global = true, env = "TASKSTATSD_IGNORE_KNOWN_BAD_KERNEL", value_parser = Switch)]
-    pub ignore_known_bad_kernel: bool,
-
-    /// End with code 1 where exits cannot be watched, instead of serving what can be and waiting for
-    /// the cause to go away.
-    #[arg(long, env = "TASKSTATSD_FAIL_FAST", value_parser = Switch)]
+    /// Exit with code 1 if exits cannot be watched, instead of serving live queries and retrying
+    #[arg(
+        long,
+        env = "TASKSTATSD_FAIL_FAST",
+        value_parser = Switch,
+        help_heading = "Exits"
+    )]
     pub fail_fast: bool,
 
-    /// Name of this node in answers; the host name by default.
-    #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME")]
-    pub node_name: Option<String>,
+    /// Set the sysctl kernel.task_delayacct=1 at the start, and leave it set. The kernel then measures
+    /// delays of the tasks that start afterwards
+    #[arg(
+        long,
+        env = "TASKSTATSD_ENABLE_DELAY_ACCOUNTING",
+        value_parser = Switch,
+        help_heading = "Kernel"
+    )]
+    pub enable_delay_accounting: bool,
 
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a comment here would stand in the help text")]
-    pub sandbox: SandboxArgs,
+    /// Query a kernel even if this release is known to panic on a query
+    #[arg(
+        long,
+        global = true,
+        env = "TASKSTATSD_IGNORE_KNOWN_BAD_KERNEL",
+        value_parser = Switch,
+        help_heading = "Kernel"
+    )]
+    pub ignore_known_bad_kernel: bool,
 
-    /// The kernel to serve: linux, or sim[:KEY=VALUE,...], a simulated one with invented tasks, which
-    /// needs no rights.
+    /// Kernel to serve: linux, or sim[:KEY=VALUE,...], a simulated kernel that needs no privileges
     ///
-    /// Its keys: cpus (1 to 1024), rate (exits a second), seed, version (of struct taskstats, 8 to
-    /// 17), tasks (alive at once), threads (a process, on the average), delayacct (on or off); and
-    /// faults: errors, truncate, overflow, migrate (shares from 0 to 1), vanish (PERIOD/LENGTH, such
-    /// as 20s/5s).
-    #[arg(long, value_name = "KERNEL", env = "TASKSTATSD_KERNEL", default_value = "linux")]
+    /// Keys of the simulated kernel: cpus (1 to 1024), rate (exits per second), seed, version (of struct
+    /// taskstats, 8 to 17), tasks (alive at a time), threads (per process, on average), delayacct (on or
+    /// off); and faults: errors, truncate, overflow, migrate (shares from 0 to 1), vanish (PERIOD/LENGTH,
+    /// such as 20s/5s).
+    #[arg(
+        long,
+        value_name = "KERNEL",
+        env = "TASKSTATSD_KERNEL",
+        default_value = "linux",
+        help_heading = "Kernel"
+    )]
     pub kernel: KernelChoice,
-
-    /// What to log to stderr: error, warn, info, debug, trace, or a filter by module.
-    #[arg(long, value_name = "FILTER", env = "TASKSTATSD_LOG", default_value = "info")]
-    pub log: String,
-
-    /// Form of the log's lines.
-    #[arg(long, value_name = "FORMAT", value_enum, env = "TASKSTATSD_LOG_FORMAT", default_value_t)]
-    pub log_format: LogFormat,
-
-    #[command(flatten, next_help_heading = "Who may do what")]
-    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
-    pub policy: PolicyArgs,
 
     #[command(flatten, next_help_heading = "Limits")]
     #[expect(missing_docs, reason = "a comment here would become the help of the command")]
     pub limits: LimitArgs,
+
+    #[command(flatten, next_help_heading = "Privileges")]
+    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
+    pub sandbox: SandboxArgs,
+
+    /// Log level for standard error: error, warn, info, debug, trace, or a filter such as
+    /// taskstatsd::exits=debug,info
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "TASKSTATSD_LOG",
+        default_value = "info",
+        help_heading = "Logging"
+    )]
+    pub log: String,
+
+    /// Format of log lines
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        env = "TASKSTATSD_LOG_FORMAT",
+        default_value_t,
+        help_heading = "Logging"
+    )]
+    pub log_format: LogFormat,
 }

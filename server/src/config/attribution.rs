@@ -1,13 +1,13 @@
-//! The choice of how exits are attributed to cgroups.
+//! The method by which exits are attributed to cgroups.
 
 /// The value of `--attribution`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AttributionChoice {
-    /// The best method that works here.
+    /// The best method that works here
     #[default]
     Auto,
-    /// A socket filter in the kernel, or no start.
+    /// A socket filter in the kernel; the agent does not start without it
     Kernel,
-    /// No attribution.
+    /// No attribution
     Off,
 }

@@ -1,4 +1,4 @@
-//! What `taskstatsd capture` is told.
+//! The flags of `taskstatsd capture`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,43 +6,44 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 
+use super::range::check_range;
 use super::{Args, ConfigError, bytes, check_receive_buffer};
 use crate::capture::CapturePlan;
 use crate::taskstats::TaskId;
 
-/// The longest capture: a busy node tells about 100 GiB of exits in that time.
+/// The longest capture: a busy node sends about 100 GiB of exits in that time.
 const MAX_SECONDS: u64 = 24 * 60 * 60;
 
-/// Flags of the agent that hold for a capture too.
+/// Flags of the agent that apply to a capture as well.
 const SHARED: [&str; 4] = ["receive_buffer", "ignore_known_bad_kernel", "log", "log_format"];
 
-/// What to capture, and where to.
+/// The flags of a capture.
 #[derive(clap::Args, Clone, Debug)]
 pub struct CaptureArgs {
-    /// How long, in seconds; Ctrl-C ends it earlier, and the file is complete all the same;
-    /// a second one ends at once.
+    /// Length of the capture in seconds. Ctrl-C ends it early with a complete file, a second Ctrl-C
+    /// ends it at once
     #[arg(long, value_name = "N", env = "TASKSTATSD_CAPTURE_SECONDS")]
     pub seconds: u64,
 
-    /// CPUs to listen to, in the kernel's list syntax; those online by default.
+    /// CPUs to listen to, as a CPU list of the kernel (0-3,8) [default: those online]
     #[arg(long, value_name = "CPUS", env = "TASKSTATSD_CAPTURE_CPUS")]
     pub cpus: Option<String>,
 
-    /// Live task whose account to ask for at the begin; may be given more than once.
+    /// Live task to query at the start; can be repeated
     #[arg(long, value_name = "PID", env = "TASKSTATSD_CAPTURE_PID", value_delimiter = ',')]
     pub pid: Vec<u32>,
 
-    /// Live process whose account to ask for at the begin; may be given more than once.
+    /// Live process to query at the start; can be repeated
     #[arg(long, value_name = "TGID", env = "TASKSTATSD_CAPTURE_TGID", value_delimiter = ',')]
     pub tgid: Vec<u32>,
 
-    /// File to make, which must not exist yet; standard output by default.
+    /// File to create, which must not exist [default: standard output]
     #[arg(long, value_name = "FILE", env = "TASKSTATSD_CAPTURE_OUTPUT")]
     pub output: Option<PathBuf>,
 }
 
 impl CaptureArgs {
-    /// Refuses flags of the agent that a capture would pass over.
+    /// Rejects flags of the agent that a capture would ignore.
     ///
     /// # Errors
     /// [`ConfigError::NotForCapture`].
@@ -50,7 +51,7 @@ impl CaptureArgs {
         let command = Args::command();
         let is_given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
         let mut ids = command.get_arguments().map(|argument| argument.get_id().as_str());
-        // Help and version end the program before.
+        // The flags of help and version are not among the matches.
         let known = |id: &&str| matches.try_contains_id(id).is_ok();
         match ids.find(|id| known(id) && is_given(id) && !SHARED.contains(id)) {
             None => Ok(()),
@@ -58,19 +59,13 @@ impl CaptureArgs {
         }
     }
 
-    /// Checks what was asked for, with the settings that hold for all that the program does.
+    /// Validates the flags, with those of the agent that apply to a capture.
     ///
     /// # Errors
     /// [`ConfigError::OutOfRange`].
     pub fn plan(self, args: &Args) -> Result<CapturePlan, ConfigError> {
         check_receive_buffer(args.receive_buffer)?;
-        if !(1..=MAX_SECONDS).contains(&self.seconds) {
-            return Err(ConfigError::OutOfRange {
-                flag: "--seconds",
-                value: self.seconds.to_string(),
-                range: format!("1 to {MAX_SECONDS}"),
-            });
-        }
+        check_range("--seconds", self.seconds, 1..=MAX_SECONDS)?;
         let pids = self.pid.into_iter().map(TaskId::Pid);
         Ok(CapturePlan {
             duration: Duration::from_secs(self.seconds),

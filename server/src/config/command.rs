@@ -1,46 +1,55 @@
-//! What the program can do beside serving.
+//! The subcommands.
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::{CaptureArgs, ConfigError, KernelChoice};
 
-/// What to do instead of serving.
+/// A command to run instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Tell whether this machine and the place where the agent runs are right for it, and what to
-    /// change; serves nothing.
+    /// Check this machine and the agent's environment, and report what to change
     Doctor(DoctorArgs),
-    /// Write the kernel's own taskstats messages of some seconds to a file; serves nothing.
+    /// Record the kernel's taskstats messages to a file
     Capture(CaptureArgs),
+    /// Write the manual pages of the agent and its subcommands
+    Man {
+        /// Directory for the pages, which is created if it does not exist
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
-/// How the doctor tells what it found.
+/// The flags of the doctor.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct DoctorArgs {
-    /// How to print what was found.
+    /// Format of the report
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub output: ReportFormat,
 }
 
 impl DoctorArgs {
-    /// Refuses settings of the agent that the doctor would pass over.
+    /// Rejects settings of the agent that the doctor would ignore.
     ///
     /// # Errors
-    /// [`ConfigError::SimulatedPatient`].
+    /// [`ConfigError::SimulatedDoctor`].
     pub fn check(args: &super::Args) -> Result<(), ConfigError> {
-        match args.kernel {
-            KernelChoice::Linux => Ok(()),
-            #[cfg(feature = "sim")]
-            KernelChoice::Sim(_) => Err(ConfigError::SimulatedPatient),
-        }
+        if args.kernel == KernelChoice::Linux { Ok(()) } else { Err(ConfigError::SimulatedDoctor) }
     }
 }
 
-/// A form of the doctor's report.
+/// A format of the doctor's report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportFormat {
-    /// For reading.
+    /// A table for people
     Table,
-    /// One JSON document.
+    /// One JSON document
     Json,
 }

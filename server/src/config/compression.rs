@@ -3,13 +3,13 @@
 use clap::ValueEnum;
 use tonic::codec::CompressionEncoding;
 
-/// How responses are compressed.
+/// The value of `--compression`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression
     #[default]
     None,
-    /// By gzip, if the client accepts it.
+    /// gzip, if the client accepts it
     Gzip,
 }
 

@@ -1,104 +1,103 @@
-//! Why a configuration cannot be used.
+//! The errors of settings.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::listen::{AddressError, ListenAddress};
 
-/// A setting that the agent cannot run with.
+/// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Plaintext TCP was not allowed.
+    /// A TCP listener has no TLS, and `--insecure` is not set.
     #[error(
-        "{0} has neither encryption nor authentication, and whoever reads the accounts of all \
-         processes can learn secrets from them (CVE-2011-2494); use a unix:// listener, add \
-         --tls-cert, --tls-key and --client-ca, or add --insecure if the network is trusted"
+        "{0} has neither encryption nor authentication, and the statistics of all processes reveal \
+         secrets to any client (CVE-2011-2494); use a unix:// listener, add --tls-cert, --tls-key and \
+         --client-ca, or add --insecure if the network is trusted"
     )]
     Plaintext(ListenAddress),
-    /// A flag means nothing without another.
+    /// A flag has no effect without another.
     #[error("{flag} needs {missing} as well")]
     Incomplete {
         /// The flag.
         flag: &'static str,
-        /// The other.
+        /// The other flag.
         missing: &'static str,
     },
-    /// TLS is wanted and not wanted.
-    #[error("--insecure and --tls-cert contradict each other; leave one of them out")]
+    /// Both TLS and plaintext are configured.
+    #[error("--insecure and --tls-cert contradict each other; remove one of them")]
     InsecureTls,
-    /// Nobody can come by TLS.
+    /// No listener uses TLS.
     #[error(
-        "--tls-cert has no effect without a tcp:// listener; add --listen tcp://HOST:PORT, or leave it out"
+        "--tls-cert has no effect without a tcp:// listener; add --listen tcp://HOST:PORT, or remove it"
     )]
     UnusedTls,
-    /// Whoever reaches the port would be let in by TLS.
+    /// TLS without client certificates would allow any client everything.
     #[error(
-        "TLS without --client-ca opens the accounts of all processes to whoever reaches the port; add \
-         --client-ca, or say what callers may do: --allow anonymous=query,watch,node lets in everybody"
+        "TLS without --client-ca gives the statistics of all processes to any client that reaches the \
+         port; add --client-ca, or grant roles: --allow anonymous=query,watch,node allows any client"
     )]
     OpenTls,
-    /// A number is out of its range.
+    /// A number, size or time is out of its range.
     #[error("{flag} {value} is out of range; use {range}")]
     OutOfRange {
         /// The flag.
         flag: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
-        /// What is possible.
+        /// The possible values.
         range: String,
     },
-    /// A role for what is not there.
+    /// The role details is granted where nothing is redacted.
     #[error(
-        "--allow gives role details, and nothing is redacted; add --redact, or leave the role out"
+        "--allow grants the role details, and nothing is redacted; add --redact, or remove the role"
     )]
     NothingRedacted,
-    /// The log filter is none.
+    /// The log filter cannot be parsed.
     #[error(
-        "--log `{filter}` is no filter ({reason}); use error, warn, info, debug or trace, or MODULE=LEVEL"
+        "--log `{filter}` is not a filter ({reason}); use error, warn, info, debug or trace, or MODULE=LEVEL"
     )]
     Log {
-        /// What was given.
+        /// The given filter.
         filter: String,
-        /// What is wrong with it.
+        /// The error in it.
         reason: String,
     },
-    /// The state folder is not there.
-    #[error("--state-dir {path} does not exist; make it first: mkdir -m 700 -p {path}", path = .0.display())]
+    /// The state directory does not exist.
+    #[error("--state-dir {path} does not exist; create it first: mkdir -m 700 -p {path}", path = .0.display())]
     NoStateDir(PathBuf),
-    /// The state folder is something else.
-    #[error("--state-dir {path} is no folder; name a folder", path = .0.display())]
+    /// The state directory is a file.
+    #[error("--state-dir {path} is not a directory; name a directory", path = .0.display())]
     StateDirIsFile(PathBuf),
-    /// The state folder cannot be looked at.
-    #[error("--state-dir {path} cannot be looked at: {source}; name a folder that the agent can reach", path = .path.display())]
+    /// The state directory cannot be examined.
+    #[error("examining --state-dir {path} failed: {source}; name a directory that the agent can reach", path = .path.display())]
     StateDir {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of stat(2).
         source: io::Error,
     },
-    /// Two flags contradict each other.
+    /// A user is named, and the sandbox that would switch to it is disabled.
     #[error(
-        "--user and --no-sandbox contradict each other: without the sandbox no user is left; give one of them"
+        "--user and --no-sandbox contradict each other: without the sandbox the agent keeps its user; remove one of them"
     )]
     UserWithoutSandbox,
-    /// A flag says nothing to a capture.
-    #[error("--{0} is a setting of the serving agent, and says nothing to a capture; leave it out")]
+    /// A flag has no effect on a capture.
+    #[error("--{0} is a setting of the serving agent, and has no effect on a capture; remove it")]
     NotForCapture(String),
-    /// The doctor examines the machine, and no invented one.
-    #[cfg(feature = "sim")]
+    /// The doctor checks the kernel of this machine, not a simulated one.
     #[error(
-        "--kernel sim says nothing to the doctor, who examines the kernel of this machine; leave it \
-         out, and the variable TASKSTATSD_KERNEL with it"
+        "--kernel sim cannot be used with the doctor, which checks the kernel of this machine; remove \
+         it, and the variable TASKSTATSD_KERNEL"
     )]
-    SimulatedPatient,
-    /// What is simulated has no sockets to hand over.
+    SimulatedDoctor,
+    /// Simulated sockets cannot be handed over.
     #[error(
-        "--state-dir cannot be used with --kernel sim: simulated sockets end with the agent, so that \
-         there is nothing to hand over; leave one of them out"
+        "--state-dir cannot be used with --kernel sim: simulated sockets end with the agent, so \
+         nothing can be handed over; remove one of them"
     )]
     SimulatedState,
-    /// Two listeners are the same.
-    #[error("{0} is given twice as a listener")]
+    /// Two listeners have the same address.
+    #[error("--listen names {0} twice; remove one of them")]
     Twice(ListenAddress),
     /// An address cannot be used.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! Which kernel is served.
+//! The kernel to serve.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,22 +6,22 @@ use std::str::FromStr;
 #[cfg(feature = "sim")]
 use crate::sim::{Spec, SpecError};
 
-/// What `--kernel` says.
+/// The value of `--kernel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KernelChoice {
-    /// The one that runs this machine.
+    /// The kernel of this machine.
     #[default]
     Linux,
-    /// An invented one.
+    /// A simulated kernel.
     #[cfg(feature = "sim")]
     Sim(Spec),
 }
 
-/// A text that names no kernel.
+/// An error in the value of `--kernel`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KernelChoiceError {
-    /// There is no such kernel.
-    #[error("`{0}` is no kernel; use linux, sim, or sim:KEY=VALUE,…")]
+    /// The value names no kernel.
+    #[error("`{0}` is not a kernel; use linux, sim, or sim:KEY=VALUE,…")]
     Unknown(String),
     /// The program was built without the cargo feature `sim`.
     #[error(
@@ -30,7 +30,7 @@ pub enum KernelChoiceError {
     )]
     #[cfg(not(feature = "sim"))]
     SimulationNotBuilt,
-    /// The simulation cannot be like that.
+    /// The parameters of the simulated kernel cannot be used.
     #[cfg(feature = "sim")]
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_none_is_refused_by_name() {
+    fn an_unknown_kernel_is_named_in_the_error() {
         for text in ["hurd", "", "linux:cpus=4", "simulated"] {
             let error = text.parse::<KernelChoice>().unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

@@ -1,70 +1,75 @@
-//! How much callers may have.
+//! The flags of limits.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::range::check_range;
 use super::{ConfigError, bytes};
 use crate::security::{Limits, MAX_OVERFLOW};
 use crate::serve::{CallSize, ConnectionLimits};
 
-/// The smallest request and the smallest list of headers that every caller can do with.
+/// The smallest limit of a request and of its headers with which every client can work.
 const MIN_SIZE: ByteSize = ByteSize::kib(1);
-/// The largest: the size of a message that others accept by default.
+/// The largest: the limit of a message in other gRPC implementations.
 const MAX_SIZE: ByteSize = ByteSize::mib(4);
-/// More than a process can have descriptors (`fs.nr_open` is 1,048,576 where nobody raised it): what is
-/// more limits nothing.
-const MOST: usize = 1 << 20;
-/// One in each nanosecond. More could not be told from any number, which is 0.
+/// The default of `fs.nr_open`, the most file descriptors of a process. A higher limit has no effect.
+const MAX_COUNT: usize = 1 << 20;
+/// One call per nanosecond, the resolution of the clock.
 const MAX_RATE: u32 = 1_000_000_000;
-/// Of a hundred.
 const MAX_PERCENT: usize = 100;
-/// The shortest idle time: callers that ask once a minute need not connect each time.
+/// The shortest idle timeout: a client that polls once a second keeps its connection.
 const MIN_IDLE: Duration = Duration::from_secs(1);
+/// Excess connections that receive an error before they are closed, as a part of `--max-connections`: each
+/// needs as much memory as half a connection.
+const OVERFLOW_PART: usize = 8;
+/// The fewest of them, so that a small limit is reported to clients as well.
+const MIN_OVERFLOW: usize = 8;
 
-/// How much callers may have. What is refused is counted in GetNode.
+/// The flags of limits. Rejected calls and connections are counted in GetNode.
 #[derive(Clone, Debug, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
+#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is not Markdown")]
 pub struct LimitArgs {
-    /// Connections at once; of more, some are told so for a second, and others closed at once.
-    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CONNECTIONS", default_value_t = 1024)]
+    /// Maximum concurrent connections; excess connections are rejected
+    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CONNECTIONS", default_value_t = 64)]
     pub max_connections: usize,
 
-    /// Calls and streams at once on one connection; more wait in the caller.
-    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_STREAMS", default_value_t = 256)]
+    /// Maximum concurrent calls and streams of a connection; the client queues more
+    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_STREAMS", default_value_t = 32)]
     pub max_streams: u32,
 
-    /// Exit streams at once.
-    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_WATCHERS", default_value_t = 256)]
+    /// Maximum concurrent exit streams
+    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_WATCHERS", default_value_t = 32)]
     pub max_watchers: usize,
 
-    /// Calls at once that are not answered yet.
-    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CALLS", default_value_t = 256)]
+    /// Maximum in-flight calls
+    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CALLS", default_value_t = 64)]
     pub max_calls: usize,
 
-    /// Those of them at once that take the kernel longer: GetTgid, BatchGet and GetNode.
-    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_SLOW_CALLS", default_value_t = 64)]
+    /// Maximum in-flight GetTgid, BatchGet and GetNode calls, whose time in the kernel is longer
+    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_SLOW_CALLS", default_value_t = 16)]
     pub max_slow_calls: usize,
 
-    /// Calls a second of one caller, and as many at once; 0 for any number.
+    /// Maximum calls per second of a principal, and of a burst; 0 is no limit
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CALL_RATE", default_value_t = 10_000)]
     pub max_call_rate: u32,
 
-    /// How much of all connections, exit streams and calls at once a caller may hold that is alone, in
-    /// percent: a user of this node, the holder of a certificate, or a network address. The more others
-    /// hold the less, so that something is left for the next; with 100, only the limits count.
+    /// Percentage of connections, exit streams and calls that a single principal can hold: a user of
+    /// this node, the holder of a certificate, or a network address. The share shrinks as other
+    /// principals hold more; with 100, only the limits apply
     #[arg(long, value_name = "PERCENT", env = "TASKSTATSD_PRINCIPAL_SHARE", default_value_t = 50)]
     pub principal_share: usize,
 
-    /// The longest request.
+    /// Maximum size of a request message
     #[arg(long, value_name = "SIZE", env = "TASKSTATSD_MAX_REQUEST_SIZE", default_value = "64KiB")]
     pub max_request_size: ByteSize,
 
-    /// The longest list of a request's headers.
+    /// Maximum size of a request's headers
     #[arg(long, value_name = "SIZE", env = "TASKSTATSD_MAX_HEADER_SIZE", default_value = "16KiB")]
     pub max_header_size: ByteSize,
 
-    /// How long a connection may be without a call, and up to twice that; 0s for ever.
+    /// Time without calls after which a connection is closed, at twice that time at the latest; 0s
+    /// never closes idle connections
     #[arg(
         long,
         value_name = "TIME",
@@ -76,11 +81,12 @@ pub struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// What callers may hold.
-    pub(super) fn limits(&self) -> Limits {
+    /// Returns the limits of all clients together.
+    pub(crate) fn limits(&self) -> Limits {
+        let overflow = (self.max_connections / OVERFLOW_PART).clamp(MIN_OVERFLOW, MAX_OVERFLOW);
         Limits {
             connections: self.max_connections,
-            overflow: MAX_OVERFLOW,
+            overflow,
             watchers: self.max_watchers,
             calls: self.max_calls,
             slow_calls: self.max_slow_calls,
@@ -89,7 +95,7 @@ impl LimitArgs {
         }
     }
 
-    /// What a connection may do.
+    /// Returns the limits of a connection.
     pub(super) fn connection(&self) -> ConnectionLimits {
         ConnectionLimits {
             streams: self.max_streams,
@@ -101,42 +107,23 @@ impl LimitArgs {
         }
     }
 
-    /// Refuses limits that would refuse everybody, and some that no limits are.
+    /// Rejects limits that would reject every client, and limits without an effect.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |flag, value: String, range: String| {
-            Err(ConfigError::OutOfRange { flag, value, range })
-        };
-        for (flag, number) in [
-            ("--max-connections", self.max_connections),
-            ("--max-streams", usize::try_from(self.max_streams).unwrap_or(usize::MAX)),
-            ("--max-watchers", self.max_watchers),
-            ("--max-calls", self.max_calls),
-            ("--max-slow-calls", self.max_slow_calls),
-        ] {
-            if !(1..=MOST).contains(&number) {
-                return refuse(flag, number.to_string(), format!("1 to {MOST}"));
-            }
-        }
-        for (flag, size) in [
-            ("--max-request-size", self.max_request_size),
-            ("--max-header-size", self.max_header_size),
-        ] {
-            if !(MIN_SIZE..=MAX_SIZE).contains(&size) {
-                return refuse(flag, size.to_string(), format!("{MIN_SIZE} to {MAX_SIZE}"));
-            }
-        }
-        if self.max_call_rate > MAX_RATE {
-            let range = format!("0 to {MAX_RATE}");
-            return refuse("--max-call-rate", self.max_call_rate.to_string(), range);
-        }
-        if !(1..=MAX_PERCENT).contains(&self.principal_share) {
-            let value = self.principal_share.to_string();
-            return refuse("--principal-share", value, format!("1 to {MAX_PERCENT}"));
-        }
-        if !self.idle_timeout.is_zero() && self.idle_timeout < MIN_IDLE {
-            let value = humantime::format_duration(self.idle_timeout).to_string();
-            let range = format!("0s or {} and more", humantime::format_duration(MIN_IDLE));
-            return refuse("--idle-timeout", value, range);
+        check_range("--max-connections", self.max_connections, 1..=MAX_COUNT)?;
+        check_range(
+            "--max-streams",
+            usize::try_from(self.max_streams).unwrap_or(usize::MAX),
+            1..=MAX_COUNT,
+        )?;
+        check_range("--max-watchers", self.max_watchers, 1..=MAX_COUNT)?;
+        check_range("--max-calls", self.max_calls, 1..=MAX_COUNT)?;
+        check_range("--max-slow-calls", self.max_slow_calls, 1..=MAX_COUNT)?;
+        check_range("--max-request-size", self.max_request_size, MIN_SIZE..=MAX_SIZE)?;
+        check_range("--max-header-size", self.max_header_size, MIN_SIZE..=MAX_SIZE)?;
+        check_range("--max-call-rate", self.max_call_rate, 0..=MAX_RATE)?;
+        check_range("--principal-share", self.principal_share, 1..=MAX_PERCENT)?;
+        if !self.idle_timeout.is_zero() {
+            check_range("--idle-timeout", self.idle_timeout, MIN_IDLE..)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! From the command line and the environment to a configuration that was checked.
+//! Flags and variables, and the validated configuration that they become.
 
 mod args;
 mod attribution;
@@ -9,6 +9,7 @@ mod error;
 mod kernel;
 mod limits;
 mod policy;
+mod range;
 mod sandbox;
 mod switch;
 mod tls;
@@ -34,71 +35,72 @@ pub use self::policy::PolicyArgs;
 pub use self::sandbox::{Sandbox, SandboxArgs};
 pub use self::tls::{TlsArgs, TlsConfig};
 
+use self::range::check_range;
 use crate::exits::ReaderConfig;
 use crate::listen::ListenAddress;
 use crate::security::{Limits, Policy, Redaction, Transport};
 use crate::serve::ConnectionLimits;
 
-/// The least history: some chunks must fit.
+/// The smallest history holds some chunks.
 const MIN_HISTORY: ByteSize = ByteSize::kib(64);
-/// The least receive buffer: the kernel's own minimum is about this.
+/// The smallest receive buffer is about the kernel's own minimum.
 const MIN_RECEIVE_BUFFER: ByteSize = ByteSize::kib(4);
-/// The most: the kernel counts in a signed 32-bit number and doubles it.
+/// The kernel doubles the size, and stores it in a signed 32-bit number.
 const MAX_RECEIVE_BUFFER: ByteSize = ByteSize::mib(1023);
-/// Longer sleeps between drains would be felt by every watcher.
+/// Every watcher would notice a longer time between drains.
 const MAX_PACE: Duration = Duration::from_secs(1);
-/// The longest grace: beyond it, `--always-watch` is meant.
+/// A longer grace period has the purpose of `--always-watch`.
 const MAX_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest drain: a service manager kills much earlier.
+/// A service manager kills the agent much earlier.
 const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
 
-/// A configuration that the agent can run with.
+/// A validated configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which kernel is served.
+    /// The kernel to serve.
     pub kernel: KernelChoice,
-    /// Where to listen.
+    /// The addresses to listen on.
     pub listen: Vec<ListenAddress>,
-    /// How exits are attributed to cgroups.
+    /// The method by which exits are attributed to cgroups.
     pub attribution: AttributionChoice,
-    /// How exits are taken.
+    /// The configuration of the exit reader.
     pub reader: ReaderConfig,
-    /// Memory for past exits, bytes.
+    /// The memory for past exits in bytes.
     pub history_bytes: usize,
-    /// Who may do what.
+    /// The roles of clients.
     pub policy: Policy,
-    /// What is stripped for those who may not see it.
+    /// The fields that are stripped for clients without the role details.
     pub redaction: Redaction,
-    /// How much callers may hold.
+    /// The limits of all clients together.
     pub limits: Limits,
-    /// What one connection may do.
+    /// The limits of a connection.
     pub connection: ConnectionLimits,
     /// The encoding of responses to clients that accept it.
     pub compression: Option<CompressionEncoding>,
-    /// How long the end may take.
+    /// The time for calls and streams to finish after SIGTERM.
     pub drain_timeout: Duration,
-    /// Where runs hand over to each other.
+    /// The directory of the hand-over to the next run.
     pub state_dir: Option<PathBuf>,
-    /// CPUs to listen to even while nobody watches, as they were given.
+    /// The CPUs that stay registered without watchers, as a CPU list.
     pub always_watch: Option<String>,
-    /// Whether plaintext TCP is allowed.
+    /// Allows plaintext TCP.
     pub insecure: bool,
-    /// TLS for TCP listeners.
+    /// The settings of TLS, for TCP listeners.
     pub tls: Option<TlsConfig>,
-    /// Whether to have the kernel account delays.
+    /// Turns delay accounting on at the start.
     pub enable_delay_accounting: bool,
-    /// Whether to ask a kernel that may panic.
+    /// Queries a kernel that is known to panic.
     pub ignore_known_bad_kernel: bool,
-    /// Whether to end where exits cannot be watched.
+    /// Ends the agent if exits cannot be watched.
     pub fail_fast: bool,
-    /// Overrides the host name.
+    /// The name of this node, in place of the host name.
     pub node_name: Option<String>,
-    /// What is given up.
+    /// The privileges that the agent drops.
     pub sandbox: Sandbox,
 }
 
 impl Config {
-    /// Refuses plaintext TCP unless it was allowed.
+    /// Rejects a plaintext TCP listener unless `--insecure` is set.
     ///
     /// # Errors
     /// [`ConfigError::Plaintext`].
@@ -106,8 +108,7 @@ impl Config {
         check_plaintext(address, self.insecure || self.tls.is_some())
     }
 
-    /// Refuses TLS for which none of the listeners has a use, or that lets in everybody without a word
-    /// of the operator's on it.
+    /// Rejects TLS that no listener uses, and TLS that would allow any client everything.
     ///
     /// # Errors
     /// [`ConfigError::UnusedTls`] or [`ConfigError::OpenTls`].
@@ -121,7 +122,7 @@ impl Config {
         self.check_open_tls()
     }
 
-    /// Refuses TLS that lets in everybody without a word of the operator's on it, by any listener.
+    /// Rejects TLS that would allow any client everything, for any listeners.
     ///
     /// # Errors
     /// [`ConfigError::OpenTls`].
@@ -134,7 +135,7 @@ impl Config {
         }
     }
 
-    /// The ways in which callers come in by these listeners.
+    /// Returns the transport of each listener, by which clients are identified.
     #[must_use]
     pub fn transports<'a>(
         &self,
@@ -205,7 +206,7 @@ fn check_state_dir(folder: &Path) -> Result<(), ConfigError> {
 fn check_listeners(listen: &[ListenAddress], tcp_allowed: bool) -> Result<(), ConfigError> {
     for (index, address) in listen.iter().enumerate() {
         check_plaintext(address, tcp_allowed)?;
-        // Port 0 is another port each time.
+        // The kernel chooses another port for each port 0.
         if !address.is_any_port() && listen[..index].contains(address) {
             return Err(ConfigError::Twice(address.clone()));
         }
@@ -220,45 +221,28 @@ fn check_plaintext(address: &ListenAddress, tcp_allowed: bool) -> Result<(), Con
     Ok(())
 }
 
-/// A bare word is taken for the name of a module, of which nothing would then be logged: it is a level
-/// that was mistyped.
+/// Rejects a filter that cannot be parsed, and a single word that is not a level. `EnvFilter` reads such a
+/// word as the name of a module, and nothing would be logged.
 fn check_log(filter: &str) -> Result<(), ConfigError> {
     let bare =
         |part: &&str| !part.contains(['=', ':', '[']) && part.parse::<LevelFilter>().is_err();
     let refused = |reason| Err(ConfigError::Log { filter: filter.to_owned(), reason });
     if let Some(part) = filter.split(',').map(str::trim).find(bare) {
-        return refused(format!("`{part}` is no level"));
+        return refused(format!("`{part}` is not a level"));
     }
     EnvFilter::try_new(filter).map(drop).or_else(|error| refused(error.to_string()))
 }
 
 fn check_ranges(args: &Args) -> Result<(), ConfigError> {
-    let out_of_range =
-        |flag, value: String, range: String| Err(ConfigError::OutOfRange { flag, value, range });
     check_receive_buffer(args.receive_buffer)?;
-    if args.history_bytes < MIN_HISTORY {
-        let range = format!("{MIN_HISTORY} or more");
-        return out_of_range("--history-bytes", args.history_bytes.to_string(), range);
-    }
-    for (flag, value, longest) in [
-        ("--pace", args.pace, MAX_PACE),
-        ("--grace-period", args.grace_period, MAX_GRACE),
-        ("--drain-timeout", args.drain_timeout, MAX_DRAIN),
-    ] {
-        if value > longest {
-            let range = format!("0s to {}", humantime::format_duration(longest));
-            return out_of_range(flag, humantime::format_duration(value).to_string(), range);
-        }
-    }
-    Ok(())
+    check_range("--history-bytes", args.history_bytes, MIN_HISTORY..)?;
+    check_range("--pace", args.pace, Duration::ZERO..=MAX_PACE)?;
+    check_range("--grace-period", args.grace_period, Duration::ZERO..=MAX_GRACE)?;
+    check_range("--drain-timeout", args.drain_timeout, Duration::ZERO..=MAX_DRAIN)
 }
 
 fn check_receive_buffer(size: ByteSize) -> Result<(), ConfigError> {
-    if (MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER).contains(&size) {
-        return Ok(());
-    }
-    let range = format!("{MIN_RECEIVE_BUFFER} to {MAX_RECEIVE_BUFFER}");
-    Err(ConfigError::OutOfRange { flag: "--receive-buffer", value: size.to_string(), range })
+    check_range("--receive-buffer", size, MIN_RECEIVE_BUFFER..=MAX_RECEIVE_BUFFER)
 }
 
 fn bytes(size: ByteSize) -> usize {

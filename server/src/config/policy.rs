@@ -1,18 +1,21 @@
-//! Who may do what, and see what.
+//! The flags of access control.
 
 use super::ConfigError;
 use crate::security::{Field, Policy, Redaction, Role, Rule};
 
-/// Who may do what, and see what.
+/// The flags of access control.
 #[derive(Clone, Debug, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is no Markdown")]
+#[expect(clippy::doc_markdown, reason = "these comments are the help text, which is not Markdown")]
 pub struct PolicyArgs {
-    /// Allow a caller something, and everybody else nothing that is not allowed too; may be given more
-    /// than once, in the variable separated by semicolons. PRINCIPAL is uid:N or gid:N (its
-    /// primary group) of a process on this node, a DNS name or URI of a client certificate (*.example.org for one label more,
-    /// spiffe://example.org/ns/* for all paths below), or anonymous. ROLE is query (live tasks), watch
-    /// (exits), node (GetNode, health, reflection) or details (what --redact strips). Without it,
-    /// whoever can connect has query, watch and node.
+    /// Grant roles to a principal; can be repeated (in the variable, separated by semicolons). Without
+    /// it, every client that can connect has query, watch and node
+    ///
+    /// PRINCIPAL is one of: uid:N or gid:N, the user or primary group of a process on this node; a DNS name or URI
+    /// of a client certificate, where *.example.org matches one more label and spiffe://example.org/ns/*
+    /// all paths below; anonymous, any client on TCP without a certificate.
+    ///
+    /// ROLE is one of: query (GetPid, GetTgid, BatchGet), watch (WatchExits), node (GetNode, health,
+    /// reflection), details (see the fields that --redact strips).
     #[arg(
         long,
         value_name = "PRINCIPAL=ROLE,...",
@@ -21,23 +24,23 @@ pub struct PolicyArgs {
     )]
     pub allow: Vec<Rule>,
 
-    /// Strip fields for callers without role details: comm, uid (and gid with it), executable, io.
+    /// Strip fields for clients without the role details: comm, uid (with gid), executable, io
     #[arg(long, value_name = "FIELD,...", env = "TASKSTATSD_REDACT", value_delimiter = ',')]
     pub redact: Vec<Field>,
 }
 
 impl PolicyArgs {
-    /// Who may do what.
+    /// Returns the rules.
     pub(super) fn policy(&self) -> Policy {
         Policy::new(self.allow.clone())
     }
 
-    /// What is stripped.
+    /// Returns the fields to strip.
     pub(super) fn redaction(&self) -> Redaction {
         self.redact.iter().copied().collect()
     }
 
-    /// Refuses details where there are none to see.
+    /// Rejects the role details where no field is stripped.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let gives_details = self.allow.iter().any(|rule| rule.gives(Role::Details));
         if gives_details && self.redact.is_empty() {

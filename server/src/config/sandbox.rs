@@ -1,4 +1,4 @@
-//! What the agent gives up.
+//! The flags of the sandbox.
 
 use clap::Args;
 
@@ -6,25 +6,25 @@ use super::ConfigError;
 use super::switch::Switch;
 use crate::sandbox::UserSpec;
 
-/// Flags on rights.
+/// The flags of the sandbox.
 #[derive(Clone, Debug, Args)]
 pub struct SandboxArgs {
-    /// User to become when started as root: NAME, UID or UID:GID; by default taskstatsd if there is
-    /// one, else 65534.
+    /// User to run as when started as root: NAME, UID or UID:GID [default: taskstatsd if that user
+    /// exists, or else 65534]
     #[arg(long, value_name = "USER", env = "TASKSTATSD_USER")]
     pub user: Option<UserSpec>,
 
-    /// Give up no rights: stay root, with all files and system calls. For debugging.
+    /// Disable the sandbox and keep running as root (debugging only)
     #[arg(long, env = "TASKSTATSD_NO_SANDBOX", value_parser = Switch)]
     pub no_sandbox: bool,
 }
 
-/// What the agent gives up.
+/// The privileges that the agent drops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sandbox {
-    /// Nothing.
+    /// None.
     Off,
-    /// All rights that serving does not take, and root for this user.
+    /// All that serving does not need; a process of root becomes this user, or a default one.
     On(Option<UserSpec>),
 }
 

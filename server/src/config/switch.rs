@@ -1,4 +1,4 @@
-//! Values of flags without a value, which their variables have all the same.
+//! Flags without a value, whose variables have one.
 
 use std::ffi::OsStr;
 
@@ -6,7 +6,12 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 
-/// Reads `true` or `false`, and names the variable where something else is there.
+/// Values that set a flag, in any case.
+const ON: [&str; 4] = ["1", "yes", "on", "true"];
+/// Values that leave a flag unset, in any case.
+const OFF: [&str; 4] = ["0", "no", "off", "false"];
+
+/// Parses the variable of a flag without a value. Its errors name the variable.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Switch;
 
@@ -19,13 +24,16 @@ impl TypedValueParser for Switch {
         arg: Option<&Arg>,
         value: &OsStr,
     ) -> Result<bool, Error> {
-        if let Some(parsed) = value.to_str().and_then(|text| text.parse().ok()) {
-            return Ok(parsed);
+        let matches = |words: [&str; 4]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+        if matches(ON) || matches(OFF) {
+            return Ok(matches(ON));
         }
         let variable = arg.and_then(Arg::get_env).unwrap_or_default().display();
-        let said =
-            format!("the variable {variable} is `{}`; set it to true or false\n", value.display());
-        Err(Error::raw(ErrorKind::InvalidValue, said).with_cmd(command))
+        let message = format!(
+            "the variable {variable} is `{}`; use 1, yes, on or true, or 0, no, off or false\n",
+            value.display()
+        );
+        Err(Error::raw(ErrorKind::InvalidValue, message).with_cmd(command))
     }
 }
 
@@ -33,20 +41,27 @@ impl TypedValueParser for Switch {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_no_switch_names_its_variable() {
+    fn parsed(text: &str) -> Result<bool, String> {
         let arg = Arg::new("insecure").env("SWITCH");
-        let parsed = |text: &str| {
-            let value = Switch.parse_ref(&Command::new("agent"), Some(&arg), OsStr::new(text));
-            value.map_err(|error| error.to_string())
-        };
-        assert_eq!((parsed("true"), parsed("false")), (Ok(true), Ok(false)));
-        for text in ["yes", "1", ""] {
-            let said = parsed(text).unwrap_err();
-            assert!(
-                said.contains(&format!("the variable SWITCH is `{text}`; set it to")),
-                "{said}"
-            );
+        let value = Switch.parse_ref(&Command::new("agent"), Some(&arg), OsStr::new(text));
+        value.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn usual_spellings_are_accepted() {
+        for text in ["1", "yes", "on", "true", "TRUE", "Yes"] {
+            assert_eq!(parsed(text), Ok(true), "{text}");
+        }
+        for text in ["0", "no", "off", "false", "Off"] {
+            assert_eq!(parsed(text), Ok(false), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_variable() {
+        for text in ["maybe", "2", "y"] {
+            let message = parsed(text).unwrap_err();
+            assert!(message.contains(&format!("the variable SWITCH is `{text}`")), "{message}");
         }
     }
 }

@@ -1,40 +1,40 @@
-//! Settings of TLS.
+//! The flags of TLS.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ConfigError;
+use super::range::check_range;
 use crate::security::tls::{MinVersion, TlsFiles};
 
-/// How long a handshake may take unless `--handshake-timeout` says otherwise: a slow link and a slow
-/// client take a second together.
+/// The default of `--handshake-timeout`: a slow client on a slow link needs about a second.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Less than a round trip around the world would refuse everyone far away.
+/// A shorter timeout would reject clients that are a round trip around the world away.
 const MIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(100);
-/// More would only keep those waiting who do not mean it.
+/// A longer timeout would only keep idle clients connected.
 const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// TLS on the command line.
+/// The flags of TLS.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TlsArgs {
-    /// Certificate chain for tcp:// listeners, in PEM; read again when it changes.
+    /// Certificate chain of tcp:// listeners, in PEM; read again when the file changes
     #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
 
-    /// Private key of the certificate, in PEM; read again when it changes.
+    /// Private key of the certificate, in PEM; read again when the file changes
     #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
 
-    /// CAs in PEM that sign clients' certificates, without which no client comes in by TCP; read again
-    /// when it changes. Without it, TLS needs rules of --allow: anonymous=ROLE,... is everybody.
+    /// CA certificates in PEM; a client must present a certificate that one of them signed. Read again
+    /// when the file changes. Without it, TLS needs --allow anonymous=ROLE,..., which allows any client
     #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_CLIENT_CA")]
     pub client_ca: Option<PathBuf>,
 
-    /// Oldest version of TLS that is spoken: 1.3 or 1.2 [default: 1.3].
+    /// Oldest TLS version to accept: 1.2 or 1.3 [default: 1.3]
     #[arg(long, value_name = "VERSION", env = "TASKSTATSD_TLS_MIN_VERSION")]
     pub tls_min_version: Option<MinVersion>,
 
-    /// How long a TLS handshake may take [default: 10s].
+    /// Timeout of a TLS handshake [default: 10s]
     #[arg(
         long,
         value_name = "TIME",
@@ -47,16 +47,16 @@ pub struct TlsArgs {
 /// TLS for tcp:// listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
-    /// Where the certificates are.
+    /// The files of the certificates.
     pub files: TlsFiles,
-    /// The oldest version that is spoken.
+    /// The oldest version that is accepted.
     pub min_version: MinVersion,
-    /// How long a handshake may take.
+    /// The timeout of a handshake.
     pub handshake_timeout: Duration,
 }
 
 impl TlsArgs {
-    /// The settings, unless nothing of TLS is given. Nothing that is given is left unused.
+    /// Validates the flags; returns `None` if none is given. No given flag is ignored.
     pub(super) fn check(self, insecure: bool) -> Result<Option<TlsConfig>, ConfigError> {
         let (certificate, key) = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => (certificate, key),
@@ -78,7 +78,8 @@ impl TlsArgs {
             return Err(ConfigError::InsecureTls);
         }
         let handshake_timeout = self.handshake_timeout.unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT);
-        check_timeout(handshake_timeout)?;
+        let range = MIN_HANDSHAKE_TIMEOUT..=MAX_HANDSHAKE_TIMEOUT;
+        check_range("--handshake-timeout", handshake_timeout, range)?;
         Ok(Some(TlsConfig {
             files: TlsFiles::new(certificate, key, self.client_ca),
             min_version: self.tls_min_version.unwrap_or_default(),
@@ -89,18 +90,6 @@ impl TlsArgs {
 
 fn needs<T>(flag: &'static str, missing: &'static str) -> Result<T, ConfigError> {
     Err(ConfigError::Incomplete { flag, missing })
-}
-
-fn check_timeout(timeout: Duration) -> Result<(), ConfigError> {
-    if (MIN_HANDSHAKE_TIMEOUT..=MAX_HANDSHAKE_TIMEOUT).contains(&timeout) {
-        return Ok(());
-    }
-    let shown = |duration| humantime::format_duration(duration).to_string();
-    Err(ConfigError::OutOfRange {
-        flag: "--handshake-timeout",
-        value: shown(timeout),
-        range: format!("{} to {}", shown(MIN_HANDSHAKE_TIMEOUT), shown(MAX_HANDSHAKE_TIMEOUT)),
-    })
 }
 
 #[cfg(test)]
@@ -123,13 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_is_no_tls() {
+    fn without_flags_there_is_no_tls() {
         assert_eq!(args(&[]).check(false).unwrap(), None);
         assert_eq!(args(&[]).check(true).unwrap(), None);
     }
 
     #[test]
-    fn a_flag_that_lacks_another_names_both() {
+    fn an_incomplete_set_of_flags_names_both() {
         for (flag, missing) in [
             ("--tls-cert", "--tls-key"),
             ("--tls-key", "--tls-cert"),
@@ -137,20 +126,20 @@ mod tests {
             ("--tls-min-version", "--tls-cert"),
             ("--handshake-timeout", "--tls-cert"),
         ] {
-            let said = refusal(&[flag], false);
-            assert!(said.contains(flag) && said.contains(missing), "{said}");
+            let message = refusal(&[flag], false);
+            assert!(message.contains(flag) && message.contains(missing), "{message}");
         }
     }
 
     #[test]
     fn a_contradiction_names_both_flags() {
-        let said = refusal(&["--tls-cert", "--tls-key"], true);
-        assert!(said.contains("--insecure") && said.contains("--tls-cert"), "{said}");
+        let message = refusal(&["--tls-cert", "--tls-key"], true);
+        assert!(message.contains("--insecure") && message.contains("--tls-cert"), "{message}");
     }
 
     #[test]
-    fn a_handshake_has_some_time() {
-        let said = refusal(&["--tls-cert", "--tls-key", "--handshake-timeout"], false);
-        assert!(said.contains("100ms to 5m"), "{said}");
+    fn a_handshake_timeout_has_a_minimum() {
+        let message = refusal(&["--tls-cert", "--tls-key", "--handshake-timeout"], false);
+        assert!(message.contains("100ms to 5m"), "{message}");
     }
 }

@@ -51,6 +51,7 @@ mod counters;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod history;
+mod loss_log;
 mod reader;
 mod watcher;
 

@@ -13,6 +13,7 @@ use super::history::{
     CgroupCounts, FutureSequence, History, KernelLoss, MissedRange, ReadCursor, ReadOutcome,
     Selection, Start,
 };
+use super::loss_log;
 use super::reader::Claim;
 use crate::clock::unix_time;
 use crate::workload::{Cgroup, CgroupTable};
@@ -257,13 +258,15 @@ impl Watcher {
             ReadOutcome::Unwatched { until } => {
                 Some(self.lost(LostRange::unknown_before(until), self.cursor()))
             }
-            ReadOutcome::Evicted { .. } if self.on_lag == OnLag::Close => {
-                Some(WatchEvent::Lagged { cursor: before })
-            }
             ReadOutcome::Evicted { count, first_at, last_at } => {
+                let total = self.context.counters.lost_in_history.get() + count.unwrap_or(0);
+                loss_log::watcher_overtaken(count, total);
+                if self.on_lag == OnLag::Close {
+                    return Some(WatchEvent::Lagged { cursor: before });
+                }
                 self.context.counters.lost_in_history.add(count.unwrap_or(0));
-                // Kernel losses of the range were forgotten with it, and are event with it.
-                let span = LostRange {
+                // Kernel losses in the range were evicted with it, so the count includes them.
+                let range = LostRange {
                     stage: LossStage::History,
                     cpu: None,
                     count,
@@ -271,7 +274,7 @@ impl Watcher {
                     last_at: Some(last_at),
                     ..LostRange::default()
                 };
-                Some(self.lost(span, self.cursor()))
+                Some(self.lost(range, self.cursor()))
             }
         }
     }

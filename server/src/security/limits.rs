@@ -10,7 +10,9 @@ const PERCENT: usize = 100;
 const NEWCOMERS: usize = 8;
 /// Connections over the limit that get a status, at the same time. Each lasts 2 s at most and needs some
 /// kilobytes for HTTP/2. The few callers of an operator all get their status; those beyond are closed.
-pub const MAX_OVERFLOW: usize = 64;
+pub(crate) const MAX_OVERFLOW: usize = 64;
+/// Health checks in flight of a principal, of which `--principal-share` applies. A prober has one at a time.
+pub(crate) const MAX_HEALTH_CHECKS: usize = 8;
 
 /// A resource that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +43,8 @@ pub struct Limits {
     pub overflow: usize,
     /// Maximum concurrent exit streams.
     pub watchers: usize,
-    /// Maximum in-flight calls. Streams of health and reflection, and health checks, have the same limit,
-    /// and each of these is counted separately.
+    /// Maximum in-flight calls. Streams of health and reflection have the same limit, and are counted
+    /// separately.
     pub calls: usize,
     /// Maximum in-flight calls whose kernel time grows with the request: `GetTgid`, `BatchGet`, `GetNode`.
     pub slow_calls: usize,
@@ -77,7 +79,8 @@ impl Limits {
         match resource {
             Resource::Connection => self.connections,
             Resource::Watcher => self.watchers,
-            Resource::Call | Resource::Stream | Resource::HealthCheck => self.calls,
+            Resource::Call | Resource::Stream => self.calls,
+            Resource::HealthCheck => MAX_HEALTH_CHECKS,
             Resource::SlowCall => self.slow_calls,
             Resource::Overflow => self.overflow,
         }
@@ -136,7 +139,7 @@ impl Resource {
             Self::Stream => {
                 ("stream of health or reflection", "streams of health or reflection", "--max-calls")
             }
-            Self::HealthCheck => ("health check", "health checks", "--max-calls"),
+            Self::HealthCheck => ("health check", "health checks", "a fixed number"),
             Self::Overflow => {
                 ("overflowing connection", "overflowing connections", "a fixed number")
             }

@@ -1,6 +1,7 @@
-//! What the agent tells its operator: log lines, none of them with a task's account.
+//! The agent's log on standard error. No line contains a task's statistics.
 
 mod log;
+mod stderr;
 mod throttle;
 
 pub use log::{LogFormat, report_fatal, start_log};

@@ -1,10 +1,10 @@
-//! Warnings that come often, told seldom.
+//! Rate limits for log lines.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lets one line of a cause through in an interval, and counts the others, so that who causes them
-/// cannot fill the log.
+/// Passes one log line of a cause in each interval and counts the rest, so that a client that causes
+/// them cannot fill the log.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -29,17 +29,17 @@ struct State {
 }
 
 impl Throttle {
-    /// Lets one line through in each `interval`.
+    /// Creates a throttle that passes one line in each `interval`.
     #[must_use]
     pub const fn new(interval: Duration) -> Self {
         Self { interval, state: Mutex::new(State { last: None, suppressed: 0 }) }
     }
 
-    /// Whether a line may be written `now`: then how many were not, since the last one.
+    /// Returns how many lines were suppressed since the last one, if a line may be written `now`.
     pub fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let quiet = state.last.is_some_and(|last| now.duration_since(last) < self.interval);
-        if quiet {
+        let is_early = state.last.is_some_and(|last| now.duration_since(last) < self.interval);
+        if is_early {
             state.suppressed += 1;
             return None;
         }

@@ -28,6 +28,9 @@ struct Arguments {
     /// Run on this CPU only.
     #[arg(long)]
     cpu: Option<usize>,
+    /// Run in the cgroup with this directory.
+    #[arg(long)]
+    cgroup: Option<PathBuf>,
     #[command(subcommand)]
     what: What,
 }
@@ -59,6 +62,9 @@ fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     if let Some(cpu) = arguments.cpu {
         pin(cpu)?;
+    }
+    if let Some(cgroup) = arguments.cgroup {
+        fs::write(cgroup.join("cgroup.procs"), "0").context("move into the cgroup")?;
     }
     match arguments.what {
         What::Exit { code } => return Ok(ExitCode::from(code)),

@@ -19,7 +19,7 @@ const HEADER_BYTES: usize = MAGIC_BYTES + 4;
 /// An impossible boot id, as long as a real one.
 const OTHER_BOOT: &[u8] = b"00000000-0000-4000-8000-000000000000";
 /// The agent's log line for all that it rejects.
-const REFUSED: &str = "what an earlier run left is not taken up";
+const REFUSED: &str = "discarded the state of the previous run";
 /// The agent's log line for sockets and a file that do not belong together.
 const OTHER_CPUS: &str = "the stored sockets are of other CPUs than the file says";
 

@@ -91,7 +91,7 @@ async fn a_state_directory_that_is_none_is_reported() -> Result<()> {
     refused(&missing.display().to_string(), "does not exist; make it first: mkdir").await?;
     let file = directory.path().join("file");
     fs::write(&file, "")?;
-    refused(&file.display().to_string(), "is no folder; name a folder").await?;
+    refused(&file.display().to_string(), "is not a directory; name a directory").await?;
     refused(&file.join("below").display().to_string(), "Not a directory").await
 }
 

@@ -3,7 +3,10 @@ use clap::Parser;
 use super::*;
 use crate::config::Args;
 
+const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// The bound that every node can spare.
+const SHIPPED: u64 = 256 * MIB;
 
 fn config(flags: &[&str]) -> Config {
     let args = Args::parse_from(["taskstatsd"].iter().chain(flags));
@@ -15,9 +18,22 @@ fn bound(flags: &[&str]) -> MemoryBound {
     MemoryBound::of(&config, 4, &config.listen)
 }
 
-/// Each limit that a caller can use up raises the bound.
 #[test]
-fn every_limit_counts() {
+fn the_defaults_are_bounded_by_256_mib() {
+    let directory = tempfile::tempdir().unwrap();
+    let state_dir = directory.path().to_str().unwrap();
+    for flags in [
+        &[][..],
+        &["--listen", "tcp://127.0.0.1:0", "--insecure"],
+        &["--listen", "tcp://127.0.0.1:0", "--insecure", "--state-dir", state_dir],
+    ] {
+        let bound = bound(flags);
+        assert!(bound.total() <= SHIPPED, "{flags:?}: {}", bound.parts());
+    }
+}
+
+#[test]
+fn every_limit_that_a_client_can_use_raises_the_bound() {
     let least = bound(&[]).total();
     for flags in [
         ["--history-bytes", "1GiB"],
@@ -26,42 +42,55 @@ fn every_limit_counts() {
         ["--max-watchers", "100000"],
         ["--max-calls", "100000"],
         ["--max-slow-calls", "100000"],
-        ["--max-request-size", "4MiB"],
+        ["--max-request-size", "8MiB"],
         ["--max-header-size", "4MiB"],
     ] {
-        let more = bound(&flags).total();
+        let args = Args::parse_from(["taskstatsd"].iter().chain(&flags));
+        // Above the range of the flag, for a difference that can be seen.
+        let request = bytes_of(args.limits.max_request_size);
+        let mut config = config(&[]);
+        if flags[0] == "--max-request-size" {
+            config.connection.size.request = request;
+        } else {
+            config = Config::try_from(args).unwrap();
+        }
+        let more = MemoryBound::of(&config, 4, &config.listen).total();
         assert!(more > least + GIB / 2, "{flags:?}: {more} is hardly more than {least}");
     }
     let tcp = bound(&["--listen", "tcp://127.0.0.1:0", "--insecure"]);
-    assert!(tcp.connections > bound(&[]).connections, "{tcp}");
+    assert!(tcp.connections > bound(&[]).connections, "{}", tcp.parts());
 }
 
-/// Headers that never end lie in each connection, also in those that are turned away.
+fn bytes_of(size: ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap()
+}
+
+/// An endless header block is kept for each connection, also for those beyond the limit.
 #[test]
-fn headers_that_are_not_whole_count_for_each_connection() {
+fn incomplete_headers_count_for_each_connection() {
     let more = bound(&["--max-header-size", "4MiB"]).connections - bound(&[]).connections;
-    assert_eq!(more, (1024 + 64) * ((8 << 20) - (64 << 10)));
+    assert_eq!(more, (64 + 8) * ((8 << 20) - (64 << 10)));
 }
 
-/// Each principal has its own, and may have a connection for each of them.
 #[test]
-fn health_checks_count_on_each_stream_of_each_connection() {
-    let with = |connections| bound(&["--max-connections", connections]).answers;
-    // 256 streams, of which each has 16 KiB of headers and twice the request.
-    assert_eq!(with("3") - with("2"), 256 * ((16 << 10) + 2 * (4 << 10)));
+fn health_checks_are_bounded_by_connections() {
+    let with = |connections| bound(&["--max-connections", connections]).responses;
+    // Each has 16 KiB of headers and three times the request, and a principal can hold half of the limit.
+    let check = (16 << 10) + 3 * (4 << 10);
+    assert_eq!(with("3") - with("2"), number(MAX_HEALTH_CHECKS) / 2 * check);
+    assert_eq!(bound(&["--max-streams", "1000"]).responses, bound(&[]).responses);
 }
 
-/// Nor does the largest configuration overflow.
 #[test]
-fn no_limit_is_too_large_to_be_counted() {
+fn the_largest_limits_do_not_overflow() {
     let flags = ["--max-connections", "1048576", "--max-streams", "1048576"];
     assert!(bound(&flags).total() > GIB << 10);
 }
 
 #[test]
-fn what_is_not_there_is_not_told() {
-    let said = bound(&[]).to_string();
-    assert!(!said.contains("hand-over") && !said.contains("simulated"), "{said}");
-    let said = bound(&["--kernel", "sim:cpus=4"]).to_string();
-    assert!(said.contains("simulated sockets 128.0 MiB"), "{said}");
+fn parts_of_zero_are_not_shown() {
+    let parts = bound(&[]).parts();
+    assert!(!parts.contains("handover") && !parts.contains("simulated"), "{parts}");
+    let parts = bound(&["--kernel", "sim:cpus=4"]).parts();
+    assert!(parts.contains("simulated 128.0 MiB"), "{parts}");
 }

@@ -3,10 +3,8 @@
 use std::io;
 
 use crate::advice::Cause;
-use crate::capacity::{self, FdDemand};
+use crate::capacity::{self, FdDemand, max_handshakes};
 use crate::doctor::{Context, Finding};
-use crate::listen::MAX_HANDSHAKES;
-use crate::security::MAX_OVERFLOW;
 use crate::taskstats::Kernel;
 
 const NAME: &str = "descriptors";
@@ -27,12 +25,13 @@ pub(super) fn check(context: &Context) -> Finding {
 
 fn needs(context: &Context, cpus: usize) -> io::Result<FdDemand> {
     let args = &context.args;
+    let limits = args.limits.limits();
     Ok(FdDemand {
         open: FdDemand::at_start(args.listen.len())?,
         cpus,
-        connections: args.limits.max_connections,
-        overflow: MAX_OVERFLOW,
-        handshakes: if args.tls.tls_cert.is_some() { MAX_HANDSHAKES } else { 0 },
+        connections: limits.connections,
+        overflow: limits.overflow,
+        handshakes: if args.tls.tls_cert.is_some() { max_handshakes(&limits) } else { 0 },
     })
 }
 
@@ -40,7 +39,10 @@ fn judge(needs: FdDemand, limit: usize) -> Finding {
     match needs.within(limit) {
         Ok(_) => {
             let all = needs.all();
-            Finding::good(NAME, format!("{limit} files may be open, and up to {all} are needed"))
+            Finding::good(
+                NAME,
+                format!("the limit of open files is {limit}, and up to {all} are needed"),
+            )
         }
         Err(shortage) => Finding::warning(NAME, shortage.to_string(), Some(Cause::Descriptors)),
     }
@@ -53,7 +55,7 @@ mod tests {
 
     #[test]
     fn too_few_descriptors_are_a_warning_with_advice() {
-        let (connections, overflow, handshakes) = (1024, MAX_OVERFLOW, MAX_HANDSHAKES);
+        let (connections, overflow, handshakes) = (1024, 64, 256);
         let needs = FdDemand { open: 20, cpus: 8, connections, overflow, handshakes };
         let good = judge(needs, needs.all());
         assert_eq!((good.verdict, good.fix), (Verdict::Good, None), "{good:?}");

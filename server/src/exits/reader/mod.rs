@@ -1,8 +1,8 @@
 //! The thread that owns the listener.
 
 mod clock;
+mod gap_detector;
 mod ingest;
-mod kernel_sequence;
 mod pacer;
 mod registry;
 
