@@ -102,7 +102,7 @@ fn check_reader(history: &History, begin: StartPoint, selection: &Selection, new
     assert_eq!((skips, cursor.cursor()), (None, newest), "there is more than everything");
 }
 
-/// Reads once; says for how many sequence numbers it was told something, or `None` at the end.
+/// Reads once; says for how many sequence numbers it read something, or `None` at the end.
 fn read(history: &History, cursor: &mut ReadCursor, selection: &Selection) -> Option<u64> {
     match history.read(cursor, selection) {
         ReadOutcome::Nothing => None,

@@ -1,5 +1,5 @@
 //! How many exits of which kind were evicted lately, so that a reader which comes back too late can
-//! still be told an exact number.
+//! still receive an exact number.
 
 use std::collections::VecDeque;
 

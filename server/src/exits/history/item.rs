@@ -17,7 +17,7 @@ pub(super) enum HistoryItem {
     /// Exits that the kernel dropped.
     Lost { first: u64, loss: KernelLoss },
     /// Listening on these CPUs began here, after a time without a listener. The item has one sequence
-    /// number, so that a cursor from before that time is told from one after it.
+    /// number, so that cursors before and after that time differ.
     Unwatched { first: u64, cpus: Arc<Cpumask>, until: Duration },
 }
 
