@@ -1,6 +1,6 @@
 //! The kernel's numbers of its messages, as a check on its drop counters.
 //!
-//! `prepare_reply` in the kernel's `kernel/taskstats.c` takes the number from a counter of the CPU
+//! `prepare_reply` in the kernel's `kernel/taskstats.c` numbers a message by a counter of the CPU
 //! that it runs on; `taskstats_exit` sends the message to the listeners of the CPU that the task was
 //! on before. A task that migrates in between brings a number of another CPU, and one that is
 //! pre-empted in between is overtaken by later numbers. So single numbers prove nothing. What holds

@@ -1,4 +1,4 @@
-//! From what the listener takes to the history.
+//! The path from the listener to the history.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::exits::history::{ChunkBuilder, History, KernelLoss};
 use crate::exits::loss_log;
 use crate::taskstats::{Cpumask, DelayAccounting, Exit, ExitSink};
 
-/// A CPU's losses are told at most this often, so that an overload does not become a storm of
-/// messages. The first one is told at once.
+/// A CPU's losses are reported at most this often, so that an overload does not become a storm of
+/// messages. The first one is reported at once.
 const LOSS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Encodes exits, adds up losses, and appends both to the history in the order of their taking.
@@ -29,12 +29,12 @@ pub(super) struct Ingest {
     clean_at: Duration,
     delay_accounting: DelayAccounting,
     losses: BTreeMap<u32, Losses>,
-    /// Whether this run, or the one before it, listened already, so that there may be cursors.
+    /// True if this run, or the one before it, listened already, so that there may be cursors.
     listened: bool,
     gaps: GapDetector,
 }
 
-/// What is known of one CPU's losses.
+/// The losses of one CPU.
 #[derive(Clone, Debug, Default)]
 struct Losses {
     told_at: Option<Instant>,
@@ -118,7 +118,7 @@ impl Ingest {
         }
     }
 
-    /// The sequence that the next exit takes, once a drain has ended.
+    /// Returns the sequence of the next exit, once a drain has ended.
     pub(super) fn next_sequence(&self) -> u64 {
         self.first
     }
@@ -201,7 +201,7 @@ impl ExitSink for Ingest {
 }
 
 impl Losses {
-    /// When the next loss may be told; `None` for at once.
+    /// Returns the time of the next report; `None` for at once.
     fn due(&self) -> Option<Instant> {
         self.told_at.map(|told_at| told_at + LOSS_INTERVAL)
     }

@@ -18,7 +18,7 @@ struct Task {
     listener: u32,
     /// The CPU that gives it a number.
     numbered_on: u32,
-    /// How many later messages overtake it.
+    /// The number of later messages that overtake it.
     delay: usize,
     outcome: Outcome,
 }
