@@ -42,15 +42,7 @@ fn node() -> GetNodeResponse {
             bytes: 14 << 10,
             capacity_bytes: 32 << 20,
         }),
-        certificates: vec![Certificate {
-            r#use: CertificateUse::Server.into(),
-            subject: "CN=node7".to_owned(),
-            dns_names: vec!["node7".to_owned()],
-            uris: vec!["spiffe://a/b".to_owned()],
-            ip_addresses: vec!["10.0.0.7".to_owned()],
-            not_before: time(0),
-            not_after: time(0).map(|time| Timestamp { seconds: time.seconds + 60, ..time }),
-        }],
+        certificates: vec![certificate()],
         tls: Some(Tls {
             reloads: 1,
             failed_reloads: 2,
@@ -70,6 +62,18 @@ fn node() -> GetNodeResponse {
         }),
         simulated_kernel: String::new(),
         ..Default::default()
+    }
+}
+
+fn certificate() -> Certificate {
+    Certificate {
+        r#use: CertificateUse::Server.into(),
+        subject: "CN=node7".to_owned(),
+        dns_names: vec!["node7".to_owned()],
+        uris: vec!["spiffe://a/b".to_owned()],
+        ip_addresses: vec!["10.0.0.7".to_owned()],
+        not_before: time(0),
+        not_after: time(0).map(|time| Timestamp { seconds: time.seconds + 60, ..time }),
     }
 }
 
