@@ -26,7 +26,7 @@ const OTHER: User = User { uid: 65001, gid: 65001 };
 /// More connections than get a response that says why they are closed.
 const CROWD: u64 = 200;
 /// The number of those that get a response.
-const TOLD: usize = 64;
+const TOLD: usize = 8;
 /// The exit code of grpcurl is this plus the status code.
 const STATUS_OFFSET: i32 = 64;
 
