@@ -28,6 +28,7 @@
 //!
 //! The feature `cli`, which is on by default, adds the `taskstatsctl` command line.
 
+mod builder;
 mod client;
 mod error;
 mod status;
@@ -39,10 +40,8 @@ mod watch;
 #[cfg(feature = "cli")]
 pub mod cli;
 
-pub use client::{
-    BatchEntry, Client, ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_DEADLINE, MAX_BATCH,
-    Process, TaskId, Threads,
-};
+pub use builder::{ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_DEADLINE};
+pub use client::{BatchEntry, Client, MAX_BATCH, Process, TaskId, Threads};
 pub use error::Error;
 pub use target::{DEFAULT_PORT, InvalidTarget, Target};
 pub use taskstats_proto::v1 as proto;

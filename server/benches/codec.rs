@@ -20,7 +20,7 @@ const NOW: Duration = Duration::from_secs(1_795_000_000);
 const SEQUENCE: u64 = 20_000_000;
 /// Exits in a full chunk of the history.
 const CHUNK_EVENTS: u64 = 256;
-/// Turned on a while after the boot, which takes longest to tell what a record covers.
+/// Turned on a while after the boot, the slowest case of judging what a record covers.
 const ACCOUNTING: DelayAccounting = DelayAccounting::On(Since::Between {
     off_at: Some(Duration::from_secs(1_794_000_000)),
     on_at: Duration::from_secs(1_794_000_001),
@@ -153,7 +153,7 @@ fn redact_chunk_messages(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// What one exit costs from the kernel's bytes to those of a watcher.
+/// The cost of one exit from the kernel's bytes to those of a watcher.
 #[divan::bench]
 fn decode_and_encode(bencher: Bencher<'_, '_>) {
     let record = record();

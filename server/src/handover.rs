@@ -1,8 +1,8 @@
-//! What a run of the agent leaves to the next one under a service manager: sockets in the manager's
+//! The handover from a run of the agent to the next one under a service manager: sockets in the manager's
 //! descriptor store, and the history in a file.
 //!
-//! The file is worth something only with the sockets: without them, nobody knows what exited between
-//! the runs, and the next run begins anew under another instance id.
+//! The file is used only together with the sockets. Without them the exits between the runs are
+//! unknown, and the next run begins anew under another instance id.
 
 mod file;
 mod format;
@@ -31,7 +31,7 @@ const UNPOLLED: NotifyState<'static> = NotifyState::Custom("FDPOLL=0");
 /// The file's name in the state folder.
 const FILE_NAME: &str = "handover";
 
-/// Where runs hand over to each other.
+/// The place of the handover file, and the boot that it is valid for.
 #[derive(Clone, Debug)]
 pub struct Handover {
     path: PathBuf,
@@ -45,7 +45,7 @@ pub struct StoredSocket {
     socket: OwnedFd,
 }
 
-/// What an earlier run left.
+/// The state of an earlier run.
 #[derive(Debug)]
 pub struct PreviousRun {
     /// Its instance id, which the next run goes on with.
@@ -54,7 +54,7 @@ pub struct PreviousRun {
     pub exits: Handoff,
 }
 
-/// Why nothing was handed over.
+/// An error of the handover.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
     /// The file could not be used.
@@ -66,8 +66,8 @@ pub enum HandoverError {
     /// The file is of another boot.
     #[error("the file is of another boot")]
     OtherBoot,
-    /// The service manager did not take the sockets.
-    #[error("the service manager did not take a socket: {0}")]
+    /// The service manager did not store the sockets.
+    #[error("the service manager did not store a socket: {0}")]
     Store(#[source] io::Error),
 }
 
@@ -78,7 +78,7 @@ impl Handover {
         Self { path: folder.join(FILE_NAME), boot_id }
     }
 
-    /// Takes up what an earlier run left, and removes the file, so that it is taken up once. `None`
+    /// Reads the state of an earlier run, and removes the file, so that it is used once. `None`
     /// when there is nothing.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Handover {
 }
 
 impl StoredSocket {
-    /// Takes a descriptor that was stored by [`Handover::leave`]; gives back any other.
+    /// Accepts a descriptor that was stored by [`Handover::leave`]; returns any other.
     ///
     /// # Errors
     /// The descriptor, if its name is not that of a stored socket.
@@ -143,10 +143,10 @@ impl From<&KeptSocket> for SocketRecord {
     }
 }
 
-/// Closes sockets that nobody goes on with, and takes them out of the manager's store.
+/// Closes sockets that are not used, and removes them from the manager's store.
 pub fn discard(stored: Vec<StoredSocket>) {
     if !stored.is_empty() {
-        tracing::warn!("an earlier run left sockets, and no --state-dir says what for");
+        tracing::warn!("ignored sockets of an earlier run, because --state-dir is not set");
     }
     remove_from_store(stored.into_iter().map(|socket| socket.cpu));
 }
@@ -169,8 +169,8 @@ fn store(kept: &KeptSocket) -> io::Result<()> {
     notify::send_with_fds(&state, &[kept.socket.as_fd()])
 }
 
-/// Takes sockets out of the manager's store. One that stays there is refused at the next start,
-/// because no file speaks of it.
+/// Removes sockets from the manager's store. One that stays there is refused at the next start,
+/// because no file names it.
 fn remove_from_store(cpus: impl Iterator<Item = u32>) {
     for cpu in cpus {
         let name = format!("{STORED_PREFIX}{cpu}");

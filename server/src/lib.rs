@@ -24,7 +24,7 @@ pub mod bpf;
 
 pub mod taskstats;
 
-pub mod advice;
+pub(crate) mod advice;
 
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -37,9 +37,9 @@ pub mod encode;
 
 pub mod exits;
 
-pub mod readiness;
+pub(crate) mod readiness;
 
-pub mod security;
+pub(crate) mod security;
 
 pub mod sandbox;
 
@@ -59,7 +59,7 @@ pub mod config;
 
 pub mod capacity;
 
-pub mod doctor;
+pub(crate) mod doctor;
 
 pub mod agent;
 

@@ -20,7 +20,7 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The result of the last test: exits can be watched, or the error that prevents it.
-pub type Verdict = Result<(), Arc<KernelError>>;
+pub(crate) type Verdict = Result<(), Arc<KernelError>>;
 
 /// The current verdict. Clones share it.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct Readiness {
 
 /// The task that tests the kernel whenever there is a reason to.
 #[derive(Debug)]
-pub struct Prober {
+pub(crate) struct Prober {
     kernel: Arc<dyn Kernel>,
     verdict: watch::Sender<Verdict>,
     rechecks: Arc<Notify>,
@@ -73,7 +73,7 @@ impl Readiness {
 impl Prober {
     /// Tests the kernel for the first time. If it accepts a registration and nothing more can be tested, the
     /// verdict is good.
-    pub async fn start(kernel: Arc<dyn Kernel>) -> (Self, Readiness) {
+    pub(crate) async fn start(kernel: Arc<dyn Kernel>) -> (Self, Readiness) {
         let mut untested = false;
         let first = judge(probe(&kernel).await, &mut untested).unwrap_or(Ok(()));
         log_change(&Ok(()), &first);
@@ -85,7 +85,7 @@ impl Prober {
 
     /// Keeps the verdict current until the future is dropped. With a good verdict there is no timer. A verdict
     /// that cannot be tested stays, and is tested again later.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
         let mut delay = backoff.next_delay();
         loop {

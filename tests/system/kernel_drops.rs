@@ -34,6 +34,13 @@ async fn drops_of_the_kernel_are_counted_exactly() -> Result<()> {
         assert_eq!(reported.total(), sent(&reference.take()?, &range)?, "{reported:?}");
         assert_eq!(watch.sequence_check()?.lost(LostStage::History), 0);
         assert!(watch.losses().iter().all(|lost| lost.cpu.is_some()), "a drop without its CPU");
+        let log = agent.stderr()?;
+        let warnings = log.lines().filter(|line| line.contains("--receive-buffer"));
+        assert_eq!(
+            warnings.filter(|line| line.contains(&format!("cpu={cpu}"))).count(),
+            1,
+            "{log}"
+        );
     }
     Ok(())
 }

@@ -164,6 +164,7 @@ async fn serve_and_rotate(components: &[&str], user: Wrapper, uid: u32) -> Resul
     put(&mut volume, "first.example")?;
 
     let sockets = directory::readable_to_all()?;
+    std::os::unix::fs::chown(sockets.path(), Some(uid), Some(uid))?;
     let directory = volume.directory.path().display().to_string();
     let here = |value: &str| {
         let value = value.replace(&format!("/etc{mounted}"), &directory);

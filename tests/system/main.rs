@@ -5,6 +5,7 @@
 mod attacks;
 mod attribution;
 mod broken_peers;
+mod cancelled_calls;
 mod capture;
 mod command;
 mod compression;

@@ -45,6 +45,9 @@ async fn a_slow_stream_can_end_instead_of_losing() -> Result<()> {
     let refusal = DetailedStatus::from(&slow.end().await?);
     assert_eq!((refusal.code, refusal.retry), (Code::ResourceExhausted, true), "{refusal:?}");
 
+    let log = agent.stderr()?;
+    assert_eq!(log.lines().filter(|line| line.contains("--history-bytes")).count(), 1, "{log}");
+
     let place = cursor.sequence;
     let request = WatchExitsRequest { resume_after: Some(cursor), ..WatchExitsRequest::default() };
     let channel = connect(&agent.url()).await?;

@@ -6,8 +6,8 @@
 //! stores the task's cgroup under the message's sequence number in memory that the agent maps, so an
 //! exit is attributed without a system call and without a race.
 //!
-//! [`program`] assembles the instructions, [`syscall`] loads them with `bpf(2)`, [`btf`] reads the
-//! offsets of kernel structures where no helper returns the cgroup, and [`slots`] reads the results.
+//! `program` assembles the instructions, `syscall` loads them with `bpf(2)`, `btf` reads the
+//! offsets of kernel structures where no helper returns the cgroup, and `slots` reads the results.
 
 mod assembler;
 mod btf;

@@ -38,9 +38,11 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Address to listen on: unix:///PATH or tcp://HOST[:PORT] (port 8275 by default); can be repeated
+    /// The addresses to listen on.
     #[arg(
         long,
+        // Not the documentation comment, in which rustdoc reads brackets as a link.
+        help = "Address to listen on: unix:///PATH or tcp://HOST[:PORT] (port 8275 by default); can be repeated",
         value_name = "URL",
         env = "TASKSTATSD_LISTEN",
         value_delimiter = ',',

@@ -7,7 +7,7 @@ use crate::taskstats::KernelError;
 
 /// The result of one check.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The subject, in a few words that do not change.
     pub name: &'static str,
     /// The verdict.
@@ -22,7 +22,7 @@ pub struct Finding {
 /// The verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The subject is right.
     Good,
     /// The agent works, but not as well as it could, or the subject could not be examined.
@@ -34,7 +34,7 @@ pub enum Verdict {
 impl Verdict {
     /// Returns the sign in a table.
     #[must_use]
-    pub fn sign(self) -> char {
+    pub(crate) fn sign(self) -> char {
         match self {
             Self::Good => '✓',
             Self::Warning => '!',

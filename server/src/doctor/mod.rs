@@ -7,13 +7,10 @@ mod checks;
 mod finding;
 mod report;
 
-use std::io::Write;
-use std::process::ExitCode;
+pub(crate) use self::finding::{Finding, Verdict};
+pub(crate) use self::report::Report;
 
-pub use self::finding::{Finding, Verdict};
-pub use self::report::Report;
-
-use crate::config::{Args, DoctorArgs, ReportFormat};
+use crate::config::Args;
 use crate::taskstats::{KernelError, LinuxKernel};
 
 /// The subject of the checks: the settings and the kernel of an agent that would be started here.
@@ -24,21 +21,9 @@ struct Context {
     kernel: Result<LinuxKernel, KernelError>,
 }
 
-/// Runs all checks, prints the report, and returns the exit code: 0 when nothing is wrong.
-#[must_use]
-pub fn run(args: Args, asked: DoctorArgs) -> ExitCode {
-    let report = examine(args);
-    let text = match asked.output {
-        ReportFormat::Table => report.table(),
-        ReportFormat::Json => report.json(),
-    };
-    std::io::stdout().write_all(text.as_bytes()).ok();
-    if report.is_healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
 /// Runs all checks, with the settings of `args`.
 #[must_use]
-pub fn examine(args: Args) -> Report {
+pub(crate) fn examine(args: Args) -> Report {
     let receive_buffer = usize::try_from(args.receive_buffer.as_u64()).unwrap_or(usize::MAX);
     let kernel = LinuxKernel::new(receive_buffer).map(|kernel| {
         if args.ignore_known_bad_kernel { kernel.ignoring_known_bugs() } else { kernel }
@@ -48,7 +33,7 @@ pub fn examine(args: Args) -> Report {
 
 /// Runs all checks on a kernel, such as one with a pretended release.
 #[must_use]
-pub fn examine_on(args: Args, kernel: Result<LinuxKernel, KernelError>) -> Report {
+pub(crate) fn examine_on(args: Args, kernel: Result<LinuxKernel, KernelError>) -> Report {
     let context = Context { args, kernel };
     Report::new(checks::ALL.iter().map(|check| check(&context)).collect())
 }
@@ -58,6 +43,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::config::DoctorArgs;
 
     const BAD: &str = "6.12.0-55.9.1.el10_0.x86_64";
 

@@ -11,7 +11,7 @@ const ENVIRONMENT_WIDTH: usize = 12;
 
 /// The findings of all checks.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     agent_version: &'static str,
     healthy: bool,
     checks: Vec<Finding>,
@@ -25,25 +25,25 @@ impl Report {
 
     /// Returns whether nothing is wrong.
     #[must_use]
-    pub fn is_healthy(&self) -> bool {
+    pub(crate) fn is_healthy(&self) -> bool {
         self.healthy
     }
 
     /// Returns the findings, in the order of the checks.
-    #[must_use]
-    pub fn findings(&self) -> &[Finding] {
+    #[cfg(test)]
+    pub(crate) fn findings(&self) -> &[Finding] {
         &self.checks
     }
 
     /// Formats a table, with a sign at the beginning of each line.
     #[must_use]
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         self.checks.iter().map(row).collect()
     }
 
     /// Formats one JSON document.
     #[must_use]
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         // Strings and enums alone, which can always be serialized.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }

@@ -90,7 +90,7 @@ impl<'a> FieldWriter<'a> {
     /// padded to two bytes, which every reader accepts.
     ///
     /// Whatever a kernel sends is below: one netlink message of 8 KiB holds the unknown tails of
-    /// both records, and what is known of a record takes less than 2 KiB.
+    /// both records, and what is known of a record has less than 2 KiB.
     #[inline(always)]
     pub(super) fn message(&mut self, number: u8, body: impl FnOnce(&mut Self)) {
         self.out.extend_from_slice(&[key(number, LENGTH_DELIMITED), 0, 0]);
@@ -150,7 +150,7 @@ const fn key(number: u8, wire_type: u8) -> u8 {
     number << WIRE_TYPE_BITS | wire_type
 }
 
-/// Returns how many bytes a value takes that is not 0.
+/// Returns the length of a value other than 0, in bytes.
 #[inline(always)]
 fn varint_length(value: u64) -> usize {
     let bits = value.checked_ilog2().map_or(0, |log| usize::try_from(log).unwrap_or(0));

@@ -22,10 +22,10 @@ const CAPACITY: usize = 4 * 1024;
 /// Exits lost after the restart, in two parts.
 const LOST: u64 = 5;
 
-/// Where a sequence begins.
+/// The first sequence.
 const SEQUENCE: u64 = 7;
 
-/// Takes a datagram as [`fuzzing::datagram`] does, and encodes what it brings.
+/// Decodes a datagram as [`fuzzing::datagram`] does, and encodes the exit in it.
 ///
 /// # Panics
 /// When what is encoded is no message of the contract, or of another exit.
@@ -116,7 +116,7 @@ fn read(history: &History, cursor: &mut ReadCursor, selection: &Selection) -> Op
     }
 }
 
-/// What happens next includes the next numbers, and one who was there before is told of it.
+/// Later losses get the next sequences, and an earlier cursor reads them.
 fn go_on(history: &History, newest: u64) {
     let [everything, ..] = selections();
     let Ok(mut early) = history.begin(Start::Now, &everything, Duration::ZERO) else {

@@ -1,6 +1,6 @@
 //! From exit messages to streams.
 //!
-//! A thread takes exits from the kernel, encodes each once and appends it to the history. Watchers
+//! A thread receives exits from the kernel, encodes each once and appends it to the history. Watchers
 //! read the history, each at its own pace; none can hold up the reader or another watcher.
 //!
 //! # Threads, and why no interleaving loses anything
@@ -10,11 +10,11 @@
 //! here relies on the ordering of an atomic (`Counters` only count), so a model checker would explore
 //! the standard library and tokio; what is left to get right is the order of a few steps, and each
 //! order below stands in one function. None of these locks is held while another is taken, nor across an `await`,
-//! and the reader waits for nobody: there is no deadlock to look for.
+//! and the reader waits for no watcher: there is no deadlock to look for.
 //!
-//! **A command is obeyed.** `ReaderHandle::send` queues it, and only then looks for the waker. The
+//! **A command is executed.** `ReaderHandle::send` queues it, and only then looks for the waker. The
 //! reader sets the waker before it waits with a listener, and after each wait, and after each rest
-//! without one, takes commands until there are none (`ExitReader::step`). A sender that finds
+//! without one, executes commands until there are none (`ExitReader::step`). A sender that finds
 //! - the waker of the listener that waits: ends that wait or the next one, and the command is there;
 //! - no waker, or that of a listener that has gone: queued its command before the reader set the one
 //!   it waits with next, because both hold the waker's lock, so it is among those taken before that
@@ -27,9 +27,9 @@
 //! no `Clone`; dropping it, in whichever thread, queues the one command that counts it down, which
 //! the reader can only find later in the queue. When the caller has gone, the channel of the answer
 //! drops it. When the reader ends, it drops the queue, and with it the answers that are waited for:
-//! their callers are told the end.
+//! their callers learn that it has ended.
 //!
-//! **An exit is told.** The reader appends first and announces after. A watcher reads first and waits
+//! **An exit is delivered.** The reader appends first and announces after. A watcher reads first and waits
 //! after, and each `changed()` marks as seen what was announced before the read that follows it. So
 //! what is appended after a read found nothing is announced after what the watcher has seen, and its
 //! next `changed()` is ready at once. A drain that does not announce is followed by another one,
@@ -37,13 +37,13 @@
 //! reader's end, which announces. The end itself is the drop of the sender, after the last append; a
 //! watcher that learns of it reads until there is nothing, and only then says so (`Watcher::next`).
 //!
-//! **What is evicted is told as lost, exactly.** A reader's position says what its selection took of
-//! all before it. `History::snapshot` compares it with the oldest item and, if that is later, takes
+//! **Evicted exits are reported as lost, exactly.** A read cursor counts what its selection includes of
+//! all before it. `History::snapshot` compares it with the oldest item and, if that is later, reads
 //! the count, the new position and what follows from the same state, in one lock. Items that it gave
-//! out are `Arc`s, which an eviction does not change; what is told from them is added to the position
+//! out are `Arc`s, which an eviction does not change; what is read from them is added to the cursor
 //! that the next snapshot compares.
 //!
-//! **Nothing happens between registration and place.** `Exits::watch` takes the claim, whose answer
+//! **Nothing is lost between registration and start.** `Exits::watch` waits for the claim, whose reply
 //! comes after the kernel's acknowledgement, then marks announcements as seen, then finds its place:
 //! what is appended between these steps is before the place, or read from it.
 
@@ -51,6 +51,7 @@ mod counters;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod history;
+mod loss_log;
 mod reader;
 mod watcher;
 
@@ -87,18 +88,18 @@ pub struct Exits {
     newest: watch::Receiver<u64>,
 }
 
-/// What a run leaves to its successor.
+/// The state that a run hands over to its successor.
 #[derive(Debug)]
 pub struct Handoff {
     /// Sockets that listen on.
     pub sockets: Vec<KeptSocket>,
-    /// What was remembered.
+    /// The history.
     pub history: HistorySnapshot,
     /// When the sockets were last read, since 1970.
     pub read_at: Duration,
 }
 
-/// Why exits cannot be served.
+/// An error when exits start to be served.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The reader's thread did not start.
@@ -112,10 +113,10 @@ pub enum StartError {
     Sockets(#[from] KernelError),
 }
 
-/// Why a watch did not begin.
+/// An error when a watcher begins.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The kernel refused to tell exits.
+    /// The kernel refused to report exits.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// The watcher wants to begin after an exit that has not happened.
@@ -136,7 +137,7 @@ impl HasCause for WatchError {
 }
 
 impl Exits {
-    /// Starts to serve exits. The kernel is not asked for any before someone watches.
+    /// Starts to serve exits. The agent registers with the kernel when the first watcher begins.
     ///
     /// # Errors
     /// When the system starts no thread.
@@ -150,7 +151,7 @@ impl Exits {
         Self::start_with(kernel, config, history, None)
     }
 
-    /// Goes on where an earlier run stopped with [`Exits::stop_and_hand_off`].
+    /// Continues where an earlier run stopped with [`Exits::stop_and_hand_off`].
     ///
     /// # Errors
     /// When what it kept is damaged, or the system starts no thread.
@@ -223,13 +224,13 @@ impl Exits {
         while newest.changed().await.is_ok() {}
     }
 
-    /// The CPUs that are listened to.
+    /// Returns the CPUs that are listened to.
     #[must_use]
     pub fn watched_cpus(&self) -> Cpumask {
         self.reader.watched()
     }
 
-    /// What was counted since the start.
+    /// Returns the counters since the start.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -241,14 +242,14 @@ impl Exits {
         self.history.cgroups()
     }
 
-    /// What is remembered.
+    /// Returns the state of the history.
     #[must_use]
     pub fn history(&self) -> HistoryReport {
         self.history.report()
     }
 
     /// Has the reader take what is there, leave the kernel's lists and end; waits for it. Watchers
-    /// are then told the rest, and that it was the last.
+    /// then receive the rest, and the end of the stream.
     pub fn stop(&self) {
         self.end(SocketDisposition::Close);
     }
@@ -281,7 +282,7 @@ impl Drop for Exits {
 
 #[cfg(test)]
 impl Exits {
-    /// Makes exits whose reader takes a step when it is told to, on clocks of the test's own.
+    /// Returns exits whose reader runs step by step, on clocks of the test.
     fn stepped(
         kernel: Arc<dyn Kernel>,
         config: ReaderConfig,

@@ -42,13 +42,13 @@ enum Step {
     Turn,
     /// A watcher begins, if it has not.
     Watch(usize),
-    /// It reads so many times.
+    /// The watcher reads so many times.
     Read(usize, usize),
-    /// It leaves, and comes back after its last cursor.
+    /// The watcher leaves, and resumes after its last cursor.
     Resume(usize),
 }
 
-/// What the reference was told, by sequence.
+/// An exit that the reference received or lost, by sequence.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     sequence: u64,
@@ -101,12 +101,12 @@ impl Account {
         true
     }
 
-    /// How many losses were told; `None` when one was without a count.
+    /// Returns the number of reported losses; `None` when one has no count.
     fn lost(&self) -> Option<u64> {
         self.losses.iter().map(|loss| loss.count).sum()
     }
 
-    /// What a reference was told.
+    /// Returns what the reference received and lost.
     fn sent(&self) -> Vec<Sent> {
         let received = self.received.iter().map(|event| Sent {
             sequence: event.sequence,
@@ -130,7 +130,7 @@ impl Account {
         sent
     }
 
-    /// Compares what was told with what there was.
+    /// Compares the events with the exits that were sent.
     fn check(&self, sent: &[Sent]) {
         let wanted = sent.iter().filter(|sent| {
             sent.sequence > self.began_after

@@ -13,13 +13,14 @@ use super::history::{
     CgroupCounts, FutureSequence, History, KernelLoss, MissedRange, ReadCursor, ReadOutcome,
     Selection, Start,
 };
+use super::loss_log;
 use super::reader::Claim;
 use crate::clock::unix_time;
 use crate::workload::{Cgroup, CgroupTable};
 
-/// A watcher that heard nothing for so long is event that it missed nothing.
+/// Interval of heartbeats, which show that the stream is complete while nothing exits.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// The place before the first exit of a run.
+/// The cursor before the first exit of a run.
 const BEFORE_FIRST: u64 = 0;
 
 /// Reads the history at its own pace. Dropping it ends its interest in its CPUs.
@@ -30,108 +31,108 @@ pub struct Watcher {
     cursor: ReadCursor,
     max_batch_delay: Duration,
     on_lag: OnLag,
-    /// Whether the last event was there without waiting.
+    /// True if the last event was there without waiting.
     is_behind: bool,
     /// When the watcher last returned an event.
     last_event_at: Instant,
-    /// Exits whose loss was event, by stage.
+    /// Lost exits that were reported, by stage.
     lost: [u64; LossStage::COUNT],
-    /// Losses before the watcher's place, to be event before anything else. Two only after a restart,
-    /// and then they begin with the run.
+    /// Losses before the start, which are reported first. There are two only after a restart, and then
+    /// they begin with the run.
     pending: VecDeque<LostRange>,
 }
 
-/// What a watcher shares with the reader.
+/// The state that a watcher shares with the reader.
 #[derive(Debug)]
 pub(super) struct WatcherContext {
     pub(super) history: Arc<History>,
     pub(super) counters: Arc<Counters>,
-    /// The sequence after the newest exit that watchers were event of.
+    /// The sequence after the newest exit that was announced to watchers.
     pub(super) newest: watch::Receiver<u64>,
     pub(super) _claim: Claim,
 }
 
-/// How a watcher watches.
+/// The options of a watcher.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WatchOptions {
-    /// Where it begins.
+    /// The start of the stream.
     pub start: Start,
-    /// Whether `start` is counted in this run; if not, what happened between the runs is unknown.
+    /// True if `start` is a sequence of an earlier run, so that exits between the runs are unknown.
     pub other_run: bool,
-    /// How long it may hold an exit back to tell more at once.
+    /// The longest time that an exit is held back to send more exits in one message.
     pub max_batch_delay: Duration,
-    /// What it does when it is too slow.
+    /// The behaviour when the watcher is too slow.
     pub on_lag: OnLag,
 }
 
-/// What a watcher does when exits were evicted before it event them.
+/// The behaviour of a watcher when exits were evicted before it read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnLag {
-    /// Tells the loss and goes on.
+    /// Reports the loss and continues.
     #[default]
     Skip,
-    /// Ends.
+    /// Ends the stream.
     Close,
 }
 
-/// What a watcher tells. Every cursor is the sequence of the last exit before the place.
+/// An event of a watcher. Every cursor is the sequence of the last exit that the stream covers.
 #[derive(Debug)]
 pub enum WatchEvent {
     /// Exits: encoded entries of `ExitEvents.events`.
     Exits {
         /// The entries, in order.
         slices: Vec<Bytes>,
-        /// The place after them.
+        /// The cursor after them.
         cursor: u64,
         /// The cgroups of these exits, and perhaps more.
         cgroups: Vec<Arc<Cgroup>>,
     },
     /// Exits that are lost.
     Lost(Loss),
-    /// Nothing for a while.
+    /// No exit for a while.
     Heartbeat {
-        /// The place up to which the stream is complete.
+        /// The cursor up to which the stream is complete.
         cursor: u64,
     },
-    /// The watcher was too slow and wants to be ended.
+    /// The watcher was too slow, and [`OnLag::Close`] ends it.
     Lagged {
-        /// The place up to which the stream is complete.
+        /// The cursor up to which the stream is complete.
         cursor: u64,
     },
-    /// Nothing more will come: the reader has ended.
+    /// The end: the reader has ended.
     Ended {
-        /// The place up to which the stream is complete.
+        /// The cursor up to which the stream is complete.
         cursor: u64,
     },
 }
 
-/// Exits that cannot be event.
+/// Lost exits.
 #[derive(Clone, Debug)]
 pub struct Loss {
-    /// Where they were lost.
+    /// The stage at which they were lost.
     pub stage: LossStage,
-    /// The CPU, where it is one.
+    /// The CPU, if all of them exited on one.
     pub cpu: Option<u32>,
-    /// How many; `None` when it cannot be known.
+    /// The number of exits; `None` if it is unknown.
     pub count: Option<u64>,
-    /// They exited after this moment, since 1970, where it is known,
+    /// A time before all of them, since 1970, if it is known.
     pub first_at: Option<Duration>,
-    /// and before this one.
+    /// A time after all of them, since 1970, if it is known.
     pub last_at: Option<Duration>,
-    /// How many this watcher was event of for this stage, these included.
+    /// The number of losses reported to this watcher for this stage, including these.
     pub total: u64,
-    /// The place after them.
+    /// The cursor after them.
     pub cursor: u64,
-    /// Those whose cgroups are known.
+    /// The losses whose cgroups are known.
     pub by_cgroup: CgroupCounts,
 }
 
-/// Where an exit can be lost.
+/// A stage at which an exit can be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LossStage {
     /// At the agent's socket, which was full.
     KernelSocket,
-    /// In the history, which forgot it before the watcher took it.
+    /// In the history, which evicted it before the watcher read it.
     #[default]
     History,
     /// Between two runs of the agent.
@@ -143,7 +144,7 @@ impl LossStage {
     const COUNT: usize = 3;
 }
 
-/// Exits of an interval that a watcher has to tell the loss of.
+/// A loss that a watcher has to report.
 #[derive(Clone, Debug, Default)]
 struct LostRange {
     stage: LossStage,
@@ -180,7 +181,7 @@ impl Watcher {
         })
     }
 
-    /// The sequence of the last exit before the watcher's place.
+    /// Returns the sequence of the last exit before the watcher's position.
     #[must_use]
     pub fn cursor(&self) -> u64 {
         self.cursor.cursor()
@@ -192,8 +193,7 @@ impl Watcher {
         self.context.history.cgroups()
     }
 
-    /// Whether the watcher has to tell a loss before anything else, so that it is not yet at its
-    /// place.
+    /// Returns true if the watcher has to report a loss before its cursor is reached.
     #[must_use]
     pub fn begins_with_loss(&self) -> bool {
         !self.pending.is_empty()
@@ -206,7 +206,7 @@ impl Watcher {
         self.is_behind
     }
 
-    /// Waits for the next thing to tell. Nothing is lost when the wait is given up.
+    /// Waits for the next event. Cancelling the wait loses nothing.
     pub async fn next(&mut self) -> WatchEvent {
         self.is_behind = true;
         loop {
@@ -242,7 +242,7 @@ impl Watcher {
 
     fn read(&mut self) -> Option<WatchEvent> {
         if let Some(span) = self.pending.pop_front() {
-            // A stream that breaks between two losses must be event the second one again.
+            // A client whose stream breaks between two losses must receive the second one again.
             let cursor = if self.pending.is_empty() { self.cursor() } else { BEFORE_FIRST };
             return Some(self.lost(span, cursor));
         }
@@ -257,13 +257,15 @@ impl Watcher {
             ReadOutcome::Unwatched { until } => {
                 Some(self.lost(LostRange::unknown_before(until), self.cursor()))
             }
-            ReadOutcome::Evicted { .. } if self.on_lag == OnLag::Close => {
-                Some(WatchEvent::Lagged { cursor: before })
-            }
             ReadOutcome::Evicted { count, first_at, last_at } => {
+                let total = self.context.counters.lost_in_history.get() + count.unwrap_or(0);
+                loss_log::watcher_overtaken(count, total);
+                if self.on_lag == OnLag::Close {
+                    return Some(WatchEvent::Lagged { cursor: before });
+                }
                 self.context.counters.lost_in_history.add(count.unwrap_or(0));
-                // Kernel losses of the range were forgotten with it, and are event with it.
-                let span = LostRange {
+                // Kernel losses in the range were evicted with it, so the count includes them.
+                let range = LostRange {
                     stage: LossStage::History,
                     cpu: None,
                     count,
@@ -271,7 +273,7 @@ impl Watcher {
                     last_at: Some(last_at),
                     ..LostRange::default()
                 };
-                Some(self.lost(span, self.cursor()))
+                Some(self.lost(range, self.cursor()))
             }
         }
     }
@@ -286,17 +288,17 @@ impl Watcher {
 }
 
 impl LostRange {
-    /// What happened between two runs, of which nobody knows anything.
+    /// Returns the unknown loss between two runs.
     fn between_runs() -> Self {
         Self { stage: LossStage::AgentRestart, ..Self::default() }
     }
 
-    /// What happened while nobody listened, after the watcher's cursor.
+    /// Returns the unknown loss of a time without a listener, after the watcher's cursor.
     fn unknown_before(until: Duration) -> Self {
         Self { stage: LossStage::History, last_at: Some(until), ..Self::default() }
     }
 
-    /// What was evicted before the watcher came.
+    /// Returns the loss of exits that were evicted before the watcher began.
     fn before_start(missed: MissedRange) -> Self {
         Self {
             stage: LossStage::History,

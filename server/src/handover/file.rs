@@ -11,10 +11,10 @@ use super::format::{self, FormatError};
 use crate::exits::HistorySnapshot;
 use crate::regular_file;
 
-/// The accounts of all users' processes: for the agent alone.
+/// The file holds statistics of all users' processes, so that only the agent may read it.
 const MODE: u32 = 0o600;
 
-/// What the next run needs to know.
+/// The state that the next run needs.
 #[derive(Clone, PartialEq, Message)]
 pub struct HandoverState {
     /// The boot that the sequences belong to.
@@ -29,7 +29,7 @@ pub struct HandoverState {
     /// The sockets that were stored.
     #[prost(message, repeated, tag = "4")]
     pub sockets: Vec<SocketRecord>,
-    /// What was remembered.
+    /// The history.
     #[prost(message, optional, tag = "5")]
     pub history: Option<HistorySnapshot>,
 }
@@ -37,7 +37,7 @@ pub struct HandoverState {
 /// A stored socket.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct SocketRecord {
-    /// The CPU whose exits it is told.
+    /// The CPU whose exits it receives.
     #[prost(uint32, tag = "1")]
     pub cpu: u32,
     /// Its drop counter when it was last read.
@@ -45,20 +45,20 @@ pub struct SocketRecord {
     pub drops: u32,
 }
 
-/// Why a file cannot be used.
+/// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system refused.
     #[error("{operation} {path} failed: {source}", path = path.display())]
     System {
-        /// What was tried.
+        /// The operation that failed.
         operation: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Someone else wrote it.
+    /// Another user wrote it.
     #[error("{path} belongs to user {owner}, not to the agent", path = .path.display())]
     Foreign {
         /// The file.
@@ -66,10 +66,10 @@ pub enum FileError {
         /// Its owner.
         owner: u32,
     },
-    /// It was written by another version of the agent.
+    /// Another version of the agent wrote it.
     #[error("{path} was left by another version of the agent, which writes it in another form", path = .0.display())]
     OtherVersion(PathBuf),
-    /// It is not what was written.
+    /// The content was changed or is incomplete.
     #[error("{path} is damaged", path = .0.display())]
     Damaged(PathBuf),
 }

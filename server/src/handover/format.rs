@@ -11,7 +11,7 @@ use prost::Message;
 use super::HandoverState;
 use crate::exits::ItemSnapshot;
 
-/// What the file begins with, in every version of the agent.
+/// The first bytes of the file, in every version of the agent.
 const NAME: &[u8; 7] = b"TSKHIST";
 /// The same, and the number of the version of what follows.
 const MAGIC: [u8; 8] = *b"TSKHIST2";
@@ -69,14 +69,14 @@ pub(super) fn read(file: &mut (impl Read + Seek)) -> Result<HandoverState, Forma
     Ok(state)
 }
 
-/// Why a file cannot be read.
+/// A file that cannot be read.
 #[derive(Debug)]
 pub(super) enum FormatError {
     /// The system refused.
     System(io::Error),
-    /// It was written by another version of the agent, in a form of its own.
+    /// Another version of the agent wrote it, in another format.
     OtherVersion,
-    /// It is not what was written.
+    /// The content was changed or is incomplete.
     Damaged,
 }
 
@@ -89,7 +89,7 @@ impl From<io::Error> for FormatError {
     }
 }
 
-/// Takes the checksum of what is written to it.
+/// Computes the checksum of the bytes that are written to it.
 struct ChecksumWriter(Hasher);
 
 impl Write for ChecksumWriter {
@@ -161,7 +161,7 @@ pub(super) fn sealed(body: &[u8]) -> Vec<u8> {
     [&header(checksum)[..], body].concat()
 }
 
-/// What is behind the checksum of a file.
+/// Returns the bytes behind the checksum of a file.
 #[cfg(test)]
 pub(super) fn body(file: &[u8]) -> Option<&[u8]> {
     file.get(HEADER_BYTES..)

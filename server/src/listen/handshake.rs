@@ -19,7 +19,7 @@ use crate::security::tls::{Tls, names};
 use crate::security::{Callers, CertificateNames, Limit, Principal};
 
 /// Maximum concurrent handshakes, if there are descriptors for them. An honest client needs milliseconds,
-/// so most of so many only hold a slot; [`FairSlots`] decides which one is aborted.
+/// so most of so many only hold a slot; `FairSlots` decides which one is aborted.
 pub const MAX_HANDSHAKES: usize = 256;
 /// The time that a rejected client has to read the alert.
 const ALERT_LINGER: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Certificates and handshakes, as the contract tells of them.
+//! Conversion of certificates and TLS counters.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,12 +8,12 @@ use taskstats_proto::v1;
 use super::convert::timestamp;
 use crate::security::tls::{CertificateInfo, CertificateUse, Tls};
 
-/// The certificates in use.
+/// Returns the certificates in use.
 pub(super) fn in_use(tls: &Tls) -> Vec<v1::Certificate> {
     tls.certificates().into_iter().filter_map(certificate).collect()
 }
 
-/// What was counted of TLS.
+/// Returns the counters of TLS.
 pub(super) fn counts(tls: &Tls) -> v1::Tls {
     let counts = tls.counts();
     v1::Tls {
@@ -29,7 +29,7 @@ fn certificate(facts: CertificateInfo) -> Option<v1::Certificate> {
     let usage = match facts.purpose {
         CertificateUse::Server => v1::CertificateUse::Server,
         CertificateUse::ClientCa => v1::CertificateUse::ClientCa,
-        // The contract has no use for it.
+        // The proto file has no field for it.
         CertificateUse::Intermediate => return None,
     };
     Some(v1::Certificate {

@@ -1,4 +1,4 @@
-//! From domain types to those of the contract.
+//! Conversion of domain types to messages.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::taskstats::{
     CpuTime, Delay, DelayAccounting, DelayClass, DelayCoverage, Identity, Stats, WaitStatus,
 };
 
-/// Turns one account into a message of the contract.
+/// Converts the statistics of a task or group.
 pub(crate) fn task_stats(stats: &Stats, delays_covered: DelayCoverage) -> v1::TaskStats {
     v1::TaskStats {
         taskstats_version: stats.version.into(),
@@ -29,7 +29,7 @@ pub(crate) fn task_stats(stats: &Stats, delays_covered: DelayCoverage) -> v1::Ta
     }
 }
 
-/// Turns a time since 1970 into a message of the contract.
+/// Converts a time since 1970.
 pub(crate) fn timestamp(since_1970: Duration) -> Timestamp {
     Timestamp {
         seconds: since_1970.as_secs().cast_signed(),
@@ -37,7 +37,7 @@ pub(crate) fn timestamp(since_1970: Duration) -> Timestamp {
     }
 }
 
-/// Says in the contract's words whether the kernel keeps delay accounts.
+/// Converts the state of delay accounting.
 pub(crate) const fn accounting(accounting: DelayAccounting) -> v1::DelayAccounting {
     match accounting {
         DelayAccounting::On(_) => v1::DelayAccounting::On,

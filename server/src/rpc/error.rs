@@ -1,4 +1,4 @@
-//! From errors to statuses, in one place.
+//! The errors of calls, and their gRPC statuses.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,112 +15,112 @@ use crate::taskstats::KernelError;
 
 /// The domain of the reasons in `ErrorInfo`.
 const DOMAIN: &str = "taskstatsd";
-/// When a caller that was turned away may try again: calls are over in milliseconds.
+/// The retry delay after a limit of calls was reached. Calls last milliseconds.
 const RETRY_BUSY: Duration = Duration::from_millis(100);
-/// A watcher leaves when its collector does, which takes longer; so does a connection.
+/// The retry delay after a limit of watchers or connections was reached, which last longer.
 const RETRY_WATCHERS: Duration = Duration::from_secs(10);
-/// A drained agent is usually replaced within seconds.
+/// The retry delay while the agent drains. It is usually replaced within seconds.
 const RETRY_DRAINING: Duration = Duration::from_secs(2);
 static FAILURES: Failures = Failures::new();
 
-/// Why a call ends without its answer.
+/// The error that ends a call.
 #[derive(Debug, thiserror::Error)]
 pub enum RpcError {
-    /// The kernel was asked and did not answer.
+    /// A query of the kernel failed.
     #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),
-    /// It is known that exits cannot be watched.
+    /// Exits cannot be watched, which a self-test has shown.
     #[error("{}", .0.advised())]
     ExitsUnavailable(Arc<KernelError>),
-    /// A field of the request cannot be used.
+    /// A field of the request is invalid.
     #[error("{field}: {description}")]
     Invalid {
-        /// The field's name in the contract.
+        /// The name of the field in the proto file.
         field: &'static str,
-        /// What is wrong, the offending text, and what would be right.
+        /// The problem, the offending text, and a valid alternative.
         description: String,
     },
-    /// Too much of something at once.
+    /// A limit of connections, streams or calls is reached.
     #[error("{0}")]
     LimitReached(LimitReached),
-    /// Too many calls in a second.
+    /// The principal has made too many calls in a second.
     #[error(
         "{principal} may make {per_second} calls a second, and has made them (--max-call-rate); BatchGet asks for many tasks at once"
     )]
     RateLimited {
-        /// Who.
+        /// The principal.
         principal: String,
-        /// How many it may make.
+        /// The limit.
         per_second: u32,
-        /// When it may make the next.
+        /// The time until the next call is accepted.
         wait: Duration,
     },
-    /// A request is too long.
+    /// The request message is too long.
     #[error(
         "the request is longer than {limit} bytes, which is the limit (--max-request-size; 4 KiB for health and reflection)"
     )]
     LongRequest {
-        /// How long it may be.
+        /// The limit in bytes.
         limit: usize,
     },
     /// The request is not a gRPC call.
     #[error("not a gRPC call: {0}; use POST with application/grpc or application/grpc+proto")]
     NotGrpc(String),
-    /// A call that has one request message sent another one.
+    /// A second request message was sent in a call that accepts one.
     #[error("a second request message was sent, and the method accepts one")]
     SecondMessage,
-    /// Its headers are.
+    /// The header list is too long.
     #[error("the headers are longer than {limit} bytes, which is the limit (--max-header-size)")]
     LongHeaders {
-        /// How long they may be.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// The call took too long.
+    /// The call exceeded its deadline.
     #[error("deadline of {0:?} exceeded")]
     DeadlineExceeded(Duration),
-    /// A process has more threads than an answer holds.
+    /// A process has more threads than a response holds.
     #[error(
-        "process {tgid} has {threads} threads, and an answer holds the accounts of {limit}; ask without include_threads for the process as a whole, and by BatchGet for threads, whose ids are in /proc/{tgid}/task"
+        "process {tgid} has {threads} threads, and a response holds {limit}; call without include_threads for the process as a whole, or BatchGet for the threads, whose ids are in /proc/{tgid}/task"
     )]
     ManyThreads {
-        /// Of which process.
+        /// The thread group.
         tgid: u32,
-        /// How many.
+        /// The number of its threads.
         threads: usize,
-        /// How many it may have.
+        /// The limit.
         limit: usize,
     },
-    /// Nobody knows who calls.
+    /// The caller has no identity.
     #[error(
         "{principal} has no identity, and {method} needs role {role}: connect with a client certificate, or through the unix socket, as someone that --allow names"
     )]
     Unauthenticated {
-        /// Where it calls from.
+        /// The address of the caller.
         principal: String,
-        /// What it called.
+        /// The method.
         method: &'static str,
-        /// What it lacks.
+        /// The role that the method needs.
         role: Role,
     },
-    /// The caller may not do this.
+    /// The caller lacks a role.
     #[error("{principal} lacks role {role}, which {method} needs; --allow gives it")]
     Denied {
-        /// Who called.
+        /// The caller.
         principal: String,
-        /// What it called.
+        /// The method.
         method: &'static str,
-        /// What it lacks.
+        /// The role that the method needs.
         role: Role,
     },
-    /// A watcher was too slow and asked to be ended then.
+    /// A watcher was overtaken, and had requested that its stream ends then.
     #[error(
-        "the watcher was too slow, and exits were forgotten before it took them; resume after the last cursor"
+        "the watcher was overtaken: exits left the history before it received them; resume after the last cursor"
     )]
     Lagged,
-    /// The agent is about to end.
-    #[error("the agent is draining; connect again in a moment")]
+    /// The agent is draining.
+    #[error("the agent is draining; connect again in some seconds")]
     Draining,
-    /// A defect of the agent.
+    /// A defect of the agent itself.
     #[error("{0}")]
     Internal(&'static str),
 }
@@ -152,12 +152,12 @@ impl From<RpcError> for Status {
                 retry(Code::ResourceExhausted, message, retry_after(full.resource))
             }
             RpcError::RateLimited { wait, .. } => retry(Code::ResourceExhausted, message, wait),
-            // No RetryInfo: it would be as long the next time.
+            // Without RetryInfo, because the next attempt would be as long.
             RpcError::LongRequest { .. } | RpcError::LongHeaders { .. } => {
                 Self::resource_exhausted(message)
             }
             RpcError::NotGrpc(_) => Self::invalid_argument(message),
-            // The code that gRPC's list of status codes gives for it.
+            // The code for this case in gRPC's list of status codes.
             RpcError::SecondMessage => Self::unimplemented(message),
             RpcError::DeadlineExceeded(_) => Self::deadline_exceeded(message),
             RpcError::ManyThreads { .. } => {
@@ -214,7 +214,7 @@ mod tests {
     use crate::exits::FutureSequence;
     use crate::taskstats::{Cpumask, KNOWN_BAD_KERNELS, Namespace, TaskId};
 
-    /// Every variant, what it becomes, and which detail it carries.
+    /// Each variant, its code, and its detail.
     #[test]
     fn every_error_has_its_status() {
         let bug = &KNOWN_BAD_KERNELS[0];

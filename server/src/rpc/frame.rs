@@ -1,4 +1,4 @@
-//! Messages of the exit stream in wire form.
+//! Encoded messages of the exit stream.
 
 use bytes::Bytes;
 use prost::Message;
@@ -12,7 +12,7 @@ use crate::encode::field::exit_events::CURSOR;
 use crate::encode::field::watch_exits_response::EVENTS;
 use crate::exits::{Loss, LossStage};
 
-/// Makes messages that carry one run's cursors.
+/// Encodes messages with the cursors of one run of the agent.
 #[derive(Clone, Debug)]
 pub(super) struct Framer {
     pub(super) instance_id: String,
@@ -53,7 +53,7 @@ impl Framer {
         message(Kind::Workloads(v1::Workloads { workloads }))
     }
 
-    /// Puts encoded entries of `ExitEvents.events` into a message, without touching them.
+    /// Wraps encoded entries of `ExitEvents.events` in a message, without copying them.
     pub(super) fn events(&self, slices: Vec<Bytes>, cursor: u64) -> EncodedWatchExitsResponse {
         let mut trailer = Vec::with_capacity(64);
         encode_key(CURSOR.into(), WireType::LengthDelimited, &mut trailer);
@@ -83,7 +83,7 @@ mod tests {
     use crate::encode::encode_event;
     use crate::taskstats::{DelayAccounting, Exit};
 
-    /// Two slices and a cursor decode to one message.
+    /// Two slices and a cursor decode as one message.
     #[test]
     fn slices_become_one_message() {
         let framer = Framer { instance_id: "run".to_owned() };

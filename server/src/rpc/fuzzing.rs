@@ -1,4 +1,4 @@
-//! What the fuzz targets in `tests/fuzz` run, and the tests with their seeds. Not part of the agent.
+//! The checks that the fuzz targets in `tests/fuzz` and the tests of their seeds run.
 
 use prost::Message;
 use taskstats_proto::v1;
@@ -9,11 +9,11 @@ use super::{RpcError, request};
 use crate::exits::Start;
 use crate::taskstats::{Cpumask, TaskId};
 
-/// The run that answers.
+/// The id of the agent's run.
 const INSTANCE: &str = "run-1";
-/// Its machine's CPUs.
+/// The number of CPUs of the machine.
 const CPUS: u32 = 8;
-/// The fields that a request can be refused for.
+/// The fields that can be invalid.
 const FIELDS: [&str; 10] = [
     "pid",
     "tgid",
@@ -26,13 +26,13 @@ const FIELDS: [&str; 10] = [
     "replay_last",
     "resume_after.instance_id",
 ];
-/// The longest message of a refusal, in bytes: it travels in a header.
+/// The longest error message in bytes. It is sent as a header.
 const MAX_MESSAGE: usize = 1024;
 
 /// Reads a request of any kind, which the first byte chooses.
 ///
 /// # Panics
-/// When one is taken that asks for too much, or refused without the field that is wrong.
+/// When a request beyond the bounds is accepted, or one is rejected without the invalid field.
 pub fn request(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     match kind % 4 {
@@ -59,7 +59,7 @@ fn check_batch(request: &v1::BatchGetRequest) {
     let asked = request.pids.len() + request.tgids.len();
     let ids = accepted(request::batch(request));
     assert_eq!(ids.is_some(), asked <= request::MAX_BATCH);
-    assert!(ids.is_none_or(|ids| ids.len() == asked), "an answer for each id");
+    assert!(ids.is_none_or(|ids| ids.len() == asked), "a result for each id");
 }
 
 fn check_watch(request: &v1::WatchExitsRequest) {
@@ -80,7 +80,7 @@ fn check_watch(request: &v1::WatchExitsRequest) {
     assert_eq!(watch.options.start, start);
 }
 
-/// What a request asks for; one that is refused has its reason checked.
+/// Returns the request, or checks the error if it is rejected.
 fn accepted<T>(outcome: Result<T, RpcError>) -> Option<T> {
     outcome.map_err(|error| check_refusal(&error.into())).ok()
 }

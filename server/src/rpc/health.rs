@@ -1,4 +1,4 @@
-//! The health service, and its end.
+//! The health service (`grpc.health.v1`).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,17 +14,17 @@ use tonic_health::pb::health_server::Health as Contract;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_health::server::{HealthReporter, HealthService};
 
-/// The name under which health checks ask for the agent as a whole.
+/// The service name of the agent as a whole.
 const WHOLE_AGENT: &str = "";
 
-/// What health checks are told, and by whom it changes.
+/// The health of the agent and its service.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     reporter: HealthReporter,
     ended: CancellationToken,
 }
 
-/// Answers health checks.
+/// Serves health checks.
 #[derive(Debug)]
 pub struct HealthChecks {
     service: HealthService,
@@ -32,26 +32,26 @@ pub struct HealthChecks {
 }
 
 impl Health {
-    /// The service that tells it.
+    /// Returns the service that reports it.
     #[must_use]
     pub fn checks(&self) -> HealthChecks {
         let service = HealthService::from_health_reporter(self.reporter.clone());
         HealthChecks { service, ended: self.ended.clone() }
     }
 
-    /// The agent answers, whatever it can answer.
+    /// Reports the agent as a whole as serving.
     pub async fn begin(&self) {
         self.reporter.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
     }
 
-    /// Where the health of the service is reported.
+    /// Returns the reporter of the taskstats service's health.
     #[must_use]
     pub fn reporter(&self) -> HealthReporter {
         self.reporter.clone()
     }
 
-    /// Says from now on that nothing is served. The streams of those who watch the health end with it:
-    /// else they would last to the deadline of the drain.
+    /// Reports everything as not serving, and ends the streams of health watchers, which would last
+    /// until the drain deadline otherwise.
     pub async fn end(&self) {
         for name in [WHOLE_AGENT, SERVICE_NAME] {
             self.reporter.set_service_status(name, ServingStatus::NotServing).await;
@@ -77,7 +77,7 @@ impl Contract for HealthChecks {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let mut changes = self.service.watch(request).await?.into_inner();
         let mut ended = Box::pin(self.ended.clone().cancelled_owned());
-        // The last change comes before the end.
+        // The last change is sent before the stream ends.
         let stream = poll_fn(move |context| match changes.poll_next_unpin(context) {
             Poll::Pending => Pin::as_mut(&mut ended).poll(context).map(|()| None),
             change => change,
@@ -96,7 +96,7 @@ mod tests {
         Request::new(HealthCheckRequest { service: service.to_owned() })
     }
 
-    /// Who asks while the agent drains learns that it does not serve, and not that it is unknown.
+    /// While the agent drains, checks report that it does not serve, not that it is unknown.
     #[tokio::test]
     async fn an_agent_that_ends_does_not_serve() {
         let health = Health::default();
@@ -105,8 +105,8 @@ mod tests {
         let watched = checks.watch(about(WHOLE_AGENT)).await.unwrap().into_inner();
         health.end().await;
         for name in [WHOLE_AGENT, SERVICE_NAME] {
-            let answer = checks.check(about(name)).await.unwrap().into_inner();
-            assert_eq!(answer.status(), Wire::NotServing, "{name}");
+            let response = checks.check(about(name)).await.unwrap().into_inner();
+            assert_eq!(response.status(), Wire::NotServing, "{name}");
         }
         let told: Vec<_> = watched.map(|change| change.unwrap().status()).collect().await;
         assert_eq!(told, [Wire::NotServing]);

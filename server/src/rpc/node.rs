@@ -1,4 +1,4 @@
-//! What this node and this run of the agent are.
+//! The facts about the node and this run of the agent (`GetNode`).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,15 +20,15 @@ use crate::taskstats::{DelayAccounting, Kernel, KernelError, Since};
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const KERNEL_RELEASE: &str = "/proc/sys/kernel/osrelease";
-/// Has the time of the boot among others.
+/// Contains the time of the boot.
 const STATISTICS: &str = "/proc/stat";
 /// A new random UUID at each reading.
 const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
 
-/// What stands for the release of a kernel that has none.
+/// The release of a simulated kernel.
 const SIMULATED_RELEASE: &str = "simulated";
 
-/// Facts that stay the same as long as the agent runs.
+/// The facts that do not change while the agent runs.
 #[derive(Debug)]
 pub struct Node {
     /// Name of the node.
@@ -37,30 +37,30 @@ pub struct Node {
     pub boot_id: String,
     /// The kernel's release.
     pub kernel_release: String,
-    /// This run of the agent.
+    /// The id of this run of the agent.
     pub instance_id: String,
-    /// When it began.
+    /// The time at which the run began.
     started_at: StepAwareTime,
-    /// What the process may do.
+    /// The sandbox in force.
     pub sandbox: Applied,
-    /// How exits are attributed.
+    /// The attribution of exits.
     pub attribution: AttributionReport,
-    /// What TCP listeners are secured with.
+    /// TLS of the TCP listeners.
     pub tls: Option<Arc<Tls>>,
-    /// When the machine started, as far as procfs tells.
+    /// The time of the boot, if procfs has it.
     booted_at: Option<StepAwareTime>,
-    /// What is simulated; empty for a real kernel.
+    /// The description of the simulated kernel; empty for a real kernel.
     pub simulated_kernel: String,
-    /// The kernel's struct version, once it was asked.
+    /// The kernel's version of `struct taskstats`, once it was queried.
     version: OnceLock<u16>,
 }
 
-/// How exits are attributed to cgroups, and why not better.
+/// The method by which exits are attributed to cgroups, and its limitation.
 #[derive(Clone, Debug)]
 pub struct AttributionReport {
     method: AttributionMethod,
     since: StepAwareTime,
-    /// Why the method is not the kernel's; empty if it is.
+    /// The reason why it is not the kernel's method; empty if it is.
     reason: String,
     /// The remedy; empty without one.
     fix: String,
@@ -88,7 +88,7 @@ impl AttributionReport {
     }
 }
 
-/// A fact that procfs did not tell.
+/// A fact that could not be read from procfs.
 #[derive(Debug, thiserror::Error)]
 #[error("reading {path} failed: {source}; the agent needs /proc")]
 pub struct NodeError {
@@ -118,7 +118,7 @@ impl Node {
         })
     }
 
-    /// Says so if the kernel is simulated. It is no release, and each run is a boot of its own.
+    /// Describes a simulated kernel, which has no release, and whose every run is another boot.
     ///
     /// # Errors
     /// When procfs is not mounted.
@@ -129,7 +129,7 @@ impl Node {
         Ok(Self { simulated_kernel, boot_id, kernel_release, ..self })
     }
 
-    /// The version of `struct taskstats` that the kernel speaks.
+    /// Returns the kernel's version of `struct taskstats`.
     pub(super) fn version(&self, kernel: &dyn Kernel) -> Result<u16, KernelError> {
         if let Some(version) = self.version.get() {
             return Ok(*version);
@@ -138,7 +138,7 @@ impl Node {
         Ok(*self.version.get_or_init(|| version))
     }
 
-    /// From when on tasks are accounted, since 1970.
+    /// Returns the time since 1970 from which delays are accounted.
     fn accounted_since(&self, delays: DelayAccounting) -> Option<Duration> {
         match delays {
             DelayAccounting::On(Since::Boot) => {
@@ -149,7 +149,7 @@ impl Node {
         }
     }
 
-    /// Puts together what `GetNode` answers.
+    /// Returns the response of `GetNode`.
     pub(super) fn describe(
         &self,
         kernel: &Arc<dyn Kernel>,
@@ -202,7 +202,7 @@ impl Node {
     }
 }
 
-/// Whether the files of TLS could be read again since the start.
+/// Returns true if the TLS files were reloaded since the start.
 fn has_reloaded(tls: Option<&Tls>) -> bool {
     tls.is_some_and(|tls| tls.counts().reloads > 0)
 }
@@ -218,7 +218,7 @@ fn exits_state(verdict: &Verdict) -> v1::ExitsState {
     }
 }
 
-/// What is in force. That a file could not be read again is no longer so once that was done.
+/// Returns the sandbox in force. A reload of the TLS files refutes that they are unreadable.
 fn describe_sandbox(sandbox: &Applied, has_reloaded: bool) -> v1::Sandbox {
     let is_over =
         |gap: &&MissingMeasure| has_reloaded && matches!(gap, MissingMeasure::Unreadable { .. });
@@ -287,7 +287,7 @@ fn history(exits: &Exits) -> v1::History {
     }
 }
 
-/// The moment of the boot in `/proc/stat`, see `proc_stat(5)`.
+/// Returns the time of the boot in `/proc/stat`, see `proc_stat(5)`.
 fn booted_at(statistics: &str) -> Option<Duration> {
     let seconds = statistics.lines().find_map(|line| line.strip_prefix("btime "))?;
     Some(Duration::from_secs(seconds.trim().parse().ok()?))
@@ -304,7 +304,7 @@ mod tests {
     use crate::sandbox::Inaccessible;
 
     #[test]
-    fn what_a_reload_has_refuted_is_not_told() {
+    fn a_gap_that_a_reload_refutes_is_not_reported() {
         let closed = Inaccessible::File("/etc/tls.key".into());
         let gaps = vec![MissingMeasure::NoLandlock, MissingMeasure::Unreadable { closed }];
         let sandbox = Applied { missing: gaps, ..Applied::default() };

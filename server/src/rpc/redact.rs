@@ -1,4 +1,4 @@
-//! What is stripped from answers before they leave the agent.
+//! Removes redacted fields from responses.
 
 use bytes::Bytes;
 use prost::Message;
@@ -22,13 +22,13 @@ pub(super) fn encode_pid_response(
     v1::GetPidResponse { stats: Some(stats), ..v1::GetPidResponse::default() }.encode_to_vec()
 }
 
-/// Strips the account of a group and of its threads.
-pub(super) fn strip_process(answer: &mut v1::GetTgidResponse, redaction: Redaction) {
-    let accounts = answer.stats.iter_mut().chain(&mut answer.threads);
-    accounts.for_each(|stats| strip(stats, redaction));
+/// Removes the redacted fields of a group and its threads.
+pub(super) fn strip_process(response: &mut v1::GetTgidResponse, redaction: Redaction) {
+    let all = response.stats.iter_mut().chain(&mut response.threads);
+    all.for_each(|stats| strip(stats, redaction));
 }
 
-/// Strips the accounts of a batch.
+/// Removes the redacted fields of a batch.
 pub(super) fn strip_batch(results: &mut [v1::BatchGetResult], redaction: Redaction) {
     for result in results {
         if let Some(Outcome::Stats(stats)) = &mut result.result {
@@ -37,8 +37,8 @@ pub(super) fn strip_batch(results: &mut [v1::BatchGetResult], redaction: Redacti
     }
 }
 
-/// Strips an account: the fields become absent, not zero. What the kernel sent beyond the known struct
-/// goes with them, because it could be anything.
+/// Removes the redacted fields of one task: they become absent, not zero. Bytes beyond the known
+/// struct are removed too, because their meaning is unknown.
 fn strip(stats: &mut v1::TaskStats, redaction: Redaction) {
     stats.unknown_tail.clear();
     if redaction.strips(Field::Executable) {

@@ -1,4 +1,4 @@
-//! From requests to domain types, or to the field that is wrong.
+//! Conversion of requests to domain types. An invalid request is rejected with its field.
 
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use super::RpcError;
 use crate::exits::{OnLag, Scope, Selection, Start, WatchOptions};
 use crate::taskstats::{Cpumask, TaskId};
 
-/// Ids in one batch: their answers together stay below the 4 MiB that clients accept by default.
+/// The largest number of ids in one batch. The response stays below the 4 MiB that clients accept by
+/// default.
 pub(super) const MAX_BATCH: usize = 1000;
-/// A watcher that holds exits back for longer would miss heartbeats.
+/// The longest delay of a batch. With a longer one, heartbeats would be missing.
 pub(super) const MAX_BATCH_DELAY: Duration = Duration::from_secs(10);
 
-/// What a watch request asks for.
+/// A valid watch request.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
     pub(super) selection: Selection,
@@ -28,7 +29,7 @@ pub(super) fn tgid(tgid: u32) -> Result<TaskId, RpcError> {
     not_zero("tgid", tgid).map(TaskId::Tgid)
 }
 
-/// The ids of a batch, in the order of its results.
+/// Returns the ids of a batch, in the order of its results.
 pub(super) fn batch(request: &v1::BatchGetRequest) -> Result<Vec<TaskId>, RpcError> {
     let count = request.pids.len() + request.tgids.len();
     if count > MAX_BATCH {
@@ -42,7 +43,7 @@ pub(super) fn batch(request: &v1::BatchGetRequest) -> Result<Vec<TaskId>, RpcErr
     Ok(pids.chain(tgids).collect())
 }
 
-/// Reads a watch request for the run `instance_id` on a machine with these possible CPUs.
+/// Converts a watch request for the run `instance_id` on a machine with these possible CPUs.
 pub(super) fn watch(
     request: &v1::WatchExitsRequest,
     instance_id: &str,
@@ -60,8 +61,8 @@ pub(super) fn watch(
     Ok(Watch { selection: Selection::new(cpus, scope(request.scope)?, possible), options })
 }
 
-/// Where a stream begins, and whether its cursor is another run's. Then all that this run remembers
-/// is new to the caller.
+/// Returns the start of a stream, and true if its cursor is of another run. The whole history of this
+/// run is new to the caller then.
 fn start(request: &v1::WatchExitsRequest, instance_id: &str) -> Result<(Start, bool), RpcError> {
     match &request.resume_after {
         None if request.replay_last == 0 => Ok((Start::Now, false)),

@@ -1,4 +1,4 @@
-//! `taskstats.v1.TaskstatsService`.
+//! The service `taskstats.v1.TaskstatsService`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::security::{Caller, Callers, Resource};
 use crate::taskstats::{Kernel, KernelError, TaskId};
 use crate::workload::LiveWorkloads;
 
-/// Answers the calls of the contract.
+/// Implements the service.
 #[derive(Debug)]
 pub struct Service {
     kernel: Arc<dyn Kernel>,
@@ -54,43 +54,43 @@ impl Service {
         Self { kernel, exits, node, readiness, callers, workloads, turns }
     }
 
-    /// Runs `call` beside the event loop, which must not wait while the kernel walks the threads of
-    /// a large process. `GetPid` is not run so: the kernel answers it in a few microseconds, less
-    /// than handing it over would take.
+    /// Runs `call` on a thread beside the event loop, which must not wait while the kernel walks the
+    /// threads of a large process. `GetPid` runs on the event loop: its few microseconds in the kernel
+    /// are less than a hand-over costs.
     ///
-    /// It counts as one slow call, and as more if it takes more places.
+    /// The call holds one permit for slow calls, and more if `call` acquires more.
     async fn slow<T: Send + 'static>(
         &self,
         caller: &Arc<Caller>,
         call: impl FnOnce(&dyn Kernel, &mut SlowCall) -> Result<T, RpcError> + Send + 'static,
     ) -> Result<Response<T>, RpcError> {
-        let mut places = SlowCall::begin(caller)?;
+        let mut permits = SlowCall::begin(caller)?;
         let kernel = Arc::clone(&self.kernel);
-        let run = move || call(&*kernel, &mut places).map(|answer| (answer, places));
+        let run = move || call(&*kernel, &mut permits).map(|response| (response, permits));
         let outcome = task::spawn_blocking(run).await;
-        let answer = outcome.map_err(|_| RpcError::Internal("a call to the kernel panicked"))?;
-        let (answer, places) = answer.inspect_err(|error| self.learn(error))?;
-        let mut response = Response::new(answer);
+        let response = outcome.map_err(|_| RpcError::Internal("a call to the kernel panicked"))?;
+        let (response, permits) = response.inspect_err(|error| self.check_readiness(error))?;
+        let mut response = Response::new(response);
         // `serve` holds them until the response is sent, because it may be large.
-        response.extensions_mut().insert(places.into_slots());
+        response.extensions_mut().insert(permits.into_permits());
         Ok(response)
     }
 
-    /// A failure of the kernel can mean that it cannot be asked any more.
+    /// Converts an error of the kernel, which can mean that exits cannot be watched any more.
     fn failed(&self, error: KernelError) -> RpcError {
         let error = error.into();
-        self.learn(&error);
+        self.check_readiness(&error);
         error
     }
 
-    fn learn(&self, error: &RpcError) {
+    fn check_readiness(&self, error: &RpcError) {
         if let RpcError::Kernel(error) = error {
             self.readiness.on_kernel_error(error);
         }
     }
 
-    /// Begins to watch, unless it is known that this cannot be. Where what is known need not be so
-    /// any more, as when descriptors had run out, the kernel itself is asked.
+    /// Begins to watch, unless the last self-test showed that exits cannot be watched. If its cause may
+    /// be gone, as after running out of descriptors, the kernel is queried nevertheless.
     async fn watcher(&self, watch: request::Watch) -> Result<Watcher, RpcError> {
         if let Err(error) = self.readiness.verdict() {
             self.readiness.recheck();
@@ -112,7 +112,7 @@ impl Service {
         resume_after: Option<v1::Cursor>,
         framer: &Framer,
     ) -> Result<EncodedWatchExitsResponse, RpcError> {
-        // A stream that breaks before the loss was told must be told it again.
+        // A stream that breaks before the loss was sent must receive it after it resumes.
         let cursor = resume_after.filter(|_| watcher.begins_with_loss());
         let cursor = cursor.unwrap_or_else(|| framer.cursor(watcher.cursor()));
         Ok(framer.started(v1::WatchStarted {
@@ -164,16 +164,16 @@ impl TaskstatsService for Service {
         let v1::GetTgidRequest { tgid, include_threads, include_workload } = request.into_inner();
         request::tgid(tgid)?;
         let workloads = Arc::clone(&self.workloads);
-        let answer = self.slow(&caller, move |kernel, places| {
+        let response = self.slow(&caller, move |kernel, permits| {
             let task = include_workload.then(|| workloads.open(tgid)).flatten();
-            let mut answer = statistics::process(kernel, tgid, include_threads, places)?;
-            (answer.workload, answer.attribution) = workload::of_live(task.as_ref());
+            let mut response = statistics::process(kernel, tgid, include_threads, permits)?;
+            (response.workload, response.attribution) = workload::of_live(task.as_ref());
             if let Some(redaction) = redaction {
-                redact::strip_process(&mut answer, redaction);
+                redact::strip_process(&mut response, redaction);
             }
-            Ok(answer)
+            Ok(response)
         });
-        Ok(answer.await?)
+        Ok(response.await?)
     }
 
     async fn batch_get(
@@ -185,7 +185,7 @@ impl TaskstatsService for Service {
         let ids = request::batch(request.get_ref())?;
         let include_workload = request.get_ref().include_workload;
         let workloads = Arc::clone(&self.workloads);
-        let answer = self.slow(&caller, move |kernel, _| {
+        let response = self.slow(&caller, move |kernel, _| {
             let open = |id: &TaskId| match id {
                 TaskId::Pid(id) | TaskId::Tgid(id) => workloads.open(*id),
             };
@@ -202,7 +202,7 @@ impl TaskstatsService for Service {
             }
             Ok(results)
         });
-        Ok(answer.await?.map(|results| v1::BatchGetResponse { results }))
+        Ok(response.await?.map(|results| v1::BatchGetResponse { results }))
     }
 
     async fn watch_exits(
@@ -213,7 +213,7 @@ impl TaskstatsService for Service {
         let possible = self.kernel.possible_cpus();
         let watch = request::watch(request.get_ref(), &self.node.instance_id, possible)?;
         let resume_after = request.into_inner().resume_after;
-        let slot = caller.acquire(Resource::Watcher).map_err(RpcError::LimitReached)?;
+        let permit = caller.acquire(Resource::Watcher).map_err(RpcError::LimitReached)?;
         let cpumask = watch.selection.cpus().to_string();
         let watcher = self.watcher(watch).await?;
         let framer = Framer { instance_id: self.node.instance_id.clone() };
@@ -221,7 +221,7 @@ impl TaskstatsService for Service {
         let redaction = caller.redaction();
         let turns = Arc::clone(&self.turns);
         let sent = SentWorkloads::default();
-        let stream = WatchStream { watcher, framer, turns, redaction, sent, _slot: slot };
+        let stream = WatchStream { watcher, framer, turns, redaction, sent, _permit: permit };
         Ok(Response::new(Box::pin(stream.messages(started))))
     }
 
@@ -239,8 +239,8 @@ impl TaskstatsService for Service {
         let describe = move |_: &dyn Kernel, _: &mut SlowCall| {
             Ok(node.describe(&kernel, &exits, &verdict, &callers))
         };
-        let answer = self.slow(&caller, describe);
-        Ok(answer.await?)
+        let response = self.slow(&caller, describe);
+        Ok(response.await?)
     }
 }
 

@@ -1,47 +1,47 @@
-//! A call that takes the kernel longer, and the places that it takes away from others until its answer has
-//! gone.
+//! A call whose time in the kernel grows with its request, and the permits that it holds until its
+//! response is sent.
 
 use std::sync::Arc;
 
 use super::RpcError;
 use crate::security::{Caller, Permit, Resource};
 
-/// Tasks whose accounts take one place: no fewer than `BatchGet` may ask for. So the memory of all answers
-/// has a bound.
-const TASKS_OF_A_CALL: usize = 1024;
+/// The number of tasks for each permit, no smaller than a `BatchGet` may have, so that the memory of
+/// all responses has a bound.
+const TASKS_PER_PERMIT: usize = 1024;
 
-/// The places of a call among slow ones.
+/// The permits of a slow call.
 #[derive(Debug)]
 pub(super) struct SlowCall {
     caller: Arc<Caller>,
-    slots: Vec<Permit>,
+    permits: Vec<Permit>,
 }
 
 impl SlowCall {
-    /// Takes the first one.
+    /// Acquires the first permit.
     pub(super) fn begin(caller: &Arc<Caller>) -> Result<Self, RpcError> {
-        let slot = caller.acquire(Resource::SlowCall).map_err(RpcError::LimitReached)?;
-        Ok(Self { caller: Arc::clone(caller), slots: vec![slot] })
+        let permit = caller.acquire(Resource::SlowCall).map_err(RpcError::LimitReached)?;
+        Ok(Self { caller: Arc::clone(caller), permits: vec![permit] })
     }
 
-    /// Takes what the accounts of so many tasks need, all together.
+    /// Acquires the permits that the statistics of `tasks` need in all.
     pub(super) fn grow_to(&mut self, tasks: usize) -> Result<(), RpcError> {
-        while self.slots.len() < tasks.div_ceil(TASKS_OF_A_CALL) {
-            self.slots
+        while self.permits.len() < tasks.div_ceil(TASKS_PER_PERMIT) {
+            self.permits
                 .push(self.caller.acquire(Resource::SlowCall).map_err(RpcError::LimitReached)?);
         }
         Ok(())
     }
 
-    /// How many of `tasks` its caller could ever ask for at once.
-    pub(super) fn most_of(&self, tasks: usize) -> usize {
-        let is_possible = |places: &usize| self.caller.could_hold(Resource::SlowCall, *places);
-        let places = (1..=tasks.div_ceil(TASKS_OF_A_CALL)).take_while(is_possible).count();
-        tasks.min(places * TASKS_OF_A_CALL)
+    /// Returns how many of `tasks` the caller could request at once if no other caller held permits.
+    pub(super) fn max_tasks(&self, tasks: usize) -> usize {
+        let is_possible = |permits: &usize| self.caller.could_hold(Resource::SlowCall, *permits);
+        let permits = (1..=tasks.div_ceil(TASKS_PER_PERMIT)).take_while(is_possible).count();
+        tasks.min(permits * TASKS_PER_PERMIT)
     }
 
-    /// The places, which are given back when they are dropped.
-    pub(super) fn into_slots(self) -> Arc<Vec<Permit>> {
-        Arc::new(self.slots)
+    /// Returns the permits, which are released when they are dropped.
+    pub(super) fn into_permits(self) -> Arc<Vec<Permit>> {
+        Arc::new(self.permits)
     }
 }

@@ -1,4 +1,4 @@
-//! The accounts of groups and of many at once, each with a word on what its delays cover.
+//! The statistics of thread groups and batches, each with what its delays cover.
 
 use taskstats_proto::v1;
 use taskstats_proto::v1::batch_get_result::{Id, Result as Outcome};
@@ -9,18 +9,18 @@ use super::slow_call::SlowCall;
 use super::{RpcError, request};
 use crate::taskstats::{DelayAccounting, Kernel, KernelError, Stats, TaskId};
 
-/// The most threads whose accounts are told at once. They take some 400 bytes each, and the 4 MiB that
-/// clients accept by default have room for 680.
-const MOST_THREADS: usize = 6 * 1024;
+/// The largest number of threads in one response. Each has some 400 bytes, and could
+/// have 680 within the 4 MiB that clients accept by default.
+const MAX_THREADS: usize = 6 * 1024;
 
-type Account = Result<Stats, KernelError>;
+type Queried = Result<Stats, KernelError>;
 
-/// The account of a group, and of its threads if they are wanted, which take more of `places`.
+/// Returns the statistics of a group, and of its threads on request, for which `permits` grows.
 pub(super) fn process(
     kernel: &dyn Kernel,
     tgid: u32,
     include_threads: bool,
-    places: &mut SlowCall,
+    permits: &mut SlowCall,
 ) -> Result<v1::GetTgidResponse, RpcError> {
     let accounting = kernel.delay_accounting();
     let group = kernel.query(TaskId::Tgid(tgid))?;
@@ -28,7 +28,7 @@ pub(super) fn process(
         true => kernel.query(TaskId::Pid(tgid)).ok(),
         false => None,
     };
-    let threads = if include_threads { threads(kernel, tgid, places)? } else { Vec::new() };
+    let threads = if include_threads { threads(kernel, tgid, permits)? } else { Vec::new() };
     let threads =
         threads.iter().map(|task| task_stats(task, accounting.task_coverage(task))).collect();
     Ok(v1::GetTgidResponse {
@@ -38,23 +38,23 @@ pub(super) fn process(
     })
 }
 
-/// The accounts of many, in order.
+/// Returns the statistics of many tasks and groups, in order.
 pub(super) fn batch(
     kernel: &dyn Kernel,
     ids: &[TaskId],
 ) -> Result<Vec<v1::BatchGetResult>, RpcError> {
     let accounting = kernel.delay_accounting();
-    let accounts = kernel.query_many(ids)?;
+    let found = kernel.query_many(ids)?;
     let leaders = leaders(kernel, ids, accounting)?;
-    let results = ids.iter().zip(accounts).zip(&leaders);
-    let entry = |((id, account), leader): ((&TaskId, Account), &Option<Stats>)| {
-        entry(*id, account, leader.as_ref(), accounting)
+    let results = ids.iter().zip(found).zip(&leaders);
+    let entry = |((id, queried), leader): ((&TaskId, Queried), &Option<Stats>)| {
+        entry(*id, queried, leader.as_ref(), accounting)
     };
     Ok(results.map(entry).collect())
 }
 
-/// The first task of each group among `ids`, which a group's record does not tell of, as far as
-/// they are needed.
+/// Returns the first task of each group among `ids`, where the begin of its delay accounting is
+/// needed: a group's record does not contain it.
 fn leaders(
     kernel: &dyn Kernel,
     ids: &[TaskId],
@@ -68,28 +68,28 @@ fn leaders(
     if wanted.is_empty() {
         return Ok(vec![None; ids.len()]);
     }
-    let mut found = kernel.query_many(&wanted)?.into_iter();
-    let next = |id| leader(id).and_then(|_| found.next()?.ok());
+    let mut leaders = kernel.query_many(&wanted)?.into_iter();
+    let next = |id| leader(id).and_then(|_| leaders.next()?.ok());
     Ok(ids.iter().map(next).collect())
 }
 
-/// The accounts of a group's threads. Those that end meanwhile are left out.
-fn threads(kernel: &dyn Kernel, tgid: u32, places: &mut SlowCall) -> Result<Vec<Stats>, RpcError> {
+/// Returns the statistics of a group's threads, without threads that end meanwhile.
+fn threads(kernel: &dyn Kernel, tgid: u32, permits: &mut SlowCall) -> Result<Vec<Stats>, RpcError> {
     let shown = kernel.threads(tgid);
     if matches!(shown, Err(KernelError::NoSuchTask(_))) {
-        // It may have ended meanwhile, which the kernel says, or procfs may hide it (`hidepid`).
+        // Either it has ended, which the query reports, or procfs hides it (`hidepid`).
         kernel.query(TaskId::Tgid(tgid))?;
         return Err(KernelError::HiddenThreads(tgid).into());
     }
     let ids: Vec<TaskId> = shown?.into_iter().map(TaskId::Pid).collect();
-    let (threads, limit) = (ids.len(), places.most_of(MOST_THREADS));
+    let (threads, limit) = (ids.len(), permits.max_tasks(MAX_THREADS));
     if threads > limit {
         return Err(RpcError::ManyThreads { tgid, threads, limit });
     }
-    places.grow_to(threads)?;
-    let accounts = kernel.query_many(&ids)?;
-    let gone = |account: &Account| matches!(account, Err(KernelError::NoSuchTask(_)));
-    let alive = accounts.into_iter().filter(|account| !gone(account));
+    permits.grow_to(threads)?;
+    let found = kernel.query_many(&ids)?;
+    let gone = |queried: &Queried| matches!(queried, Err(KernelError::NoSuchTask(_)));
+    let alive = found.into_iter().filter(|queried| !gone(queried));
     Ok(alive.collect::<Result<_, KernelError>>()?)
 }
 
@@ -103,7 +103,7 @@ fn group_stats(
 
 fn entry(
     id: TaskId,
-    account: Account,
+    queried: Queried,
     leader: Option<&Stats>,
     accounting: DelayAccounting,
 ) -> v1::BatchGetResult {
@@ -111,7 +111,7 @@ fn entry(
         TaskId::Pid(pid) => (Id::Pid(pid), request::pid(pid)),
         TaskId::Tgid(tgid) => (Id::Tgid(tgid), request::tgid(tgid)),
     };
-    let outcome = checked.and_then(|_| account.map_err(RpcError::from));
+    let outcome = checked.and_then(|_| queried.map_err(RpcError::from));
     let result = match (id, outcome) {
         (TaskId::Pid(_), Ok(task)) => {
             Outcome::Stats(task_stats(&task, accounting.task_coverage(&task)))

@@ -1,4 +1,4 @@
-//! One watcher's stream of messages.
+//! The messages of one exit stream.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use super::workload::SentWorkloads;
 use crate::exits::{WatchEvent, Watcher};
 use crate::security::{Permit, Redaction};
 
-/// What a stream needs until its end.
+/// The state of a stream.
 pub(super) struct WatchStream {
     pub(super) watcher: Watcher,
     pub(super) framer: Framer,
     pub(super) turns: Arc<Turns>,
-    /// What its watcher may not see.
+    /// The fields that the watcher must not see.
     pub(super) redaction: Option<Redaction>,
     /// The workloads that were sent.
     pub(super) sent: SentWorkloads,
-    /// Counts the stream among the watchers.
-    pub(super) _slot: Permit,
+    /// Counts the stream as a watcher.
+    pub(super) _permit: Permit,
 }
 
-/// What a stream does next.
+/// The next step of a stream.
 enum State {
     Start(WatchStream, EncodedWatchExitsResponse),
     Watch(WatchStream),
@@ -41,8 +41,8 @@ enum State {
 type Item = Result<EncodedWatchExitsResponse, Status>;
 
 impl WatchStream {
-    /// The messages: `started`, then what the watcher tells. They are made when they are asked for,
-    /// which is when the client's HTTP/2 window has room for them, so a slow client queues nothing.
+    /// Returns the messages: `started`, then those of the watcher. A message is made when it is polled,
+    /// that is when the client's flow-control window allows it, so a slow client queues nothing.
     pub(super) fn messages(
         self,
         started: EncodedWatchExitsResponse,
@@ -65,7 +65,7 @@ impl WatchStream {
         workloads
     }
 
-    /// The exits as they are, or stripped copies of them.
+    /// Returns the exits, or copies without the redacted fields.
     fn shown(&self, slices: Vec<Bytes>) -> Result<Vec<Bytes>, RpcError> {
         let Some(redaction) = self.redaction else { return Ok(slices) };
         Ok(vec![strip_events(&slices, redaction)?])

@@ -1,7 +1,7 @@
 //! Turns of the streams that are behind.
 //!
 //! The event loop has one thread. A stream that is behind the newest exit has its next message ready
-//! whenever it is polled, and making and sending one takes some 50 µs. If all such streams were
+//! whenever it is polled, and making and sending one costs some 50 µs. If all such streams were
 //! runnable at once, every other call would wait for a message of each of them. So they queue, and
 //! the loop polls its sockets and runs what became ready before each turn.
 

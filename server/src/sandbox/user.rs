@@ -71,7 +71,7 @@ impl User {
         Self { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
     }
 
-    /// Finds a user: by default that of the package, or else [`NOBODY`].
+    /// Finds a user: by default that of the package, or else `NOBODY`.
     ///
     /// # Errors
     /// When a name is unknown.

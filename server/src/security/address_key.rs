@@ -8,7 +8,7 @@ const IPV6_PREFIX: u128 = !0 << 64;
 
 /// Identifies a client by its address: an IPv4 address, or the first 64 bits of an IPv6 one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AddressKey(IpAddr);
+pub(crate) struct AddressKey(IpAddr);
 
 impl From<IpAddr> for AddressKey {
     fn from(address: IpAddr) -> Self {

@@ -10,9 +10,9 @@ const PERCENT: usize = 100;
 const NEWCOMERS: usize = 8;
 /// Connections over the limit that get a status, at the same time. Each lasts 2 s at most and needs some
 /// kilobytes for HTTP/2. The few callers of an operator all get their status; those beyond are closed.
-pub const MAX_OVERFLOW: usize = 64;
+pub(crate) const MAX_OVERFLOW: usize = 64;
 /// Health checks in flight of a principal, of which `--principal-share` applies. A prober has one at a time.
-pub const MAX_HEALTH_CHECKS: usize = 8;
+pub(crate) const MAX_HEALTH_CHECKS: usize = 8;
 
 /// A resource that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,16 +10,6 @@ use super::{CertificateNames, Principal};
 const ANONYMOUS: &str = "anonymous";
 
 /// A pattern that matches principals by their names.
-///
-/// ```
-/// use taskstatsd::security::{CertificateNames, Pattern, Principal};
-///
-/// let pattern: Pattern = "spiffe://cluster.local/ns/monitoring/*".parse()?;
-/// let uris = vec!["spiffe://cluster.local/ns/monitoring/sa/collector".to_owned()];
-/// let names = CertificateNames { uris, ..CertificateNames::default() };
-/// assert!(pattern.matches(&Principal::Certificate(names)));
-/// # Ok::<(), taskstatsd::security::PatternError>(())
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// `uid:N`: a process of this user.

@@ -8,7 +8,7 @@ use super::{Pattern, PatternError, PolicyWarning, Principal, Role, RoleError, Ro
 const SEPARATOR: char = '=';
 
 /// The warning about rules that match no client that can connect.
-pub const NO_MATCHING_CLIENT: &str = "no rule of --allow matches a client that can connect, so every call is refused: uid: and gid: match clients of unix:// listeners, names of certificates those of tcp:// with --client-ca, anonymous those of tcp:// without; add a rule or a listener";
+pub(crate) const NO_MATCHING_CLIENT: &str = "no rule of --allow matches a client that can connect, so every call is refused: uid: and gid: match clients of unix:// listeners, names of certificates those of tcp:// with --client-ca, anonymous those of tcp:// without; add a rule or a listener";
 
 /// A pattern of principals and their roles: `PRINCIPAL=role,role`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,15 +32,6 @@ pub enum RuleError {
 }
 
 /// The rules of `--allow`. Without any, every caller has all roles but `details`.
-///
-/// ```
-/// use taskstatsd::security::{Policy, Principal, Role};
-///
-/// let policy = Policy::new(vec!["uid:7=query".parse()?, "gid:8=watch".parse()?]);
-/// let roles = policy.roles(&Principal::Local { uid: 7, gid: 8 });
-/// assert!(roles.has(Role::Query) && roles.has(Role::Watch) && !roles.has(Role::Node));
-/// # Ok::<(), taskstatsd::security::RuleError>(())
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     rules: Vec<Rule>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A rate, with the calls of one second as a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// Nanoseconds between two calls.
     interval: u64,
     /// The time by which calls may be ahead of the rate, in nanoseconds.
@@ -15,7 +15,7 @@ pub struct Rate {
 /// The token bucket of a principal, in one number by the generic cell rate algorithm: the time of the
 /// next call if calls came evenly, in nanoseconds since the start of the agent.
 #[derive(Debug, Default)]
-pub struct Bucket(AtomicU64);
+pub(crate) struct Bucket(AtomicU64);
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
@@ -23,7 +23,7 @@ const SECOND: u64 = 1_000_000_000;
 impl Rate {
     /// Returns the rate of so many calls a second; `None` for 0, which means no limit.
     #[must_use]
-    pub fn per_second(calls: u32) -> Option<Self> {
+    pub(crate) fn per_second(calls: u32) -> Option<Self> {
         let interval = SECOND.checked_div(calls.into())?;
         Some(Self { interval, burst: SECOND - interval })
     }
@@ -34,7 +34,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The time until the next call is allowed.
-    pub fn acquire(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
+    pub(crate) fn acquire(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
         let now = nanoseconds(now);
         let counted = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
             (next <= now.saturating_add(rate.burst)).then(|| next.max(now) + rate.interval)
@@ -45,7 +45,7 @@ impl Bucket {
 
     /// Returns whether the bucket is full, as if there had been no calls.
     #[must_use]
-    pub fn is_full(&self, now: Duration) -> bool {
+    pub(crate) fn is_full(&self, now: Duration) -> bool {
         self.0.load(Ordering::Relaxed) <= nanoseconds(now)
     }
 }

@@ -17,6 +17,10 @@ pub(super) struct Activity {
     opened: AtomicU64,
     /// Notified when the last open stream ends.
     idle: Notify,
+    /// The number of times that the connection's task was polled.
+    turn: AtomicU64,
+    /// Notified when the peer has reset too many streams.
+    reset_flood: Notify,
 }
 
 /// Counts a stream as open until it is dropped.
@@ -47,6 +51,26 @@ impl Activity {
                 return;
             }
         }
+    }
+
+    /// Begins another turn of reading.
+    pub(super) fn begin_turn(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of the turn.
+    pub(super) fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    /// Reports that the peer has reset too many streams.
+    pub(super) fn report_reset_flood(&self) {
+        self.reset_flood.notify_one();
+    }
+
+    /// Waits for [`Activity::report_reset_flood`].
+    pub(super) async fn reset_flood(&self) {
+        self.reset_flood.notified().await;
     }
 
     /// Counts a stream, and returns true if it is the last one that the connection may have.

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioTimer;
 use tokio_util::task::TaskTracker;
 
 use super::ConnectionLimits;
+use super::paced_stream::RESETS_IN_TURN;
 use super::send_timeout::with_send_timeout;
 
 /// The time of silence after which a peer is sent a ping.
@@ -84,12 +85,11 @@ impl Http2 {
 }
 
 /// Returns the largest number of streams of a connection that a peer may open and reset before hyper
-/// accepts them. A peer with more only makes work, and its connection is closed (rapid reset,
-/// CVE-2023-44487). A client that cancels all of its calls at once resets as many streams as it may
-/// have open; a smaller number, such as h2's default of 20, closes the connection under its other
-/// calls.
+/// accepts them; with more, the connection is closed. A client that cancels all of its calls at once
+/// resets as many streams as it may have open, and no fewer than fit into one turn of [`super::paced_stream`],
+/// which bounds resets over a longer time. h2's default of 20 closes connections of honest clients.
 fn max_pending_resets(streams: u32) -> usize {
-    usize::try_from(streams).unwrap_or(usize::MAX)
+    usize::try_from(streams.max(RESETS_IN_TURN)).unwrap_or(usize::MAX)
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for StreamTasks {

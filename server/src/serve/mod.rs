@@ -5,6 +5,7 @@ mod connection;
 mod http2;
 mod layers;
 mod overflow;
+mod paced_stream;
 mod send_timeout;
 
 use std::sync::Arc;
@@ -111,6 +112,7 @@ impl Server {
             service: self.service(&caller, &activity, None),
             caller,
             activity,
+            max_streams: self.limits.streams,
             idle_timeout: self.limits.idle,
             stop: stop.clone(),
         }
@@ -129,6 +131,7 @@ impl Server {
             service: self.service(&caller, &activity, Some(reached)),
             caller,
             activity,
+            max_streams: self.limits.streams,
             idle_timeout: None,
             stop: stop.clone(),
         })

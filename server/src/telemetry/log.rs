@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::stderr::LossyStderr;
+use super::stderr::{LossyStderr, one_line};
 
 /// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -38,7 +38,8 @@ pub fn report_fatal(error: &str, format: LogFormat) {
     match format {
         LogFormat::Text => {
             // The exit code still reports the failure.
-            let _unwritable = writeln!(io::stderr(), "taskstatsd: {error}");
+            let line = format!("taskstatsd: {error}\n");
+            let _unwritable = io::stderr().write_all(&one_line(line.as_bytes()));
         }
         LogFormat::Json => {
             let lines = tracing_subscriber::fmt()

@@ -1,5 +1,6 @@
 //! Standard error as the target of log lines, which may be full, closed, or not read.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
@@ -15,6 +16,9 @@ use super::LogFormat;
 /// The longest wait for a reader of the log, in milliseconds. After a line was dropped there is no wait
 /// until a line could be written again, so a reader that hangs delays the event loop once.
 const MAX_WAIT_MS: u16 = 1000;
+
+/// Bytes that end a line on a terminal or for a reader of the log.
+const LINE_BREAKS: [u8; 2] = [b'\n', b'\r'];
 
 /// A target that drops the lines it cannot write, counts them, and reports the count with the next line
 /// that it can write. No failure reaches the code that logs.
@@ -59,13 +63,30 @@ impl<'a> MakeWriter<'a> for LossyStderr {
 impl Write for Line<'_> {
     /// The subscriber formats a line in memory and writes it by one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_line(&mut io::stderr(), line);
+        self.0.write_line(&mut io::stderr(), &one_line(line));
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Escapes line breaks but the last one, so that a path or a name with a line break cannot forge a line.
+pub(super) fn one_line(text: &[u8]) -> Cow<'_, [u8]> {
+    let (body, end) = match text.split_last() {
+        Some((b'\n', before)) => (before, &b"\n"[..]),
+        _ => (text, &b""[..]),
+    };
+    if !body.iter().any(|byte| LINE_BREAKS.contains(byte)) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = body.iter().flat_map(|byte| match byte {
+        b'\n' => b"\\n".to_vec(),
+        b'\r' => b"\\r".to_vec(),
+        other => vec![*other],
+    });
+    Cow::Owned(escaped.chain(end.iter().copied()).collect())
 }
 
 /// Returns whether a write would not block. For a pipe or a socket that means space for a line of usual
@@ -118,6 +139,16 @@ mod tests {
         let lines: Vec<_> = written.lines().collect();
         assert!(lines[0].ends_with("dropped log lines count=3"), "{written}");
         assert_eq!(lines[1..], ["a line", "a line"]);
+    }
+
+    /// Issue 11, row 8: a line break in a path forged a line.
+    #[test]
+    fn a_line_break_in_a_message_is_escaped() {
+        for (text, escaped) in
+            [("a\n", "a\n"), ("a\nb\r\n", "a\\nb\\r\n"), ("a\nb", "a\\nb"), ("", "")]
+        {
+            assert_eq!(one_line(text.as_bytes()), escaped.as_bytes(), "{text:?}");
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ async fn a_state_directory_that_is_none_is_reported() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let directory = tempfile::tempdir()?;
     let missing = directory.path().join("missing");
-    refused(&missing.display().to_string(), "does not exist; make it first: mkdir").await?;
+    refused(&missing.display().to_string(), "does not exist; create it first: mkdir").await?;
     let file = directory.path().join("file");
     fs::write(&file, "")?;
     refused(&file.display().to_string(), "is not a directory; name a directory").await?;

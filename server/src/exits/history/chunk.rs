@@ -15,7 +15,7 @@ use crate::workload::{Cgroup, CgroupTable};
 /// Exits in a chunk at most. Clients decode batches of this size several times faster than batches
 /// of thousands, because what they decode stays in the cache.
 const CHUNK_EVENTS: usize = 256;
-/// What a chunk costs beside its bytes and entries: itself, and for each of its three allocations
+/// The memory of a chunk beside its bytes and entries: itself, and for each of its three allocations
 /// the allocator's header and rounding.
 const CHUNK_OVERHEAD: usize = size_of::<Chunk>() + 3 * 24;
 
@@ -34,10 +34,10 @@ pub(in crate::exits) struct Chunk {
     cgroups: Box<[Arc<Cgroup>]>,
 }
 
-/// What must be known of an exit without decoding it.
+/// The properties of an exit that are needed without decoding it.
 #[derive(Clone, Copy, Debug)]
 struct ChunkEntry {
-    /// Where its bytes end.
+    /// The offset of its end.
     end: u32,
     /// `Cpumask::MAX_CPUS` fits.
     cpu: u16,
@@ -75,7 +75,7 @@ impl Chunk {
         }
     }
 
-    /// Takes a saved chunk, if its parts fit each other.
+    /// Restores a chunk, if its parts fit each other.
     pub(in crate::exits) fn restore(
         saved: ItemSnapshot,
         cgroups: &CgroupTable,

@@ -47,7 +47,7 @@ impl EvictedCounts {
         }
     }
 
-    /// How many exits a selection took of the sequences from `from` to before `to`, lost ones
+    /// Returns the number of selected exits with sequences from `from` to before `to`, lost ones
     /// included; `None` when that is forgotten, or `from` lies inside an item.
     pub(super) fn selected(&self, from: u64, to: u64, selection: &Selection) -> Option<u64> {
         let start = self.counts.partition_point(|item| item.first < from);

@@ -9,14 +9,14 @@ use super::totals::{Tallier, Tally, Totals};
 use crate::taskstats::Cpumask;
 use crate::workload::{Cgroup, CgroupTable};
 
-/// What includes sequence numbers. Cheap to clone.
+/// An item of the history, which covers a range of sequence numbers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) enum HistoryItem {
     /// Exits, encoded.
     Exits(Arc<Chunk>),
     /// Exits that the kernel dropped.
     Lost { first: u64, loss: KernelLoss },
-    /// Listening on these CPUs began here, after a time in which nobody did. It includes one sequence
+    /// Listening on these CPUs began here, after a time without a listener. The item has one sequence
     /// number, so that a cursor from before that time is told from one after it.
     Unwatched { first: u64, cpus: Arc<Cpumask>, until: Duration },
 }
@@ -29,13 +29,13 @@ pub type CgroupCounts = Arc<[(Arc<Cgroup>, u64)]>;
 pub struct KernelLoss {
     /// The CPU.
     pub cpu: u32,
-    /// How many.
+    /// The number of exits.
     pub count: u64,
     /// They exited after this moment, since 1970,
     pub first_at: Duration,
     /// and before this one.
     pub last_at: Duration,
-    /// Those whose cgroups are known.
+    /// The losses whose cgroups are known.
     pub by_cgroup: CgroupCounts,
 }
 
@@ -137,7 +137,7 @@ impl HistoryItem {
         }
     }
 
-    /// What it counts, to be remembered after it is forgotten.
+    /// Returns its counts, which outlive it.
     pub(super) fn tally(&self, tallier: &mut Tallier) -> Tally {
         match self {
             Self::Exits(chunk) => tallier.tally(chunk.exits()),

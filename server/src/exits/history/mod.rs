@@ -59,12 +59,12 @@ struct Inner {
     evicted: Totals,
     /// When the newest evicted exit was received, since 1970.
     evicted_at: Duration,
-    /// How many exits of which kind were evicted lately.
+    /// The counts of recently evicted exits.
     evicted_counts: EvictedCounts,
     tallier: Tallier,
 }
 
-/// Where a reader begins.
+/// The start of a watcher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// After the newest exit.
@@ -80,7 +80,7 @@ pub enum Start {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("sequence {sequence} lies in the future; the newest exit has {newest}")]
 pub struct FutureSequence {
-    /// What was asked for.
+    /// The requested sequence.
     pub sequence: u64,
     /// The sequence of the newest exit; 0 when there was none.
     pub newest: u64,
@@ -96,7 +96,7 @@ pub(super) struct StartPoint {
 /// Exits between the place where a reader wanted to begin and the oldest one remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MissedRange {
-    /// How many; `None` when it is no longer known how many of them were selected.
+    /// The number of selected exits; `None` if it is no longer known.
     pub(super) count: Option<u64>,
     /// All of them exited before this moment, since 1970.
     pub(super) last_at: Duration,
@@ -132,7 +132,7 @@ impl History {
         Self { inner: Mutex::new(inner), capacity, cgroups }
     }
 
-    /// Takes a saved history, as far as it fits into `capacity` bytes.
+    /// Restores a history, as far as it fits into `capacity` bytes.
     ///
     /// # Errors
     /// When it contradicts itself, or is of a machine with other CPUs.

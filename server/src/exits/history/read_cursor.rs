@@ -16,27 +16,27 @@ use crate::workload::Cgroup;
 /// slower to decode, smaller ones cost more frames.
 const BATCH_EVENTS: u64 = 256;
 
-/// Where a reader is. It belongs to one selection.
+/// The position of a watcher, for one selection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::exits) struct ReadCursor {
     /// The sequence that it wants next.
     pub(super) next: u64,
-    /// What its selection includes of all before that.
+    /// The number of exits before that which the selection includes.
     pub(super) selected_before: Selected,
     /// When the newest exit before that was received, since 1970.
     pub(super) at: Duration,
 }
 
-/// What a reader finds at its cursor.
+/// The result of reading at a cursor.
 #[derive(Debug)]
 pub(in crate::exits) enum ReadOutcome {
     /// Encoded exits: entries of `ExitEvents.events`.
     Exits { slices: Vec<Bytes>, count: u64, cgroups: Vec<Arc<Cgroup>> },
     /// The kernel dropped exits here.
     Lost(KernelLoss),
-    /// Nobody listened before this moment, since 1970.
+    /// No listener existed before this time, since 1970.
     Unwatched { until: Duration },
-    /// What stood here was evicted: so many exits, or an unknown number.
+    /// Evicted exits: so many, or an unknown number.
     Evicted { count: Option<u64>, first_at: Duration, last_at: Duration },
     /// The end.
     Nothing,
@@ -48,7 +48,7 @@ impl ReadCursor {
         self.next - FIRST_SEQUENCE
     }
 
-    /// Takes a batch of exits, or a loss, from the front of `items` and moves behind it; `None` when
+    /// Reads a batch of exits, or a loss, from the front of `items` and moves behind it; `None` when
     /// the selection includes nothing of them.
     pub(super) fn take(
         &mut self,
@@ -115,7 +115,7 @@ impl ReadCursor {
         self.next = next;
     }
 
-    /// Moves behind a loss. A cursor inside it is told of the rest.
+    /// Moves behind a loss. A cursor inside it reads the rest.
     fn take_lost(&mut self, next: u64, loss: &KernelLoss) -> ReadOutcome {
         let count = next - self.next;
         self.next = next;

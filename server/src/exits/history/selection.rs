@@ -2,7 +2,7 @@
 
 use crate::taskstats::{Cpumask, Exit};
 
-/// What an exit meant for its process.
+/// The effect of an exit on its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitKind {
     /// The process ended with it.
@@ -40,9 +40,9 @@ pub enum Scope {
     /// Every task's.
     #[default]
     AllTasks,
-    /// Those that end a process, or may.
+    /// Exits that end a process, or may.
     Processes,
-    /// Those that do not, or may not.
+    /// Exits that do not, or may not.
     Threads,
 }
 
@@ -61,7 +61,7 @@ impl Scope {
 pub struct Selection {
     cpus: Cpumask,
     scope: Scope,
-    /// Whether nothing is left out, which spares looking at each exit.
+    /// True if every exit is selected, so that single exits need no check.
     everything: bool,
 }
 

@@ -12,13 +12,13 @@ pub struct HistorySnapshot {
     /// The sequence that the next exit includes.
     #[prost(uint64, tag = "1")]
     pub next: u64,
-    /// What was evicted, by CPU.
+    /// The evicted exits, by CPU.
     #[prost(message, repeated, tag = "2")]
     pub evicted: Vec<TotalsSnapshot>,
     /// When the newest evicted exit was received, ns since 1970.
     #[prost(uint64, tag = "3")]
     pub evicted_at_ns: u64,
-    /// What is remembered, oldest first.
+    /// The items, oldest first.
     #[prost(message, repeated, tag = "4")]
     pub items: Vec<ItemSnapshot>,
 }
@@ -35,7 +35,7 @@ pub struct TotalsSnapshot {
     /// Exits that the kernel dropped.
     #[prost(uint64, tag = "3")]
     pub lost: u64,
-    /// The last sequence that stands for a time in which nobody listened; 0 for none.
+    /// The last sequence that stands for a time without a listener; 0 for none.
     #[prost(uint64, tag = "4")]
     pub unwatched: u64,
 }
@@ -52,7 +52,7 @@ pub struct ItemSnapshot {
     /// The exits' bytes; empty for a loss.
     #[prost(bytes = "bytes", tag = "3")]
     pub bytes: Bytes,
-    /// Where each exit ends in `bytes`.
+    /// The offset of each exit's end in `bytes`.
     #[prost(uint32, repeated, tag = "4")]
     pub ends: Vec<u32>,
     /// Each exit's CPU, or the loss's.
@@ -118,7 +118,7 @@ impl HistorySnapshot {
 }
 
 impl ItemSnapshot {
-    /// How many sequences it includes.
+    /// Returns the number of its sequences.
     fn sequences(&self) -> u64 {
         if self.lost > 0 { self.lost } else { self.ends.len().max(1) as u64 }
     }

@@ -17,13 +17,13 @@ const CAPACITY: usize = 16 * 1024;
 /// `AGROUP`: the last task of its group.
 const LAST_OF_GROUP: u8 = 0x20;
 
-/// What the writer appended, to be compared with what readers are told.
+/// An appended exit, to be compared with what readers receive.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     sequence: u64,
     cpu: u32,
     kind: ExitKind,
-    /// Whether the kernel dropped it.
+    /// True if the kernel dropped it.
     dropped: bool,
 }
 
@@ -127,7 +127,7 @@ impl Reader {
         let begin = history.begin(start, &self.selection, Duration::ZERO).unwrap();
         self.cursor = begin.cursor;
         if let Some(missed) = begin.missed {
-            // Far beyond what is remembered, the number is forgotten, and the reader told so.
+            // Far beyond what is remembered, the number is forgotten, and the reader receives none.
             self.told_unknown |= missed.count.is_none();
             self.told_lost += missed.count.unwrap_or(0);
         }
@@ -246,7 +246,7 @@ proptest! {
     }
 }
 
-/// A cursor from before a time in which nobody listened is told so; one from after it is not.
+/// A cursor before a time without a listener reads a loss; one after it does not.
 #[test]
 fn an_unwatched_time_is_told_to_those_who_were_there_before() {
     let history = History::new(CAPACITY, CPUS as usize, Arc::default());
@@ -266,7 +266,7 @@ fn an_unwatched_time_is_told_to_those_who_were_there_before() {
     assert!(matches!(first(after, &selection(&[0])), ReadOutcome::Nothing));
 }
 
-/// It is told even when it was evicted before the reader came to it, live or from the start.
+/// The loss is reported even when its item was evicted before the reader reached it.
 #[test]
 fn an_unwatched_time_that_was_evicted_is_told() {
     let history = History::new(CAPACITY, CPUS as usize, Arc::default());
@@ -288,7 +288,7 @@ fn an_unwatched_time_that_was_evicted_is_told() {
     assert_eq!(resumed.missed.map(|missed| missed.count), Some(None));
 }
 
-/// What contradicts itself is refused, not taken for a history.
+/// A snapshot that contradicts itself is refused.
 #[test]
 fn a_history_with_a_hole_is_not_restored() {
     let history = History::new(CAPACITY, CPUS as usize, Arc::default());

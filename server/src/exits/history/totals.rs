@@ -9,7 +9,7 @@ use crate::taskstats::Cpumask;
 struct CpuTotals {
     exits: [u64; ExitKind::COUNT],
     lost: u64,
-    /// The last sequence that stands for a time in which nobody listened; 0 for none.
+    /// The last sequence that stands for a time without a listener; 0 for none.
     unwatched: u64,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Totals {
     by_cpu: Vec<CpuTotals>,
 }
 
-/// What a selection includes: exits, and messages that the kernel dropped.
+/// The counts of a selection: exits, and messages that the kernel dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Selected {
     pub(super) exits: u64,
@@ -65,13 +65,13 @@ impl Tally {
         Self { by_cpu: vec![(cpu, totals)] }
     }
 
-    /// Marks CPUs that nobody listened to before `sequence`.
+    /// Marks CPUs without a listener before `sequence`.
     pub(super) fn of_unwatched(cpus: &Cpumask, sequence: u64) -> Self {
         let totals = CpuTotals { unwatched: sequence, ..CpuTotals::default() };
         Self { by_cpu: cpus.iter().map(|cpu| (cpu, totals)).collect() }
     }
 
-    /// What `selection` includes of it.
+    /// Returns the counts of `selection`.
     pub(super) fn selected(&self, selection: &Selection) -> Selected {
         let taken = self.by_cpu.iter().filter(|(cpu, _)| selection.cpus().contains(*cpu));
         taken.map(|(_, totals)| totals.selected(selection)).sum()
@@ -145,7 +145,7 @@ impl Totals {
         saved.collect()
     }
 
-    /// Takes saved totals of at most `cpus` CPUs.
+    /// Restores totals of at most `cpus` CPUs.
     pub(super) fn restore(saved: &[TotalsSnapshot], cpus: usize) -> Result<Self, InvalidSnapshot> {
         let mut totals = Self::new(cpus);
         for saved in saved {
@@ -159,14 +159,14 @@ impl Totals {
         Ok(totals)
     }
 
-    /// Whether a time in which nobody listened to a selected CPU is among what was added with
+    /// Returns true if a selected CPU was not listened to for a time among what was added with
     /// sequences from `from` on.
     pub(super) fn unwatched_since(&self, from: u64, selection: &Selection) -> bool {
         let mut cpus = selection.cpus().iter().filter_map(|cpu| self.by_cpu.get(cpu as usize));
         cpus.any(|totals| totals.unwatched >= from)
     }
 
-    /// What `selection` includes of all that was added.
+    /// Returns the counts of `selection` over all that was added.
     pub(super) fn selected(&self, selection: &Selection) -> Selected {
         let cpus = selection.cpus().iter();
         let taken = cpus.filter_map(|cpu| self.by_cpu.get(cpu as usize));
@@ -175,7 +175,7 @@ impl Totals {
 }
 
 impl Selected {
-    /// What lies between an earlier place and this one.
+    /// Returns the difference to an earlier count.
     pub(super) fn since(self, earlier: Self) -> Self {
         Self {
             exits: self.exits.saturating_sub(earlier.exits),

@@ -1,8 +1,8 @@
 //! The thread that owns the listener.
 
 mod clock;
+mod gap_detector;
 mod ingest;
-mod kernel_sequence;
 mod pacer;
 mod registry;
 
@@ -32,28 +32,28 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// they left was kept for them.
 const INHERITED_GRACE: Duration = Duration::from_secs(10);
 
-/// How exits are taken.
+/// The configuration of the reader.
 #[derive(Clone, Copy, Debug)]
 pub struct ReaderConfig {
     /// Sleep between drains at high rates.
     pub pace: Duration,
     /// Size of a CPU's receive buffer, bytes.
     pub receive_buffer: usize,
-    /// How long CPUs are listened to after their last watcher left.
+    /// The time that CPUs are listened to after their last watcher left.
     pub grace: Duration,
 }
 
-/// What the reader is told.
+/// A command to the reader.
 enum ReaderCommand {
     /// Listen on these CPUs for one more watcher.
     Watch { cpus: Cpumask, done: oneshot::Sender<Result<Claim, KernelError>> },
     /// A watcher of these CPUs has left.
     Unwatch { cpus: Cpumask },
-    /// Take what is there and end.
+    /// Drain the sockets and end.
     Stop(SocketDisposition),
 }
 
-/// What becomes of the sockets when the reader ends.
+/// The disposition of the sockets when the reader ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SocketDisposition {
     /// They listen no more.
@@ -89,7 +89,7 @@ impl Drop for Claim {
     }
 }
 
-/// What the reader shows to others.
+/// The state that the reader shares with other threads.
 #[derive(Default)]
 struct ReaderShared {
     /// Ends the reader's wait; `None` while it waits for commands only.
@@ -106,7 +106,7 @@ impl fmt::Debug for ReaderShared {
     }
 }
 
-/// Takes exits from a listener, which exists while there is a CPU to listen on.
+/// Receives exits from a listener, which exists while there is a CPU to listen on.
 pub(super) struct ExitReader {
     clocks: Clocks,
     handle: ReaderHandle,
@@ -114,19 +114,19 @@ pub(super) struct ExitReader {
     commands: mpsc::Receiver<ReaderCommand>,
     shared: Arc<ReaderShared>,
     ingest: Ingest,
-    /// The sequence after the newest exit that watchers were told of. Dropped with the reader, which
-    /// tells watchers that nothing more will come.
+    /// The sequence after the newest exit that was announced to watchers. Dropped with the reader,
+    /// which ends their streams.
     newest: watch::Sender<u64>,
     registry: Registry,
     listener: Option<Box<dyn ExitListener>>,
     pacer: Pacer,
-    /// How long to sleep before the next drain; `None` to wait for a message.
+    /// The sleep before the next drain; `None` to wait for a message.
     sleep: Option<Duration>,
     checked_at: Option<Instant>,
     clock_steps: ClockSteps,
 }
 
-/// Whether the reader goes on.
+/// The decision to continue or to stop.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Continue,
@@ -209,7 +209,7 @@ impl ReaderHandle {
         self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A reader that has ended takes no commands, which is as good: it listens to nothing.
+    /// Commands to a reader that has ended are ignored, because it listens to nothing.
     fn send(&self, command: ReaderCommand) {
         if self.commands.send(command).is_ok() {
             let waker = self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,7 +283,7 @@ impl ExitReader {
         if flow != Flow::Continue {
             return flow;
         }
-        // Also after a rest: what was sent before there was a waker has woken nobody.
+        // Also after a rest: a command sent before there was a waker woke no thread.
         while let Ok(command) = self.commands.try_recv() {
             let flow = self.execute(command);
             if flow != Flow::Continue {
@@ -295,7 +295,7 @@ impl ExitReader {
         Flow::Continue
     }
 
-    /// Waits for a command. Nobody watches: the kernel sends nothing.
+    /// Waits for a command. Without a watcher the kernel sends nothing.
     fn wait_for_command(&mut self) -> Flow {
         let command = self.commands.recv();
         command.map_or(Flow::Stop(SocketDisposition::Close), |command| self.execute(command))

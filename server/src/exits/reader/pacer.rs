@@ -23,8 +23,8 @@ const FULL_LOAD: usize = 24;
 /// Announcements are this many paces apart under full load: a drain costs some 15 µs beside its
 /// messages, waking a watcher several times as much.
 const PACES_PER_ANNOUNCEMENT: u32 = 5;
-/// Drains for one announcement under full load. More would be for nothing: what is drained earlier is
-/// not told earlier.
+/// Drains for one announcement under full load. More would not help: exits that are drained earlier are
+/// not announced earlier.
 const DRAINS_PER_ANNOUNCEMENT: u32 = 2;
 /// Memory that the kernel counts for one message (`skb->truesize`) when it is largest: a message with
 /// two records lies in a 2 KiB block beside the socket buffer's own 256 bytes.
@@ -53,12 +53,12 @@ enum Mode {
     Paced { futile: u32 },
 }
 
-/// What the reader does after a drain.
+/// The step of the reader after a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DrainPlan {
-    /// Whether watchers are to be woken now.
+    /// True if watchers are to be woken now.
     pub(super) announce: bool,
-    /// How long to sleep before looking again; `None` to wait for a message.
+    /// The sleep before the next drain; `None` to wait for a message.
     pub(super) sleep: Option<Duration>,
 }
 
@@ -76,7 +76,7 @@ impl Pacer {
         }
     }
 
-    /// Takes what a drain found and says what comes next.
+    /// Returns the next step after a drain.
     pub(super) fn after_drain(&mut self, drained: Drained, now: Instant) -> DrainPlan {
         self.mode = self.next_mode(drained.messages, now);
         match self.mode {

@@ -1,4 +1,4 @@
-//! Which CPUs must be listened to, for how many watchers, and until when after the last one left.
+//! The CPUs to listen to, the number of their watchers, and the grace after the last one left.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ enum Interest {
     Watched {
         watchers: u32,
     },
-    /// Nobody watches; listened to until then, so that a reconnect finds what happened meanwhile.
+    /// No watcher; listened to until then, so that a reconnect finds what happened meanwhile.
     Unwatched {
         until: Instant,
     },
@@ -62,7 +62,7 @@ impl Registry {
         self.cpus.extend(cpus.iter().map(|cpu| (cpu, Interest::Unwatched { until })));
     }
 
-    /// Takes out the CPUs whose grace is over.
+    /// Removes and returns the CPUs whose grace is over.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<u32> {
         let over = |interest: &Interest| matches!(interest, Interest::Unwatched { until } if *until <= now);
         let expired = self.cpus.iter().filter(|(_, interest)| over(interest)).map(|(cpu, _)| *cpu);

@@ -13,7 +13,7 @@ use crate::taskstats::{DelayAccounting, Drained, ExitSink, SelfTest, Stats, Task
 mod fake;
 mod set_clock;
 
-/// A wait that takes longer is one that nothing ends.
+/// A longer wait has no end.
 const DEADLINE: Duration = Duration::from_secs(20);
 const CONFIG: ReaderConfig =
     ReaderConfig { pace: Duration::ZERO, receive_buffer: 0, grace: Duration::ZERO };

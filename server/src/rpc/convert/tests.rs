@@ -13,7 +13,7 @@ use crate::encode::arbitrary::{accounting, exit, number, time};
 use crate::encode::encode_event;
 use crate::taskstats::{Attribution, DelayAccounting, Exit, Owner};
 
-/// What an event beside the exit is made of.
+/// The parts of an event beside the exit.
 type Circumstances = (u64, Duration, DelayAccounting);
 
 fn exit_event(exit: &Exit, (sequence, received_at, accounting): Circumstances) -> v1::ExitEvent {

@@ -69,8 +69,22 @@ fn kinds_of_principals_do_not_mix() {
     }
 }
 
+/// Issue 11, row 8: such a name could be understood differently by another reader.
 #[test]
-fn what_could_mean_several_things_is_refused() {
+fn a_uri_with_control_characters_or_blanks_does_not_match() {
+    let matches = |uri: &str| {
+        let uris = vec![uri.to_owned()];
+        let names = CertificateNames { uris, ..CertificateNames::default() };
+        "spiffe://td/*".parse::<Pattern>().unwrap().matches(&Principal::Certificate(names))
+    };
+    assert!(matches("spiffe://td/a"));
+    for end in ["a\0", "a\tb", "a b", "a\n", "a\u{7f}", "\u{e9}"] {
+        assert!(!matches(&format!("spiffe://td/{end}")), "{end:?}");
+    }
+}
+
+#[test]
+fn an_ambiguous_pattern_is_refused() {
     for text in ["*", "*.", "a*.example", "a.*.example", "*.*.example", "*.a.*", "*a.example"] {
         let refused = text.parse::<Pattern>();
         assert!(refused.is_err(), "{text}: {refused:?}");
@@ -105,7 +119,7 @@ fn what_could_mean_several_things_is_refused() {
 
 /// Such a text would be a DNS name that no certificate has.
 #[test]
-fn anonymous_is_not_taken_for_a_name() {
+fn anonymous_is_no_dns_name() {
     for text in ["ANONYMOUS", "Anonymous"] {
         let refused = text.parse::<Pattern>();
         assert_eq!(refused, Err(PatternError::Anonymous(text.to_owned())));

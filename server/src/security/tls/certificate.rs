@@ -167,7 +167,7 @@ impl fmt::Display for CertificateInfo {
 ///
 /// # Errors
 /// What is malformed.
-pub fn names(der: &CertificateDer<'_>) -> Result<CertificateNames, X509Error> {
+pub(crate) fn names(der: &CertificateDer<'_>) -> Result<CertificateNames, X509Error> {
     let certificate = parse(der)?;
     let (mut names, _) = alternative_names(&certificate)?;
     if names.dns.is_empty() && names.uris.is_empty() {

@@ -141,7 +141,7 @@ pub enum TlsError {
 /// A private key that every user of the node can read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} has mode {mode:04o}, so every user of this node can read the key")]
-pub struct ExposedKey {
+pub(crate) struct ExposedKey {
     pub(super) file: PemFile,
     pub(super) mode: u32,
 }

@@ -18,15 +18,14 @@ mod watcher;
 #[cfg(test)]
 mod fixtures;
 
-pub use certificate::{CertificateInfo, CertificateUse, CertificateWarning, Validity};
-pub use error::{ExposedKey, TlsError};
-pub use files::{PemFile, TlsFiles};
-pub use pem_mistake::PemMistake;
-pub use rejection::describe_client_error;
-pub use reload::{ReloadHandle, Reloader};
-pub use server_config::{Inspection, MinVersion, inspect};
-pub use state::{Tls, TlsCounts};
-pub use watch_paths::watched_directories;
-pub use watcher::inotify_masks;
+pub(crate) use certificate::{CertificateInfo, CertificateUse, Validity};
+pub(crate) use error::{ExposedKey, TlsError};
+pub(crate) use files::{PemFile, TlsFiles};
+pub(crate) use rejection::describe_client_error;
+pub(crate) use reload::{ReloadHandle, Reloader};
+pub(crate) use server_config::{Inspection, MinVersion, inspect};
+pub(crate) use state::Tls;
+pub(crate) use watch_paths::watched_directories;
+pub(crate) use watcher::inotify_masks;
 
-pub use certificate::names;
+pub(crate) use certificate::names;

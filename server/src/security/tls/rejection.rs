@@ -11,7 +11,7 @@ const OLD_VERSION: &str = "UnsupportedCertVersion";
 
 /// Describes why a client's certificate is refused.
 #[must_use]
-pub fn describe_client_error(error: &CertificateError) -> String {
+pub(crate) fn describe_client_error(error: &CertificateError) -> String {
     let words = match error {
         CertificateError::UnknownIssuer => "no CA of --client-ca has signed it",
         CertificateError::BadSignature => {

@@ -40,7 +40,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Changes are reported by inotify. Where its instances or watches are used up, which other programs
 /// of the same user can cause, the files are polled until they can be watched again.
 #[derive(Debug)]
-pub struct Reloader {
+pub(crate) struct Reloader {
     source: Source,
     /// `None` while the files are polled.
     watcher: Option<Watcher>,
@@ -61,12 +61,12 @@ pub struct Reloader {
 ///
 /// Clones request the same. Requests that come while the files are being read are merged into one.
 #[derive(Clone, Debug, Default)]
-pub struct ReloadHandle(Arc<Notify>);
+pub(crate) struct ReloadHandle(Arc<Notify>);
 
 impl ReloadHandle {
     /// Has the files read as soon as possible. Inconsistent files are rejected at once, unlike after
     /// a change that was seen, which may be one of several.
-    pub fn read_now(&self) {
+    pub(crate) fn read_now(&self) {
         self.0.notify_one();
     }
 }
@@ -86,7 +86,7 @@ impl Reloader {
     ///
     /// # Errors
     /// Why there is no TLS with these files.
-    pub fn start(files: TlsFiles, oldest: MinVersion) -> Result<Self, TlsError> {
+    pub(crate) fn start(files: TlsFiles, oldest: MinVersion) -> Result<Self, TlsError> {
         Self::start_with(files, oldest, Watcher::new())
     }
 
@@ -121,18 +121,18 @@ impl Reloader {
 
     /// Returns the certificates in use, which change when the files do.
     #[must_use]
-    pub fn tls(&self) -> Arc<Tls> {
+    pub(crate) fn tls(&self) -> Arc<Tls> {
         Arc::clone(&self.tls)
     }
 
     /// Returns a handle by which the files are read at once.
     #[must_use]
-    pub fn handle(&self) -> ReloadHandle {
+    pub(crate) fn handle(&self) -> ReloadHandle {
         self.requests.clone()
     }
 
     /// Runs until it is aborted.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             self.next().await;
         }

@@ -55,7 +55,7 @@ pub(super) struct LoadedConfig {
 
 /// The contents of the files, as far as they can be reported.
 #[derive(Debug)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// The server's certificate, then its intermediates, then the clients' CAs.
     pub certificates: Vec<CertificateInfo>,
     /// Set if every user of the node can read the key.
@@ -66,7 +66,7 @@ pub struct Inspection {
 ///
 /// # Errors
 /// Why a listener could not use them.
-pub fn inspect(files: &TlsFiles) -> Result<Inspection, TlsError> {
+pub(crate) fn inspect(files: &TlsFiles) -> Result<Inspection, TlsError> {
     let contents = FileContents::read(files)?;
     let config = LoadedConfig::build(files, &contents, MinVersion::default())?;
     Ok(Inspection { certificates: config.certificates, exposed_key: config.exposed_key })

@@ -24,7 +24,7 @@ pub(super) struct WatchPaths {
 ///
 /// # Errors
 /// When the path is empty, or relative to a directory that is gone.
-pub fn watched_directories(file: &Path) -> io::Result<BTreeSet<PathBuf>> {
+pub(crate) fn watched_directories(file: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let mut paths = WatchPaths::default();
     paths.walk(file)?;
     Ok(paths.directories.into_keys().collect())

@@ -179,6 +179,6 @@ fn removal_mask() -> WatchMask {
 
 /// Returns the masks that are passed to `inotify_add_watch(2)`, for the filter of system calls.
 #[must_use]
-pub fn inotify_masks() -> [u32; 2] {
+pub(crate) fn inotify_masks() -> [u32; 2] {
     [directory_mask().bits(), file_mask().bits()]
 }

@@ -81,7 +81,7 @@ impl OnResponse for HoldPermits {
         if self.kind.has_send_timeout() {
             send_timeout::begin(&self.caller);
         }
-        // A watcher holds a permit of its own, which `rpc` takes.
+        // A watcher holds a permit of its own, which `rpc` acquires.
         if self.kind != Kind::Watch {
             let slow_call = response.extensions_mut().remove();
             response.body_mut().hold(Permits { _call: self.permit, _slow_call: slow_call });

@@ -78,7 +78,7 @@ pub(super) struct ConnectionContext {
     pub(super) caller: Arc<Caller>,
     pub(super) activity: Arc<Activity>,
     pub(super) size: CallSize,
-    /// Why the connection is served only to be rejected, if it is.
+    /// The limit that the connection exceeds, for which its calls are rejected.
     pub(super) overflow: Option<LimitReached>,
 }
 

@@ -9,7 +9,7 @@ use crate::Error;
 /// The first delay: an agent that is restarted often serves again by then.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-/// The longest delay, whatever the agent asks for: exits that its history evicts meanwhile are lost.
+/// The longest delay, even if the agent suggests a longer one: exits that its history evicts meanwhile are lost.
 const MAX_DELAY: Duration = Duration::from_secs(5);
 
 /// Reasons that are reported of one absence, so that a watch that waits for days prints no more.
@@ -66,7 +66,7 @@ impl Backoff {
         }
     }
 
-    /// Returns the delay before the next attempt, which is at least what the agent asks for, up to
+    /// Returns the delay before the next attempt, which is at least what the agent suggests, up to
     /// the longest delay.
     pub(super) fn next_delay(&mut self, error: Option<&Error>) -> Duration {
         let own = self.delays.next().unwrap_or(MAX_DELAY).min(MAX_DELAY);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_that_the_agent_asks_for_is_kept_up_to_the_longest() {
+    fn the_delay_that_the_agent_suggests_is_kept_up_to_the_longest() {
         assert_eq!(Backoff::new().next_delay(Some(&retry_in(1))), Duration::from_secs(1));
         assert_eq!(Backoff::new().next_delay(Some(&retry_in(3600))), MAX_DELAY);
         assert!(Backoff::new().next_delay(Some(&retry_in(0))) >= FIRST_DELAY);

@@ -7,7 +7,7 @@ use super::*;
 type Listen = dyn Fn() -> Box<dyn ExitListener> + Send + Sync;
 type Accounting = dyn Fn() -> DelayAccounting + Send + Sync;
 
-/// Nobody lives on it, and all that it tells comes from its listeners.
+/// A kernel without tasks, whose exits come from its listeners.
 pub(super) struct FakeKernel {
     pub(super) possible: Cpumask,
     pub(super) listen: Box<Listen>,

@@ -15,13 +15,13 @@ use crate::taskstats::{Exit, Since, TaskIdentity};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-/// What the clock of the wall shows at first.
+/// The first time of the wall clock.
 const NOON: Duration = Duration::from_secs(20_000 * 24 * 3600 + 12 * 3600);
-/// How long ago the switch was seen off for the last time and on for the first; nobody touches it.
+/// The time since the switch was seen off for the last time and on for the first. The switch does not change.
 const OFF_AGO: Duration = Duration::from_secs(61);
 /// See [`OFF_AGO`].
 const ON_AGO: Duration = MINUTE;
-/// Exits that a turn takes.
+/// Exits of one turn.
 const TURN: usize = 3;
 
 thread_local! {
@@ -29,10 +29,10 @@ thread_local! {
     static WALL: Cell<Duration> = const { Cell::new(NOON) };
 }
 
-/// What waits to be taken, in the order of its coming.
+/// Exits in the order of their arrival.
 type Backlog = Arc<Mutex<VecDeque<Exit>>>;
 
-/// It tells what the test makes.
+/// A listener with exits made by the test.
 struct ScriptedListener {
     backlog: Backlog,
 }
@@ -95,7 +95,7 @@ fn scripted(backlog: &Backlog) -> FakeKernel {
     }
 }
 
-/// A reader, and who watches what it takes.
+/// A reader and a watcher of its exits.
 struct Scene {
     exits: Exits,
     reader: ExitReader,
@@ -122,7 +122,7 @@ impl Scene {
         let selection = Selection::new(cpu(0), Scope::AllTasks, &cpu(0));
         let options = WatchOptions { start: Start::Last(u64::MAX), ..WatchOptions::default() };
         let watch = exits.watch(selection, options);
-        // The command is there before the reader takes its turn.
+        // The command is queued before the reader runs.
         let (watcher, _) = tokio::join!(biased; watch, async { reader.step() });
         Self { exits, watcher: watcher.unwrap(), reader, backlog }
     }
@@ -132,13 +132,13 @@ impl Scene {
         end_tasks(&self.backlog, ages);
     }
 
-    /// What the reader's next turn says of the exits that it takes.
+    /// Returns the delay accounting of the exits of the reader's next turn.
     fn turn(&mut self) -> Vec<v1::DelayAccounting> {
         assert!(self.reader.step() == Flow::Continue);
         told(&mut self.watcher)
     }
 
-    /// What the reader says at its end of the exits that still wait.
+    /// Returns the delay accounting of the exits that wait at the reader's end.
     fn end(mut self) -> Vec<v1::DelayAccounting> {
         self.exits.reader.stop(SocketDisposition::Close);
         self.reader.run();
@@ -173,9 +173,9 @@ fn pass(time: Duration) {
 
 /// One that had an account from its begin on, and one that began without.
 const BOTH: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(90)];
-/// What [`BOTH`] are.
+/// The delay accounting of [`BOTH`].
 const RIGHT: [v1::DelayAccounting; 2] = [On, Partial];
-/// Where the clock is set to, forward and back.
+/// The times that the clock is set to, forward and back.
 const SET_TO: [Duration; 2] = [NOON.saturating_add(HOUR), NOON.saturating_sub(HOUR)];
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn while_nobody_sets_the_clock_each_exit_is_judged() {
     }
 }
 
-/// What the reader had read of the switch is told by the clock before. It is read again at once, and not
+/// The reader dated the switch by the clock as it was before. The switch is read again at once, and not
 /// only with the next second.
 #[tokio::test]
 async fn a_clock_set_between_drains_is_that_of_the_exits_after_the_next_one() {
@@ -235,7 +235,7 @@ async fn the_last_exits_are_judged_by_no_clock_that_was_set_before_the_end() {
     }
 }
 
-/// Between two runs nobody looked at the clock.
+/// The clock may be set between two runs, which no agent sees.
 #[tokio::test]
 async fn what_an_earlier_run_left_is_judged_by_no_clock() {
     let mut scene = Scene::inheriting(&BOTH.repeat(TURN)).await;

@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::pem::PemObject;
 
 use super::*;
-use crate::security::tls::CertificateWarning;
+use crate::security::tls::certificate::CertificateWarning;
 use crate::security::tls::fixtures::{Chain, DAY, Directory};
 
 fn refusal(certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> String {
