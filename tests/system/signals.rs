@@ -42,7 +42,7 @@ async fn a_hangup_reads_the_certificates() -> Result<()> {
     let launch = Launch::new()?.listen_privately().arguments(fixture.flags());
     let mut agent = launch.start().await?;
     agent.signal(Signal::SIGHUP)?;
-    logged(&agent, "reading the certificates").await?;
+    logged(&agent, "reading certificates on request").await?;
     assert!(agent.stop().await?.success());
     Ok(())
 }
