@@ -28,7 +28,7 @@ const STORED_PREFIX: &str = "exits-cpu-";
 /// Keeps the manager from watching what it stores: an overflow is an error of the socket, at which it
 /// would throw the socket away, and with it what the socket still holds.
 const UNPOLLED: NotifyState<'static> = NotifyState::Custom("FDPOLL=0");
-/// The file's name in the state folder.
+/// The file's name in the state directory.
 const FILE_NAME: &str = "handover";
 
 /// The place of the handover file, and the boot that it is valid for.
@@ -72,10 +72,10 @@ pub enum HandoverError {
 }
 
 impl Handover {
-    /// Hands over through `folder`.
+    /// Hands over through `directory`.
     #[must_use]
-    pub fn new(folder: &Path, boot_id: String) -> Self {
-        Self { path: folder.join(FILE_NAME), boot_id }
+    pub fn new(directory: &Path, boot_id: String) -> Self {
+        Self { path: directory.join(FILE_NAME), boot_id }
     }
 
     /// Reads the state of an earlier run, and removes the file, so that it is used once. `None`

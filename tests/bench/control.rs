@@ -18,7 +18,7 @@ pub(crate) const READY: &str = "ready";
 
 /// Reports that counting has begun; when the input ends, calls `leave`, reports, and ends the
 /// process.
-pub(crate) fn count_until_told(
+pub(crate) fn count_until_reported(
     tally: Arc<Tally>,
     leave: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Result<()> {

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &ListenArgs) -> Result<()> {
     let listener =
         Listener { sockets: Arc::clone(&sockets), tally: Arc::default(), stamped: args.stamp };
     let leave = move || sockets.iter().try_for_each(ExitSocket::deregister);
-    control::count_until_told(Arc::clone(&listener.tally), leave)?;
+    control::count_until_reported(Arc::clone(&listener.tally), leave)?;
     match args.pace {
         Pace::Plain => listener.plain().map(drop),
         Pace::Paced => listener.paced().map(drop),

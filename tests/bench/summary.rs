@@ -187,7 +187,7 @@ mod tests {
 
     /// A part that was not measured does not pass.
     #[test]
-    fn a_figure_that_is_missing_is_told() {
+    fn a_figure_that_is_missing_is_reported() {
         assert!(row(&[], &[3.0]).ends_with("| not measured |"));
     }
 }

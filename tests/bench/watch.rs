@@ -72,7 +72,7 @@ async fn watch(args: &WatchArgs) -> Result<Infallible> {
         let stream = subscribe(&mut client, all()).await?;
         watchers.spawn(count(stream, Arc::clone(&tally), args.stamp));
     }
-    control::count_until_told(tally, || Ok(()))?;
+    control::count_until_reported(tally, || Ok(()))?;
     match watchers.join_next().await {
         Some(ended) => ended?,
         None => bail!("no agent to watch"),

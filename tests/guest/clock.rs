@@ -42,7 +42,7 @@ impl Happened {
 
     /// Checks that the agent's timestamp of the event is in the past, and as old as the event,
     /// whatever the clock was meanwhile.
-    pub(crate) fn ensure_told(self, reported: Option<&Timestamp>) -> Result<()> {
+    pub(crate) fn ensure_reported(self, reported: Option<&Timestamp>) -> Result<()> {
         let reported = since_1970(reported.context("no timestamp")?)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let ago = now

@@ -80,9 +80,9 @@ impl Covered {
     /// Returns the time since which accounting is reported to be on.
     pub(crate) fn ensure_since(&self, reported: Option<&Timestamp>) -> Result<()> {
         match self.on_at {
-            Some(on_at) => on_at.ensure_told(reported),
+            Some(on_at) => on_at.ensure_reported(reported),
             // Since the boot, which was some seconds ago.
-            None => Happened::at_boot()?.ensure_told(reported),
+            None => Happened::at_boot()?.ensure_reported(reported),
         }
     }
 }

@@ -162,7 +162,7 @@ impl Stage {
     /// Checks that the node's timestamps are in the past, and as old as the events.
     async fn ensure_sane(&self) -> Result<()> {
         let node = node(&self.channel).await?;
-        self.started.ensure_told(node.started_at.as_ref()).context("started_at")?;
+        self.started.ensure_reported(node.started_at.as_ref()).context("started_at")?;
         let since = node.delay_accounting_since.as_ref();
         self.covered.ensure_since(since).context("delay_accounting_since")
     }

@@ -144,7 +144,7 @@ async fn a_full_agent_reports_its_health() -> Result<()> {
 
 /// Other gRPC libraries get the code and the details, as on an accepted connection.
 #[tokio::test]
-async fn grpcurl_is_told_when_to_come_back() -> Result<()> {
+async fn grpcurl_is_reported_when_to_come_back() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let launch = Launch::new()?.listen_privately().arguments(ONE);
     let agent = launch.arguments(["--insecure", "--listen", "tcp://127.0.0.1:0"]).start().await?;

@@ -228,8 +228,8 @@ async fn names_have_a_size_limit() -> Result<()> {
         let asked = health_of(&channel, &"x".repeat(length)).await;
         let refusal = refusal_in(asked)?;
         assert_eq!(refusal.code, code, "{refusal:?}");
-        let is_told = refusal.message.contains("4096 bytes");
-        assert_eq!(is_told, length > 4096, "{refusal:?}");
+        let is_reported = refusal.message.contains("4096 bytes");
+        assert_eq!(is_reported, length > 4096, "{refusal:?}");
     }
     assert_eq!(count(&mut Client::new(channel.clone()), Limit::RequestSize).await?, 1);
     for (length, is_answered) in [(4000, true), (5000, false)] {

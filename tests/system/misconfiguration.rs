@@ -42,7 +42,7 @@ async fn a_failed_start_is_a_json_line() -> Result<()> {
     let _lock = MachineLock::shared()?;
     for (arguments, what) in [
         (&["--history-bytes", "1KiB"][..], "out of range"),
-        (&["--log", "off", "--listen", "unix:///no/such/folder/x.sock"], "/no/such/folder"),
+        (&["--log", "off", "--listen", "unix:///no/such/directory/x.sock"], "/no/such/directory"),
         (&["--log", "loud"], "is not a filter"),
     ] {
         let launch = Launch::new()?.listen_privately().arguments(["--log-format", "json"]);
@@ -124,12 +124,21 @@ async fn the_doctor_predicts_a_key_that_cannot_be_reloaded() -> Result<()> {
         (fixture.files.argument("agent.crt"), fixture.files.argument("agent.key"));
     let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--client-ca", &fixture.ca()];
     let flags = [&["--user", "4242:4343", "--listen", "tcp://127.0.0.1:0"][..], &tls].concat();
-    for (mode, is_told) in [(0o600, true), (0o644, false)] {
+    for (mode, is_reported) in [(0o600, true), (0o644, false)] {
         fs::set_permissions(fixture.files.path("agent.key"), Permissions::from_mode(mode))?;
         let output = doctor(&flags).await?;
         let reported = line(&output, "sandbox")?;
-        assert_eq!(reported.contains("and none that replaces it"), is_told, "{mode:o}: {reported}");
-        assert_eq!(output.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", output.stdout);
+        assert_eq!(
+            reported.contains("and none that replaces it"),
+            is_reported,
+            "{mode:o}: {reported}"
+        );
+        assert_eq!(
+            output.stdout.contains("chmod a+rx DIRECTORY"),
+            is_reported,
+            "{}",
+            output.stdout
+        );
     }
     Ok(())
 }
@@ -146,15 +155,24 @@ async fn a_directory_that_cannot_be_watched_is_reported() -> Result<()> {
         fs::set_permissions(fixture.files.path(name), Permissions::from_mode(0o644))?;
     }
     let as_user = [&["--user", "4242:4343"][..], &flags].concat();
-    for (mode, is_told) in [(0o711, true), (0o755, false)] {
+    for (mode, is_reported) in [(0o711, true), (0o755, false)] {
         fs::set_permissions(fixture.files.directory(), Permissions::from_mode(mode))?;
         let output = doctor(&as_user).await?;
         let reported = line(&output, "sandbox")?;
-        assert_eq!(reported.contains("cannot read the directory"), is_told, "{mode:o}: {reported}");
-        assert_eq!(reported.starts_with('!'), is_told, "{mode:o}: {reported}");
-        assert_eq!(output.stdout.contains("chmod a+rx DIRECTORY"), is_told, "{}", output.stdout);
+        assert_eq!(
+            reported.contains("cannot read the directory"),
+            is_reported,
+            "{mode:o}: {reported}"
+        );
+        assert_eq!(reported.starts_with('!'), is_reported, "{mode:o}: {reported}");
+        assert_eq!(
+            output.stdout.contains("chmod a+rx DIRECTORY"),
+            is_reported,
+            "{}",
+            output.stdout
+        );
         let log = Agent::start_with(&as_user).await?.stderr()?;
-        assert_eq!(log.contains("so it cannot be watched"), is_told, "{mode:o}: {log}");
+        assert_eq!(log.contains("so it cannot be watched"), is_reported, "{mode:o}: {log}");
     }
     fs::set_permissions(fixture.files.directory(), Permissions::from_mode(0o711))?;
     let (wrapper, words) = AS_NOBODY.split_first().context("no wrapper")?;

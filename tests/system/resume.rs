@@ -30,7 +30,7 @@ const LARGE_BUFFER: [&str; 2] = ["--receive-buffer", "64MiB"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StopPoint {
     /// At a cursor of the agent.
-    Told,
+    Reported,
     /// At an exit in the middle of a batch.
     MidBatch,
 }
@@ -51,7 +51,7 @@ impl StopPoint {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resuming_misses_and_repeats_nothing() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    for place in [StopPoint::Told, StopPoint::MidBatch] {
+    for place in [StopPoint::Reported, StopPoint::MidBatch] {
         let agent = Agent::start_with(LARGE_BUFFER).await?;
         let channel = connect(&agent.url()).await?;
         let mut reference = Follower::open(&channel, Selection::EVERYTHING).await?;
@@ -92,7 +92,7 @@ async fn resuming_misses_and_repeats_nothing() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resuming_too_late_is_an_exact_loss() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
-    let (reference, followers, detached) = resume_too_late(StopPoint::Told).await?;
+    let (reference, followers, detached) = resume_too_late(StopPoint::Reported).await?;
     assert_eq!(
         followers::reconcile(reference.stitched(), &followers)?,
         0,

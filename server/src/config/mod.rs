@@ -158,8 +158,8 @@ impl TryFrom<Args> for Config {
         check_log(&args.log)?;
         args.policy.check()?;
         args.limits.check()?;
-        if let Some(folder) = &args.state_dir {
-            check_state_dir(folder)?;
+        if let Some(directory) = &args.state_dir {
+            check_state_dir(directory)?;
         }
         if args.state_dir.is_some() && args.kernel != KernelChoice::Linux {
             return Err(ConfigError::SimulatedState);
@@ -193,9 +193,9 @@ impl TryFrom<Args> for Config {
     }
 }
 
-fn check_state_dir(folder: &Path) -> Result<(), ConfigError> {
-    let path = folder.to_owned();
-    match fs::metadata(folder) {
+fn check_state_dir(directory: &Path) -> Result<(), ConfigError> {
+    let path = directory.to_owned();
+    match fs::metadata(directory) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(ConfigError::StateDirIsFile(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ConfigError::NoStateDir(path)),

@@ -207,8 +207,8 @@ mod tests {
             let mut input = &*written;
             let (number, wire_type) = prost::encoding::decode_key(&mut input).unwrap();
             assert_eq!((number, wire_type), (1, WireType::LengthDelimited));
-            let told = prost::encoding::decode_varint(&mut input).unwrap();
-            assert_eq!(usize::try_from(told).unwrap(), input.len());
+            let reported = prost::encoding::decode_varint(&mut input).unwrap();
+            assert_eq!(usize::try_from(reported).unwrap(), input.len());
             assert_eq!(input, expected_inner, "{length} bytes");
         }
     }

@@ -92,11 +92,14 @@ fn check_reader(history: &History, begin: StartPoint, selection: &Selection, new
     assert!(cursor.cursor() <= newest);
     while cursor.cursor() < newest {
         let before = cursor.cursor();
-        let Some(told) = read(history, &mut cursor, selection) else { break };
+        let Some(reported) = read(history, &mut cursor, selection) else { break };
         let moved = cursor.cursor().checked_sub(before);
         let moved = moved.expect("a reader went back");
-        assert!(told <= moved && moved > 0, "{told} told on {moved} numbers");
-        assert!(told == moved || !selection.everything(), "{told} told on {moved} numbers");
+        assert!(reported <= moved && moved > 0, "{reported} reported on {moved} numbers");
+        assert!(
+            reported == moved || !selection.everything(),
+            "{reported} reported on {moved} numbers"
+        );
     }
     let skips = read(history, &mut cursor, selection);
     assert_eq!((skips, cursor.cursor()), (None, newest), "there is more than everything");
@@ -133,11 +136,11 @@ fn go_on(history: &History, newest: u64) {
         });
     }
     assert_eq!(history.report().last_sequence, newest + LOST);
-    let mut told = 0;
+    let mut reported = 0;
     while let Some(count) = read(history, &mut early.cursor, &everything) {
-        told += count;
+        reported += count;
     }
-    assert_eq!(told, LOST);
+    assert_eq!(reported, LOST);
 }
 
 #[cfg(test)]

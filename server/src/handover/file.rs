@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("handover");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("handover");
         assert!(HandoverState::take(&path).unwrap().is_none());
         state().write(&path).unwrap();
         assert_eq!(HandoverState::take(&path).unwrap(), Some(state()));
@@ -172,8 +172,8 @@ mod tests {
     /// Each changed or missing byte is noticed, and the file is gone.
     #[test]
     fn a_damaged_file_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("handover");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("handover");
         state().write(&path).unwrap();
         let whole = fs::read(&path).unwrap();
         let refused = |bytes: &[u8]| {
@@ -206,8 +206,9 @@ mod tests {
 
     #[test]
     fn a_link_is_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, elsewhere) = (folder.path().join("handover"), folder.path().join("elsewhere"));
+        let directory = tempfile::tempdir().unwrap();
+        let (path, elsewhere) =
+            (directory.path().join("handover"), directory.path().join("elsewhere"));
         state().write(&elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
         assert!(matches!(HandoverState::take(&path), Err(FileError::System { .. })));

@@ -108,7 +108,7 @@ mod tests {
             let response = checks.check(about(name)).await.unwrap().into_inner();
             assert_eq!(response.status(), Wire::NotServing, "{name}");
         }
-        let told: Vec<_> = watched.map(|change| change.unwrap().status()).collect().await;
-        assert_eq!(told, [Wire::NotServing]);
+        let reported: Vec<_> = watched.map(|change| change.unwrap().status()).collect().await;
+        assert_eq!(reported, [Wire::NotServing]);
     }
 }

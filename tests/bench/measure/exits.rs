@@ -57,7 +57,7 @@ fn record(report: &mut Report, observer: Observer, observed: Observed) {
     report.record(NAME, cost(name), "µs", microseconds(cpu) / float(made.exits));
     report.record(NAME, format!("missed, {name}"), "exits", float(count.missed(made.exits)));
     if let Observer::Agent { .. } = observer {
-        report.record(NAME, "told as lost", "exits", float(count.lost));
+        report.record(NAME, "reported as lost", "exits", float(count.lost));
         report.record(NAME, "missed and not reported", "exits", float(count.untold(made.exits)));
     }
     let each = float(count.bytes) / float(count.events.max(1));

@@ -143,7 +143,7 @@ async fn read_on(mut follower: Follower, mut end: watch::Receiver<bool>) -> Resu
     loop {
         tokio::select! {
             more = follower.next() => ensure!(more?, "a stream broke"),
-            _told = end.changed() => return Ok(follower),
+            _reported = end.changed() => return Ok(follower),
         }
     }
 }

@@ -45,8 +45,8 @@ struct Reader {
     cursor: ReadCursor,
     began_after: u64,
     received: Vec<u64>,
-    told_lost: u64,
-    told_unknown: bool,
+    reported_lost: u64,
+    reported_unknown: bool,
 }
 
 fn exit(cpu: u32, last: bool) -> Exit {
@@ -99,8 +99,8 @@ impl Reader {
             cursor,
             began_after,
             received: Vec::new(),
-            told_lost: 0,
-            told_unknown: false,
+            reported_lost: 0,
+            reported_unknown: false,
         }
     }
 
@@ -113,9 +113,9 @@ impl Reader {
                 assert_eq!(events.len() as u64, count);
                 self.received.extend(events.iter().map(|event| event.sequence));
             }
-            ReadOutcome::Lost(loss) => self.told_lost += loss.count,
+            ReadOutcome::Lost(loss) => self.reported_lost += loss.count,
             ReadOutcome::Evicted { count, .. } => {
-                self.told_lost += count.expect("everything was watched");
+                self.reported_lost += count.expect("everything was watched");
             }
             ReadOutcome::Unwatched { .. } => panic!("everything was watched"),
         }
@@ -128,8 +128,8 @@ impl Reader {
         self.cursor = begin.cursor;
         if let Some(missed) = begin.missed {
             // Far beyond what is remembered, the number is forgotten, and the reader receives none.
-            self.told_unknown |= missed.count.is_none();
-            self.told_lost += missed.count.unwrap_or(0);
+            self.reported_unknown |= missed.count.is_none();
+            self.reported_lost += missed.count.unwrap_or(0);
         }
     }
 
@@ -145,8 +145,8 @@ impl Reader {
         assert!(self.received.is_sorted_by(|a, b| a < b), "in order, without duplicates");
         let real = |sequence: &u64| wanted.iter().any(|it| it.sequence == *sequence && !it.dropped);
         assert!(self.received.iter().all(real), "only what was sent and selected");
-        let accounted = self.received.len() as u64 + self.told_lost;
-        if self.told_unknown {
+        let accounted = self.received.len() as u64 + self.reported_lost;
+        if self.reported_unknown {
             assert!(accounted <= wanted.len() as u64, "never more than was sent");
         } else {
             assert_eq!(accounted, wanted.len() as u64, "received + lost = sent");
@@ -248,7 +248,7 @@ proptest! {
 
 /// A cursor before a time without a listener reads a loss; one after it does not.
 #[test]
-fn an_unwatched_time_is_told_to_those_who_were_there_before() {
+fn an_unwatched_time_is_reported_to_those_who_were_there_before() {
     let history = History::new(CAPACITY, CPUS as usize, Arc::default());
     let mut sent = Vec::new();
     append(&history, &[(0, true)], &mut sent);
@@ -268,7 +268,7 @@ fn an_unwatched_time_is_told_to_those_who_were_there_before() {
 
 /// The loss is reported even when its item was evicted before the reader reached it.
 #[test]
-fn an_unwatched_time_that_was_evicted_is_told() {
+fn an_unwatched_time_that_was_evicted_is_reported() {
     let history = History::new(CAPACITY, CPUS as usize, Arc::default());
     let mut sent = Vec::new();
     append(&history, &[(0, true)], &mut sent);
@@ -280,10 +280,10 @@ fn an_unwatched_time_that_was_evicted_is_told() {
     while history.report().first_sequence < 4 {
         append(&history, &[(1, true), (2, true)], &mut sent);
     }
-    let told = history.read(&mut connected, &selection);
-    assert!(matches!(told, ReadOutcome::Evicted { count: None, .. }), "{told:?}");
-    let told = history.read(&mut elsewhere, &other);
-    assert!(matches!(told, ReadOutcome::Evicted { count: Some(_), .. }), "{told:?}");
+    let reported = history.read(&mut connected, &selection);
+    assert!(matches!(reported, ReadOutcome::Evicted { count: None, .. }), "{reported:?}");
+    let reported = history.read(&mut elsewhere, &other);
+    assert!(matches!(reported, ReadOutcome::Evicted { count: Some(_), .. }), "{reported:?}");
     let resumed = history.begin(Start::After(1), &selection, Duration::ZERO).unwrap();
     assert_eq!(resumed.missed.map(|missed| missed.count), Some(None));
 }

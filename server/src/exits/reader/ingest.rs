@@ -37,7 +37,7 @@ pub(super) struct Ingest {
 /// The losses of one CPU.
 #[derive(Clone, Debug, Default)]
 struct Losses {
-    told_at: Option<Instant>,
+    reported_at: Option<Instant>,
     pending: Option<PendingLoss>,
 }
 
@@ -105,7 +105,7 @@ impl Ingest {
     fn tell_losses(&mut self, now: Instant, ready: impl Fn(&Losses) -> bool) {
         for (cpu, losses) in self.losses.iter_mut().filter(|(_, losses)| ready(losses)) {
             if let Some(loss) = losses.pending.take() {
-                losses.told_at = Some(now);
+                losses.reported_at = Some(now);
                 self.first += loss.count;
                 let PendingLoss { count, first_at, last_at, by_cgroup } = loss;
                 let ids: Vec<CgroupId> = by_cgroup.keys().copied().collect();
@@ -203,7 +203,7 @@ impl ExitSink for Ingest {
 impl Losses {
     /// Returns the time of the next report; `None` for at once.
     fn due(&self) -> Option<Instant> {
-        self.told_at.map(|told_at| told_at + LOSS_INTERVAL)
+        self.reported_at.map(|reported_at| reported_at + LOSS_INTERVAL)
     }
 }
 
@@ -249,7 +249,7 @@ mod tests {
         ingest.begin(noon);
         ingest.dropped(0, 1, CgroupLosses::new());
         ingest.end(started);
-        assert!(ingest.losses[&0].pending.is_none(), "the first one is told at once");
+        assert!(ingest.losses[&0].pending.is_none(), "the first one is reported at once");
         ingest.begin(noon - HOUR);
         ingest.dropped(0, 1, CgroupLosses::new());
         ingest.end(started);

@@ -42,7 +42,7 @@ fn take_turns(limits: &Limits, greedy: usize) -> Vec<usize> {
 }
 
 #[test]
-fn somebody_alone_gets_the_share_and_one_at_least() {
+fn a_lone_caller_gets_the_share_and_one_at_least() {
     for (watchers, share_percent, share) in [
         (1, 50, 1),
         (2, 50, 1),

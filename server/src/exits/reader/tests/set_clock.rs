@@ -135,14 +135,14 @@ impl Scene {
     /// Returns the delay accounting of the exits of the reader's next turn.
     fn turn(&mut self) -> Vec<v1::DelayAccounting> {
         assert!(self.reader.step() == Flow::Continue);
-        told(&mut self.watcher)
+        reported(&mut self.watcher)
     }
 
     /// Returns the delay accounting of the exits that wait at the reader's end.
     fn end(mut self) -> Vec<v1::DelayAccounting> {
         self.exits.reader.stop(SocketDisposition::Close);
         self.reader.run();
-        told(&mut self.watcher)
+        reported(&mut self.watcher)
     }
 }
 
@@ -157,13 +157,13 @@ fn end_tasks(backlog: &Backlog, ages: &[Duration]) {
     backlog.lock().unwrap().extend(exits);
 }
 
-fn told(watcher: &mut Watcher) -> Vec<v1::DelayAccounting> {
-    let mut told = Vec::new();
+fn reported(watcher: &mut Watcher) -> Vec<v1::DelayAccounting> {
+    let mut reported = Vec::new();
     while let Some(WatchEvent::Exits { slices, .. }) = watcher.next().now_or_never() {
         let events = v1::ExitEvents::decode(&*slices.concat()).unwrap().events;
-        told.extend(events.iter().map(|event| event.task.as_ref().unwrap().delay_accounting()));
+        reported.extend(events.iter().map(|event| event.task.as_ref().unwrap().delay_accounting()));
     }
-    told
+    reported
 }
 
 fn pass(time: Duration) {
@@ -239,7 +239,7 @@ async fn the_last_exits_are_judged_by_no_clock_that_was_set_before_the_end() {
 #[tokio::test]
 async fn what_an_earlier_run_left_is_judged_by_no_clock() {
     let mut scene = Scene::inheriting(&BOTH.repeat(TURN)).await;
-    assert_eq!([told(&mut scene.watcher), scene.turn()].concat(), [Unknown; 2 * TURN]);
+    assert_eq!([reported(&mut scene.watcher), scene.turn()].concat(), [Unknown; 2 * TURN]);
     scene.end_tasks(&BOTH);
     assert_eq!(scene.turn(), RIGHT);
 }
