@@ -17,7 +17,7 @@ use crate::workload::Workload;
 
 /// The agent reports the losses of a CPU at most every 100 ms; the rest is for an agent that waits
 /// for a CPU.
-const LOSSES_ARE_TOLD_WITHIN: Duration = Duration::from_millis(250);
+const LOSSES_ARE_REPORTED_WITHIN: Duration = Duration::from_millis(250);
 
 /// A stream that has begun.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ impl Watch {
     /// As in [`Watch::mark`].
     pub async fn settled_mark(&mut self, cpu: u32) -> Result<u32> {
         let first = self.mark(cpu).await?;
-        let settled = self.taken_at(first)? + LOSSES_ARE_TOLD_WITHIN;
+        let settled = self.taken_at(first)? + LOSSES_ARE_REPORTED_WITHIN;
         loop {
             let mark = self.mark(cpu).await?;
             if self.taken_at(mark)? > settled {

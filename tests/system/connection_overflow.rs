@@ -26,7 +26,7 @@ const OTHER: User = User { uid: 65001, gid: 65001 };
 /// More connections than get a response that says why they are closed.
 const CROWD: u64 = 200;
 /// The number of those that get a response.
-const TOLD: usize = 8;
+const REPORTED: usize = 8;
 /// The exit code of grpcurl is this plus the status code.
 const STATUS_OFFSET: i32 = 64;
 
@@ -114,13 +114,13 @@ async fn many_overflow_connections_are_closed() -> Result<()> {
         crowd.push(Raw::connect(&agent.url()).await?);
     }
     until_counted(&mut client, Limit::Connections, CROWD).await?;
-    assert!(process::descriptors(agent.pid()?)? <= descriptors + TOLD, "more were kept");
+    assert!(process::descriptors(agent.pid()?)? <= descriptors + REPORTED, "more were kept");
     let mut reported = 0;
     for raw in crowd {
         reported += usize::from(raw.to_end().await?.contains(&(Kind::Settings as u8)));
     }
     // The number that gets a response, and one more for each that ended meanwhile.
-    assert!(reported >= TOLD, "{reported} got a response");
+    assert!(reported >= REPORTED, "{reported} got a response");
     process::closes_descriptors(agent.pid()?, descriptors).await?;
     get_pid(&mut client, 1).await?;
     Ok(())

@@ -39,7 +39,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Returns the service. Each request needs its [`Caller`] among the extensions, which the layers
+    /// Returns the service. Each request needs its `Caller` among the extensions, which the layers
     /// of `serve` put there. Needs a tokio runtime.
     #[must_use]
     pub fn new(
