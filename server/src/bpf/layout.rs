@@ -73,6 +73,12 @@ impl Layout {
     }
 }
 
+/// Bytes that the filter of one CPU shares with the agent, for a receive buffer of `receive_buffer` bytes.
+#[must_use]
+pub fn shared_bytes(receive_buffer: usize) -> usize {
+    Layout::for_receive_buffer(receive_buffer).bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ mod program;
 mod slots;
 mod syscall;
 
+pub use self::layout::shared_bytes;
 pub use self::loader::{Filter, FilterError, FilterSet, Method};
 pub use self::slots::{CgroupId, CgroupLosses, Hierarchy, Seen, Slots};
 

@@ -7,11 +7,13 @@
 use bytesize::ByteSize;
 
 use super::fd_budget::max_handshakes;
-use crate::config::{Config, KernelChoice};
+use crate::bpf::shared_bytes;
+use crate::config::{AttributionChoice, Config, KernelChoice};
 use crate::listen::{ListenAddress, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
 use crate::security::{Limits, MAX_HEALTH_CHECKS};
 use crate::serve::{ConnectionLimits, RECEIVE_WINDOW, max_header_list};
+use crate::workload::MAX_TABLE_BYTES;
 
 /// The program, its configuration, stacks, and remembered principals: 8 MiB, and 17 MiB in a build with debug
 /// information, whose pages count while they are in memory.
@@ -44,6 +46,8 @@ const SOCKET: u64 = 8 << 10;
 /// The hand-over holds the history a second time, and a quarter of it for lists beside its bytes: the file
 /// may be in a file system in memory, as /run is, which is charged to the agent.
 const HANDOVER_OVERHEAD: u64 = 4;
+/// Copies of what the table of cgroups holds: itself, and the two maps of the thread that follows them.
+const CGROUP_COPIES: u64 = 3;
 const PERCENT: usize = 100;
 /// The kernel doubles the size of a receive buffer for the overhead of messages (`SO_RCVBUF` in `socket(7)`).
 const RECEIVE_BUFFER_FACTOR: u64 = 2;
@@ -63,6 +67,8 @@ pub struct MemoryBound {
     pub handover: u64,
     /// The receive buffers of a simulated kernel, which are in the agent's memory.
     pub simulated: u64,
+    /// The memory that socket filters share with the agent, and the table of cgroups.
+    pub attribution: u64,
 }
 
 impl MemoryBound {
@@ -89,20 +95,23 @@ impl MemoryBound {
             } else {
                 receive_buffers(config, cpus)
             },
+            attribution: attribution(config, cpus),
         }
     }
 
     /// Returns the sum of the parts.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Self { program, history, connections, responses, handover, simulated } = *self;
-        let parts = [program, history, connections, responses, handover, simulated];
+        let Self { program, history, connections, responses, handover, simulated, attribution } =
+            *self;
+        let parts = [program, history, connections, responses, handover, simulated, attribution];
         parts.into_iter().fold(0, u64::saturating_add)
     }
 
     /// Returns the parts with their names, as sizes for people.
     pub(crate) fn parts(&self) -> String {
-        let Self { program, history, connections, responses, handover, simulated } = *self;
+        let Self { program, history, connections, responses, handover, simulated, attribution } =
+            *self;
         let parts = [
             ("program", program),
             ("history", history),
@@ -110,11 +119,22 @@ impl MemoryBound {
             ("responses", responses),
             ("handover", handover),
             ("simulated", simulated),
+            ("attribution", attribution),
         ];
         let shown = parts.into_iter().filter(|(_, bytes)| *bytes > 0);
         let shown = shown.map(|(name, bytes)| format!("{name} {}", ByteSize::b(bytes)));
         shown.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Computes the memory of filters and of the table of cgroups, whose paths are kept for it, for their
+/// directories, and for inotify.
+fn attribution(config: &Config, cpus: usize) -> u64 {
+    if config.attribution == AttributionChoice::Off || config.kernel != KernelChoice::Linux {
+        return 0;
+    }
+    let filters = number(shared_bytes(config.reader.receive_buffer)).saturating_mul(number(cpus));
+    filters.saturating_add(CGROUP_COPIES * number(MAX_TABLE_BYTES))
 }
 
 /// Computes the memory of connections, of those beyond the limit, and of TLS handshakes.

@@ -111,7 +111,7 @@ pub struct Args {
         long,
         value_name = "SIZE",
         env = "TASKSTATSD_HISTORY_BYTES",
-        default_value = "32MiB",
+        default_value = "24MiB",
         help_heading = "Exits"
     )]
     pub history_bytes: ByteSize,

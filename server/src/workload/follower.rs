@@ -237,9 +237,11 @@ impl Follower {
         if self.ids.get(directory) == Some(&id) {
             return;
         }
+        if !self.table.born(id, &self.path_of(id.hierarchy, directory)) {
+            return;
+        }
         self.watch(id.hierarchy, directory);
         self.ids.insert(directory.to_owned(), id);
-        self.table.born(id, &self.path_of(id.hierarchy, directory));
     }
 
     /// The path below the root of the hierarchy. Bytes that are not UTF-8 become U+FFFD.

@@ -16,7 +16,7 @@ pub use self::follower::{Follower, RunningFollower};
 pub use self::hierarchy::{Hierarchies, MountedHierarchy};
 pub use self::live::{LiveWorkloads, OpenTask};
 pub use self::names::{CONTAINER_LOGS, POD_LOGS, PodLogs};
-pub use self::table::{Cgroup, CgroupTable, Known, Names};
+pub use self::table::{Cgroup, CgroupTable, Known, MAX_TABLE_BYTES, Names};
 
 /// Returns the masks that are passed to `inotify_add_watch(2)`, for the filter of system calls.
 #[must_use]

@@ -1,6 +1,7 @@
 //! The table of cgroups, by the kernel's id.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -9,8 +10,9 @@ use super::cgroup_path::{Owners, owners_of};
 use crate::bpf::CgroupId;
 use crate::netlink::Waker;
 
-/// Cgroups in the table. Further ones are attributed by their id, without a path.
-const MAX_CGROUPS: usize = 1 << 17;
+/// Memory of the table: about 10,000 cgroups with paths of usual lengths, several times as many as a node
+/// of Kubernetes has. Exits of further ones are attributed by the id, without a path.
+pub const MAX_TABLE_BYTES: usize = 4 << 20;
 /// Bytes of a path that are kept; a longer path (`PATH_MAX` is 4,096) is cut, and has no owners.
 const MAX_PATH_BYTES: usize = 4_096;
 /// Bytes of a cgroup beside its path and names: itself, its entry in the table, allocator overhead.
@@ -110,6 +112,8 @@ struct Entries {
     unresolved: Vec<CgroupId>,
     /// Number of entries after the last sweep.
     swept: usize,
+    /// Memory of the entries.
+    bytes: usize,
 }
 
 impl CgroupTable {
@@ -139,16 +143,23 @@ impl CgroupTable {
         lock(&self.entries).cgroups.get(&id).cloned()
     }
 
-    /// Enters a cgroup that exists, with its path.
-    pub fn born(&self, id: CgroupId, path: &str) {
+    /// Enters a cgroup that exists, with its path. Returns false if the table is full.
+    pub fn born(&self, id: CgroupId, path: &str) -> bool {
         let (path, owners) = match path.get(..MAX_PATH_BYTES) {
             Some(cut) if cut.len() < path.len() => (cut, Owners::default()),
             _ => (path, owners_of(path)),
         };
-        let cgroup = lock(&self.entries).enter(id);
+        let mut entries = lock(&self.entries);
+        if !entries.has_room(id, path.len()) {
+            return false;
+        }
+        let cgroup = entries.enter(id);
+        let before = cgroup.memory();
         self.changed(cgroup.update(|known| {
             *known = Known { path: Some(path.into()), owners, ..std::mem::take(known) };
         }));
+        entries.bytes = entries.bytes + cgroup.memory() - before;
+        true
     }
 
     /// Marks a cgroup as removed at a time since 1970. It stays for as long as the history refers to it.
@@ -200,7 +211,7 @@ impl CgroupTable {
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
         let entries = lock(&self.entries);
-        (entries.cgroups.len(), entries.cgroups.values().map(|cgroup| cgroup.memory()).sum())
+        (entries.cgroups.len(), entries.bytes)
     }
 
     fn changed(&self, changed: bool) {
@@ -221,22 +232,45 @@ impl Entries {
 
     /// Returns the entry of an id, new if need be. A full table gives a cgroup outside of it.
     fn enter(&mut self, id: CgroupId) -> Arc<Cgroup> {
-        self.sweep_if_grown();
-        if self.cgroups.len() >= MAX_CGROUPS && !self.cgroups.contains_key(&id) {
-            return Arc::new(Cgroup::new(id));
+        let has_room = self.has_room(id, 0);
+        let bytes = &mut self.bytes;
+        match self.cgroups.entry(id) {
+            Entry::Occupied(entry) => Arc::clone(entry.get()),
+            Entry::Vacant(_) if !has_room => Arc::new(Cgroup::new(id)),
+            Entry::Vacant(entry) => {
+                *bytes += CGROUP_OVERHEAD;
+                Arc::clone(entry.insert(Arc::new(Cgroup::new(id))))
+            }
         }
-        Arc::clone(self.cgroups.entry(id).or_insert_with(|| Arc::new(Cgroup::new(id))))
+    }
+
+    /// Returns whether an entry and so many bytes more fit, after forgetting what may be forgotten.
+    fn has_room(&mut self, id: CgroupId, more: usize) -> bool {
+        self.sweep_if_grown();
+        let new = if self.cgroups.contains_key(&id) { more } else { more + CGROUP_OVERHEAD };
+        if self.bytes + new > MAX_TABLE_BYTES {
+            self.sweep();
+        }
+        self.bytes + new <= MAX_TABLE_BYTES
     }
 
     /// Forgets removed cgroups that nothing refers to, each time the table has doubled.
     fn sweep_if_grown(&mut self) {
         /// Below this size a sweep is not worth it.
         const SMALL: usize = 1_024;
-        if self.cgroups.len() < (2 * self.swept).clamp(SMALL, MAX_CGROUPS) {
-            return;
+        if self.cgroups.len() >= (2 * self.swept).max(SMALL) {
+            self.sweep();
         }
+    }
+
+    fn sweep(&mut self) {
+        let bytes = &mut self.bytes;
         self.cgroups.retain(|_, cgroup| {
-            Arc::strong_count(cgroup) > 1 || lock(&cgroup.known).removed_at.is_none()
+            let stays = Arc::strong_count(cgroup) > 1 || lock(&cgroup.known).removed_at.is_none();
+            if !stays {
+                *bytes -= cgroup.memory();
+            }
+            stays
         });
         self.swept = self.cgroups.len();
     }
@@ -244,4 +278,47 @@ impl Entries {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpf::Hierarchy;
+
+    fn id(number: u64) -> CgroupId {
+        CgroupId { hierarchy: Hierarchy::V2, id: number }
+    }
+
+    #[test]
+    fn a_removed_cgroup_is_forgotten_when_no_exit_refers_to_it() {
+        let table = CgroupTable::default();
+        let kept = table.intern(&[id(1)]);
+        for number in 1..3_000 {
+            assert!(table.born(id(number), "/short-lived"));
+            table.removed(id(number), Duration::from_secs(number));
+        }
+        assert!(table.size().0 < 2_000, "{:?}", table.size());
+        assert_eq!(table.get(id(1)).unwrap().known().0.path.as_deref(), Some("/short-lived"));
+        drop(kept);
+    }
+
+    /// However many cgroups exist, the memory has a bound; the exits of further ones have the id alone.
+    #[test]
+    fn a_full_table_holds_no_more_and_still_gives_ids() {
+        let table = CgroupTable::default();
+        let path = format!("/{}", "long".repeat(250));
+        let entered = (1..100_000).take_while(|number| table.born(id(*number), &path)).count();
+        assert!(entered > 1_000 && entered < 99_999, "{entered}");
+        let (count, bytes) = table.size();
+        assert_eq!(count, entered);
+        assert!(bytes <= MAX_TABLE_BYTES, "{bytes}");
+        let beyond = table.intern(&[id(200_000)]);
+        assert_eq!(beyond[0].id(), id(200_000));
+        assert!(table.size().1 <= MAX_TABLE_BYTES);
+        // The bytes of removed ones are free again.
+        for number in 1..=entered as u64 {
+            table.removed(id(number), Duration::ZERO);
+        }
+        assert!(table.born(id(200_000), &path));
+    }
 }
