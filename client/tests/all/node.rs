@@ -61,7 +61,13 @@ fn node() -> GetNodeResponse {
             gaps: vec!["no landlock".to_owned()],
         }),
         simulated_kernel: String::new(),
-        ..Default::default()
+        attribution: Some(AttributionState {
+            method: AttributionMethod::Off.into(),
+            unknown: 100,
+            reason: "bpf failed".to_owned(),
+            fix: "grant CAP_BPF".to_owned(),
+            ..Default::default()
+        }),
     }
 }
 
@@ -109,6 +115,11 @@ Since start-up
 History
   memory              14 KiB of 32 MiB
   exits               1 to 103
+Attribution of exits
+  method              off
+  unknown             100
+  reason              bpf failed
+  fix                 grant CAP_BPF
 Certificate
   subject             CN=node7
   names               node7, spiffe://a/b, 10.0.0.7

@@ -6,7 +6,9 @@ use super::style::Style;
 use super::text::{escaped, quoted};
 use super::time::rfc3339;
 use super::units;
-use crate::proto::{Counters, ExitsState, History, Limit, Sandbox};
+use crate::proto::{
+    AttributionMethod, AttributionState, Counters, ExitsState, History, Limit, Sandbox,
+};
 use crate::{DelayAccounting, GetNodeResponse, LostStage};
 
 /// More capabilities than this are shown as a number: they are nearly all.
@@ -17,6 +19,7 @@ pub(crate) fn table(node: &GetNodeResponse, style: &Style) -> String {
     sections.extend(node.exits.as_ref().map(exits));
     sections.extend(node.counters.as_ref().map(counters));
     sections.extend(node.history.as_ref().map(history));
+    sections.extend(node.attribution.as_ref().map(attribution));
     sections.extend(certificates::sections(node, style));
     sections.extend(node.sandbox.as_ref().map(sandbox));
     sections.iter().map(|section| section.text(style.palette)).collect()
@@ -156,6 +159,27 @@ fn history(history: &History) -> Section {
         return section.row("exits", "none");
     }
     section.row("exits", format!("{} to {}", history.first_sequence, history.last_sequence))
+}
+
+/// The method by which exits are attributed to cgroups, and the numbers of exits by certainty.
+fn attribution(state: &AttributionState) -> Section {
+    let method = match state.method() {
+        AttributionMethod::Kernel => "kernel",
+        AttributionMethod::Proc => "proc",
+        AttributionMethod::Off => "off",
+        AttributionMethod::Unspecified => "unknown",
+    };
+    let text = |value: &'_ String| (!value.is_empty()).then(|| escaped(value).into_owned());
+    let some = |count: u64| Some(count).filter(|count| *count > 0);
+    Section::new("Attribution of exits")
+        .row("method", method)
+        .optional("exact", some(state.exact))
+        .optional("observed", some(state.observed))
+        .optional("inferred", some(state.inferred))
+        .optional("guessed", some(state.guess))
+        .optional("unknown", some(state.unknown))
+        .optional("reason", text(&state.reason))
+        .optional("fix", text(&state.fix))
 }
 
 fn sandbox(sandbox: &Sandbox) -> Section {

@@ -1,4 +1,4 @@
-//! Encoded exits, in pieces that never change once made.
+//! Immutable pieces of encoded exits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(in crate::exits) struct Chunk {
     entries: Box<[ChunkEntry]>,
     /// Entries of `ExitEvents.events`, one after the other.
     bytes: Bytes,
-    /// When they were taken from the kernel, since 1970.
+    /// The time at which they were received, since 1970.
     received_at: Duration,
     /// The cgroups of the exits, each once.
     cgroups: Box<[Arc<Cgroup>]>,
@@ -184,7 +184,7 @@ impl Chunk {
     }
 }
 
-/// A chunk in the making. Its buffers are used again for the next one.
+/// Builds chunks. Its buffers are reused for the next one.
 #[derive(Debug, Default)]
 pub(in crate::exits) struct ChunkBuilder {
     entries: Vec<ChunkEntry>,

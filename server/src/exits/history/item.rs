@@ -1,4 +1,4 @@
-//! What the history is made of.
+//! The items of the history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +24,16 @@ pub(super) enum HistoryItem {
 /// Numbers of exits of some cgroups. Cheap to clone.
 pub type CgroupCounts = Arc<[(Arc<Cgroup>, u64)]>;
 
-/// Exits of one CPU that the kernel dropped, in place of their sequence numbers.
+/// Exits of one CPU that the kernel dropped.
 #[derive(Clone, Debug)]
 pub struct KernelLoss {
     /// The CPU.
     pub cpu: u32,
     /// The number of exits.
     pub count: u64,
-    /// They exited after this moment, since 1970,
+    /// No exit of the loss happened before this time, since 1970.
     pub first_at: Duration,
-    /// and before this one.
+    /// No exit of the loss happened after this time, since 1970.
     pub last_at: Duration,
     /// The losses whose cgroups are known.
     pub by_cgroup: CgroupCounts,

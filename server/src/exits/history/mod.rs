@@ -1,8 +1,8 @@
-//! What the agent remembers: a byte-bounded sequence of chunks and kernel losses, with one writer
-//! and any number of readers, each with a cursor of its own.
+//! The history: a byte-bounded sequence of chunks and kernel losses, with one writer
+//! and any number of readers, each with its cursor.
 //!
-//! Every exit that the kernel sent includes a sequence number, also one that it then dropped. So
-//! sequences count what was sent, and a reader can check for itself that received + lost = sent.
+//! Every exit that the kernel sent has a sequence number, also one that it then dropped. So sequences
+//! count sent exits, and every reader can check that received + lost = sent.
 
 mod chunk;
 mod evicted_counts;
@@ -32,12 +32,12 @@ pub(super) use self::read_cursor::{ReadCursor, ReadOutcome};
 pub use self::selection::{ExitKind, Scope, Selection};
 pub use self::snapshot::{HistorySnapshot, InvalidSnapshot, ItemSnapshot, TotalsSnapshot};
 
-/// The part of the history's memory, one in ..., that goes to counts of what was evicted.
+/// The share of the history's memory, one in this many bytes, for counts of evicted exits.
 const EVICTED_COUNTS_SHARE: usize = 32;
-/// Items looked at under the lock at once, which the writer may be waiting for.
+/// Items that are read in one hold of the lock, since the writer may wait for it.
 const SNAPSHOT_ITEMS: usize = 32;
 
-/// Remembers exits up to a number of bytes.
+/// Keeps the newest exits within a number of bytes.
 #[derive(Debug)]
 pub struct History {
     inner: Mutex<Inner>,
@@ -51,7 +51,7 @@ struct Inner {
     items: VecDeque<HistoryItem>,
     /// Memory of `items`.
     bytes: usize,
-    /// The sequence that the next exit includes.
+    /// The sequence of the next exit.
     next: u64,
     /// All that was ever appended.
     appended: Totals,
@@ -72,11 +72,11 @@ pub enum Start {
     Now,
     /// After the exit with this sequence.
     After(u64),
-    /// With so many of the newest selected exits, or as many as are remembered.
+    /// With this many of the newest selected exits, or fewer if the history has fewer.
     Last(u64),
 }
 
-/// A sequence that no exit has taken yet.
+/// A sequence beyond the newest exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("sequence {sequence} lies in the future; the newest exit has {newest}")]
 pub struct FutureSequence {
@@ -93,25 +93,25 @@ pub(super) struct StartPoint {
     pub(super) missed: Option<MissedRange>,
 }
 
-/// Exits between the place where a reader wanted to begin and the oldest one remembered.
+/// Exits between the requested start of a reader and the oldest exit of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MissedRange {
     /// The number of selected exits; `None` if it is no longer known.
     pub(super) count: Option<u64>,
-    /// All of them exited before this moment, since 1970.
+    /// All of them exited before this time, since 1970.
     pub(super) last_at: Duration,
 }
 
-/// The state of the history, for people.
+/// The state of the history, for `GetNode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryReport {
-    /// Sequence of the oldest exit remembered; 0 when there is none.
+    /// Sequence of the oldest exit; 0 if the history is empty.
     pub first_sequence: u64,
     /// Sequence of the newest exit; 0 when there was none.
     pub last_sequence: u64,
-    /// Memory held, bytes.
+    /// Memory in use, in bytes.
     pub bytes: usize,
-    /// Memory that may be held, bytes.
+    /// Memory limit, in bytes.
     pub capacity: usize,
 }
 
@@ -156,7 +156,7 @@ impl History {
         Ok(history)
     }
 
-    /// The whole history, to be restored by a successor.
+    /// Returns the whole history, for the next run.
     #[must_use]
     pub fn snapshot(&self) -> HistorySnapshot {
         let inner = self.lock();
@@ -168,7 +168,7 @@ impl History {
         }
     }
 
-    /// The state, for people.
+    /// Returns the state, for `GetNode`.
     #[must_use]
     pub fn report(&self) -> HistoryReport {
         let inner = self.lock();
@@ -187,7 +187,7 @@ impl History {
         &self.cgroups
     }
 
-    /// The sequence that the next exit includes.
+    /// The sequence of the next exit.
     pub(super) fn next_sequence(&self) -> u64 {
         self.lock().next
     }
@@ -202,7 +202,7 @@ impl History {
         drop(evicted);
     }
 
-    /// Appends a loss, which includes as many sequence numbers as there were exits.
+    /// Appends a loss, which has as many sequence numbers as exits.
     pub(super) fn append_lost(&self, loss: KernelLoss) {
         let mut inner = self.lock();
         let first = inner.next;
@@ -245,7 +245,7 @@ impl History {
         }
     }
 
-    /// Reads what stands at `cursor` and moves it behind that.
+    /// Reads the items at `cursor` and moves it behind them.
     pub(super) fn read(&self, cursor: &mut ReadCursor, selection: &Selection) -> ReadOutcome {
         loop {
             let items = match self.lookup(cursor, selection) {
@@ -261,14 +261,14 @@ impl History {
         }
     }
 
-    /// Clones handles of what stands at `cursor`, so that the lock is held shortly.
+    /// Clones handles of the items at `cursor`, so that the lock is held for a short time.
     fn lookup(&self, cursor: &mut ReadCursor, selection: &Selection) -> Lookup {
         let inner = self.lock();
         if cursor.next < inner.first() {
             let selected_before = inner.evicted.selected(selection);
             let missed = selected_before.since(cursor.selected_before);
             let exact = !inner.evicted.unwatched_since(cursor.next, selection);
-            // The clock may have been set back meanwhile.
+            // The clock may have been set back in between.
             let (first_at, last_at) = (cursor.at.min(inner.evicted_at), inner.evicted_at);
             *cursor = ReadCursor { next: inner.first(), selected_before, at: last_at };
             if !exact || missed != Selected::default() {
@@ -291,7 +291,7 @@ enum Lookup {
 }
 
 impl Inner {
-    /// The cursor of a reader that wants `next`, or else the oldest exit remembered.
+    /// The cursor of a reader that wants `next`, or else of the oldest exit.
     fn begin_at(&self, next: u64, selection: &Selection, now: Duration) -> StartPoint {
         if next >= self.next {
             let selected_before = self.appended.selected(selection);
@@ -316,7 +316,7 @@ impl Inner {
         StartPoint { cursor, missed: None }
     }
 
-    /// The sequence of the `count`th selected exit from the end, or of the oldest one remembered.
+    /// The sequence of the `count`th selected exit from the end, or of the oldest exit.
     fn nth_last(&self, count: u64, selection: &Selection) -> u64 {
         let mut left = count;
         for item in self.items.iter().rev() {
@@ -332,12 +332,12 @@ impl Inner {
         if count == 0 { self.next } else { self.first() }
     }
 
-    /// The sequence of the oldest exit remembered, or else of the next one.
+    /// The sequence of the oldest exit, or else of the next one.
     fn first(&self) -> u64 {
         self.items.front().map_or(self.next, HistoryItem::first)
     }
 
-    /// Appends an item and includes out those that no longer fit. The newest item always stays.
+    /// Appends an item and returns those that no longer fit. The newest item always stays.
     fn append(&mut self, item: HistoryItem, capacity: usize) -> Vec<HistoryItem> {
         item.add_to(&mut self.appended);
         self.next = item.next();

@@ -1,4 +1,4 @@
-//! A reader's place in the history.
+//! The position of a reader in the history.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const BATCH_EVENTS: u64 = 256;
 /// The position of a watcher, for one selection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::exits) struct ReadCursor {
-    /// The sequence that it wants next.
+    /// The sequence of the next exit to read.
     pub(super) next: u64,
     /// The number of exits before that which the selection includes.
     pub(super) selected_before: Selected,

@@ -15,17 +15,17 @@ use crate::taskstats::{Cpumask, DelayAccounting, Exit, ExitSink};
 /// messages. The first one is reported at once.
 const LOSS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Encodes exits, adds up losses, and appends both to the history in the order of their taking.
+/// Encodes exits, adds up losses, and appends both to the history in the order in which they are read.
 #[derive(Debug)]
 pub(super) struct Ingest {
     history: Arc<History>,
     counters: Arc<Counters>,
     builder: ChunkBuilder,
-    /// The sequence that the chunk in the making begins with.
+    /// The sequence of the first exit of the chunk being built.
     first: u64,
-    /// The time of the drain that runs, since 1970.
+    /// The time of the present drain, since 1970.
     now: Duration,
-    /// The time of the last drain that left nothing behind. What is found dropped was dropped since.
+    /// The time of the last drain that left all sockets empty. Drops that are found later happened since.
     clean_at: Duration,
     delay_accounting: DelayAccounting,
     losses: BTreeMap<u32, Losses>,
@@ -67,12 +67,12 @@ impl Ingest {
         }
     }
 
-    /// Says what the next exits' zero delays mean.
+    /// Sets the meaning of zero delays for the next exits.
     pub(super) fn set_delay_accounting(&mut self, delay_accounting: DelayAccounting) {
         self.delay_accounting = delay_accounting;
     }
 
-    /// Goes on after an earlier run, which read the sockets last at `read_at`, since 1970.
+    /// Continues an earlier run, which read the sockets last at `read_at`, since 1970.
     pub(super) fn resume(&mut self, read_at: Duration) {
         self.clean_at = read_at;
         self.listened = true;
@@ -84,7 +84,7 @@ impl Ingest {
         self.now = now;
     }
 
-    /// Says that the drain which runs has left nothing behind.
+    /// Notes that the present drain has left all sockets empty.
     pub(super) fn left_nothing(&mut self) {
         self.clean_at = self.now;
     }
@@ -129,7 +129,7 @@ impl Ingest {
         waiting.filter_map(Losses::due).min()
     }
 
-    /// Says that listening on CPUs begins that were not listened to before `now`, since 1970.
+    /// Notes that CPUs are registered that were not before `now`, since 1970.
     pub(super) fn opened(&mut self, cpus: Cpumask, now: Duration) {
         if std::mem::replace(&mut self.listened, true) {
             self.history.append_unwatched(cpus, now);
@@ -137,7 +137,7 @@ impl Ingest {
         }
     }
 
-    /// Forgets what belongs to a CPU that is listened to no more.
+    /// Drops the state of a CPU that is no longer registered.
     pub(super) fn closed(&mut self, cpu: u32) {
         self.gaps.forget(cpu);
     }
