@@ -40,6 +40,20 @@ const WATCH_EXITS: &str = "/taskstats.v1.TaskstatsService/WatchExits";
 const BYSTANDER: &str = "bystander.example";
 /// A flag that an agent without TLS wants.
 const INSECURE: &str = "--insecure";
+/// The limits of the attacked agent: far above the defaults, so that the attackers reach more of it.
+const LIMITS: [[&str; 2]; 5] = [
+    ["--max-connections", "1024"],
+    ["--max-streams", "256"],
+    ["--max-watchers", "256"],
+    ["--max-calls", "256"],
+    ["--max-slow-calls", "64"],
+];
+
+/// Returns the limits of an agent: those that a test sets, and [`LIMITS`] for the rest.
+fn limits_with<'a>(limits: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    let rest = LIMITS.into_iter().filter(|[flag, _]| !limits.contains(flag));
+    limits.iter().copied().chain(rest.flatten())
+}
 
 /// The transport of the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +114,7 @@ impl Siege {
             Port::Plain => [INSECURE, "--listen", "tcp://127.0.0.1:0"].map(str::to_owned).to_vec(),
             Port::Mutual => fixture.mutual_flags(),
         };
-        let limits = limits.iter().map(|&word| word.to_owned());
+        let limits = limits_with(limits).map(str::to_owned);
         let agent = Agent::start_with(flags.into_iter().chain(limits)).await?;
         let url = agent.listening_on("tcp://")?;
         let (transport, certificates) = match port {

@@ -21,7 +21,7 @@ const CROWD: usize = 10_000;
 const SECURE_CROWD: usize = 2_000;
 /// The addresses of the attackers.
 const ADDRESSES: usize = 5;
-/// The default share of one address: half of 1,024.
+/// The share of one address: half of 1,024 connections.
 const SHARE: usize = 512;
 /// The memory for a connection that has sent nothing, for all rounds together: 15 KiB of buffers in
 /// a debug build, and what the allocator cannot reuse of the round before. A leak of the

@@ -18,6 +18,8 @@ use tonic::transport::Channel;
 
 use crate::support::get_pid;
 
+use super::limits_with;
+
 /// The number of handshakes that the agent performs at the same time.
 const AT_ONCE: u64 = 256;
 /// Connections that the attacker holds: more than that.
@@ -85,8 +87,8 @@ async fn open(address: SocketAddr) -> Result<TcpStream> {
 async fn a_flood_of_handshakes_does_not_keep_out_other_addresses() -> Result<()> {
     let _lock = MachineLock::exclusive()?;
     let fixture = TlsFixture::new()?;
-    let flags = [fixture.mutual_flags(), PATIENCE.map(str::to_owned).to_vec()].concat();
-    let agent = Agent::start_with(flags).await?;
+    let limits = limits_with(&PATIENCE).map(str::to_owned);
+    let agent = Agent::start_with(fixture.mutual_flags().into_iter().chain(limits)).await?;
     let (url, local) = (agent.listening_on("tcp://")?, connect(&agent.url()).await?);
     let (ca, client) = (fixture.authority.pem(), Some(&fixture.client));
     let honest = Handshake::new(Version::V1_3, ca, client)?;

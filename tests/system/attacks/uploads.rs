@@ -14,7 +14,7 @@ use tonic::codegen::Service;
 use tonic::codegen::http::Request;
 use tonic::{Code, Status};
 
-use super::{Aftermath, GET_PID, Siege, assert_bounded};
+use super::{Aftermath, GET_PID, Siege, assert_bounded, limits_with};
 
 /// Connections on each listener.
 const CONNECTIONS: usize = 4;
@@ -72,7 +72,7 @@ async fn stop_midway(siege: &mut Siege) -> Result<Aftermath> {
 #[tokio::test]
 async fn compression_without_an_encoding_is_refused() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let agent = Agent::start().await?;
+    let agent = Agent::start_with(limits_with(&[])).await?;
     assert_eq!(status_of(&agent.url(), None, "\u{1}\0\0\0\0").await?, Code::Internal);
     // The same call without the flag reaches the method, which refuses pid 0.
     assert_eq!(status_of(&agent.url(), None, "\0\0\0\0\0").await?, Code::InvalidArgument);
@@ -83,7 +83,7 @@ async fn compression_without_an_encoding_is_refused() -> Result<()> {
 #[tokio::test]
 async fn an_oversize_message_is_refused_by_its_header() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let agent = Agent::start().await?;
+    let agent = Agent::start_with(limits_with(&[])).await?;
     assert_eq!(status_of(&agent.url(), None, "\0\u{7f}\0\0\0").await?, Code::ResourceExhausted);
     Ok(())
 }
