@@ -50,6 +50,8 @@ async fn an_agent_without_descriptors_serves_and_recovers() -> Result<()> {
     let agent = Launch::new()?
         .listen_privately()
         .arguments(["--grace-period", "0s"])
+        // More than there are descriptors for.
+        .arguments(["--max-connections", "1024"])
         .arguments(AS_ROOT)
         .start()
         .await?;

@@ -88,7 +88,7 @@ async fn a_real_kernel_is_not_labelled() -> Result<()> {
 #[tokio::test]
 async fn an_impossible_simulation_is_refused() -> Result<()> {
     for (kernel, output) in [
-        ("hurd", "`hurd` is no kernel"),
+        ("hurd", "`hurd` is not a kernel"),
         ("sim:cpus=0", "cpus=0 is out of range; use 1 to 1024"),
         ("sim:cups=4", "`cups` is not a key"),
     ] {
