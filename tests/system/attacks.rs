@@ -40,14 +40,8 @@ const WATCH_EXITS: &str = "/taskstats.v1.TaskstatsService/WatchExits";
 const BYSTANDER: &str = "bystander.example";
 /// A flag that an agent without TLS wants.
 const INSECURE: &str = "--insecure";
-/// The limits of the attacked agent: far above the defaults, so that the attackers reach more of it.
-const LIMITS: [[&str; 2]; 5] = [
-    ["--max-connections", "1024"],
-    ["--max-streams", "256"],
-    ["--max-watchers", "256"],
-    ["--max-calls", "256"],
-    ["--max-slow-calls", "64"],
-];
+/// The limit of the attacked agent: far above the default, so that the attackers reach more of it.
+const LIMITS: [[&str; 2]; 1] = [["--max-connections", "1024"]];
 
 /// Returns the limits of an agent: those that a test sets, and [`LIMITS`] for the rest.
 fn limits_with<'a>(limits: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
