@@ -19,6 +19,7 @@ use taskstats_tests::selection::Selection;
 use taskstats_tests::workload::Workload;
 use taskstatsd::capacity::MemoryBound;
 use taskstatsd::config::{Args, Config};
+use taskstatsd::taskstats::{Kernel, LinuxKernel};
 use tempfile::TempDir;
 use tonic::Code;
 
@@ -66,11 +67,12 @@ const LARGEST_WINDOW: &[u8] = &[0, 4, 0x7f, 0xff, 0xff, 0xff];
 /// The increment that opens the window of a connection as far.
 const MORE: [u8; 4] = [0x7f, 0xff, 0, 0];
 
-/// The ceiling that the agent works out for itself, in bytes.
+/// The bound that the agent computes, in bytes: its filters have memory for each possible CPU.
 fn ceiling() -> Result<u64> {
     let args = Args::try_parse_from(["taskstatsd"].iter().chain(&SMALL))?;
     let config = Config::try_from(args)?;
-    Ok(MemoryBound::of(&config, 1, &config.listen).total())
+    let cpus = LinuxKernel::new(4096)?.possible_cpus().len();
+    Ok(MemoryBound::of(&config, cpus, &config.listen).total())
 }
 
 /// A message with its prefix, which ends the stream's request.
