@@ -48,7 +48,8 @@ def watch(agent, file):
             show("exit", event)
         if message.HasField("lost"):  # Without a count if the number cannot be known.
             show("lost", message.lost)
-        save(file, getattr(message, message.WhichOneof("kind")).cursor)
+        if message.WhichOneof("kind") != "workloads":  # The others have a cursor.
+            save(file, getattr(message, message.WhichOneof("kind")).cursor)
 
 
 with grpc.insecure_channel(sys.argv[1], options=KEEPALIVE) as channel:
