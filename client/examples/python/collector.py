@@ -6,6 +6,7 @@ Usage: collector.py TARGET CURSOR_FILE
 import os
 import sys
 import time
+from pathlib import Path
 
 import grpc
 from google.protobuf import json_format
@@ -24,14 +25,12 @@ def load(file):
     """Returns the saved cursor; None begins with the exits from now on."""
     if not os.path.exists(file):
         return None
-    with open(file, encoding="utf-8") as saved:
-        return json_format.Parse(saved.read(), pb.Cursor())
+    return json_format.Parse(Path(file).read_text(encoding="utf-8"), pb.Cursor())
 
 
 def save(file, cursor):
     """Saves a cursor so that a crash leaves the old one or the new one."""
-    with open(f"{file}.new", "w", encoding="utf-8") as saved:
-        saved.write(json_format.MessageToJson(cursor))
+    Path(f"{file}.new").write_text(json_format.MessageToJson(cursor), encoding="utf-8")
     os.rename(f"{file}.new", file)
 
 

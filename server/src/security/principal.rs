@@ -34,7 +34,7 @@ pub struct CertificateNames {
     /// URIs, such as SPIFFE ids.
     pub uris: Vec<String>,
     /// The subject, such as `CN=collector`, of a certificate that has neither. No rule matches it, but it
-    /// tells the holders of such certificates apart.
+    /// distinguishes the holders of such certificates.
     pub subject: Option<String>,
 }
 
