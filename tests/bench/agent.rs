@@ -24,8 +24,17 @@ pub(crate) struct Agent {
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The size of a buffer for a notification.
 const NOTICE_BYTES: usize = 4 << 10;
-/// Disables the limits of a caller: the agent is measured, not its limits.
-const WITHOUT_RATE: [&str; 4] = ["--max-call-rate", "0", "--principal-share", "100"];
+/// Raises the limits of a caller beyond every measurement: the agent is measured, not its limits.
+const HIGH_LIMITS: [&str; 8] = [
+    "--max-call-rate",
+    "0",
+    "--principal-share",
+    "100",
+    "--max-watchers",
+    "256",
+    "--max-connections",
+    "512",
+];
 const SOCKET: &str = "agent.sock";
 const NOTIFY: &str = "notify.sock";
 const LOG: &str = "agent.log";
@@ -42,7 +51,7 @@ impl Agent {
         let child = Command::new(binary)
             .arg("--listen")
             .arg(address_in(&directory))
-            .args(WITHOUT_RATE)
+            .args(HIGH_LIMITS)
             .args(settings)
             .env("NOTIFY_SOCKET", directory.path().join(NOTIFY))
             .stdout(log.try_clone()?)

@@ -52,7 +52,7 @@ pub(crate) enum Role {
     /// Runs an agent until the input ends, also when that is because the suite was killed.
     Host(HostArgs),
     /// Makes threads exit, then prints their number and the time.
-    MachineLock(LoadArgs),
+    Load(LoadArgs),
     /// Listens to the kernel and only counts, until its input ends.
     Listen(ListenArgs),
     /// Reads the whole history of an agent, then prints how fast that was.

@@ -52,7 +52,7 @@ use Bound::{AtLeast, AtMost};
 use Value::{Beside, Median, Most};
 
 /// The agent's default, in MiB.
-pub(crate) const HISTORY_MIB: f64 = 32.0;
+pub(crate) const HISTORY_MIB: f64 = 24.0;
 /// The largest growth that counts as none, because of noise.
 const FLAT: f64 = 1.1;
 
@@ -176,10 +176,10 @@ pub(crate) const GOALS: [Goal; 15] = [
                 aim: AtMost(1.2),
             },
             Part {
-                label: "32 callers' throughput",
+                label: "6 callers' throughput",
                 measurement: Measurement::Query,
-                figure: "32 callers, GetPid",
-                value: Beside("32 callers, health check"),
+                figure: "6 callers, GetPid",
+                value: Beside("6 callers, health check"),
                 goal: Some(AtLeast(0.8)),
                 aim: AtLeast(0.95),
             },

@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     match &args.role {
         None => suite(&args.suite),
         Some(Role::Host(host)) => host::run(host),
-        Some(Role::MachineLock(load)) => load::run(load),
+        Some(Role::Load(load)) => load::run(load),
         Some(Role::Listen(listen)) => listener::run(listen),
         Some(Role::Replay(replay)) => replay::run(replay),
         Some(Role::Watch(watch)) => watch::run(watch),

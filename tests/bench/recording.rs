@@ -1,13 +1,13 @@
 //! Exits of this machine's kernel, decoded by the agent's library.
 
 use std::time::Duration;
-use taskstatsd::bpf::CgroupLosses;
 
 use anyhow::{Result, ensure};
+use taskstatsd::bpf::CgroupLosses;
 use taskstatsd::taskstats::{Depth, Exit, ExitSink, Kernel, LinuxKernel};
 
 use crate::cpus;
-use crate::session::MachineLock;
+use crate::session::Load;
 
 /// A sink that keeps the exits.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ struct Recording {
 /// messages are too.
 const MOST_EXITS: usize = 1000;
 /// The number of exits.
-const LOAD: MachineLock = MachineLock { seconds: 1, rate: Some(1000), stamp: false };
+const LOAD: Load = Load { seconds: 1, rate: Some(1000), stamp: false };
 /// Holds many times that load.
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 

@@ -47,7 +47,7 @@ pub(crate) struct Observed {
 
 /// A load to look on, as arguments of [`crate::args::LoadArgs`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MachineLock {
+pub(crate) struct Load {
     /// For how long, in seconds.
     pub(crate) seconds: u32,
     /// Exits a second; `None` for as many as can be.
@@ -70,7 +70,7 @@ impl Observer {
     }
 }
 
-impl MachineLock {
+impl Load {
     /// Runs the load to its end.
     pub(crate) fn run(self) -> Result<Made> {
         self.finish(self.start()?)
@@ -129,11 +129,7 @@ impl Session {
     }
 
     /// Runs one load under one observer.
-    pub(crate) fn observe(
-        bench: &Bench,
-        observer: Observer,
-        load: MachineLock,
-    ) -> Result<Observed> {
+    pub(crate) fn observe(bench: &Bench, observer: Observer, load: Load) -> Result<Observed> {
         Self::observe_while(bench, observer, load, |_| Ok(()))
     }
 
@@ -141,7 +137,7 @@ impl Session {
     pub(crate) fn observe_while(
         bench: &Bench,
         observer: Observer,
-        load: MachineLock,
+        load: Load,
         meanwhile: impl FnOnce(Pid) -> Result<()>,
     ) -> Result<Observed> {
         Self::start(bench, observer, load.stamp)?.measure(load, meanwhile)
@@ -150,7 +146,7 @@ impl Session {
     /// Runs one load, and does something to the observer meanwhile.
     pub(crate) fn measure(
         self,
-        load: MachineLock,
+        load: Load,
         meanwhile: impl FnOnce(Pid) -> Result<()>,
     ) -> Result<Observed> {
         let before = procfs::cpu_time(self.pid()?)?;

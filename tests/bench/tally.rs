@@ -61,7 +61,7 @@ impl Count {
     }
 
     /// The number of lost exits that the agent did not report: each is an error of the agent.
-    pub(crate) const fn untold(self, made: u64) -> u64 {
+    pub(crate) const fn unreported(self, made: u64) -> u64 {
         self.missed(made).saturating_sub(self.lost)
     }
 }

@@ -52,6 +52,7 @@ const STARTED: u32 = 1;
 const EVENTS: u32 = 2;
 const LOST: u32 = 3;
 const HEARTBEAT: u32 = 4;
+const WORKLOADS: u32 = 5;
 const EVENTS_EVENT: u32 = 1;
 const EVENTS_CURSOR: u32 = 2;
 
@@ -135,6 +136,7 @@ fn take(frame: &Bytes, tally: &Tally) -> Result<()> {
         (EVENTS, events) => tally.add_events(read_batch(events)?.events, frame.len()),
         (LOST, _) => tally.add_lost(lost_in(frame.clone())?),
         (HEARTBEAT, _) => tally.add_heartbeat(),
+        (WORKLOADS, _) => {}
         (kind, _) => bail!("a message with field {kind}"),
     }
     Ok(())

@@ -66,7 +66,7 @@ pub fn confined() -> Result<PathBuf> {
 ///
 /// As in [`workload`].
 pub fn low_nofile() -> Result<PathBuf> {
-    Ok(directory()?.join("unraised"))
+    Ok(directory()?.join("low_nofile"))
 }
 
 /// Returns the binary that tries the agent on whichever kernel runs, which cargo builds with the
@@ -77,6 +77,15 @@ pub fn low_nofile() -> Result<PathBuf> {
 /// As in [`workload`].
 pub fn guest() -> Result<PathBuf> {
     Ok(directory()?.join("guest"))
+}
+
+/// Returns the benchmark's binary. Cargo builds it with the tests.
+///
+/// # Errors
+///
+/// As in [`workload`].
+pub fn bench() -> Result<PathBuf> {
+    Ok(directory()?.join("taskstats-bench"))
 }
 
 /// Returns the directory of the profile that the tests were built with, for example `target/debug`.

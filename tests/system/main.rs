@@ -4,6 +4,7 @@
 
 mod attacks;
 mod attribution;
+mod benchmark;
 mod broken_peers;
 mod cancelled_calls;
 mod capture;

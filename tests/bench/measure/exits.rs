@@ -7,7 +7,7 @@ use crate::args::Pace;
 use crate::load::Made;
 use crate::number::{float, microseconds};
 use crate::report::Report;
-use crate::session::{MachineLock, Observed, Observer, Session};
+use crate::session::{Load, Observed, Observer, Session};
 
 /// The name in figures.
 pub(super) const NAME: &str = "exits";
@@ -21,7 +21,7 @@ const OBSERVERS: [Option<Observer>; 4] = [
 ];
 
 pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
-    let load = MachineLock { seconds: bench.seconds(), rate: None, stamp: false };
+    let load = Load { seconds: bench.seconds(), rate: None, stamp: false };
     for observer in rotated(&OBSERVERS, round) {
         match observer {
             None => record_speed(report, UNWATCHED, load.run()?),
@@ -58,7 +58,12 @@ fn record(report: &mut Report, observer: Observer, observed: Observed) {
     report.record(NAME, format!("missed, {name}"), "exits", float(count.missed(made.exits)));
     if let Observer::Agent { .. } = observer {
         report.record(NAME, "reported as lost", "exits", float(count.lost));
-        report.record(NAME, "missed and not reported", "exits", float(count.untold(made.exits)));
+        report.record(
+            NAME,
+            "missed and not reported",
+            "exits",
+            float(count.unreported(made.exits)),
+        );
     }
     let each = float(count.bytes) / float(count.events.max(1));
     report.record(NAME, size(name), "bytes", each);

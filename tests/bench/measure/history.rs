@@ -14,7 +14,7 @@ use crate::number::{float, same};
 use crate::procfs;
 use crate::replay;
 use crate::report::Report;
-use crate::session::{MachineLock, Session};
+use crate::session::{Load, Session};
 
 /// The name in figures.
 pub(super) const NAME: &str = "history";
@@ -56,7 +56,7 @@ fn resident(session: &Session) -> Result<f64> {
 
 /// Makes threads exit until the agent begins to evict exits.
 fn fill(bench: &Bench, address: &str) -> Result<History> {
-    let load = MachineLock { seconds: bench.seconds(), rate: None, stamp: false };
+    let load = Load { seconds: bench.seconds(), rate: None, stamp: false };
     for _ in 0..MOST_LOADS {
         load.run()?;
         let history = history(address)?;

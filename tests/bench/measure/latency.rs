@@ -8,7 +8,7 @@ use super::{Bench, rotated};
 use crate::args::Pace;
 use crate::number::microseconds;
 use crate::report::Report;
-use crate::session::{MachineLock, Observer, Session, name_of};
+use crate::session::{Load, Observer, Session, name_of};
 
 /// The name in figures.
 pub(super) const NAME: &str = "latency";
@@ -22,7 +22,7 @@ const QUANTILES: [&str; 2] = ["median", "p99"];
 
 pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
     for rate in RATES {
-        let load = MachineLock { seconds: bench.seconds(), rate, stamp: true };
+        let load = Load { seconds: bench.seconds(), rate, stamp: true };
         for observer in rotated(&OBSERVERS, round) {
             let count = Session::observe(bench, observer, load)?.count;
             let age = count.age.context("no exit with a stamp was seen")?;

@@ -35,8 +35,9 @@ pub(super) struct Caller {
 }
 
 const CALLS: [Call; 2] = [Call::GetPid, Call::Check];
-/// Concurrent callers, each on a separate connection.
-const CALLERS: u32 = 32;
+/// Concurrent callers, each on a separate connection. The agent serves no more than seven health checks of a
+/// principal at the same time.
+const CALLERS: u32 = 6;
 /// The number of turns of both calls in a round.
 const TURNS: u32 = 4;
 

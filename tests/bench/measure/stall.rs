@@ -11,7 +11,7 @@ use super::{Bench, rotated};
 use crate::args::Pace;
 use crate::number::float;
 use crate::report::Report;
-use crate::session::{MachineLock, Observer, Session, name_of};
+use crate::session::{Load, Observer, Session, name_of};
 
 /// The name in figures.
 pub(super) const NAME: &str = "stall";
@@ -45,13 +45,18 @@ const VARIANTS: [Variant; 4] = [
 pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
     for variant in rotated(&VARIANTS, round) {
         let Variant { observer, stall, rate } = variant;
-        let load = MachineLock { seconds: bench.seconds().max(LEAST_SECONDS), rate, stamp: false };
+        let load = Load { seconds: bench.seconds().max(LEAST_SECONDS), rate, stamp: false };
         let stop = |observer| stop_for(stall, observer);
         let observed = Session::observe_while(bench, observer, load, stop)?;
         let (made, count) = (observed.made.exits, observed.count);
         report.record(NAME, variant.figure("lost"), "exits", float(count.lost_of(made)));
         if let Observer::Agent { .. } = observer {
-            report.record(NAME, variant.figure("not reported"), "exits", float(count.untold(made)));
+            report.record(
+                NAME,
+                variant.figure("not reported"),
+                "exits",
+                float(count.unreported(made)),
+            );
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::number::{float, microseconds};
 use crate::procfs;
 use crate::report::Report;
-use crate::session::{MachineLock, Session};
+use crate::session::{Load, Session};
 
 /// The name in figures.
 pub(super) const NAME: &str = "tls";
@@ -48,7 +48,7 @@ pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()
             Transport::Unix => Session::watching(agent, 1, false)?,
             Transport::Tls => Session::watching_securely(agent, &fixture)?,
         };
-        let load = MachineLock { seconds: bench.seconds(), rate: None, stamp: false };
+        let load = Load { seconds: bench.seconds(), rate: None, stamp: false };
         let observed = session.measure(load, |_| Ok(()))?;
         let each = microseconds(observed.cpu) / float(observed.made.exits);
         report.record(NAME, transport.cost(), "µs", each);

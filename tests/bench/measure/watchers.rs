@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Bench, rotated};
 use crate::number::{float, microseconds};
 use crate::report::Report;
-use crate::session::{MachineLock, Observer, Session};
+use crate::session::{Load, Observer, Session};
 
 /// The name in figures.
 pub(super) const NAME: &str = "watchers";
@@ -19,7 +19,7 @@ const FURTHER: &str = "CPU an exit of each further of 100 watchers";
 const MISSED: &str = "missed by 100 watchers";
 
 pub(super) fn round(bench: &Bench, round: u32, report: &mut Report) -> Result<()> {
-    let load = MachineLock { seconds: bench.seconds(), rate: Some(RATE), stamp: false };
+    let load = Load { seconds: bench.seconds(), rate: Some(RATE), stamp: false };
     let mut one = 0.0;
     let mut many = 0.0;
     for watchers in rotated(&[1, MANY], round) {
