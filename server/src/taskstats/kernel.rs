@@ -107,7 +107,7 @@ impl KernelError {
     }
 
     /// Returns whether the agent has no file descriptors left.
-    fn is_exhaustion(&self) -> bool {
+    pub(super) fn is_exhaustion(&self) -> bool {
         let Self::System { source, .. } = self else { return false };
         matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
     }

@@ -1,6 +1,6 @@
 //! Queries for live tasks and groups.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::failed;
 use crate::netlink::{NumberRequest, Socket};
@@ -20,7 +20,22 @@ const IDLE_SOCKETS: usize = 4;
 /// A pool of sockets. Each serves one caller at a time.
 #[derive(Debug, Default)]
 pub(super) struct QuerySockets {
-    idle: Mutex<Vec<QuerySocket>>,
+    pool: Mutex<Pool>,
+    /// Notified when a leased socket is returned or closed.
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    idle: Vec<QuerySocket>,
+    /// Sockets in use.
+    leased: usize,
+}
+
+/// A socket in use. Dropping the lease closes the socket, unless it was returned to the pool.
+struct Lease<'a> {
+    sockets: &'a QuerySockets,
+    socket: Option<QuerySocket>,
 }
 
 #[derive(Debug)]
@@ -83,14 +98,47 @@ impl QuerySockets {
         family: u16,
         queries: impl FnOnce(&mut QuerySocket) -> Result<T, KernelError>,
     ) -> Result<T, KernelError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut socket = idle.map_or_else(|| QuerySocket::open(family), Ok)?;
+        let (mut lease, mut socket) = self.lease(family)?;
         let result = queries(&mut socket)?;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_SOCKETS {
-            idle.push(socket);
-        }
+        lease.socket = Some(socket);
         Ok(result)
+    }
+
+    /// Returns an idle socket, or opens one. Without a descriptor for one, it waits for a socket of
+    /// another caller: a query lasts microseconds, and lacking descriptors should not fail it.
+    fn lease(&self, family: u16) -> Result<(Lease<'_>, QuerySocket), KernelError> {
+        let mut pool = self.pool();
+        let socket = loop {
+            if let Some(socket) = pool.idle.pop() {
+                break socket;
+            }
+            match QuerySocket::open(family) {
+                Ok(socket) => break socket,
+                Err(error) if error.is_exhaustion() && pool.leased > 0 => {
+                    pool = self.returned.wait(pool).unwrap_or_else(PoisonError::into_inner);
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        pool.leased += 1;
+        drop(pool);
+        Ok((Lease { sockets: self, socket: None }, socket))
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let mut pool = self.sockets.pool();
+        pool.leased -= 1;
+        if pool.idle.len() < IDLE_SOCKETS {
+            pool.idle.extend(self.socket.take());
+        }
+        drop(pool);
+        self.sockets.returned.notify_one();
     }
 }
 
