@@ -40,7 +40,7 @@ func watch(agent pb.TaskstatsServiceClient, file string) error {
 			fmt.Println("lost", protojson.MarshalOptions{}.Format(lost))
 		}
 		cursor = cmp.Or(message.GetStarted().GetCursor(), message.GetEvents().GetCursor(),
-			message.GetLost().GetCursor(), message.GetHeartbeat().GetCursor())
+			message.GetLost().GetCursor(), message.GetHeartbeat().GetCursor(), cursor)
 		if err = os.WriteFile(file+".new", []byte(protojson.Format(cursor)), 0o600); err == nil {
 			err = os.Rename(file+".new", file)
 		}
