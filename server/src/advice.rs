@@ -74,11 +74,11 @@ pub(crate) enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Advice {
     /// For an agent that a shell, a script or a container runtime started.
-    pub linux: &'static str,
+    pub(crate) linux: &'static str,
     /// For an agent that systemd started.
-    pub systemd: &'static str,
+    pub(crate) systemd: &'static str,
     /// For an agent in a pod.
-    pub kubernetes: &'static str,
+    pub(crate) kubernetes: &'static str,
 }
 
 /// The program that started the agent, which decides which sentence of an [`Advice`] applies.

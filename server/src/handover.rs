@@ -16,7 +16,7 @@ use std::{fs, io};
 
 use sd_notify::NotifyState;
 
-pub use file::{FileError, HandoverState, SocketRecord};
+pub(crate) use file::{FileError, HandoverState, SocketRecord};
 
 use crate::exits::Handoff;
 use crate::inherit::Inherited;
@@ -33,30 +33,30 @@ const FILE_NAME: &str = "handover";
 
 /// The place of the handover file, and the boot that it is valid for.
 #[derive(Clone, Debug)]
-pub struct Handover {
+pub(crate) struct Handover {
     path: PathBuf,
     boot_id: String,
 }
 
 /// A socket out of the manager's store.
 #[derive(Debug)]
-pub struct StoredSocket {
+pub(crate) struct StoredSocket {
     cpu: u32,
     socket: OwnedFd,
 }
 
 /// The state of an earlier run.
 #[derive(Debug)]
-pub struct PreviousRun {
+pub(crate) struct PreviousRun {
     /// Its instance id, which the next run goes on with.
-    pub instance_id: String,
+    pub(crate) instance_id: String,
     /// Its exits.
-    pub exits: Handoff,
+    pub(crate) exits: Handoff,
 }
 
 /// An error of the handover.
 #[derive(Debug, thiserror::Error)]
-pub enum HandoverError {
+pub(crate) enum HandoverError {
     /// The file could not be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -74,7 +74,7 @@ pub enum HandoverError {
 impl Handover {
     /// Hands over through `directory`.
     #[must_use]
-    pub fn new(directory: &Path, boot_id: String) -> Self {
+    pub(crate) fn new(directory: &Path, boot_id: String) -> Self {
         Self { path: directory.join(FILE_NAME), boot_id }
     }
 
@@ -83,7 +83,10 @@ impl Handover {
     ///
     /// # Errors
     /// Why what is there cannot be used. The sockets are closed then.
-    pub fn take(&self, stored: Vec<StoredSocket>) -> Result<Option<PreviousRun>, HandoverError> {
+    pub(crate) fn take(
+        &self,
+        stored: Vec<StoredSocket>,
+    ) -> Result<Option<PreviousRun>, HandoverError> {
         let state = HandoverState::take(&self.path);
         remove_from_store(stored.iter().map(|socket| socket.cpu));
         let Some(state) = state? else {
@@ -105,7 +108,7 @@ impl Handover {
     ///
     /// # Errors
     /// When one of both failed. Nothing is left behind then, and the sockets are closed.
-    pub fn leave(&self, instance_id: &str, handoff: Handoff) -> Result<(), HandoverError> {
+    pub(crate) fn leave(&self, instance_id: &str, handoff: Handoff) -> Result<(), HandoverError> {
         let Handoff { sockets, history, read_at } = handoff;
         let state = HandoverState {
             boot_id: self.boot_id.clone(),
@@ -128,7 +131,7 @@ impl StoredSocket {
     ///
     /// # Errors
     /// The descriptor, if its name is not that of a stored socket.
-    pub fn try_from_inherited(inherited: Inherited) -> Result<Self, Inherited> {
+    pub(crate) fn try_from_inherited(inherited: Inherited) -> Result<Self, Inherited> {
         let cpu = inherited.name.strip_prefix(STORED_PREFIX).and_then(|cpu| cpu.parse().ok());
         match cpu {
             Some(cpu) => Ok(Self { cpu, socket: inherited.descriptor }),
@@ -144,7 +147,7 @@ impl From<&KeptSocket> for SocketRecord {
 }
 
 /// Closes sockets that are not used, and removes them from the manager's store.
-pub fn discard(stored: Vec<StoredSocket>) {
+pub(crate) fn discard(stored: Vec<StoredSocket>) {
     if !stored.is_empty() {
         tracing::warn!("ignored sockets of an earlier run, because --state-dir is not set");
     }

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub struct Inherited {
     /// The descriptor, which is close-on-exec.
-    pub descriptor: OwnedFd,
+    pub(crate) descriptor: OwnedFd,
     /// The name of its socket unit, or the name under which it was stored.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// Returns the descriptors that were passed to this process, at the first call only. Call it before
@@ -19,7 +19,7 @@ pub struct Inherited {
 ///
 /// # Errors
 /// The variables of the manager cannot be parsed.
-pub fn take() -> io::Result<Vec<Inherited>> {
+pub(crate) fn take() -> io::Result<Vec<Inherited>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Ok(Vec::new());

@@ -4,11 +4,11 @@
 #[cfg(test)]
 mod seeds;
 
-pub mod clock;
+pub(crate) mod clock;
 
-pub mod telemetry;
+pub(crate) mod telemetry;
 
-pub mod worker;
+pub(crate) mod worker;
 
 pub(crate) mod regular_file;
 
@@ -18,7 +18,7 @@ pub(crate) mod backoff;
 
 pub(crate) mod signals;
 
-pub mod netlink;
+pub(crate) mod netlink;
 
 pub mod bpf;
 
@@ -31,7 +31,7 @@ pub mod sim;
 
 pub mod capture;
 
-pub mod workload;
+pub(crate) mod workload;
 
 pub mod encode;
 
@@ -45,15 +45,15 @@ pub mod sandbox;
 
 pub mod rpc;
 
-pub mod inherit;
+pub(crate) mod inherit;
 
-pub mod notify;
+pub(crate) mod notify;
 
 pub mod handover;
 
 pub mod listen;
 
-pub mod serve;
+pub(crate) mod serve;
 
 pub mod config;
 

@@ -9,10 +9,11 @@ mod handshake_error;
 mod handshake_slots;
 mod incoming;
 
-pub use address::{AddressError, ListenAddress};
+pub(crate) use address::AddressError;
+pub use address::ListenAddress;
 #[cfg(any(test, fuzzing))]
 pub use authority::fuzzing;
-pub use bind::{DEFAULT_DIRECTORY, Listener, SocketFile};
-pub use bind_error::BindError;
-pub use handshake::{MAX_HANDSHAKES, TlsAcceptorConfig};
-pub use incoming::{Connection, Incoming, TCP_BUFFERS, UNIX_BUFFERS};
+pub(crate) use bind::{DEFAULT_DIRECTORY, Listener};
+pub(crate) use bind_error::BindError;
+pub(crate) use handshake::{MAX_HANDSHAKES, TlsAcceptorConfig};
+pub(crate) use incoming::{Connection, Incoming, TCP_BUFFERS, UNIX_BUFFERS};

@@ -25,7 +25,7 @@ static MANAGER: OnceLock<UnixDatagram> = OnceLock::new();
 
 /// Returns whether a service manager receives notifications.
 #[must_use]
-pub fn is_available() -> bool {
+pub(crate) fn is_available() -> bool {
     env::var_os(NOTIFY_SOCKET).is_some()
 }
 
@@ -33,7 +33,7 @@ pub fn is_available() -> bool {
 ///
 /// # Errors
 /// The error of connect(2). Notifications are then sent to the path, if the user has the permission.
-pub fn connect() -> io::Result<()> {
+pub(crate) fn connect() -> io::Result<()> {
     let Some(path) = env::var_os(NOTIFY_SOCKET) else { return Ok(()) };
     if MANAGER.get().is_none() {
         let socket = connected(&path)?;
@@ -47,7 +47,7 @@ pub fn connect() -> io::Result<()> {
 ///
 /// # Errors
 /// The error of connect(2) or sendmsg(2).
-pub fn send(state: &[NotifyState<'_>]) -> io::Result<()> {
+pub(crate) fn send(state: &[NotifyState<'_>]) -> io::Result<()> {
     send_with_fds(state, &[])
 }
 
@@ -55,7 +55,10 @@ pub fn send(state: &[NotifyState<'_>]) -> io::Result<()> {
 ///
 /// # Errors
 /// The error of connect(2) or sendmsg(2).
-pub fn send_with_fds(state: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send_with_fds(
+    state: &[NotifyState<'_>],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let Some(path) = env::var_os(NOTIFY_SOCKET) else { return Ok(()) };
     let text = lines(state);
     // A restarted manager has another socket at the same path.

@@ -24,7 +24,7 @@ pub(crate) type Verdict = Result<(), Arc<KernelError>>;
 
 /// The current verdict. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     verdict: watch::Receiver<Verdict>,
     rechecks: Arc<Notify>,
 }
@@ -45,26 +45,26 @@ impl Readiness {
     ///
     /// # Errors
     /// The error that prevents watching exits.
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         self.verdict.borrow().clone()
     }
 
     /// Requests another test, because a call failed that should not with this verdict, or was refused because
     /// of it.
-    pub fn recheck(&self) {
+    pub(crate) fn recheck(&self) {
         self.rechecks.notify_one();
     }
 
     /// Requests another test if an error is caused by the agent's environment or resources, and not by the
     /// query.
-    pub fn on_kernel_error(&self, error: &KernelError) {
+    pub(crate) fn on_kernel_error(&self, error: &KernelError) {
         if !matches!(error, KernelError::NoSuchTask(_) | KernelError::HiddenThreads(_)) {
             self.recheck();
         }
     }
 
     /// Waits for a verdict other than the last one that was seen; `None` if the prober has ended.
-    pub async fn next(&mut self) -> Option<Verdict> {
+    pub(crate) async fn next(&mut self) -> Option<Verdict> {
         self.verdict.changed().await.ok()?;
         Some(self.verdict.borrow_and_update().clone())
     }

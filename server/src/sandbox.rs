@@ -20,13 +20,13 @@ use std::fs;
 
 use capctl::Cap;
 
-pub use dry_run::{DryRun, dry_run};
-pub use error::SandboxError;
-pub use path_access::{Inaccessible, first_inaccessible};
+pub(crate) use dry_run::{DryRun, dry_run};
+pub(crate) use error::SandboxError;
+pub(crate) use path_access::{Inaccessible, first_inaccessible};
 pub use paths::Paths;
-pub use report::{Applied, MissingMeasure, applied};
-pub use state_dir::check_state_dir;
-pub use user::{User, UserError, UserSpec};
+pub(crate) use report::{Applied, MissingMeasure, applied};
+pub(crate) use state_dir::check_state_dir;
+pub(crate) use user::{User, UserError, UserSpec};
 
 /// The superuser.
 const ROOT: u32 = 0;
@@ -36,7 +36,7 @@ const THREADS: &str = "/proc/self/task";
 /// Drops all privileges that serving does not need. `wanted` is the user to become instead of root.
 ///
 /// # Errors
-/// [`SandboxError`]. Some privileges may be dropped then: the process should end.
+/// `SandboxError`. Some privileges may be dropped then: the process should end.
 pub fn enter(wanted: Option<&UserSpec>, paths: &Paths) -> Result<Applied, SandboxError> {
     let threads = fs::read_dir(THREADS).map_or(1, Iterator::count);
     if threads > 1 {
@@ -65,13 +65,13 @@ pub fn enter(wanted: Option<&UserSpec>, paths: &Paths) -> Result<Applied, Sandbo
 
 /// Returns what is in force without a sandbox.
 #[must_use]
-pub fn none() -> Applied {
+pub(crate) fn none() -> Applied {
     Applied { missing: vec![MissingMeasure::NoSandbox], ..applied() }
 }
 
 /// Formats capabilities, such as `CAP_SETGID and CAP_SETUID`.
 #[must_use]
-pub fn names(capabilities: &[Cap]) -> String {
+pub(crate) fn names(capabilities: &[Cap]) -> String {
     let names: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
     names.join(" and ")
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 /// A thread that runs one function.
 #[derive(Debug)]
-pub struct Worker<T> {
+pub(crate) struct Worker<T> {
     thread: JoinHandle<()>,
     result: oneshot::Receiver<T>,
 }
@@ -17,7 +17,7 @@ impl<T: Send + 'static> Worker<T> {
     ///
     /// # Errors
     /// The error of the system if it starts no thread.
-    pub fn start(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         let (sender, result) = oneshot::channel();
         // The receiver may have been dropped.
         let work = move || drop(sender.send(work()));
@@ -26,7 +26,7 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     /// Waits for the function and returns its result; `None` if it panicked.
-    pub async fn result(self) -> Option<T> {
+    pub(crate) async fn result(self) -> Option<T> {
         let result = self.result.await.ok();
         // The thread has nothing left to do. The panic hook has already reported a panic.
         drop(self.thread.join());

@@ -21,7 +21,7 @@ impl Agent {
     /// `inherited`, which the service manager passed, replace those of the configuration.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left behind then.
+    /// `StartError`; nothing is left behind then.
     pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
         let (kernel, attribution) = open_kernel(&mut config)?;
         Self::bind_parts(config, inherited, kernel, attribution).await

@@ -13,7 +13,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`StartError::Sandbox`]; some privileges have been dropped then.
-    pub fn confine(mut self) -> Result<Self, StartError> {
+    pub(crate) fn confine(mut self) -> Result<Self, StartError> {
         if let Some(directory) = &self.config.state_dir {
             sandbox::check_state_dir(directory, self.user()?)?;
         }

@@ -21,13 +21,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::attribution::Attribution;
-pub use self::attribution::AttributionError;
 pub use self::drain::Drained;
-pub use self::error::StartError;
+pub(crate) use self::error::StartError;
 use self::health::{HealthTask, RunningHealthTask, exits_unavailable};
 use self::in_flight::InFlight;
 use self::resume::Resumed;
-pub use self::run::RunError;
+pub(crate) use self::run::RunError;
 pub(crate) use self::run::run;
 use crate::capacity::MemoryLimit;
 use crate::config::Config;

@@ -76,7 +76,7 @@ impl Layout {
 /// Bytes that the filter of one CPU shares with the agent, for a receive buffer of `receive_buffer` bytes:
 /// whole pages, as mappings are.
 #[must_use]
-pub fn shared_bytes(receive_buffer: usize) -> usize {
+pub(crate) fn shared_bytes(receive_buffer: usize) -> usize {
     /// The smallest page of the architectures that Linux runs on.
     const PAGE_BYTES: usize = 4096;
     Layout::for_receive_buffer(receive_buffer).bytes().next_multiple_of(PAGE_BYTES)

@@ -9,7 +9,7 @@ use super::btf::{BtfError, Offsets};
 use super::layout::{ELEMENT_BYTES, ELEMENT_WORDS, Layout};
 use super::program::{CgroupSource, assemble};
 use super::slots::Slots;
-use super::syscall::{Mapping, attach, create_array, duplicate, load_program};
+use super::syscall::{Mapping, attach, create_array, load_program};
 
 /// Licence of the program that calls no helper restricted to GPL-compatible programs.
 const LICENSE: &CStr = c"Apache-2.0";
@@ -20,7 +20,7 @@ const LICENSE_OF_READS: &CStr = c"Dual BSD/GPL";
 
 /// How the filters find a task's cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
+pub(crate) enum Method {
     /// By a helper function: cgroup v2. Needs `CAP_BPF`, Linux 6.4.
     Helper,
     /// By offsets of kernel structures: cgroup v1 and v2. Needs `CAP_BPF` and `CAP_PERFMON`, Linux 5.10
@@ -52,9 +52,6 @@ pub enum FilterError {
     /// The program could not be assembled.
     #[error("the filter does not fit the jumps of eBPF")]
     Assembly,
-    /// The descriptor of a loaded filter could not be duplicated.
-    #[error("duplicating a BPF descriptor failed: {0}")]
-    Descriptor(#[source] io::Error),
     /// A filter could not be attached to its socket.
     #[error("setsockopt(SO_ATTACH_BPF) failed: {0}")]
     Attach(#[source] io::Error),
@@ -63,7 +60,7 @@ pub enum FilterError {
 impl FilterError {
     /// Returns whether a capability is missing.
     #[must_use]
-    pub fn is_permission(&self) -> bool {
+    pub(crate) fn is_permission(&self) -> bool {
         match self {
             Self::Map(source) | Self::Program { source, .. } => {
                 source.kind() == io::ErrorKind::PermissionDenied
@@ -79,7 +76,7 @@ fn shown(log: &str) -> String {
 
 /// The loaded filter of one CPU.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     program: OwnedFd,
     map: OwnedFd,
     layout: Layout,
@@ -102,25 +99,17 @@ impl Filter {
     ///
     /// # Errors
     /// [`FilterError::Attach`] or [`FilterError::Mapping`].
-    pub fn attach(&self, socket: &impl AsRawFd) -> Result<Slots, FilterError> {
+    pub(crate) fn attach(&self, socket: &impl AsRawFd) -> Result<Slots, FilterError> {
         let words = self.layout.elements() as usize * ELEMENT_WORDS;
         let mapping = Mapping::new(self.map.as_fd(), words).map_err(FilterError::Mapping)?;
         attach(socket, self.program.as_fd()).map_err(FilterError::Attach)?;
         Ok(Slots::new(mapping, self.layout))
     }
-
-    /// The map's descriptor, for a successor.
-    ///
-    /// # Errors
-    /// The kernel's error.
-    pub fn map(&self) -> Result<OwnedFd, FilterError> {
-        duplicate(&self.map).map_err(FilterError::Descriptor)
-    }
 }
 
 /// The loaded filters of all CPUs.
 #[derive(Debug)]
-pub struct FilterSet {
+pub(crate) struct FilterSet {
     method: Method,
     filters: BTreeMap<u32, Filter>,
     layout: Layout,
@@ -132,7 +121,7 @@ impl FilterSet {
     ///
     /// # Errors
     /// [`FilterError`]; nothing stays loaded.
-    pub fn load(
+    pub(crate) fn load(
         cpus: impl IntoIterator<Item = u32>,
         receive_buffer: usize,
         method: Method,
@@ -153,19 +142,19 @@ impl FilterSet {
 
     /// How the filters find a task's cgroup.
     #[must_use]
-    pub fn method(&self) -> Method {
+    pub(crate) fn method(&self) -> Method {
         self.method
     }
 
     /// The filter of a CPU; `None` for one that was not online when the filters were loaded.
     #[must_use]
-    pub fn of_cpu(&self, cpu: u32) -> Option<&Filter> {
+    pub(crate) fn of_cpu(&self, cpu: u32) -> Option<&Filter> {
         self.filters.get(&cpu)
     }
 
     /// Memory that the filters share with the kernel, in bytes.
     #[must_use]
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.layout.bytes() * self.filters.len()
     }
 }

@@ -17,9 +17,10 @@ mod program;
 mod slots;
 mod syscall;
 
-pub use self::layout::shared_bytes;
-pub use self::loader::{Filter, FilterError, FilterSet, Method};
-pub use self::slots::{CgroupId, CgroupLosses, Hierarchy, Seen, Slots};
+pub(crate) use self::layout::shared_bytes;
+pub(crate) use self::loader::{FilterError, FilterSet, Method};
+pub use self::slots::CgroupLosses;
+pub(crate) use self::slots::{CgroupId, Hierarchy, Slots};
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ const ELEMENT_HALVES: usize = 2 * ELEMENT_WORDS;
 
 /// A hierarchy of cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Hierarchy {
+pub(crate) enum Hierarchy {
     /// The unified hierarchy.
     V2,
     /// A hierarchy of a controller.
@@ -23,23 +23,23 @@ pub enum Hierarchy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CgroupId {
     /// The hierarchy.
-    pub hierarchy: Hierarchy,
+    pub(crate) hierarchy: Hierarchy,
     /// The id: the inode number of the cgroup's directory.
-    pub id: u64,
+    pub(crate) id: u64,
 }
 
 impl CgroupId {
     /// Reads the form in which filters and snapshots store an id: one number, with the hierarchy in
     /// its highest bit.
     #[must_use]
-    pub fn from_stored(stored: u64) -> Self {
+    pub(crate) fn from_stored(stored: u64) -> Self {
         let hierarchy = if stored & V1_BIT == 0 { Hierarchy::V2 } else { Hierarchy::V1 };
         Self { hierarchy, id: stored & !V1_BIT }
     }
 
     /// The number that [`CgroupId::from_stored`] reads.
     #[must_use]
-    pub fn to_stored(self) -> u64 {
+    pub(crate) fn to_stored(self) -> u64 {
         match self.hierarchy {
             Hierarchy::V2 => self.id,
             Hierarchy::V1 => self.id | V1_BIT,
@@ -49,11 +49,11 @@ impl CgroupId {
 
 /// What the filter saw of an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The task's cgroup.
-    pub cgroup: CgroupId,
+    pub(crate) cgroup: CgroupId,
     /// When the task exited: the low half of `CLOCK_BOOTTIME` in nanoseconds.
-    pub ended_low_ns: u32,
+    pub(crate) ended_low_ns: u32,
 }
 
 /// Exits that the kernel dropped, by cgroup.
@@ -61,7 +61,7 @@ pub type CgroupLosses = BTreeMap<CgroupId, u64>;
 
 /// Reads what the filter of one CPU's socket stored.
 #[derive(Debug)]
-pub struct Slots {
+pub(crate) struct Slots {
     mapping: Mapping,
     layout: Layout,
     /// The sequence that is expected next; `None` before the first message.
@@ -91,7 +91,7 @@ impl Slots {
 
     /// Returns what the filter saw of a received exit message. Messages must be looked up in the order
     /// in which the socket delivered them.
-    pub fn find(&mut self, sequence: u32, pid: u32) -> Option<Seen> {
+    pub(crate) fn find(&mut self, sequence: u32, pid: u32) -> Option<Seen> {
         let expected = self.expected.or_else(|| self.first_stored())?;
         let distance = sequence.wrapping_sub(expected);
         let seen = self.at(sequence % self.layout.slots, sequence, pid);
@@ -116,7 +116,7 @@ impl Slots {
     }
 
     /// Lets the filter use the slots of all messages that were looked up.
-    pub fn publish(&self) {
+    pub(crate) fn publish(&self) {
         if let Some(expected) = self.expected {
             self.mapping.halves()[0].store(expected, Release);
         }
@@ -124,7 +124,7 @@ impl Slots {
 
     /// Returns the cgroups of up to `count` messages that the kernel dropped. `is_empty` says that the
     /// socket has no message left, so that a stored exit that was not delivered was dropped.
-    pub fn take_losses(&mut self, count: u64, is_empty: bool) -> CgroupLosses {
+    pub(crate) fn take_losses(&mut self, count: u64, is_empty: bool) -> CgroupLosses {
         if is_empty && let Some(expected) = self.expected {
             let stored = self.last_stored(expected);
             self.skip(expected, stored);

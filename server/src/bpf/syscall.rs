@@ -4,7 +4,7 @@
 
 use std::io;
 use std::mem::{size_of, size_of_val};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -195,12 +195,4 @@ impl Drop for Mapping {
         // SAFETY: the range is the one that `new` mapped, and no reference into it outlives `self`.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.words * size_of::<u64>()) };
     }
-}
-
-/// Duplicates a descriptor, for another owner.
-///
-/// # Errors
-/// The kernel's error.
-pub(super) fn duplicate(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
-    descriptor.as_fd().try_clone_to_owned()
 }

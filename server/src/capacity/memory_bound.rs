@@ -56,19 +56,19 @@ const RECEIVE_BUFFER_FACTOR: u64 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBound {
     /// The program, and exits on their way to the history.
-    pub program: u64,
+    pub(crate) program: u64,
     /// The history.
-    pub history: u64,
+    pub(crate) history: u64,
     /// Connections and their streams, in the agent and in the kernel.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Requests in flight, and responses that clients do not read.
-    pub responses: u64,
+    pub(crate) responses: u64,
     /// The hand-over at the end, or the resumption at the start.
-    pub handover: u64,
+    pub(crate) handover: u64,
     /// The receive buffers of a simulated kernel, which are in the agent's memory.
-    pub simulated: u64,
+    pub(crate) simulated: u64,
     /// The memory that socket filters share with the agent, and the table of cgroups.
-    pub attribution: u64,
+    pub(crate) attribution: u64,
 }
 
 impl MemoryBound {

@@ -71,11 +71,11 @@ pub enum CaptureEntry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CaptureTotals {
     /// Exits.
-    pub exits: u64,
+    pub(crate) exits: u64,
     /// Replies to queries.
-    pub replies: u64,
+    pub(crate) replies: u64,
     /// Exits that were lost.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
 }
 
 impl CaptureTotals {

@@ -20,10 +20,13 @@ mod reader;
 mod recorder;
 mod writer;
 
-pub use error::{ReadError, RecordError};
-pub use format::{CaptureEntry, CaptureHeader, CaptureTotals};
+#[cfg(any(test, fuzzing))]
+pub(crate) use error::ReadError;
+pub(crate) use error::RecordError;
+pub(crate) use format::CaptureTotals;
+pub use format::{CaptureEntry, CaptureHeader};
 pub use reader::CaptureReader;
-pub use recorder::{CapturePlan, Recorder, Stopper, record};
+pub(crate) use recorder::{CapturePlan, Recorder, record};
 pub use writer::CaptureWriter;
 
 #[cfg(test)]

@@ -27,23 +27,23 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The settings of a recording.
 #[derive(Clone, Debug)]
-pub struct CapturePlan {
+pub(crate) struct CapturePlan {
     /// The duration.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// The CPUs to capture, in the kernel's list syntax; `None` for the online CPUs.
-    pub cpus: Option<String>,
+    pub(crate) cpus: Option<String>,
     /// Live tasks and groups to query at the start.
-    pub tasks: Vec<TaskId>,
+    pub(crate) tasks: Vec<TaskId>,
     /// The file to create; `None` for standard output.
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
     /// The size of each CPU's receive buffer, in bytes.
-    pub receive_buffer: usize,
+    pub(crate) receive_buffer: usize,
     /// Allows queries to a kernel that is known to panic on them.
-    pub ignore_known_bad_kernel: bool,
+    pub(crate) ignore_known_bad_kernel: bool,
 }
 
 /// A recording that is registered with the kernel, and whose output is still empty.
-pub struct Recorder {
+pub(crate) struct Recorder {
     listener: RawListener,
     cpus: Cpumask,
     replies: Vec<CaptureEntry>,
@@ -55,14 +55,14 @@ pub struct Recorder {
 
 /// A handle that ends a recording early.
 #[derive(Clone)]
-pub struct Stopper {
+pub(crate) struct Stopper {
     is_over: Arc<AtomicBool>,
     waker: Arc<dyn Wake>,
 }
 
 impl Stopper {
     /// Ends the recording. Exits that the kernel has sent are still written.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.is_over.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -73,7 +73,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The error of the kernel or the file system. The output is not created in that case.
-    pub fn prepare(plan: &CapturePlan) -> Result<Self, RecordError> {
+    pub(crate) fn prepare(plan: &CapturePlan) -> Result<Self, RecordError> {
         let mut kernel = LinuxKernel::new(plan.receive_buffer)?;
         if plan.ignore_known_bad_kernel {
             kernel = kernel.ignoring_known_bugs();
@@ -106,13 +106,13 @@ impl Recorder {
 
     /// Returns the header of the capture.
     #[must_use]
-    pub fn header(&self) -> &CaptureHeader {
+    pub(crate) fn header(&self) -> &CaptureHeader {
         &self.header
     }
 
     /// Returns a handle that ends the recording early.
     #[must_use]
-    pub fn stopper(&self) -> Stopper {
+    pub(crate) fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
@@ -120,7 +120,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The error of receiving exits or of writing the output.
-    pub fn run(mut self) -> Result<CaptureTotals, RecordError> {
+    pub(crate) fn run(mut self) -> Result<CaptureTotals, RecordError> {
         let deadline = Instant::now() + self.duration;
         let mut writer =
             CaptureWriter::new(self.output, &self.header).map_err(RecordError::Write)?;
@@ -161,7 +161,7 @@ impl std::fmt::Debug for Stopper {
 ///
 /// # Errors
 /// As [`Recorder::run`]; [`RecordError::Stuck`] if the thread was abandoned.
-pub async fn record(
+pub(crate) async fn record(
     recorder: Recorder,
     mut interrupted: impl AsyncFnMut(),
 ) -> Result<CaptureTotals, RecordError> {

@@ -10,14 +10,14 @@ pub(crate) use timestamp::StepAwareTime;
 
 /// Returns the time since the Unix epoch by the wall clock, which can be set; zero before the epoch.
 #[must_use]
-pub fn unix_time() -> Duration {
+pub(crate) fn unix_time() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Returns the time since the boot, including suspend time (`CLOCK_BOOTTIME`). This clock cannot be set.
 /// [`std::time::Instant`] does not advance during suspend.
 #[must_use]
-pub fn uptime() -> Duration {
+pub(crate) fn uptime() -> Duration {
     // `clock_gettime` fails only for a clock that the kernel lacks; CLOCK_BOOTTIME exists since 2.6.39.
     clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
 }

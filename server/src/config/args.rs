@@ -36,7 +36,7 @@ setting cannot be used.";
 pub struct Args {
     /// The command to run instead of serving.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 
     /// The addresses to listen on.
     #[arg(
@@ -49,7 +49,7 @@ pub struct Args {
         default_value = "unix:///run/taskstatsd/taskstatsd.sock",
         help_heading = "Listening"
     )]
-    pub listen: Vec<ListenAddress>,
+    pub(crate) listen: Vec<ListenAddress>,
 
     /// Allow tcp:// listeners without TLS, that is without encryption and authentication
     #[arg(
@@ -58,7 +58,7 @@ pub struct Args {
         value_parser = Switch,
         help_heading = "Listening"
     )]
-    pub insecure: bool,
+    pub(crate) insecure: bool,
 
     /// Compress responses to clients that accept it, which saves bandwidth on slow networks and costs CPU
     /// time. Compressed requests are always accepted
@@ -70,7 +70,7 @@ pub struct Args {
         default_value_t,
         help_heading = "Listening"
     )]
-    pub compression: Compression,
+    pub(crate) compression: Compression,
 
     /// Time for calls and streams to finish after SIGTERM; the rest is aborted
     #[arg(
@@ -81,19 +81,17 @@ pub struct Args {
         value_parser = humantime::parse_duration,
         help_heading = "Listening"
     )]
-    pub drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
 
     /// Name of this node in responses [default: the host name]
     #[arg(long, value_name = "NAME", env = "TASKSTATSD_NODE_NAME", help_heading = "Listening")]
-    pub node_name: Option<String>,
+    pub(crate) node_name: Option<String>,
 
     #[command(flatten, next_help_heading = "TLS")]
-    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
-    pub tls: TlsArgs,
+    pub(crate) tls: TlsArgs,
 
     #[command(flatten, next_help_heading = "Access")]
-    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
-    pub policy: PolicyArgs,
+    pub(crate) policy: PolicyArgs,
 
     /// Receive buffer of each watched CPU; exits that do not fit are lost, and counted
     #[arg(
@@ -104,7 +102,7 @@ pub struct Args {
         default_value = "16MiB",
         help_heading = "Exits"
     )]
-    pub receive_buffer: ByteSize,
+    pub(crate) receive_buffer: ByteSize,
 
     /// Memory for past exits; slow watchers lose those that do not fit, and receive their count
     #[arg(
@@ -114,7 +112,7 @@ pub struct Args {
         default_value = "24MiB",
         help_heading = "Exits"
     )]
-    pub history_bytes: ByteSize,
+    pub(crate) history_bytes: ByteSize,
 
     /// Time for which a CPU stays registered after its last watcher has left
     #[arg(
@@ -125,7 +123,7 @@ pub struct Args {
         value_parser = humantime::parse_duration,
         help_heading = "Exits"
     )]
-    pub grace_period: Duration,
+    pub(crate) grace_period: Duration,
 
     /// Time between drains of the receive buffers at high exit rates; 0s drains without a pause
     #[arg(
@@ -136,16 +134,16 @@ pub struct Args {
         value_parser = humantime::parse_duration,
         help_heading = "Exits"
     )]
-    pub pace: Duration,
+    pub(crate) pace: Duration,
 
     /// CPUs that stay registered without watchers, as a CPU list of the kernel (0-3,8) or all
     #[arg(long, value_name = "CPUS", env = "TASKSTATSD_ALWAYS_WATCH", help_heading = "Exits")]
-    pub always_watch: Option<String>,
+    pub(crate) always_watch: Option<String>,
 
     /// Directory in which the history survives a restart under a service manager, which keeps the
     /// sockets meanwhile, so that no exits are lost
     #[arg(long, value_name = "DIR", env = "TASKSTATSD_STATE_DIR", help_heading = "Exits")]
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
 
     /// Method by which exits are attributed to cgroups, that is to pods, containers and units
     #[arg(
@@ -156,7 +154,7 @@ pub struct Args {
         default_value_t,
         help_heading = "Exits"
     )]
-    pub attribution: AttributionChoice,
+    pub(crate) attribution: AttributionChoice,
 
     /// Exit with code 1 if exits cannot be watched, instead of serving live queries and retrying
     #[arg(
@@ -165,7 +163,7 @@ pub struct Args {
         value_parser = Switch,
         help_heading = "Exits"
     )]
-    pub fail_fast: bool,
+    pub(crate) fail_fast: bool,
 
     /// Set the sysctl kernel.task_delayacct=1 at the start, and leave it set. The kernel then measures
     /// delays of the tasks that start afterwards
@@ -175,7 +173,7 @@ pub struct Args {
         value_parser = Switch,
         help_heading = "Kernel"
     )]
-    pub enable_delay_accounting: bool,
+    pub(crate) enable_delay_accounting: bool,
 
     /// Query a kernel even if this release is known to panic on a query
     #[arg(
@@ -185,7 +183,7 @@ pub struct Args {
         value_parser = Switch,
         help_heading = "Kernel"
     )]
-    pub ignore_known_bad_kernel: bool,
+    pub(crate) ignore_known_bad_kernel: bool,
 
     /// Kernel to serve: linux, or sim[:KEY=VALUE,...], a simulated kernel that needs no privileges
     ///
@@ -200,15 +198,13 @@ pub struct Args {
         default_value = "linux",
         help_heading = "Kernel"
     )]
-    pub kernel: KernelChoice,
+    pub(crate) kernel: KernelChoice,
 
     #[command(flatten, next_help_heading = "Limits")]
-    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
-    pub limits: LimitArgs,
+    pub(crate) limits: LimitArgs,
 
     #[command(flatten, next_help_heading = "Privileges")]
-    #[expect(missing_docs, reason = "a comment here would become the help of the command")]
-    pub sandbox: SandboxArgs,
+    pub(crate) sandbox: SandboxArgs,
 
     /// Log level for standard error: error, warn, info, debug, trace, or a filter such as
     /// taskstatsd::exits=debug,info
@@ -219,7 +215,7 @@ pub struct Args {
         default_value = "info",
         help_heading = "Logging"
     )]
-    pub log: String,
+    pub(crate) log: String,
 
     /// Format of log lines
     #[arg(
@@ -230,5 +226,5 @@ pub struct Args {
         default_value_t,
         help_heading = "Logging"
     )]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }

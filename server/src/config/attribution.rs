@@ -2,7 +2,7 @@
 
 /// The value of `--attribution`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum AttributionChoice {
+pub(crate) enum AttributionChoice {
     /// The best method that works here
     #[default]
     Auto,

@@ -19,27 +19,27 @@ const SHARED: [&str; 4] = ["receive_buffer", "ignore_known_bad_kernel", "log", "
 
 /// The flags of a capture.
 #[derive(clap::Args, Clone, Debug)]
-pub struct CaptureArgs {
+pub(crate) struct CaptureArgs {
     /// Length of the capture in seconds. Ctrl-C ends it early with a complete file, a second Ctrl-C
     /// ends it at once
     #[arg(long, value_name = "N", env = "TASKSTATSD_CAPTURE_SECONDS")]
-    pub seconds: u64,
+    pub(crate) seconds: u64,
 
     /// CPUs to listen to, as a CPU list of the kernel (0-3,8) [default: those online]
     #[arg(long, value_name = "CPUS", env = "TASKSTATSD_CAPTURE_CPUS")]
-    pub cpus: Option<String>,
+    pub(crate) cpus: Option<String>,
 
     /// Live task to query at the start; can be repeated
     #[arg(long, value_name = "PID", env = "TASKSTATSD_CAPTURE_PID", value_delimiter = ',')]
-    pub pid: Vec<u32>,
+    pub(crate) pid: Vec<u32>,
 
     /// Live process to query at the start; can be repeated
     #[arg(long, value_name = "TGID", env = "TASKSTATSD_CAPTURE_TGID", value_delimiter = ',')]
-    pub tgid: Vec<u32>,
+    pub(crate) tgid: Vec<u32>,
 
     /// File to create, which must not exist [default: standard output]
     #[arg(long, value_name = "FILE", env = "TASKSTATSD_CAPTURE_OUTPUT")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 impl CaptureArgs {
@@ -47,7 +47,7 @@ impl CaptureArgs {
     ///
     /// # Errors
     /// [`ConfigError::NotForCapture`].
-    pub fn check_flags(matches: &ArgMatches) -> Result<(), ConfigError> {
+    pub(crate) fn check_flags(matches: &ArgMatches) -> Result<(), ConfigError> {
         let command = Args::command();
         let is_given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
         let mut ids = command.get_arguments().map(|argument| argument.get_id().as_str());
@@ -63,7 +63,7 @@ impl CaptureArgs {
     ///
     /// # Errors
     /// [`ConfigError::OutOfRange`].
-    pub fn plan(self, args: &Args) -> Result<CapturePlan, ConfigError> {
+    pub(crate) fn plan(self, args: &Args) -> Result<CapturePlan, ConfigError> {
         check_receive_buffer(args.receive_buffer)?;
         check_range("--seconds", self.seconds, 1..=MAX_SECONDS)?;
         let pids = self.pid.into_iter().map(TaskId::Pid);

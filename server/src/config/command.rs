@@ -9,7 +9,7 @@ use super::{CaptureArgs, ConfigError, KernelChoice};
 
 /// A command to run instead of serving.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Check this machine and the agent's environment, and report what to change
     Doctor(DoctorArgs),
     /// Record the kernel's taskstats messages to a file
@@ -29,10 +29,10 @@ pub enum Command {
 
 /// The flags of the doctor.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Format of the report
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    pub output: ReportFormat,
+    pub(crate) output: ReportFormat,
 }
 
 impl DoctorArgs {
@@ -40,14 +40,14 @@ impl DoctorArgs {
     ///
     /// # Errors
     /// [`ConfigError::SimulatedDoctor`].
-    pub fn check(args: &super::Args) -> Result<(), ConfigError> {
+    pub(crate) fn check(args: &super::Args) -> Result<(), ConfigError> {
         if args.kernel == KernelChoice::Linux { Ok(()) } else { Err(ConfigError::SimulatedDoctor) }
     }
 }
 
 /// A format of the doctor's report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
+pub(crate) enum ReportFormat {
     /// A table for people
     Table,
     /// One JSON document

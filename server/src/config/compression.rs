@@ -5,7 +5,7 @@ use tonic::codec::CompressionEncoding;
 
 /// The value of `--compression`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Compression {
+pub(crate) enum Compression {
     /// No compression
     #[default]
     None,

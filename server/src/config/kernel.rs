@@ -8,7 +8,7 @@ use crate::sim::{Spec, SpecError};
 
 /// The value of `--kernel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KernelChoice {
+pub(crate) enum KernelChoice {
     /// The kernel of this machine.
     #[default]
     Linux,
@@ -19,7 +19,7 @@ pub enum KernelChoice {
 
 /// An error in the value of `--kernel`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KernelChoiceError {
+pub(crate) enum KernelChoiceError {
     /// The value names no kernel.
     #[error("`{0}` is not a kernel; use linux, sim, or sim:KEY=VALUE,…")]
     Unknown(String),

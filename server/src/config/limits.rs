@@ -29,44 +29,44 @@ const MIN_OVERFLOW: usize = 8;
 /// The flags of limits. Rejected calls and connections are counted in GetNode.
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is not Markdown")]
-pub struct LimitArgs {
+pub(crate) struct LimitArgs {
     /// Maximum concurrent connections; excess connections are rejected
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CONNECTIONS", default_value_t = 64)]
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
 
     /// Maximum concurrent calls and streams of a connection; the client queues more
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_STREAMS", default_value_t = 32)]
-    pub max_streams: u32,
+    pub(crate) max_streams: u32,
 
     /// Maximum concurrent exit streams
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_WATCHERS", default_value_t = 32)]
-    pub max_watchers: usize,
+    pub(crate) max_watchers: usize,
 
     /// Maximum in-flight calls
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CALLS", default_value_t = 64)]
-    pub max_calls: usize,
+    pub(crate) max_calls: usize,
 
     /// Maximum in-flight GetTgid, BatchGet and GetNode calls, whose time in the kernel is longer
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_SLOW_CALLS", default_value_t = 16)]
-    pub max_slow_calls: usize,
+    pub(crate) max_slow_calls: usize,
 
     /// Maximum calls per second of a principal, and of a burst; 0 is no limit
     #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_CALL_RATE", default_value_t = 10_000)]
-    pub max_call_rate: u32,
+    pub(crate) max_call_rate: u32,
 
     /// Percentage of connections, exit streams and calls that a single principal can hold: a user of
     /// this node, the holder of a certificate, or a network address. The share shrinks as other
     /// principals hold more; with 100, only the limits apply
     #[arg(long, value_name = "PERCENT", env = "TASKSTATSD_PRINCIPAL_SHARE", default_value_t = 50)]
-    pub principal_share: usize,
+    pub(crate) principal_share: usize,
 
     /// Maximum size of a request message
     #[arg(long, value_name = "SIZE", env = "TASKSTATSD_MAX_REQUEST_SIZE", default_value = "64KiB")]
-    pub max_request_size: ByteSize,
+    pub(crate) max_request_size: ByteSize,
 
     /// Maximum size of a request's headers
     #[arg(long, value_name = "SIZE", env = "TASKSTATSD_MAX_HEADER_SIZE", default_value = "16KiB")]
-    pub max_header_size: ByteSize,
+    pub(crate) max_header_size: ByteSize,
 
     /// Time without calls after which a connection is closed, at twice that time at the latest; 0s
     /// never closes idle connections
@@ -77,7 +77,7 @@ pub struct LimitArgs {
         default_value = "5m",
         value_parser = humantime::parse_duration
     )]
-    pub idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
 }
 
 impl LimitArgs {

@@ -24,16 +24,16 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub use self::args::Args;
-pub use self::attribution::AttributionChoice;
-pub use self::capture::CaptureArgs;
-pub use self::command::{Command, DoctorArgs, ReportFormat};
-pub use self::compression::Compression;
-pub use self::error::ConfigError;
-pub use self::kernel::{KernelChoice, KernelChoiceError};
-pub use self::limits::LimitArgs;
-pub use self::policy::PolicyArgs;
-pub use self::sandbox::{Sandbox, SandboxArgs};
-pub use self::tls::{TlsArgs, TlsConfig};
+pub(crate) use self::attribution::AttributionChoice;
+pub(crate) use self::capture::CaptureArgs;
+pub(crate) use self::command::{Command, DoctorArgs, ReportFormat};
+pub(crate) use self::compression::Compression;
+pub(crate) use self::error::ConfigError;
+pub(crate) use self::kernel::KernelChoice;
+pub(crate) use self::limits::LimitArgs;
+pub(crate) use self::policy::PolicyArgs;
+pub(crate) use self::sandbox::{Sandbox, SandboxArgs};
+pub(crate) use self::tls::{TlsArgs, TlsConfig};
 
 use self::range::check_range;
 use crate::exits::ReaderConfig;
@@ -58,45 +58,45 @@ const MAX_DRAIN: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The kernel to serve.
-    pub kernel: KernelChoice,
+    pub(crate) kernel: KernelChoice,
     /// The addresses to listen on.
     pub listen: Vec<ListenAddress>,
     /// The method by which exits are attributed to cgroups.
-    pub attribution: AttributionChoice,
+    pub(crate) attribution: AttributionChoice,
     /// The configuration of the exit reader.
-    pub reader: ReaderConfig,
+    pub(crate) reader: ReaderConfig,
     /// The memory for past exits in bytes.
-    pub history_bytes: usize,
+    pub(crate) history_bytes: usize,
     /// The roles of clients.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// The fields that are stripped for clients without the role details.
-    pub redaction: Redaction,
+    pub(crate) redaction: Redaction,
     /// The limits of all clients together.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// The limits of a connection.
-    pub connection: ConnectionLimits,
+    pub(crate) connection: ConnectionLimits,
     /// The encoding of responses to clients that accept it.
-    pub compression: Option<CompressionEncoding>,
+    pub(crate) compression: Option<CompressionEncoding>,
     /// The time for calls and streams to finish after SIGTERM.
-    pub drain_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
     /// The directory of the hand-over to the next run.
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
     /// The CPUs that stay registered without watchers, as a CPU list.
-    pub always_watch: Option<String>,
+    pub(crate) always_watch: Option<String>,
     /// Allows plaintext TCP.
-    pub insecure: bool,
+    pub(crate) insecure: bool,
     /// The settings of TLS, for TCP listeners.
-    pub tls: Option<TlsConfig>,
+    pub(crate) tls: Option<TlsConfig>,
     /// Turns delay accounting on at the start.
-    pub enable_delay_accounting: bool,
+    pub(crate) enable_delay_accounting: bool,
     /// Queries a kernel that is known to panic.
-    pub ignore_known_bad_kernel: bool,
+    pub(crate) ignore_known_bad_kernel: bool,
     /// Ends the agent if exits cannot be watched.
-    pub fail_fast: bool,
+    pub(crate) fail_fast: bool,
     /// The name of this node, in place of the host name.
-    pub node_name: Option<String>,
+    pub(crate) node_name: Option<String>,
     /// The privileges that the agent drops.
-    pub sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
 }
 
 impl Config {
@@ -104,7 +104,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Plaintext`].
-    pub fn check_plaintext(&self, address: &ListenAddress) -> Result<(), ConfigError> {
+    pub(crate) fn check_plaintext(&self, address: &ListenAddress) -> Result<(), ConfigError> {
         check_plaintext(address, self.insecure || self.tls.is_some())
     }
 
@@ -112,7 +112,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::UnusedTls`] or [`ConfigError::OpenTls`].
-    pub fn check_tls<'a>(
+    pub(crate) fn check_tls<'a>(
         &self,
         mut listeners: impl Iterator<Item = &'a ListenAddress>,
     ) -> Result<(), ConfigError> {
@@ -126,7 +126,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::OpenTls`].
-    pub fn check_open_tls(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check_open_tls(&self) -> Result<(), ConfigError> {
         match &self.tls {
             Some(tls) if tls.files.client_ca.is_none() && self.policy.allows_everything() => {
                 Err(ConfigError::OpenTls)
@@ -137,7 +137,7 @@ impl Config {
 
     /// Returns the transport of each listener, by which clients are identified.
     #[must_use]
-    pub fn transports<'a>(
+    pub(crate) fn transports<'a>(
         &self,
         listeners: impl IntoIterator<Item = &'a ListenAddress>,
     ) -> Vec<Transport> {

@@ -6,7 +6,7 @@ use crate::security::{Field, Policy, Redaction, Role, Rule};
 /// The flags of access control.
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text, which is not Markdown")]
-pub struct PolicyArgs {
+pub(crate) struct PolicyArgs {
     /// Grant roles to a principal; can be repeated (in the variable, separated by semicolons). Without
     /// it, every client that can connect has query, watch and node
     ///
@@ -22,11 +22,11 @@ pub struct PolicyArgs {
         env = "TASKSTATSD_ALLOW",
         value_delimiter = ';'
     )]
-    pub allow: Vec<Rule>,
+    pub(crate) allow: Vec<Rule>,
 
     /// Strip fields for clients without the role details: comm, uid (with gid), executable, io
     #[arg(long, value_name = "FIELD,...", env = "TASKSTATSD_REDACT", value_delimiter = ',')]
-    pub redact: Vec<Field>,
+    pub(crate) redact: Vec<Field>,
 }
 
 impl PolicyArgs {

@@ -8,20 +8,20 @@ use crate::sandbox::UserSpec;
 
 /// The flags of the sandbox.
 #[derive(Clone, Debug, Args)]
-pub struct SandboxArgs {
+pub(crate) struct SandboxArgs {
     /// User to run as when started as root: NAME, UID or UID:GID [default: taskstatsd if that user
     /// exists, or else 65534]
     #[arg(long, value_name = "USER", env = "TASKSTATSD_USER")]
-    pub user: Option<UserSpec>,
+    pub(crate) user: Option<UserSpec>,
 
     /// Disable the sandbox and keep running as root (debugging only)
     #[arg(long, env = "TASKSTATSD_NO_SANDBOX", value_parser = Switch)]
-    pub no_sandbox: bool,
+    pub(crate) no_sandbox: bool,
 }
 
 /// The privileges that the agent drops.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sandbox {
+pub(crate) enum Sandbox {
     /// None.
     Off,
     /// All that serving does not need; a process of root becomes this user, or a default one.

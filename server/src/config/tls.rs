@@ -16,23 +16,23 @@ const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// The flags of TLS.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct TlsArgs {
+pub(crate) struct TlsArgs {
     /// Certificate chain of tcp:// listeners, in PEM; read again when the file changes
     #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_TLS_CERT")]
-    pub tls_cert: Option<PathBuf>,
+    pub(crate) tls_cert: Option<PathBuf>,
 
     /// Private key of the certificate, in PEM; read again when the file changes
     #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_TLS_KEY")]
-    pub tls_key: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
 
     /// CA certificates in PEM; a client must present a certificate that one of them signed. Read again
     /// when the file changes. Without it, TLS needs --allow anonymous=ROLE,..., which allows any client
     #[arg(long, global = true, value_name = "FILE", env = "TASKSTATSD_CLIENT_CA")]
-    pub client_ca: Option<PathBuf>,
+    pub(crate) client_ca: Option<PathBuf>,
 
     /// Oldest TLS version to accept: 1.2 or 1.3 [default: 1.3]
     #[arg(long, value_name = "VERSION", env = "TASKSTATSD_TLS_MIN_VERSION")]
-    pub tls_min_version: Option<MinVersion>,
+    pub(crate) tls_min_version: Option<MinVersion>,
 
     /// Timeout of a TLS handshake [default: 10s]
     #[arg(
@@ -41,18 +41,18 @@ pub struct TlsArgs {
         env = "TASKSTATSD_HANDSHAKE_TIMEOUT",
         value_parser = humantime::parse_duration
     )]
-    pub handshake_timeout: Option<Duration>,
+    pub(crate) handshake_timeout: Option<Duration>,
 }
 
 /// TLS for tcp:// listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsConfig {
+pub(crate) struct TlsConfig {
     /// The files of the certificates.
-    pub files: TlsFiles,
+    pub(crate) files: TlsFiles,
     /// The oldest version that is accepted.
-    pub min_version: MinVersion,
+    pub(crate) min_version: MinVersion,
     /// The timeout of a handshake.
-    pub handshake_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
 }
 
 impl TlsArgs {

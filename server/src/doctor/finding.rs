@@ -9,14 +9,14 @@ use crate::taskstats::KernelError;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Finding {
     /// The subject, in a few words that do not change.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The verdict.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// The observation, in one sentence.
-    pub finding: String,
+    pub(crate) finding: String,
     /// The advice, if there is something to change.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<Advice>,
+    pub(crate) fix: Option<Advice>,
 }
 
 /// The verdict of a check.

@@ -13,7 +13,7 @@ mod writer;
 
 use std::time::Duration;
 
-pub use self::redact::{HiddenFields, MalformedEvents, remove_fields};
+pub use self::redact::{HiddenFields, remove_fields};
 use self::writer::FieldWriter;
 use crate::bpf::Hierarchy;
 use crate::taskstats::{
@@ -95,7 +95,7 @@ fn encode_owner(event: &mut FieldWriter<'_>, owner: Owner) {
 
 /// Encodes a `GetPidResponse`: the answer to the most frequent question.
 #[must_use]
-pub fn encode_pid_response(task: &Stats, delay_accounting: DelayAccounting) -> Vec<u8> {
+pub(crate) fn encode_pid_response(task: &Stats, delay_accounting: DelayAccounting) -> Vec<u8> {
     use field::get_pid_response::STATS;
     let mut out = Vec::with_capacity(USUAL_EVENT);
     let covered = delay_accounting.task_coverage(task);

@@ -79,10 +79,10 @@ impl Message {
 /// use prost::Message;
 /// use taskstats_proto::v1;
 /// use taskstatsd::encode::{HiddenFields, encode_event, remove_fields};
-/// use taskstatsd::taskstats::{DelayAccounting, Exit, Io};
+/// use taskstatsd::taskstats::{DelayAccounting, Exit};
 ///
 /// let mut exit = Exit::default();
-/// exit.task.io = Some(Io::default());
+/// exit.task.io = Some(Default::default());
 /// let (mut encoded, mut redacted) = (Vec::new(), Vec::new());
 /// encode_event(&mut encoded, &exit, 7, Duration::ZERO, DelayAccounting::Off);
 /// let hidden = HiddenFields { io: true, ..HiddenFields::default() };

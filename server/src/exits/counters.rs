@@ -6,40 +6,40 @@ use crate::taskstats::Attribution;
 
 /// Counts since the agent began. Each is exact; together they are not one snapshot.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Exit messages received from the kernel.
-    pub received: Counter,
+    pub(crate) received: Counter,
     /// Exits handed to watchers, counted for each.
-    pub delivered: Counter,
+    pub(crate) delivered: Counter,
     /// Exits that the kernel dropped.
-    pub lost_in_kernel: Counter,
+    pub(crate) lost_in_kernel: Counter,
     /// Exits evicted before a watcher took them, counted for each.
-    pub lost_in_history: Counter,
+    pub(crate) lost_in_history: Counter,
     /// Numbers missing from the kernel's sequences that its drop counters do not explain.
-    pub unexplained_gaps: Counter,
+    pub(crate) unexplained_gaps: Counter,
     /// Exits received, by the certainty of their cgroup.
-    pub attributed: AttributionCounters,
+    pub(crate) attributed: AttributionCounters,
 }
 
 /// Exits received, by the certainty of their cgroup.
 #[derive(Debug, Default)]
-pub struct AttributionCounters {
+pub(crate) struct AttributionCounters {
     /// [`Attribution::Exact`].
-    pub exact: Counter,
+    pub(crate) exact: Counter,
     /// [`Attribution::Observed`].
-    pub observed: Counter,
+    pub(crate) observed: Counter,
     /// [`Attribution::Inferred`].
-    pub inferred: Counter,
+    pub(crate) inferred: Counter,
     /// [`Attribution::Guess`].
-    pub guess: Counter,
+    pub(crate) guess: Counter,
     /// Exits without a cgroup.
-    pub unknown: Counter,
+    pub(crate) unknown: Counter,
 }
 
 impl AttributionCounters {
     /// The counter of a certainty.
     #[must_use]
-    pub fn of(&self, attribution: Option<Attribution>) -> &Counter {
+    pub(crate) fn of(&self, attribution: Option<Attribution>) -> &Counter {
         match attribution {
             Some(Attribution::Exact) => &self.exact,
             Some(Attribution::Observed) => &self.observed,
@@ -52,17 +52,17 @@ impl AttributionCounters {
 
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds to it.
-    pub fn add(&self, count: u64) {
+    pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Its value now.
     #[must_use]
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

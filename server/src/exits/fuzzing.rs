@@ -56,7 +56,7 @@ pub fn datagram(datagram: &[u8]) {
 ///
 /// # Panics
 /// When one that was taken is not whole: a reader goes astray, or saving it changes it.
-pub fn history(saved: HistorySnapshot, after: u64) {
+pub(crate) fn history(saved: HistorySnapshot, after: u64) {
     let Ok(history) = History::restore(saved, CAPACITY, CPUS as usize, Arc::default()) else {
         return;
     };

@@ -62,13 +62,16 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use counters::{AttributionCounters, Counter, Counters};
-pub use history::{
-    CgroupCounts, ExitKind, FutureSequence, History, HistoryReport, HistorySnapshot,
-    InvalidSnapshot, ItemSnapshot, KernelLoss, Scope, Selection, Start, TotalsSnapshot,
+pub(crate) use counters::Counters;
+pub(crate) use history::{
+    CgroupCounts, FutureSequence, History, HistoryReport, HistorySnapshot, InvalidSnapshot,
+    ItemSnapshot, Start,
 };
-pub use reader::{Claim, ReaderConfig};
-pub use watcher::{Loss, LossStage, OnLag, WatchEvent, WatchOptions, Watcher};
+pub use history::{Scope, Selection};
+pub(crate) use reader::Claim;
+pub use reader::ReaderConfig;
+pub use watcher::WatchOptions;
+pub(crate) use watcher::{Loss, LossStage, OnLag, WatchEvent, Watcher};
 
 use self::reader::{InheritedListener, ReaderHandle, SocketDisposition};
 use self::watcher::WatcherContext;
@@ -90,13 +93,13 @@ pub struct Exits {
 
 /// The state that a run hands over to its successor.
 #[derive(Debug)]
-pub struct Handoff {
+pub(crate) struct Handoff {
     /// Sockets that listen on.
-    pub sockets: Vec<KeptSocket>,
+    pub(crate) sockets: Vec<KeptSocket>,
     /// The history.
-    pub history: HistorySnapshot,
+    pub(crate) history: HistorySnapshot,
     /// When the sockets were last read, since 1970.
-    pub read_at: Duration,
+    pub(crate) read_at: Duration,
 }
 
 /// An error when exits start to be served.
@@ -155,7 +158,7 @@ impl Exits {
     ///
     /// # Errors
     /// When what it kept is damaged, or the system starts no thread.
-    pub fn resume(
+    pub(crate) fn resume(
         kernel: Arc<dyn Kernel>,
         config: ReaderConfig,
         history_bytes: usize,
@@ -214,37 +217,31 @@ impl Exits {
     ///
     /// # Errors
     /// When the kernel refuses, or [`Exits::stop`] was called.
-    pub async fn claim(&self, cpus: Cpumask) -> Result<Claim, WatchError> {
+    pub(crate) async fn claim(&self, cpus: Cpumask) -> Result<Claim, WatchError> {
         Ok(self.reader.watch(cpus).await.ok_or(WatchError::Ended)??)
     }
 
     /// Waits for the reader's end, whatever its cause.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         let mut newest = self.newest.clone();
         while newest.changed().await.is_ok() {}
     }
 
     /// Returns the CPUs that are listened to.
     #[must_use]
-    pub fn watched_cpus(&self) -> Cpumask {
+    pub(crate) fn watched_cpus(&self) -> Cpumask {
         self.reader.watched()
     }
 
     /// Returns the counters since the start.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &Counters {
         &self.counters
-    }
-
-    /// The cgroups that exits refer to.
-    #[must_use]
-    pub fn cgroups(&self) -> &CgroupTable {
-        self.history.cgroups()
     }
 
     /// Returns the state of the history.
     #[must_use]
-    pub fn history(&self) -> HistoryReport {
+    pub(crate) fn history(&self) -> HistoryReport {
         self.history.report()
     }
 
@@ -257,7 +254,7 @@ impl Exits {
     /// Ends as [`Exits::stop`] does, but for the sockets, which go on listening: a successor finds in
     /// them what exits meanwhile.
     #[must_use]
-    pub fn stop_and_hand_off(&self) -> Handoff {
+    pub(crate) fn stop_and_hand_off(&self) -> Handoff {
         let sockets = self.end(SocketDisposition::Keep);
         Handoff { sockets, history: self.history.snapshot(), read_at: unix_time() }
     }

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use prost::Message;
 use taskstats_proto::v1;
 
+use super::history::ExitKind;
 use super::reader::{Clocks, ExitReader, SocketDisposition};
 use super::*;
 use crate::sim::SimKernel;

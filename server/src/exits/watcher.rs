@@ -56,18 +56,18 @@ pub(super) struct WatcherContext {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WatchOptions {
     /// The start of the stream.
-    pub start: Start,
+    pub(crate) start: Start,
     /// True if `start` is a sequence of an earlier run, so that exits between the runs are unknown.
-    pub other_run: bool,
+    pub(crate) other_run: bool,
     /// The longest time that an exit is held back to send more exits in one message.
-    pub max_batch_delay: Duration,
+    pub(crate) max_batch_delay: Duration,
     /// The behaviour when the watcher is too slow.
-    pub on_lag: OnLag,
+    pub(crate) on_lag: OnLag,
 }
 
 /// The behaviour of a watcher when exits were evicted before it read them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnLag {
+pub(crate) enum OnLag {
     /// Reports the loss and continues.
     #[default]
     Skip,
@@ -77,7 +77,7 @@ pub enum OnLag {
 
 /// An event of a watcher. Every cursor is the sequence of the last exit that the stream covers.
 #[derive(Debug)]
-pub enum WatchEvent {
+pub(crate) enum WatchEvent {
     /// Exits: encoded entries of `ExitEvents.events`.
     Exits {
         /// The entries, in order.
@@ -108,28 +108,28 @@ pub enum WatchEvent {
 
 /// Lost exits.
 #[derive(Clone, Debug)]
-pub struct Loss {
+pub(crate) struct Loss {
     /// The stage at which they were lost.
-    pub stage: LossStage,
+    pub(crate) stage: LossStage,
     /// The CPU, if all of them exited on one.
-    pub cpu: Option<u32>,
+    pub(crate) cpu: Option<u32>,
     /// The number of exits; `None` if it is unknown.
-    pub count: Option<u64>,
+    pub(crate) count: Option<u64>,
     /// A time before all of them, since 1970, if it is known.
-    pub first_at: Option<Duration>,
+    pub(crate) first_at: Option<Duration>,
     /// A time after all of them, since 1970, if it is known.
-    pub last_at: Option<Duration>,
+    pub(crate) last_at: Option<Duration>,
     /// The number of losses reported to this watcher for this stage, including these.
-    pub total: u64,
+    pub(crate) total: u64,
     /// The cursor after them.
-    pub cursor: u64,
+    pub(crate) cursor: u64,
     /// The losses whose cgroups are known.
-    pub by_cgroup: CgroupCounts,
+    pub(crate) by_cgroup: CgroupCounts,
 }
 
 /// A stage at which an exit can be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LossStage {
+pub(crate) enum LossStage {
     /// At the agent's socket, which was full.
     KernelSocket,
     /// In the history, which evicted it before the watcher read it.
@@ -183,31 +183,31 @@ impl Watcher {
 
     /// Returns the sequence of the last exit before the watcher's position.
     #[must_use]
-    pub fn cursor(&self) -> u64 {
+    pub(crate) fn cursor(&self) -> u64 {
         self.cursor.cursor()
     }
 
     /// The cgroups that exits refer to.
     #[must_use]
-    pub fn cgroups(&self) -> &CgroupTable {
+    pub(crate) fn cgroups(&self) -> &CgroupTable {
         self.context.history.cgroups()
     }
 
     /// Returns true if the watcher has to report a loss before its cursor is reached.
     #[must_use]
-    pub fn begins_with_loss(&self) -> bool {
+    pub(crate) fn begins_with_loss(&self) -> bool {
         !self.pending.is_empty()
     }
 
     /// Returns whether the next event may be there without waiting: the watcher has just begun, or
     /// did not have to wait for the last one.
     #[must_use]
-    pub fn is_behind(&self) -> bool {
+    pub(crate) fn is_behind(&self) -> bool {
         self.is_behind
     }
 
     /// Waits for the next event. Cancelling the wait loses nothing.
-    pub async fn next(&mut self) -> WatchEvent {
+    pub(crate) async fn next(&mut self) -> WatchEvent {
         self.is_behind = true;
         loop {
             if let Some(event) = self.read() {

@@ -16,38 +16,38 @@ const MODE: u32 = 0o600;
 
 /// The state that the next run needs.
 #[derive(Clone, PartialEq, Message)]
-pub struct HandoverState {
+pub(crate) struct HandoverState {
     /// The boot that the sequences belong to.
     #[prost(string, tag = "1")]
-    pub boot_id: String,
+    pub(crate) boot_id: String,
     /// The run that the cursors belong to.
     #[prost(string, tag = "2")]
-    pub instance_id: String,
+    pub(crate) instance_id: String,
     /// When the sockets were last read, ns since 1970.
     #[prost(uint64, tag = "3")]
-    pub read_at_ns: u64,
+    pub(crate) read_at_ns: u64,
     /// The sockets that were stored.
     #[prost(message, repeated, tag = "4")]
-    pub sockets: Vec<SocketRecord>,
+    pub(crate) sockets: Vec<SocketRecord>,
     /// The history.
     #[prost(message, optional, tag = "5")]
-    pub history: Option<HistorySnapshot>,
+    pub(crate) history: Option<HistorySnapshot>,
 }
 
 /// A stored socket.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct SocketRecord {
+pub(crate) struct SocketRecord {
     /// The CPU whose exits it receives.
     #[prost(uint32, tag = "1")]
-    pub cpu: u32,
+    pub(crate) cpu: u32,
     /// Its drop counter when it was last read.
     #[prost(uint32, tag = "2")]
-    pub drops: u32,
+    pub(crate) drops: u32,
 }
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum FileError {
+pub(crate) enum FileError {
     /// The system refused.
     #[error("{operation} {path} failed: {source}", path = path.display())]
     System {
@@ -80,7 +80,7 @@ impl HandoverState {
     ///
     /// # Errors
     /// When it is foreign, damaged, of another version, or cannot be read.
-    pub fn take(path: &Path) -> Result<Option<Self>, FileError> {
+    pub(crate) fn take(path: &Path) -> Result<Option<Self>, FileError> {
         let opened = regular_file::open_without_link(OpenOptions::new().read(true), path);
         let link = fs::symlink_metadata(path);
         // Nothing can be done about a failure: what is read next is checked against its sockets.
@@ -110,7 +110,7 @@ impl HandoverState {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn write(self, path: &Path) -> Result<(), FileError> {
+    pub(crate) fn write(self, path: &Path) -> Result<(), FileError> {
         let new = path.with_extension("new");
         // One that was left by a crash may be anybody's.
         drop(fs::remove_file(&new));

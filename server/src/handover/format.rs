@@ -41,7 +41,7 @@ pub(super) fn write(file: &mut (impl Write + Seek), mut state: HandoverState) ->
     file.flush()
 }
 
-/// Reads a file that [`write`] wrote. It is read twice: nothing in it is believed before all of it is what
+/// Reads a file that [`write()`] wrote. It is read twice: nothing in it is believed before all of it is what
 /// was written, because what it seems to say could take any memory.
 pub(super) fn read(file: &mut (impl Read + Seek)) -> Result<HandoverState, FormatError> {
     let mut found = [0; HEADER_BYTES];

@@ -16,7 +16,7 @@ const MAX_PATH_BYTES: usize = 107;
 ///
 /// let address: ListenAddress = "tcp://127.0.0.1".parse()?;
 /// assert_eq!(address.to_string(), "tcp://127.0.0.1:8275");
-/// # Ok::<(), taskstatsd::listen::AddressError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
@@ -51,13 +51,13 @@ pub enum AddressError {
 impl ListenAddress {
     /// Returns whether processes of other machines may reach the address.
     #[must_use]
-    pub fn is_tcp(&self) -> bool {
+    pub(crate) fn is_tcp(&self) -> bool {
         matches!(self, Self::Tcp { .. })
     }
 
     /// Returns whether the system chooses the port.
     #[must_use]
-    pub fn is_any_port(&self) -> bool {
+    pub(crate) fn is_any_port(&self) -> bool {
         matches!(self, Self::Tcp { port: 0, .. })
     }
 }

@@ -19,7 +19,7 @@ use crate::regular_file;
 
 /// The directory of the default socket. It is made if it is missing, so that the agent starts without
 /// preparations.
-pub const DEFAULT_DIRECTORY: &str = "/run/taskstatsd";
+pub(crate) const DEFAULT_DIRECTORY: &str = "/run/taskstatsd";
 /// Every user may enter: the mode of the socket decides who may connect.
 const DIRECTORY_MODE: u32 = 0o755;
 /// The bits that a socket does not have: its owner and group may connect (0660).
@@ -31,7 +31,7 @@ const LOCK_MODE: u32 = 0o600;
 
 /// A bound listener.
 #[derive(Debug)]
-pub enum Listener {
+pub(crate) enum Listener {
     /// On a path; with its file, unless a service manager made it.
     Unix(UnixListener, Option<SocketFile>),
     /// On a port.
@@ -43,7 +43,7 @@ pub enum Listener {
 /// It is left if another file is at its path by then, or if the agent has become a user who may not
 /// remove it: the directory is not given to that user, because root would then trust it.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     inode: u64,
     /// Held as long as the socket exists, so that no other agent considers it stale.
@@ -69,7 +69,7 @@ impl Listener {
     ///
     /// # Errors
     /// Why the address cannot be listened on.
-    pub async fn bind(address: &ListenAddress, trusted: &[u32]) -> Result<Self, BindError> {
+    pub(crate) async fn bind(address: &ListenAddress, trusted: &[u32]) -> Result<Self, BindError> {
         match address {
             ListenAddress::Unix(path) => bind_unix(address, path, trusted),
             ListenAddress::Tcp { host, port } => bind_tcp(address, host, *port).await,
@@ -80,7 +80,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the descriptor is no listening unix or TCP socket.
-    pub fn adopt(inherited: Inherited) -> Result<Self, BindError> {
+    pub(crate) fn adopt(inherited: Inherited) -> Result<Self, BindError> {
         let Inherited { descriptor, name } = inherited;
         let adopted = adopt(descriptor);
         adopted.map_err(|source| BindError::Inherited { name, source })
@@ -90,7 +90,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the system does not return it.
-    pub fn address(&self) -> Result<ListenAddress, BindError> {
+    pub(crate) fn address(&self) -> Result<ListenAddress, BindError> {
         let unknown = |source| BindError::Inherited { name: "?".to_owned(), source };
         self.local_address().map_err(unknown)
     }

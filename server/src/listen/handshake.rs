@@ -20,7 +20,7 @@ use crate::security::{Callers, CertificateNames, Limit, Principal};
 
 /// Maximum concurrent handshakes, if there are descriptors for them. An honest client needs milliseconds,
 /// so most of so many only hold a slot; `FairSlots` decides which one is aborted.
-pub const MAX_HANDSHAKES: usize = 256;
+pub(crate) const MAX_HANDSHAKES: usize = 256;
 /// The time that a rejected client has to read the alert.
 const ALERT_LINGER: Duration = Duration::from_secs(1);
 /// The bytes that it may send meanwhile, enough for the preface of HTTP/2 and a request.
@@ -28,15 +28,15 @@ const ALERT_LINGER_BYTES: u64 = 64 << 10;
 
 /// The settings of TLS handshakes.
 #[derive(Clone, Debug)]
-pub struct TlsAcceptorConfig {
+pub(crate) struct TlsAcceptorConfig {
     /// The certificates in use.
-    pub tls: Arc<Tls>,
+    pub(crate) tls: Arc<Tls>,
     /// The timeout of a handshake.
-    pub handshake_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
     /// Maximum concurrent handshakes.
-    pub handshakes: usize,
+    pub(crate) handshakes: usize,
     /// The counters of rejected handshakes.
-    pub callers: Arc<Callers>,
+    pub(crate) callers: Arc<Callers>,
 }
 
 /// Handshakes that run. They are aborted when this is dropped.

@@ -48,15 +48,15 @@ const TCP_SEND_BUFFER: usize = 128 << 10;
 /// The receive buffer of a TCP connection: the size of the longest request by default. It is doubled too.
 const TCP_RECEIVE_BUFFER: usize = 64 << 10;
 /// The kernel memory that the buffers of a unix connection can occupy.
-pub const UNIX_BUFFERS: usize = 2 * UNIX_SEND_BUFFER;
+pub(crate) const UNIX_BUFFERS: usize = 2 * UNIX_SEND_BUFFER;
 /// The kernel memory that the buffers of a TCP connection can occupy.
-pub const TCP_BUFFERS: usize = 2 * (TCP_SEND_BUFFER + TCP_RECEIVE_BUFFER);
+pub(crate) const TCP_BUFFERS: usize = 2 * (TCP_SEND_BUFFER + TCP_RECEIVE_BUFFER);
 /// Without descriptors, each pause ends in another failure, and one line is enough.
 static FAILURES: Throttle = Throttle::new(Duration::from_secs(10));
 
 /// The stream of connections of all listeners.
 #[derive(Debug)]
-pub struct Incoming {
+pub(crate) struct Incoming {
     listeners: Vec<Listener>,
     /// The index of the listener that is polled first.
     first: usize,
@@ -69,7 +69,7 @@ pub struct Incoming {
 
 /// A connection and its peer.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     stream: Stream,
     principal: Arc<Principal>,
 }
@@ -93,7 +93,7 @@ impl Incoming {
     /// Accepts from all listeners. With `tls`, TCP connections are returned after their handshake; without
     /// it, they are plaintext.
     #[must_use]
-    pub fn new(listeners: Vec<Listener>, tls: Option<TlsAcceptorConfig>) -> Self {
+    pub(crate) fn new(listeners: Vec<Listener>, tls: Option<TlsAcceptorConfig>) -> Self {
         Self {
             listeners,
             first: 0,

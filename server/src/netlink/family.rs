@@ -18,7 +18,7 @@ const REPLY_BYTES: usize = 16 * 1024;
 /// # Errors
 /// `ENOENT` if the kernel has no such family or does not expose it to this network namespace;
 /// otherwise the error of the socket.
-pub fn resolve_family(name: &str) -> io::Result<u16> {
+pub(crate) fn resolve_family(name: &str) -> io::Result<u16> {
     let socket = Socket::open()?;
     let request = Request {
         family: GenlId::Ctrl.into(),

@@ -15,24 +15,24 @@ const KIND_ERROR: u16 = 2;
 
 /// The fields of a message's header that a receiver needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MessageHeader {
+pub(crate) struct MessageHeader {
     /// `nlmsg_type`: the family's id, or a control type.
-    pub kind: u16,
+    pub(crate) kind: u16,
     /// `nlmsg_seq`.
-    pub sequence: u32,
+    pub(crate) sequence: u32,
 }
 
 /// One message of a datagram.
 #[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// The message's header.
-    pub header: MessageHeader,
+    pub(crate) header: MessageHeader,
     payload: &'a [u8],
 }
 
 /// The content of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageKind<'a> {
+pub(crate) enum MessageKind<'a> {
     /// `NLMSG_ERROR` with 0: the request with the same sequence number succeeded.
     Acknowledgement,
     /// `NLMSG_ERROR` with an errno: the request failed.
@@ -51,7 +51,7 @@ pub enum MessageKind<'a> {
 impl<'a> Message<'a> {
     /// Parses the part after the header.
     #[must_use]
-    pub fn kind(&self) -> MessageKind<'a> {
+    pub(crate) fn kind(&self) -> MessageKind<'a> {
         if self.header.kind == KIND_ERROR {
             return match read_u32(self.payload, 0).map(u32::cast_signed) {
                 Some(0) => MessageKind::Acknowledgement,
@@ -68,14 +68,14 @@ impl<'a> Message<'a> {
 
 /// An iterator over the messages of a datagram. It ends at the first message that is truncated.
 #[derive(Clone, Debug)]
-pub struct Messages<'a> {
+pub(crate) struct Messages<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Messages<'a> {
     /// Starts at the first message of a datagram.
     #[must_use]
-    pub fn new(datagram: &'a [u8]) -> Self {
+    pub(crate) fn new(datagram: &'a [u8]) -> Self {
         Self { rest: datagram }
     }
 }
@@ -95,22 +95,22 @@ impl<'a> Iterator for Messages<'a> {
 
 /// One attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attribute<'a> {
+pub(crate) struct Attribute<'a> {
     /// `nla_type`, without flags.
-    pub kind: u16,
+    pub(crate) kind: u16,
     /// The payload; for a nested attribute, attributes again.
-    pub payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 /// An iterator over attributes. It ends at the first attribute that is truncated.
 #[derive(Clone, Debug)]
-pub struct Attributes<'a> {
+pub(crate) struct Attributes<'a> {
     rest: &'a [u8],
 }
 
 /// Iterates over the attributes in `bytes`.
 #[must_use]
-pub fn attributes(bytes: &[u8]) -> Attributes<'_> {
+pub(crate) fn attributes(bytes: &[u8]) -> Attributes<'_> {
     Attributes { rest: bytes }
 }
 

@@ -8,10 +8,10 @@ mod poller;
 mod request;
 mod socket;
 
-pub use family::resolve_family;
-pub use message::{
-    Attribute, Attributes, Message, MessageHeader, MessageKind, Messages, attributes,
-};
-pub use poller::{Poller, Waker};
-pub use request::{NumberRequest, Request, RequestAttribute};
-pub use socket::{Inbox, Received, Socket};
+pub(crate) use family::resolve_family;
+#[cfg(any(test, fuzzing))]
+pub(crate) use message::Attribute;
+pub(crate) use message::{MessageKind, Messages, attributes};
+pub(crate) use poller::{Poller, Waker};
+pub(crate) use request::{NumberRequest, Request, RequestAttribute};
+pub(crate) use socket::{Inbox, Received, Socket};

@@ -15,14 +15,14 @@ const WAKER: Token = Token(usize::MAX);
 
 /// A handle that ends a [`Poller::wait`] from another thread.
 #[derive(Clone, Debug)]
-pub struct Waker(Arc<mio::Waker>);
+pub(crate) struct Waker(Arc<mio::Waker>);
 
 impl Waker {
     /// Ends the current wait, or the next one if none is running.
     ///
     /// # Errors
     /// The error of the eventfd.
-    pub fn wake(&self) -> io::Result<()> {
+    pub(crate) fn wake(&self) -> io::Result<()> {
         self.0.wake()
     }
 }
@@ -30,7 +30,7 @@ impl Waker {
 /// A set of numbered sockets. Polling is edge-triggered: a socket is reported again only after it
 /// was read until empty.
 #[derive(Debug)]
-pub struct Poller {
+pub(crate) struct Poller {
     poll: Poll,
     events: Events,
     waker: Waker,
@@ -41,7 +41,7 @@ impl Poller {
     ///
     /// # Errors
     /// The error of epoll or eventfd.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker(Arc::new(mio::Waker::new(poll.registry(), WAKER)?));
         Ok(Self { poll, events: Events::with_capacity(EVENTS), waker })
@@ -49,7 +49,7 @@ impl Poller {
 
     /// Returns a handle that ends a wait.
     #[must_use]
-    pub fn waker(&self) -> Waker {
+    pub(crate) fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
@@ -57,7 +57,7 @@ impl Poller {
     ///
     /// # Errors
     /// The error of epoll.
-    pub fn add(&self, socket: &impl AsRawFd, number: u32) -> io::Result<()> {
+    pub(crate) fn add(&self, socket: &impl AsRawFd, number: u32) -> io::Result<()> {
         let token = Token(usize::try_from(number).unwrap_or(usize::MAX - 1));
         self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)
     }
@@ -66,7 +66,7 @@ impl Poller {
     ///
     /// # Errors
     /// The error of epoll.
-    pub fn remove(&self, socket: &impl AsRawFd) -> io::Result<()> {
+    pub(crate) fn remove(&self, socket: &impl AsRawFd) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()))
     }
 
@@ -75,7 +75,11 @@ impl Poller {
     ///
     /// # Errors
     /// The error of epoll. An interrupted wait is not an error; it reports no socket.
-    pub fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<u32>) -> io::Result<()> {
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        ready: &mut Vec<u32>,
+    ) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             outcome => outcome?,

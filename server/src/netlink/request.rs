@@ -10,7 +10,7 @@ use neli::types::{Buffer, GenlBuffer};
 
 /// The attribute of a request.
 #[derive(Clone, Copy, Debug)]
-pub enum RequestAttribute<'a> {
+pub(crate) enum RequestAttribute<'a> {
     /// An integer.
     U32(u16, u32),
     /// A string, without its terminating NUL.
@@ -19,24 +19,24 @@ pub enum RequestAttribute<'a> {
 
 /// A request to a generic netlink family.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The family's id.
-    pub family: u16,
+    pub(crate) family: u16,
     /// The family's command.
-    pub command: u8,
+    pub(crate) command: u8,
     /// The family's version.
-    pub version: u8,
+    pub(crate) version: u8,
     /// The sequence number, which the reply repeats.
-    pub sequence: u32,
+    pub(crate) sequence: u32,
     /// Requests an acknowledgement of success.
-    pub acknowledge: bool,
+    pub(crate) acknowledge: bool,
     /// The only attribute.
-    pub attribute: RequestAttribute<'a>,
+    pub(crate) attribute: RequestAttribute<'a>,
 }
 
 /// An encoded request with an integer attribute. It is sent repeatedly with different integers.
 #[derive(Clone, Debug)]
-pub struct NumberRequest {
+pub(crate) struct NumberRequest {
     bytes: Vec<u8>,
 }
 
@@ -48,12 +48,12 @@ impl NumberRequest {
     ///
     /// # Errors
     /// See [`Request::encode`].
-    pub fn new(request: &Request<'_>) -> io::Result<Self> {
+    pub(crate) fn new(request: &Request<'_>) -> io::Result<Self> {
         Ok(Self { bytes: request.encode()? })
     }
 
     /// Sets the sequence number and the integer, and returns the encoded message.
-    pub fn with(&mut self, sequence: u32, number: u32) -> &[u8] {
+    pub(crate) fn with(&mut self, sequence: u32, number: u32) -> &[u8] {
         if let Some(field) = self.bytes.get_mut(Self::SEQUENCE..).and_then(<[u8]>::first_chunk_mut)
         {
             *field = sequence.to_ne_bytes();
@@ -71,7 +71,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// `InvalidInput` if neli cannot encode it, for example because a string exceeds 64 KiB.
-    pub fn encode(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
         let mut attributes = GenlBuffer::<u16, Buffer>::new();
         let (kind, payload) = match self.attribute {
             RequestAttribute::U32(kind, number) => (kind, number.to_ne_bytes().to_vec()),

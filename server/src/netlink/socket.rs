@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "recvmmsg and socket options that no crate in use wraps")]
 
 use std::io;
-use std::mem::{size_of, size_of_val};
+use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -18,7 +18,7 @@ const SK_MEMINFO_DROPS: usize = 8;
 const SK_MEMINFO_VARS: usize = 9;
 
 /// A bound generic netlink socket. Calls block unless their documentation says otherwise.
-pub struct Socket {
+pub(crate) struct Socket {
     inner: NlSocket,
 }
 
@@ -27,7 +27,7 @@ impl Socket {
     ///
     /// # Errors
     /// The error of the system call.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let inner = NlSocket::connect(NlFamily::Generic, None, Groups::empty())?;
         Ok(Self { inner })
     }
@@ -36,7 +36,7 @@ impl Socket {
     ///
     /// # Errors
     /// `InvalidInput` if the descriptor is not a netlink socket.
-    pub fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
         if SockRef::from(&descriptor).domain()? != Domain::from(libc::AF_NETLINK) {
             let error = "the descriptor is not a netlink socket";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
@@ -49,7 +49,7 @@ impl Socket {
 
     /// Releases the descriptor with its registrations, so that another process can adopt it.
     #[must_use]
-    pub fn release(self) -> OwnedFd {
+    pub(crate) fn release(self) -> OwnedFd {
         // SAFETY: `into_raw_fd` gives up the ownership of an open descriptor; `OwnedFd` becomes its
         // owner.
         unsafe { OwnedFd::from_raw_fd(self.inner.into_raw_fd()) }
@@ -60,7 +60,7 @@ impl Socket {
     ///
     /// # Errors
     /// The error of the system call.
-    pub fn send(&self, request: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&self, request: &[u8]) -> io::Result<()> {
         self.inner.send(request, Msg::empty()).map(drop)
     }
 
@@ -69,7 +69,7 @@ impl Socket {
     /// # Errors
     /// `InvalidData` if the datagram is longer than `buffer`; otherwise the error of the system
     /// call.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive_with(Msg::empty(), buffer)
     }
 
@@ -77,7 +77,7 @@ impl Socket {
     ///
     /// # Errors
     /// `WouldBlock` if no datagram is queued; otherwise as [`Socket::receive`].
-    pub fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.receive_with(Msg::DONTWAIT, buffer)
     }
 
@@ -97,7 +97,7 @@ impl Socket {
     ///
     /// # Errors
     /// `WouldBlock` if no datagram is queued; `ENOBUFS` once after the kernel dropped messages.
-    pub fn receive_many(&self, inbox: &mut Inbox) -> io::Result<usize> {
+    pub(crate) fn receive_many(&self, inbox: &mut Inbox) -> io::Result<usize> {
         let count = libc::c_uint::try_from(inbox.headers.len()).unwrap_or(libc::c_uint::MAX);
         // SAFETY: `headers` has `count` entries, each pointing to one iovec of `inbox`, which points
         // to that slot's own bytes; all three are heap blocks that live and stay in place as long as
@@ -120,7 +120,7 @@ impl Socket {
     ///
     /// # Errors
     /// The error of the system call.
-    pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
+    pub(crate) fn set_receive_buffer(&self, bytes: usize) -> io::Result<usize> {
         let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
         if self.set_option(libc::SO_RCVBUFFORCE, wanted).is_err() {
             self.set_option(libc::SO_RCVBUF, wanted)?;
@@ -136,7 +136,7 @@ impl Socket {
     ///
     /// # Errors
     /// The error of the system call.
-    pub fn drops(&self) -> io::Result<u32> {
+    pub(crate) fn drops(&self) -> io::Result<u32> {
         let mut memory = [0u32; SK_MEMINFO_VARS];
         self.get_option(libc::SO_MEMINFO, &mut memory)?;
         Ok(memory[SK_MEMINFO_DROPS])
@@ -197,7 +197,7 @@ fn option_length<T>(count: usize) -> libc::socklen_t {
 }
 
 /// A buffer for many datagrams, in slots of one size.
-pub struct Inbox {
+pub(crate) struct Inbox {
     /// The bytes of the slots, one slot after the other.
     bytes: Box<[u8]>,
     /// Entry `i` points to slot `i` of `bytes`.
@@ -209,7 +209,7 @@ pub struct Inbox {
 
 /// The content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received<'a> {
+pub(crate) enum Received<'a> {
     /// A complete datagram.
     Datagram(&'a [u8]),
     /// A datagram that was longer than the slot; its end is lost.
@@ -224,7 +224,7 @@ unsafe impl Send for Inbox {}
 impl Inbox {
     /// Allocates `slots` slots of `slot_bytes` bytes each.
     #[must_use]
-    pub fn new(slots: usize, slot_bytes: usize) -> Self {
+    pub(crate) fn new(slots: usize, slot_bytes: usize) -> Self {
         let mut bytes = vec![0; slots * slot_bytes].into_boxed_slice();
         let mut vectors: Box<[libc::iovec]> = bytes
             .chunks_exact_mut(slot_bytes)
@@ -236,25 +236,19 @@ impl Inbox {
 
     /// Returns the size of a slot.
     #[must_use]
-    pub fn slot_bytes(&self) -> usize {
+    pub(crate) fn slot_bytes(&self) -> usize {
         self.slot_bytes
     }
 
     /// Returns the number of slots.
     #[must_use]
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.headers.len()
-    }
-
-    /// Returns the size of the allocated memory, in bytes.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.bytes.len() + size_of_val(&*self._vectors) + size_of_val(&*self.headers)
     }
 
     /// Returns the content of the first `count` slots, after a [`Socket::receive_many`] that
     /// returned `count`.
-    pub fn received(&self, count: usize) -> impl Iterator<Item = Received<'_>> {
+    pub(crate) fn received(&self, count: usize) -> impl Iterator<Item = Received<'_>> {
         let slots = self.bytes.chunks_exact(self.slot_bytes);
         slots.zip(&self.headers).take(count).map(|(slot, header)| {
             if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {

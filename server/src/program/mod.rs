@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use tracing_subscriber::EnvFilter;
 
-pub use self::error::Error;
+pub(crate) use self::error::Error;
 use crate::capacity;
 use crate::config::{Args, Command, ConfigError, DoctorArgs, ReportFormat};
 use crate::doctor;

@@ -25,7 +25,7 @@ static FAILURES: Failures = Failures::new();
 
 /// The error that ends a call.
 #[derive(Debug, thiserror::Error)]
-pub enum RpcError {
+pub(crate) enum RpcError {
     /// A query of the kernel failed.
     #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),

@@ -19,14 +19,14 @@ const WHOLE_AGENT: &str = "";
 
 /// The health of the agent and its service.
 #[derive(Clone, Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     reporter: HealthReporter,
     ended: CancellationToken,
 }
 
 /// Serves health checks.
 #[derive(Debug)]
-pub struct HealthChecks {
+pub(crate) struct HealthChecks {
     service: HealthService,
     ended: CancellationToken,
 }
@@ -34,25 +34,25 @@ pub struct HealthChecks {
 impl Health {
     /// Returns the service that reports it.
     #[must_use]
-    pub fn checks(&self) -> HealthChecks {
+    pub(crate) fn checks(&self) -> HealthChecks {
         let service = HealthService::from_health_reporter(self.reporter.clone());
         HealthChecks { service, ended: self.ended.clone() }
     }
 
     /// Reports the agent as a whole as serving.
-    pub async fn begin(&self) {
+    pub(crate) async fn begin(&self) {
         self.reporter.set_service_status(WHOLE_AGENT, ServingStatus::Serving).await;
     }
 
     /// Returns the reporter of the taskstats service's health.
     #[must_use]
-    pub fn reporter(&self) -> HealthReporter {
+    pub(crate) fn reporter(&self) -> HealthReporter {
         self.reporter.clone()
     }
 
     /// Reports everything as not serving, and ends the streams of health watchers, which would last
     /// until the drain deadline otherwise.
-    pub async fn end(&self) {
+    pub(crate) async fn end(&self) {
         for name in [WHOLE_AGENT, SERVICE_NAME] {
             self.reporter.set_service_status(name, ServingStatus::NotServing).await;
         }

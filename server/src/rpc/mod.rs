@@ -19,8 +19,8 @@ mod stream;
 mod turns;
 mod workload;
 
-pub use error::RpcError;
-pub use health::{Health, HealthChecks};
-pub use node::{AttributionReport, Node, NodeError};
-pub use routes::{SMALL_REQUEST, routes};
-pub use service::Service;
+pub(crate) use error::RpcError;
+pub(crate) use health::Health;
+pub(crate) use node::{AttributionReport, Node, NodeError};
+pub(crate) use routes::{SMALL_REQUEST, routes};
+pub(crate) use service::Service;

@@ -30,34 +30,34 @@ const SIMULATED_RELEASE: &str = "simulated";
 
 /// The facts that do not change while the agent runs.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// Name of the node.
-    pub name: String,
+    pub(crate) name: String,
     /// The kernel's id of this boot.
-    pub boot_id: String,
+    pub(crate) boot_id: String,
     /// The kernel's release.
-    pub kernel_release: String,
+    pub(crate) kernel_release: String,
     /// The id of this run of the agent.
-    pub instance_id: String,
+    pub(crate) instance_id: String,
     /// The time at which the run began.
     started_at: StepAwareTime,
     /// The sandbox in force.
-    pub sandbox: Applied,
+    pub(crate) sandbox: Applied,
     /// The attribution of exits.
-    pub attribution: AttributionReport,
+    pub(crate) attribution: AttributionReport,
     /// TLS of the TCP listeners.
-    pub tls: Option<Arc<Tls>>,
+    pub(crate) tls: Option<Arc<Tls>>,
     /// The time of the boot, if procfs has it.
     booted_at: Option<StepAwareTime>,
     /// The description of the simulated kernel; empty for a real kernel.
-    pub simulated_kernel: String,
+    pub(crate) simulated_kernel: String,
     /// The kernel's version of `struct taskstats`, once it was queried.
     version: OnceLock<u16>,
 }
 
 /// The method by which exits are attributed to cgroups, and its limitation.
 #[derive(Clone, Debug)]
-pub struct AttributionReport {
+pub(crate) struct AttributionReport {
     method: AttributionMethod,
     since: StepAwareTime,
     /// The reason why it is not the kernel's method; empty if it is.
@@ -76,20 +76,20 @@ enum AttributionMethod {
 impl AttributionReport {
     /// A socket filter attributes exits, from now on.
     #[must_use]
-    pub fn kernel() -> Self {
+    pub(crate) fn kernel() -> Self {
         let (method, since) = (AttributionMethod::Kernel, StepAwareTime::now());
         Self { method, since, reason: String::new(), fix: String::new() }
     }
 
     /// Returns whether socket filters attribute exits.
     #[must_use]
-    pub fn is_by_filters(&self) -> bool {
+    pub(crate) fn is_by_filters(&self) -> bool {
         self.method == AttributionMethod::Kernel
     }
 
     /// Exits are not attributed.
     #[must_use]
-    pub fn off(reason: String, fix: String) -> Self {
+    pub(crate) fn off(reason: String, fix: String) -> Self {
         Self { method: AttributionMethod::Off, since: StepAwareTime::now(), reason, fix }
     }
 }
@@ -107,7 +107,7 @@ impl Node {
     ///
     /// # Errors
     /// When procfs is not mounted.
-    pub fn read(name: Option<String>) -> Result<Self, NodeError> {
+    pub(crate) fn read(name: Option<String>) -> Result<Self, NodeError> {
         Ok(Self {
             name: name.map_or_else(|| read(HOST_NAME), Ok)?,
             boot_id: read(BOOT_ID)?,
@@ -128,7 +128,7 @@ impl Node {
     ///
     /// # Errors
     /// When procfs is not mounted.
-    pub fn running_on(self, kernel: &dyn Kernel) -> Result<Self, NodeError> {
+    pub(crate) fn running_on(self, kernel: &dyn Kernel) -> Result<Self, NodeError> {
         let Some(simulated_kernel) = kernel.simulated() else { return Ok(self) };
         let boot_id = read(RANDOM_UUID)?;
         let kernel_release = SIMULATED_RELEASE.to_owned();

@@ -11,14 +11,14 @@ use super::{Health, Service};
 
 /// The largest request in bytes of the health and reflection services. Their requests are names, and
 /// each connection may have so many at once that they do not get the size of a `BatchGet`.
-pub const SMALL_REQUEST: usize = 4 << 10;
+pub(crate) const SMALL_REQUEST: usize = 4 << 10;
 
 /// Returns all services. Requests may be compressed by gzip; responses are compressed by `encoding`
 /// for clients that accept it.
 ///
 /// # Errors
 /// The reflection service cannot be built from the descriptors.
-pub fn routes(
+pub(crate) fn routes(
     service: Service,
     health: &Health,
     max_request: usize,

@@ -28,7 +28,7 @@ use crate::workload::LiveWorkloads;
 
 /// Implements the service.
 #[derive(Debug)]
-pub struct Service {
+pub(crate) struct Service {
     kernel: Arc<dyn Kernel>,
     exits: Arc<Exits>,
     node: Arc<Node>,
@@ -42,7 +42,7 @@ impl Service {
     /// Returns the service. Each request needs its `Caller` among the extensions, which the layers
     /// of `serve` put there. Needs a tokio runtime.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         kernel: Arc<dyn Kernel>,
         exits: Arc<Exits>,
         node: Arc<Node>,

@@ -9,15 +9,15 @@ use super::{SandboxError, User, UserSpec, landlock, privileges, seccomp};
 
 /// The privileges that an agent would have in the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DryRun {
+pub(crate) struct DryRun {
     /// The user that it would be.
-    pub user: User,
+    pub(crate) user: User,
     /// The capabilities that are missing to change the user.
-    pub lacking: Vec<Cap>,
+    pub(crate) lacking: Vec<Cap>,
     /// Set if system calls would be filtered.
-    pub seccomp: bool,
+    pub(crate) seccomp: bool,
     /// Version of landlock that this kernel enforces; 0 without it.
-    pub landlock: u32,
+    pub(crate) landlock: u32,
 }
 
 impl fmt::Display for DryRun {
@@ -38,7 +38,7 @@ impl fmt::Display for DryRun {
 ///
 /// # Errors
 /// When the user is unknown, capabilities are missing to become it, or landlock fails.
-pub fn dry_run(wanted: Option<&UserSpec>) -> Result<DryRun, SandboxError> {
+pub(crate) fn dry_run(wanted: Option<&UserSpec>) -> Result<DryRun, SandboxError> {
     let found = User::find(wanted)?;
     let changes = privileges::changes_user(found, wanted.is_some());
     let lacking = if changes { privileges::lacking()? } else { Vec::new() };

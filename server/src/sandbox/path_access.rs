@@ -19,7 +19,7 @@ const GROUP: u32 = 3;
 
 /// A file or a directory that a user cannot read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inaccessible {
+pub(crate) enum Inaccessible {
     /// A file, or a directory on the way to it.
     File(PathBuf),
     /// A directory in which the file or a link to it changes, so that it has to be watched.
@@ -36,7 +36,7 @@ struct AccessCheck {
 impl Inaccessible {
     /// Returns the path of the file or the directory.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::File(path) | Self::Directory(path) => path,
         }
@@ -96,7 +96,7 @@ impl AccessCheck {
 /// Returns the first of these files that `user` could not read again or watch, after this process became that
 /// user. Files that do not exist are skipped.
 #[must_use]
-pub fn first_inaccessible<'a>(
+pub(crate) fn first_inaccessible<'a>(
     user: User,
     files: impl IntoIterator<Item = &'a Path>,
 ) -> Option<Inaccessible> {

@@ -18,21 +18,21 @@ const CPUS: &str = "/sys/devices/system/cpu";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Paths {
     /// Directories and files that are read.
-    pub read: BTreeSet<PathBuf>,
+    pub(crate) read: BTreeSet<PathBuf>,
     /// Files that are read again when they change.
-    pub reread: BTreeSet<PathBuf>,
+    pub(crate) reread: BTreeSet<PathBuf>,
     /// Directories in which such a file, or a link to it, is replaced.
-    pub watch: BTreeSet<PathBuf>,
+    pub(crate) watch: BTreeSet<PathBuf>,
     /// Directories in which files are made, read and removed.
-    pub write: BTreeSet<PathBuf>,
+    pub(crate) write: BTreeSet<PathBuf>,
     /// Directories from which files are removed.
-    pub remove: BTreeSet<PathBuf>,
+    pub(crate) remove: BTreeSet<PathBuf>,
     /// The masks of inotify watches.
-    pub inotify_masks: BTreeSet<u32>,
+    pub(crate) inotify_masks: BTreeSet<u32>,
     /// Set if socket filters are attached.
-    pub attaches_filters: bool,
+    pub(crate) attaches_filters: bool,
     /// Set if a service manager is notified.
-    pub notifies: bool,
+    pub(crate) notifies: bool,
 }
 
 /// The parts of the agent whose system calls are allowed only where they are used.
@@ -65,13 +65,13 @@ impl Paths {
     }
 
     /// Adds the directory of a socket's file, which is removed at the end.
-    pub fn remove_socket(&mut self, socket: &Path) {
+    pub(crate) fn remove_socket(&mut self, socket: &Path) {
         self.remove.extend(socket.parent().map(Path::to_owned));
     }
 
     /// Adds a file that is read again when it changes, while all directories on the way can be
     /// entered.
-    pub fn reread(&mut self, file: &Path) {
+    pub(crate) fn reread(&mut self, file: &Path) {
         self.reread.insert(file.to_owned());
         self.inotify_masks.extend(inotify_masks());
         // A path that cannot be walked was refused when its certificate was loaded.

@@ -16,7 +16,7 @@ const FILTERED: &str = "2";
 
 /// A measure that should be in force and is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MissingMeasure {
+pub(crate) enum MissingMeasure {
     /// The sandbox was turned off.
     NoSandbox,
     /// The user root was asked for.
@@ -56,19 +56,19 @@ pub enum MissingMeasure {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Effective user id.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Effective group id.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// Effective capabilities, as `capabilities(7)` names them, in lower case without `CAP_`.
-    pub capabilities: Vec<String>,
+    pub(crate) capabilities: Vec<String>,
     /// Set if an exec can give no new privileges.
-    pub no_new_privs: bool,
+    pub(crate) no_new_privs: bool,
     /// Set if system calls are filtered.
-    pub seccomp: bool,
+    pub(crate) seccomp: bool,
     /// Version of landlock whose rules are enforced; 0 without any.
-    pub landlock: u32,
+    pub(crate) landlock: u32,
     /// Measures that should be in force and are not.
-    pub missing: Vec<MissingMeasure>,
+    pub(crate) missing: Vec<MissingMeasure>,
 }
 
 impl fmt::Display for MissingMeasure {
@@ -175,7 +175,7 @@ impl fmt::Display for Applied {
 
 /// Returns the privileges of the calling thread, without landlock, which the kernel does not show.
 #[must_use]
-pub fn applied() -> Applied {
+pub(crate) fn applied() -> Applied {
     let status = fs::read_to_string(STATUS).unwrap_or_default();
     parse(&status)
 }

@@ -32,7 +32,7 @@ const PERMISSIONS: u32 = 0o7777;
 ///
 /// # Errors
 /// [`SandboxError::StateDirExposed`], for root.
-pub fn check_state_dir(directory: &Path, trusted: Option<User>) -> Result<(), SandboxError> {
+pub(crate) fn check_state_dir(directory: &Path, trusted: Option<User>) -> Result<(), SandboxError> {
     let own = geteuid();
     // A directory that is given away is examined then.
     let find = match trusted {

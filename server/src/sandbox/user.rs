@@ -30,9 +30,9 @@ pub enum UserSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
     /// User id.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Group id.
-    pub gid: u32,
+    pub(crate) gid: u32,
 }
 
 /// An error in the specification of a user.
@@ -67,7 +67,7 @@ impl FromStr for UserSpec {
 impl User {
     /// Returns the user of this process.
     #[must_use]
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         Self { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
     }
 
@@ -75,7 +75,7 @@ impl User {
     ///
     /// # Errors
     /// When a name is unknown.
-    pub fn find(wanted: Option<&UserSpec>) -> Result<Self, UserError> {
+    pub(crate) fn find(wanted: Option<&UserSpec>) -> Result<Self, UserError> {
         Self::find_in(wanted, &Passwd::read(Path::new(PASSWD)))
     }
 

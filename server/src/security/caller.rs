@@ -19,7 +19,7 @@ const _: () = assert!(REMEMBERED > MAX_OVERFLOW);
 
 /// All callers: their roles, what they hold, and counters of what was rejected.
 #[derive(Debug)]
-pub struct Callers {
+pub(crate) struct Callers {
     policy: Policy,
     redaction: Redaction,
     limits: Limits,
@@ -32,7 +32,7 @@ pub struct Callers {
 
 /// The peer of a connection, which exists until the connection and all of its calls have ended.
 #[derive(Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     callers: Arc<Callers>,
     principal: Arc<Principal>,
     roles: Roles,
@@ -44,7 +44,7 @@ pub struct Caller {
 
 /// One unit of a resource, released when it is dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     caller: Arc<Caller>,
     resource: Resource,
 }
@@ -67,7 +67,7 @@ enum Key {
 impl Callers {
     /// Creates the state without callers.
     #[must_use]
-    pub fn new(policy: Policy, redaction: Redaction, limits: Limits) -> Self {
+    pub(crate) fn new(policy: Policy, redaction: Redaction, limits: Limits) -> Self {
         Self {
             policy,
             redaction,
@@ -84,7 +84,7 @@ impl Callers {
     ///
     /// # Errors
     /// When there are too many, which is counted.
-    pub fn connect(
+    pub(crate) fn connect(
         self: &Arc<Self>,
         principal: &Arc<Principal>,
     ) -> Result<Arc<Caller>, LimitReached> {
@@ -95,7 +95,10 @@ impl Callers {
     /// Admits a connection that exceeds the limit, to answer it with a status; `None` if there are too many
     /// of these too. The rejection was counted before.
     #[must_use]
-    pub fn connect_overflow(self: &Arc<Self>, principal: &Arc<Principal>) -> Option<Arc<Caller>> {
+    pub(crate) fn connect_overflow(
+        self: &Arc<Self>,
+        principal: &Arc<Principal>,
+    ) -> Option<Arc<Caller>> {
         self.admit(principal, Resource::Overflow).ok()
     }
 
@@ -121,13 +124,13 @@ impl Callers {
 
     /// Returns how many units of a resource all callers hold.
     #[must_use]
-    pub fn held(&self, resource: Resource) -> usize {
+    pub(crate) fn held(&self, resource: Resource) -> usize {
         self.held.count(resource)
     }
 
     /// Returns the counters of what was rejected.
     #[must_use]
-    pub const fn rejections(&self) -> &RejectionCounters {
+    pub(crate) const fn rejections(&self) -> &RejectionCounters {
         &self.rejections
     }
 
@@ -179,19 +182,19 @@ fn forget_disconnected(
 impl Caller {
     /// Returns the identity.
     #[must_use]
-    pub fn principal(&self) -> &Principal {
+    pub(crate) fn principal(&self) -> &Principal {
         &self.principal
     }
 
     /// Returns whether the caller has a role.
     #[must_use]
-    pub const fn has(&self, role: Role) -> bool {
+    pub(crate) const fn has(&self, role: Role) -> bool {
         self.roles.has(role)
     }
 
     /// Returns the fields to remove from what the caller receives.
     #[must_use]
-    pub const fn redaction(&self) -> Option<Redaction> {
+    pub(crate) const fn redaction(&self) -> Option<Redaction> {
         self.redaction
     }
 
@@ -199,7 +202,7 @@ impl Caller {
     ///
     /// # Errors
     /// When none is left, which is counted.
-    pub fn acquire(self: &Arc<Self>, resource: Resource) -> Result<Permit, LimitReached> {
+    pub(crate) fn acquire(self: &Arc<Self>, resource: Resource) -> Result<Permit, LimitReached> {
         match self.callers.usage(&self.state).try_acquire(resource, &self.callers.limits) {
             Ok(()) => Ok(Permit { caller: Arc::clone(self), resource }),
             Err(full) => {
@@ -218,14 +221,14 @@ impl Caller {
     }
 
     /// Returns whether the caller could hold so many units of a resource if no other caller held any.
-    pub fn could_hold(&self, resource: Resource, count: usize) -> bool {
+    pub(crate) fn could_hold(&self, resource: Resource, count: usize) -> bool {
         let others = count.saturating_sub(1);
         self.callers.limits.allow(resource, others, others).is_ok()
     }
 
     /// Returns how many calls it may make in a second; 0 means no limit.
     #[must_use]
-    pub fn call_rate(&self) -> u32 {
+    pub(crate) fn call_rate(&self) -> u32 {
         self.callers.limits.call_rate
     }
 
@@ -233,18 +236,18 @@ impl Caller {
     ///
     /// # Errors
     /// The time until the next call is allowed. The rejection is not counted.
-    pub fn acquire_call(&self) -> Result<(), Duration> {
+    pub(crate) fn acquire_call(&self) -> Result<(), Duration> {
         let Some(rate) = self.callers.rate else { return Ok(()) };
         self.state.bucket.acquire(rate, self.callers.now())
     }
 
     /// Counts a call without the role that it needs.
-    pub fn deny(&self, what: &dyn std::fmt::Display) {
+    pub(crate) fn deny(&self, what: &dyn std::fmt::Display) {
         self.callers.rejections.deny(&self.principal, what);
     }
 
     /// Counts a rejection because of a limit.
-    pub fn reject(&self, limit: Limit, what: &dyn std::fmt::Display) {
+    pub(crate) fn reject(&self, limit: Limit, what: &dyn std::fmt::Display) {
         self.callers.rejections.add(limit, &self.principal, what);
     }
 }

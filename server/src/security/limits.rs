@@ -16,7 +16,7 @@ pub(crate) const MAX_HEALTH_CHECKS: usize = 8;
 
 /// A resource that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
+pub(crate) enum Resource {
     /// Connections of all listeners.
     Connection,
     /// Exit streams.
@@ -36,36 +36,36 @@ pub enum Resource {
 
 /// The limit of each resource, and the share of one principal.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Maximum concurrent connections.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Maximum concurrent connections beyond those, which get a status before they are closed.
-    pub overflow: usize,
+    pub(crate) overflow: usize,
     /// Maximum concurrent exit streams.
-    pub watchers: usize,
+    pub(crate) watchers: usize,
     /// Maximum in-flight calls. Streams of health and reflection have the same limit, and are counted
     /// separately.
-    pub calls: usize,
+    pub(crate) calls: usize,
     /// Maximum in-flight calls whose kernel time grows with the request: `GetTgid`, `BatchGet`, `GetNode`.
-    pub slow_calls: usize,
+    pub(crate) slow_calls: usize,
     /// The share of each resource that a single principal may hold, in percent, and one unit at least. With
     /// others it is less, see [`Limits::allow`].
-    pub share_percent: usize,
+    pub(crate) share_percent: usize,
     /// Maximum calls a second of one principal; 0 means no limit.
-    pub call_rate: u32,
+    pub(crate) call_rate: u32,
 }
 
 /// A limit was reached, of all principals or of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitReached {
+pub(crate) struct LimitReached {
     /// The resource.
-    pub resource: Resource,
+    pub(crate) resource: Resource,
     /// The limit.
-    pub limit: usize,
+    pub(crate) limit: usize,
     /// The units that the principal holds.
-    pub own: usize,
+    pub(crate) own: usize,
     /// The units that are free, for other principals.
-    pub free: usize,
+    pub(crate) free: usize,
 }
 
 impl Resource {
@@ -75,7 +75,7 @@ impl Resource {
 impl Limits {
     /// Returns the limit of a resource.
     #[must_use]
-    pub const fn of(&self, resource: Resource) -> usize {
+    pub(crate) const fn of(&self, resource: Resource) -> usize {
         match resource {
             Resource::Connection => self.connections,
             Resource::Watcher => self.watchers,
@@ -97,7 +97,12 @@ impl Limits {
     /// # Errors
     ///
     /// The limit is reached.
-    pub fn allow(&self, resource: Resource, own: usize, all: usize) -> Result<(), LimitReached> {
+    pub(crate) fn allow(
+        &self,
+        resource: Resource,
+        own: usize,
+        all: usize,
+    ) -> Result<(), LimitReached> {
         let limit = self.of(resource);
         let free = limit.saturating_sub(match resource {
             // Other principals do not count: if some could use up the health checks of all, the agent would

@@ -11,7 +11,7 @@ const ANONYMOUS: &str = "anonymous";
 
 /// A pattern that matches principals by their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pattern {
+pub(crate) enum Pattern {
     /// `uid:N`: a process of this user.
     Uid(u32),
     /// `gid:N`: a process whose primary group is this; its supplementary groups do not count.
@@ -30,7 +30,7 @@ pub enum Pattern {
 
 /// The transport of a connection, and what it identifies callers by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub(crate) enum Transport {
     /// A unix socket, with the peer's user and group.
     Unix,
     /// TCP, with the client's certificate.
@@ -41,7 +41,7 @@ pub enum Transport {
 
 /// An error in the text of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
+pub(crate) enum PatternError {
     /// The text after `uid:` or `gid:` is no number.
     #[error("`{0}` has no number; write uid:1000 or gid:1000")]
     Number(String),
@@ -63,7 +63,7 @@ pub enum PatternError {
 impl Pattern {
     /// Returns whether this principal matches.
     #[must_use]
-    pub fn matches(&self, principal: &Principal) -> bool {
+    pub(crate) fn matches(&self, principal: &Principal) -> bool {
         match principal {
             Principal::Local { uid, gid } => match self {
                 Self::Uid(wanted) => wanted == uid,
@@ -78,7 +78,7 @@ impl Pattern {
     /// Returns whether a principal of this transport can match. A client of TLS has a certificate if the
     /// agent requests one, and no identity otherwise.
     #[must_use]
-    pub const fn uses(&self, transport: Transport) -> bool {
+    pub(crate) const fn uses(&self, transport: Transport) -> bool {
         match self {
             Self::Uid(_) | Self::Gid(_) => matches!(transport, Transport::Unix),
             Self::Anonymous => matches!(transport, Transport::Anonymous),

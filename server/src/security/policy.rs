@@ -12,14 +12,14 @@ pub(crate) const NO_MATCHING_CLIENT: &str = "no rule of --allow matches a client
 
 /// A pattern of principals and their roles: `PRINCIPAL=role,role`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub(crate) struct Rule {
     principal: Pattern,
     roles: Roles,
 }
 
 /// An error in the text of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
+pub(crate) enum RuleError {
     /// A part is missing.
     #[error("`{0}` is no rule; write PRINCIPAL=role,role, such as uid:1000=query,watch")]
     Form(String),
@@ -33,26 +33,26 @@ pub enum RuleError {
 
 /// The rules of `--allow`. Without any, every caller has all roles but `details`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
+pub(crate) struct Policy {
     rules: Vec<Rule>,
 }
 
 impl Policy {
     /// Creates a policy that allows what the rules allow, or everything if there are none.
     #[must_use]
-    pub const fn new(rules: Vec<Rule>) -> Self {
+    pub(crate) const fn new(rules: Vec<Rule>) -> Self {
         Self { rules }
     }
 
     /// Returns whether there are no rules, so that every caller may do everything.
     #[must_use]
-    pub const fn allows_everything(&self) -> bool {
+    pub(crate) const fn allows_everything(&self) -> bool {
         self.rules.is_empty()
     }
 
     /// Returns warnings about rules, given the transports of the listeners.
     #[must_use]
-    pub fn warnings(&self, transports: &[Transport]) -> Vec<PolicyWarning> {
+    pub(crate) fn warnings(&self, transports: &[Transport]) -> Vec<PolicyWarning> {
         if self.allows_everything() {
             return Vec::new();
         }
@@ -62,7 +62,7 @@ impl Policy {
 
     /// Returns the roles of a principal: those of all rules that match it.
     #[must_use]
-    pub fn roles(&self, principal: &Principal) -> Roles {
+    pub(crate) fn roles(&self, principal: &Principal) -> Roles {
         if self.rules.is_empty() {
             return Roles::DEFAULT;
         }
@@ -74,7 +74,7 @@ impl Policy {
 impl Rule {
     /// Returns whether the rule gives this role.
     #[must_use]
-    pub const fn gives(&self, role: Role) -> bool {
+    pub(crate) const fn gives(&self, role: Role) -> bool {
         self.roles.has(role)
     }
 }

@@ -4,7 +4,7 @@ use super::{NO_MATCHING_CLIENT, Pattern, Transport};
 
 /// A warning about a policy, which the agent applies all the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyWarning {
+pub(crate) enum PolicyWarning {
     /// No rule matches a client that can connect.
     #[error("{NO_MATCHING_CLIENT}")]
     NoMatchingClient,

@@ -11,7 +11,7 @@ const SHOWN_CHARACTERS: usize = 253;
 
 /// The identity of a caller, as far as its connection proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Principal {
+pub(crate) enum Principal {
     /// A process of this node, through a unix socket: its user and group when it connected
     /// (`SO_PEERCRED` in unix(7)), without its supplementary groups.
     Local {
@@ -28,14 +28,14 @@ pub enum Principal {
 
 /// The names of a certificate's holder: its subject alternative names, or else its subject.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct CertificateNames {
+pub(crate) struct CertificateNames {
     /// DNS names.
-    pub dns: Vec<String>,
+    pub(crate) dns: Vec<String>,
     /// URIs, such as SPIFFE ids.
-    pub uris: Vec<String>,
+    pub(crate) uris: Vec<String>,
     /// The subject, such as `CN=collector`, of a certificate that has neither. No rule matches it, but it
     /// distinguishes the holders of such certificates.
-    pub subject: Option<String>,
+    pub(crate) subject: Option<String>,
 }
 
 impl fmt::Display for Principal {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// A group of fields that can be redacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub(crate) enum Field {
     /// The command name.
     Comm,
     /// The user id and the group id.
@@ -18,22 +18,22 @@ pub enum Field {
 /// The text is no such group.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` cannot be redacted; use comm, uid (which is gid too), executable or io")]
-pub struct FieldError(String);
+pub(crate) struct FieldError(String);
 
 /// The groups of fields that are redacted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Redaction(u8);
+pub(crate) struct Redaction(u8);
 
 impl Redaction {
     /// Returns whether nothing is redacted.
     #[must_use]
-    pub const fn is_empty(self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// Returns whether this group is redacted.
     #[must_use]
-    pub const fn strips(self, field: Field) -> bool {
+    pub(crate) const fn strips(self, field: Field) -> bool {
         self.0 & field.bit() != 0
     }
 }

@@ -11,7 +11,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A limit that callers can run into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// `--max-connections`: the connection was closed, with or without a status before.
     Connections,
     /// `--max-watchers`.
@@ -38,7 +38,7 @@ pub enum Limit {
 
 /// Counts how often each limit was hit.
 #[derive(Debug)]
-pub struct RejectionCounters {
+pub(crate) struct RejectionCounters {
     limits: [Count; Limit::ALL.len()],
     /// Calls without the role that they need.
     denied: Count,
@@ -52,7 +52,7 @@ struct Count {
 
 impl Limit {
     /// All limits, by number.
-    pub const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Connections,
         Self::Watchers,
         Self::Calls,
@@ -94,7 +94,7 @@ impl Default for RejectionCounters {
 
 impl RejectionCounters {
     /// Counts a rejection of `who`, and logs it unless one was logged shortly before.
-    pub fn add(&self, limit: Limit, who: &dyn fmt::Display, what: &dyn fmt::Display) {
+    pub(crate) fn add(&self, limit: Limit, who: &dyn fmt::Display, what: &dyn fmt::Display) {
         let count = &self.limits[limit as usize];
         count.total.fetch_add(1, Ordering::Relaxed);
         if !limit.is_worth_a_warning() {
@@ -107,7 +107,7 @@ impl RejectionCounters {
     }
 
     /// Counts a call without the role that it needs, and logs it as [`RejectionCounters::add`] does.
-    pub fn deny(&self, who: &dyn fmt::Display, what: &dyn fmt::Display) {
+    pub(crate) fn deny(&self, who: &dyn fmt::Display, what: &dyn fmt::Display) {
         self.denied.total.fetch_add(1, Ordering::Relaxed);
         if let Some(untold) = self.denied.warning.pass(Instant::now()) {
             tracing::warn!(principal = %who, untold, "denied: {what}");
@@ -116,13 +116,13 @@ impl RejectionCounters {
 
     /// Returns how many calls were denied.
     #[must_use]
-    pub fn denied(&self) -> u64 {
+    pub(crate) fn denied(&self) -> u64 {
         self.denied.total.load(Ordering::Relaxed)
     }
 
     /// Returns how often the limit was hit.
     #[must_use]
-    pub fn count(&self, limit: Limit) -> u64 {
+    pub(crate) fn count(&self, limit: Limit) -> u64 {
         self.limits[limit as usize].total.load(Ordering::Relaxed)
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// A part of the service that rules allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Queries of live tasks: `GetPid`, `GetTgid`, `BatchGet`.
     Query,
     /// Exit streams: `WatchExits`.
@@ -18,12 +18,12 @@ pub enum Role {
 
 /// A set of roles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Roles(u8);
+pub(crate) struct Roles(u8);
 
 /// The text is no role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no role; use query, watch, node or details")]
-pub struct RoleError(String);
+pub(crate) struct RoleError(String);
 
 impl Role {
     /// All roles.
@@ -31,7 +31,7 @@ impl Role {
 
     /// Returns the name in `--allow`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Query => "query",
             Self::Watch => "watch",
@@ -48,17 +48,17 @@ impl Role {
 impl Roles {
     /// The roles of each caller where there are no rules. `details` is not one of them, because
     /// `--redact` is meant for callers without a rule.
-    pub const DEFAULT: Self = Self(Role::Query.bit() | Role::Watch.bit() | Role::Node.bit());
+    pub(crate) const DEFAULT: Self = Self(Role::Query.bit() | Role::Watch.bit() | Role::Node.bit());
 
     /// Returns whether the set has the role.
     #[must_use]
-    pub const fn has(self, role: Role) -> bool {
+    pub(crate) const fn has(self, role: Role) -> bool {
         self.0 & role.bit() != 0
     }
 
     /// Returns the roles of both sets.
     #[must_use]
-    pub const fn union(self, other: Self) -> Self {
+    pub(crate) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }

@@ -37,12 +37,12 @@ const OVERFLOW_WINDOW: u32 = 65_535;
 
 /// The receive window of a connection: several requests of the default maximum size. hyper's default of
 /// 1 MiB would be held by each connection whose requests are not read.
-pub const RECEIVE_WINDOW: u32 = 384 << 10;
+pub(crate) const RECEIVE_WINDOW: u32 = 384 << 10;
 
 /// Returns the size up to which header lists are read if `allowed` bytes are accepted. A connection
 /// holds as much of a list that never ends.
 #[must_use]
-pub fn max_header_list(allowed: usize) -> u32 {
+pub(crate) fn max_header_list(allowed: usize) -> u32 {
     let allowed = u32::try_from(allowed).unwrap_or(u32::MAX);
     allowed.saturating_mul(HEADER_LIST_FACTOR).max(MIN_HEADER_LIST)
 }

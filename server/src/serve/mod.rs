@@ -25,35 +25,35 @@ use self::overflow::RejectedConnection;
 use crate::listen::{Connection, Incoming};
 use crate::security::{Caller, Callers, LimitReached};
 
-pub use self::http2::{RECEIVE_WINDOW, max_header_list};
-pub use self::layers::CallSize;
+pub(crate) use self::http2::{RECEIVE_WINDOW, max_header_list};
+pub(crate) use self::layers::CallSize;
 
 /// The limits of one connection.
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectionLimits {
+pub(crate) struct ConnectionLimits {
     /// The largest number of open streams, which HTTP/2 announces; further calls wait in the caller.
-    pub streams: u32,
+    pub(crate) streams: u32,
     /// The largest request and header list of a call.
-    pub size: CallSize,
+    pub(crate) size: CallSize,
     /// The time without a call after which the connection is closed.
-    pub idle: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
 }
 
 /// Serves connections.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// The gRPC services.
-    pub routes: Routes,
+    pub(crate) routes: Routes,
     /// The principals, and what they hold.
-    pub callers: Arc<Callers>,
+    pub(crate) callers: Arc<Callers>,
     /// The limits of each connection.
-    pub limits: ConnectionLimits,
+    pub(crate) limits: ConnectionLimits,
 }
 
 impl Server {
     /// Serves incoming connections until `stop`. Each connection is then sent a GOAWAY, and its calls
     /// and streams are awaited. Dropping the future aborts all of them.
-    pub async fn run(self, mut incoming: Incoming, stop: CancellationToken) {
+    pub(crate) async fn run(self, mut incoming: Incoming, stop: CancellationToken) {
         let http = Http2::new(&self.limits);
         let mut connections = JoinSet::new();
         loop {

@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-pub use spec::{Faults, Share, Spec, SpecError, Vanish};
-pub use world::{Report, World};
+pub(crate) use spec::{Spec, SpecError};
+pub(crate) use world::{Report, World};
 
 use self::clock::SimClock;
 use self::listener::SimListener;
@@ -78,22 +78,12 @@ enum TimeSource {
 }
 
 impl SimKernel {
-    /// Starts a machine that runs in real time.
-    ///
-    /// # Errors
-    /// The error of the system if it starts no thread.
-    pub fn start(spec: Spec, receive_buffer: usize) -> io::Result<Self> {
-        let kernel = Self::prepare(spec, receive_buffer);
-        kernel.start_threads()?;
-        Ok(kernel)
-    }
-
     /// Creates a machine that runs in real time once [`Kernel::start_threads`] is called.
     ///
     /// `receive_buffer` is the size of each CPU's receive buffer, in bytes. It is reduced if all
     /// buffers together would exceed 1 GiB, because they are allocated by this process.
     #[must_use]
-    pub fn prepare(spec: Spec, receive_buffer: usize) -> Self {
+    pub(crate) fn prepare(spec: Spec, receive_buffer: usize) -> Self {
         let kernel = Self::new(World::booted(spec, unix_time()), receive_buffer, TimeSource::Real);
         tracing::warn!(
             "simulating the kernel: tasks, statistics and exits are invented (sim:{spec})"
@@ -107,7 +97,7 @@ impl SimKernel {
         kernel
     }
 
-    /// Creates a machine whose time is advanced by [`World::advance`], and whose listeners never
+    /// Creates a machine whose time is advanced by `World::advance`, and whose listeners never
     /// block.
     #[must_use]
     pub fn stepped(spec: Spec, receive_buffer: usize) -> Self {

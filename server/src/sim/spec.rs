@@ -23,63 +23,54 @@ const ALL_RECEIVE_BUFFERS: usize = 1 << 30;
 const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The properties of a simulated kernel.
-///
-/// ```
-/// use taskstatsd::sim::Spec;
-///
-/// let spec: Spec = "cpus=64,rate=1000,overflow=0.01".parse()?;
-/// assert_eq!((spec.cpus, spec.version), (64, 16));
-/// assert_eq!(spec.to_string().parse(), Ok(spec));
-/// # Ok::<(), taskstatsd::sim::SpecError>(())
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// CPUs, all of which are online.
-    pub cpus: u32,
+    pub(crate) cpus: u32,
     /// Exits a second, on all CPUs together.
-    pub rate: u32,
+    pub(crate) rate: u32,
     /// The seed of the workload.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// The version of `struct taskstats`.
-    pub version: u16,
+    pub(crate) version: u16,
     /// The approximate number of live tasks of the workload.
-    pub tasks: u32,
+    pub(crate) tasks: u32,
     /// The mean number of threads in a process; 1 means single-threaded.
-    pub threads: u32,
+    pub(crate) threads: u32,
     /// Accounts delays, if set.
-    pub delay_accounting: bool,
+    pub(crate) delay_accounting: bool,
     /// Injected faults.
-    pub faults: Faults,
+    pub(crate) faults: Faults,
 }
 
 /// Faults that are injected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// The share of queries and registrations that fail with `ENOMEM`.
-    pub errors: Share,
+    pub(crate) errors: Share,
     /// The share of exit messages that do not fit into the receiver's slots and are truncated.
-    pub truncate: Share,
+    pub(crate) truncate: Share,
     /// The share of exit messages for which the receive queue is treated as full, as if the kernel
     /// had no memory.
-    pub overflow: Share,
+    pub(crate) overflow: Share,
     /// The share of exits whose task migrates to another CPU meanwhile, and uses a sequence number
     /// of that CPU.
-    pub migrate: Share,
+    pub(crate) migrate: Share,
     /// Times at which the kernel lacks the family TASKSTATS.
-    pub vanish: Option<Vanish>,
+    pub(crate) vanish: Option<Vanish>,
 }
 
 /// A probability, in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share(pub u32);
+pub(crate) struct Share(pub(crate) u32);
 
 /// Times without the family: the last `length` of each `period`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vanish {
+pub(crate) struct Vanish {
     /// The time from one return of the family to the next.
-    pub period: Duration,
+    pub(crate) period: Duration,
     /// The time without the family.
-    pub length: Duration,
+    pub(crate) length: Duration,
 }
 
 /// The error of parsing a specification.
@@ -146,7 +137,7 @@ impl Spec {
     /// Returns the granted size of each CPU's receive buffer, in bytes. As in the kernel, a queue
     /// can use twice as much.
     #[must_use]
-    pub fn granted(&self, receive_buffer: usize) -> usize {
+    pub(crate) fn granted(&self, receive_buffer: usize) -> usize {
         receive_buffer.min(ALL_RECEIVE_BUFFERS / 2 / self.cpus as usize)
     }
 

@@ -339,7 +339,8 @@ fn delay_accounting_covers_tasks_that_start_later() {
 /// In real time, exits happen without calls of `advance`, and dropping the kernel ends its thread.
 #[test]
 fn a_clock_advances_the_machine() {
-    let kernel = SimKernel::start("cpus=2,rate=1000".parse().unwrap(), BUFFER).unwrap();
+    let kernel = SimKernel::prepare("cpus=2,rate=1000".parse().unwrap(), BUFFER);
+    kernel.start_threads().unwrap();
     let mut listener = listen_everywhere(&kernel);
     let mut received = Received::default();
     while received.exits.len() < 10 {

@@ -22,16 +22,6 @@ const NANOSECONDS: u128 = 1_000_000_000;
 
 /// A simulated machine. The same specification and the same calls have the same results. The
 /// division of time into calls of [`World::advance`] does not matter.
-///
-/// ```
-/// use std::time::Duration;
-/// use taskstatsd::sim::World;
-///
-/// let mut world = World::new("cpus=2,rate=1000".parse()?);
-/// world.advance(Duration::from_secs(1));
-/// assert_eq!(world.report().exits, 1000);
-/// # Ok::<(), taskstatsd::sim::SpecError>(())
-/// ```
 #[derive(Debug)]
 pub struct World {
     spec: Spec,
@@ -75,23 +65,23 @@ pub(super) struct PortId(usize);
 
 /// The counters of a simulated machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// Tasks that exited.
-    pub exits: u64,
+    pub(crate) exits: u64,
     /// Exits of the workload, which are determined by the rate.
-    pub workload_exits: u64,
+    pub(crate) workload_exits: u64,
     /// Messages that were sent, delivered or dropped, counted for each receiving socket. Those of
     /// self-tests are not counted.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Exits of the workload that were due faster than this program can simulate them. Their
     /// messages are dropped, as by a kernel without memory, and counted as sent and dropped.
-    pub skipped: u64,
+    pub(crate) skipped: u64,
 }
 
 impl World {
     /// Creates a machine with the tasks of its workload.
     #[must_use]
-    pub fn new(spec: Spec) -> Self {
+    pub(crate) fn new(spec: Spec) -> Self {
         Self::booted(spec, EPOCH)
     }
 
@@ -124,13 +114,13 @@ impl World {
 
     /// Returns the specification.
     #[must_use]
-    pub fn spec(&self) -> &Spec {
+    pub(crate) fn spec(&self) -> &Spec {
         &self.spec
     }
 
     /// Returns the counters.
     #[must_use]
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         self.report
     }
 
@@ -310,19 +300,19 @@ impl World {
 
     /// Returns the tasks of a group, ascending.
     #[must_use]
-    pub fn threads(&self, tgid: u32) -> Option<Vec<u32>> {
+    pub(crate) fn threads(&self, tgid: u32) -> Option<Vec<u32>> {
         self.tasks.threads(tgid)
     }
 
     /// Returns the number of listeners in a CPU's list, including dead ones.
     #[must_use]
-    pub fn listeners(&self, cpu: u32) -> usize {
+    pub(crate) fn listeners(&self, cpu: u32) -> usize {
         self.cpus.get(cpu as usize).map_or(0, |cpu| cpu.listeners.len())
     }
 
     /// Returns whether the kernel has the family TASKSTATS now.
     #[must_use]
-    pub fn has_family(&self) -> bool {
+    pub(crate) fn has_family(&self) -> bool {
         let Some(Vanish { period, length }) = self.spec.faults.vanish else { return true };
         let uptime = (self.now - MAX_INITIAL_AGE).as_nanos();
         uptime % period.as_nanos() < (period - length).as_nanos()

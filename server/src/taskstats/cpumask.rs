@@ -2,20 +2,11 @@
 
 mod parse;
 
-pub use parse::CpumaskError;
+pub(crate) use parse::CpumaskError;
 
 use std::fmt;
 
 /// A set of CPUs.
-///
-/// ```
-/// use taskstatsd::taskstats::Cpumask;
-///
-/// let possible = Cpumask::from_sysfs_list("0-7\n")?;
-/// let mask = Cpumask::parse("0-2, 7, 4-N:1/2", &possible)?;
-/// assert_eq!(mask.to_string(), "0-2,4,6-7");
-/// # Ok::<(), taskstatsd::taskstats::CpumaskError>(())
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cpumask {
     /// The last word is not 0, so that equal sets have equal words.
@@ -25,7 +16,7 @@ pub struct Cpumask {
 impl Cpumask {
     /// The upper limit for CPU numbers, exclusive: the highest `NR_CPUS` with which a kernel can be
     /// built (`arch/x86/Kconfig`).
-    pub const MAX_CPUS: u32 = 8192;
+    pub(crate) const MAX_CPUS: u32 = 8192;
 
     /// Parses a list of CPUs in the syntax of the kernel's `bitmap_parselist` (`lib/bitmap-str.c`):
     /// `0-3,8`, `N` for the last possible CPU, `all`, and `0-31:1/4` for the first of every 4 CPUs.
@@ -34,7 +25,7 @@ impl Cpumask {
     ///
     /// # Errors
     /// Returns the syntax error, or the CPU that is not in `possible`.
-    pub fn parse(text: &str, possible: &Self) -> Result<Self, CpumaskError> {
+    pub(crate) fn parse(text: &str, possible: &Self) -> Result<Self, CpumaskError> {
         parse::parse(text, possible)
     }
 
@@ -43,13 +34,13 @@ impl Cpumask {
     ///
     /// # Errors
     /// Returns the syntax error, or the CPU that is not below [`Self::MAX_CPUS`].
-    pub fn from_sysfs_list(text: &str) -> Result<Self, CpumaskError> {
+    pub(crate) fn from_sysfs_list(text: &str) -> Result<Self, CpumaskError> {
         parse::from_sysfs_list(text)
     }
 
     /// Adds a CPU and returns true. A CPU at or above [`Self::MAX_CPUS`] cannot exist and is not
     /// added; the result is then false.
-    pub fn insert(&mut self, cpu: u32) -> bool {
+    pub(crate) fn insert(&mut self, cpu: u32) -> bool {
         if cpu >= Self::MAX_CPUS {
             return false;
         }
@@ -61,27 +52,15 @@ impl Cpumask {
         true
     }
 
-    /// Removes a CPU. Returns whether the set contained it.
-    pub fn remove(&mut self, cpu: u32) -> bool {
-        let had = self.contains(cpu);
-        if had {
-            let (word, bit) = word_and_bit(cpu);
-            self.words[word] &= !bit;
-            let used = self.words.iter().rposition(|&word| word != 0).map_or(0, |last| last + 1);
-            self.words.truncate(used);
-        }
-        had
-    }
-
     /// Returns whether the set contains a CPU.
     #[must_use]
-    pub fn contains(&self, cpu: u32) -> bool {
+    pub(crate) fn contains(&self, cpu: u32) -> bool {
         let (word, bit) = word_and_bit(cpu);
         self.words.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
     /// Returns the CPUs in ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         (0_u32..).step_by(WORD_BITS).zip(&self.words).flat_map(|(first, &word)| {
             (0..u64::BITS).filter(move |bit| word >> bit & 1 != 0).map(move |bit| first + bit)
         })
@@ -107,33 +86,21 @@ impl Cpumask {
         self.words.is_empty()
     }
 
-    /// Returns the CPUs that are in either set.
-    #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        let (longer, shorter) =
-            if self.words.len() < other.words.len() { (other, self) } else { (self, other) };
-        let mut words = longer.words.clone();
-        for (word, more) in words.iter_mut().zip(&shorter.words) {
-            *word |= more;
-        }
-        Self { words }
-    }
-
     /// Returns whether some CPU is in both sets.
     #[must_use]
-    pub fn intersects(&self, other: &Self) -> bool {
+    pub(crate) fn intersects(&self, other: &Self) -> bool {
         self.words.iter().zip(&other.words).any(|(mine, theirs)| mine & theirs != 0)
     }
 
     /// Returns the size of the heap memory, in bytes.
     #[must_use]
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.words.capacity() * size_of::<u64>()
     }
 
     /// Returns whether the other set contains every CPU of this one.
     #[must_use]
-    pub fn is_subset(&self, other: &Self) -> bool {
+    pub(crate) fn is_subset(&self, other: &Self) -> bool {
         self.words.len() <= other.words.len()
             && self.words.iter().zip(&other.words).all(|(mine, theirs)| mine & !theirs == 0)
     }
@@ -149,7 +116,7 @@ fn word_and_bit(cpu: u32) -> (usize, u64) {
     (word, 1 << (cpu % u64::BITS))
 }
 
-/// Collects the CPUs below [`Cpumask::MAX_CPUS`] and ignores others, which cannot exist.
+/// Collects the CPUs below `Cpumask::MAX_CPUS` and ignores others, which cannot exist.
 impl FromIterator<u32> for Cpumask {
     fn from_iter<I: IntoIterator<Item = u32>>(cpus: I) -> Self {
         let mut mask = Self::default();

@@ -44,7 +44,7 @@ pub(crate) trait DatagramSlots {
 }
 
 /// A receiver of the kernel's messages.
-pub trait MessageSink {
+pub(crate) trait MessageSink {
     /// Receives one datagram with the exit of one task, from its `nlmsghdr` on.
     fn datagram(&mut self, cpu: u32, datagram: &[u8], attributor: &mut Attributor<'_>);
 
@@ -55,7 +55,7 @@ pub trait MessageSink {
 
 /// Adds the cgroups that the filter of a socket stored to the exits of one receive call.
 #[derive(Debug)]
-pub struct Attributor<'a> {
+pub(crate) struct Attributor<'a> {
     slots: Option<&'a mut CgroupSlots>,
     clocks: Clocks,
 }

@@ -34,14 +34,15 @@ pub struct Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The cgroup.
-    pub cgroup: CgroupId,
+    pub(crate) cgroup: CgroupId,
     /// The certainty.
-    pub attribution: Attribution,
+    pub(crate) attribution: Attribution,
 }
 
 /// The certainty of a task's cgroup.
+#[allow(dead_code, reason = "the socket filter gives only the first; a stream may have each")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Attribution {
+pub(crate) enum Attribution {
     /// The kernel stored it from inside the exiting task.
     Exact,
     /// It was read of this very process, which did not move since.
@@ -59,7 +60,6 @@ pub enum Attribution {
 ///
 /// assert_eq!(WaitStatus(0x0100).code(), Some(1));
 /// assert_eq!(WaitStatus(0x0089).signal(), Some(9));
-/// assert!(WaitStatus(0x0089).core_dumped());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitStatus(pub u32);
@@ -110,7 +110,7 @@ impl WaitStatus {
 
     /// Returns whether a core was dumped.
     #[must_use]
-    pub const fn core_dumped(self) -> bool {
+    pub(crate) const fn core_dumped(self) -> bool {
         self.0 & Self::CORE_BIT != 0
     }
 }

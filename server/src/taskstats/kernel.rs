@@ -91,7 +91,7 @@ pub enum KernelError {
 impl KernelError {
     /// Returns whether the agent's environment must change before the kernel can reply.
     #[must_use]
-    pub fn is_precondition(&self) -> bool {
+    pub(crate) fn is_precondition(&self) -> bool {
         match self {
             Self::NotPermitted { .. }
             | Self::NoFamily
@@ -266,11 +266,11 @@ pub struct SelfTest {
 #[derive(Debug)]
 pub struct KeptSocket {
     /// The CPU on which it is registered.
-    pub cpu: u32,
+    pub(crate) cpu: u32,
     /// The drop counter when it was last read.
-    pub drops: u32,
+    pub(crate) drops: u32,
     /// The socket.
-    pub socket: OwnedFd,
+    pub(crate) socket: OwnedFd,
 }
 
 /// A receiver of exits, with one bounded queue for each CPU. It is owned by one thread.

@@ -8,15 +8,15 @@ pub struct KnownBad {
     /// Another part of its release, which identifies the distribution.
     distribution: &'static str,
     /// The distribution.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The report.
-    pub source: &'static str,
+    pub(crate) source: &'static str,
 }
 
 /// Kernels that were reported to panic when they copy a task's name into `struct taskstats`
 /// (`bacct_add_tsk` in `kernel/tsacct.c`): a fortified `strnlen` reads past the name. Every query
 /// does so, and with a registered listener every exit. The table lists reported releases only.
-pub const KNOWN_BAD_KERNELS: &[KnownBad] = &[
+pub(crate) const KNOWN_BAD_KERNELS: &[KnownBad] = &[
     KnownBad {
         prefix: "6.12.79-",
         distribution: ".amzn2023.",
@@ -33,15 +33,8 @@ pub const KNOWN_BAD_KERNELS: &[KnownBad] = &[
 
 impl KnownBad {
     /// Returns the known bug of a kernel, by its release as `uname -r` prints it.
-    ///
-    /// ```
-    /// use taskstatsd::taskstats::KnownBad;
-    ///
-    /// assert!(KnownBad::of("6.12.79-101.147.amzn2023.x86_64").is_some());
-    /// assert!(KnownBad::of("6.12.79-generic").is_none());
-    /// ```
     #[must_use]
-    pub fn of(release: &str) -> Option<&'static Self> {
+    pub(crate) fn of(release: &str) -> Option<&'static Self> {
         KNOWN_BAD_KERNELS.iter().find(|bad| bad.is(release))
     }
 

@@ -15,7 +15,8 @@ pub(crate) mod reply;
 mod stats;
 pub(crate) mod wire;
 
-pub use cpumask::{Cpumask, CpumaskError};
+pub use cpumask::Cpumask;
+pub(crate) use cpumask::CpumaskError;
 #[cfg(test)]
 pub(crate) use decode::swapped::{decode_swapped, swap};
 #[cfg(test)]
@@ -23,18 +24,24 @@ pub(crate) use decode::swapped::{decode_swapped, swap};
 pub(crate) use decode::tests::{expected, raw};
 pub use decode::{Provenance, decode};
 pub(crate) use delay_accounting::ClockSteps;
-pub use delay_accounting::{DelayAccounting, DelayCoverage, Since};
-pub use drain::Attributor;
-pub use drain::MessageSink;
-pub use exit::{Attribution, Exit, Owner, WaitStatus};
+pub(crate) use delay_accounting::DelayCoverage;
+pub use delay_accounting::{DelayAccounting, Since};
+pub(crate) use drain::Attributor;
+pub(crate) use drain::MessageSink;
+pub(crate) use exit::{Attribution, Owner};
+pub use exit::{Exit, WaitStatus};
+pub(crate) use kernel::Namespace;
 pub use kernel::{
-    Depth, Drained, ExitListener, ExitSink, KeptSocket, Kernel, KernelError, Namespace, SelfTest,
-    TaskId, Wake,
+    Depth, Drained, ExitListener, ExitSink, KeptSocket, Kernel, KernelError, SelfTest, TaskId, Wake,
 };
-pub use known_bad::{KNOWN_BAD_KERNELS, KnownBad};
-pub use linux::{LinuxKernel, Placement, RawListener};
-pub use stats::{
-    Comm, ContextSwitches, CpuTime, Delay, DelayClass, Executable, Extremes, Faults, Identity, Io,
-    Memory, Stats, TaskIdentity,
+#[cfg(test)]
+pub(crate) use known_bad::KNOWN_BAD_KERNELS;
+pub(crate) use known_bad::KnownBad;
+pub use linux::LinuxKernel;
+pub(crate) use linux::{Placement, RawListener};
+pub(crate) use stats::{
+    Comm, ContextSwitches, CpuTime, Delay, Executable, Extremes, Faults, Identity, Io, Memory,
+    TaskIdentity,
 };
+pub use stats::{DelayClass, Stats};
 pub use wire::{decode_exit_message, decode_reply_message};

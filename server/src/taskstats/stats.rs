@@ -77,11 +77,11 @@ pub struct Comm {
 
 impl Comm {
     /// `TS_COMM_LEN` of the kernel's header.
-    pub const CAPACITY: usize = 32;
+    pub(crate) const CAPACITY: usize = 32;
 
     /// Copies the bytes up to the first NUL.
     #[must_use]
-    pub fn new(field: &[u8; Self::CAPACITY]) -> Self {
+    pub(crate) fn new(field: &[u8; Self::CAPACITY]) -> Self {
         const LOWEST_BITS: u64 = 0x0101_0101_0101_0101;
         const HIGHEST_BITS: u64 = 0x8080_8080_8080_8080;
         let mut comm = Self::default();
@@ -117,56 +117,56 @@ pub struct CpuTime {
     /// System time, µs.
     pub system_us: Option<u64>,
     /// User time scaled by CPU frequency, µs.
-    pub user_scaled_us: Option<u64>,
+    pub(crate) user_scaled_us: Option<u64>,
     /// System time scaled by CPU frequency, µs.
-    pub system_scaled_us: Option<u64>,
+    pub(crate) system_scaled_us: Option<u64>,
     /// User and system time, ns.
-    pub run_real_ns: Option<u64>,
+    pub(crate) run_real_ns: Option<u64>,
     /// Time on a CPU as the scheduler measured it, ns.
     pub run_virtual_ns: Option<u64>,
     /// `run_real_ns` scaled by CPU frequency, ns.
-    pub run_real_scaled_ns: Option<u64>,
+    pub(crate) run_real_scaled_ns: Option<u64>,
 }
 
 /// Page faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Faults without storage I/O.
-    pub minor: u64,
+    pub(crate) minor: u64,
     /// Faults with storage I/O.
-    pub major: u64,
+    pub(crate) major: u64,
 }
 
 /// Memory use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Resident memory integrated over CPU time, MB·µs.
-    pub rss_integral_mb_us: u64,
+    pub(crate) rss_integral_mb_us: u64,
     /// Virtual memory integrated over CPU time, MB·µs.
-    pub vm_integral_mb_us: u64,
+    pub(crate) vm_integral_mb_us: u64,
     /// Highest resident memory of the address space, KiB.
-    pub peak_rss_kib: u64,
+    pub(crate) peak_rss_kib: u64,
     /// Highest virtual memory of the address space, KiB.
-    pub peak_vm_kib: u64,
+    pub(crate) peak_vm_kib: u64,
 }
 
 /// Input and output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Io {
     /// Bytes read by `read(2)` and similar calls.
-    pub read_chars_bytes: u64,
+    pub(crate) read_chars_bytes: u64,
     /// Bytes written by `write(2)` and similar calls.
-    pub write_chars_bytes: u64,
+    pub(crate) write_chars_bytes: u64,
     /// The number of read system calls.
     pub read_syscalls: u64,
     /// The number of write system calls.
-    pub write_syscalls: u64,
+    pub(crate) write_syscalls: u64,
     /// Bytes read from storage.
-    pub read_bytes: u64,
+    pub(crate) read_bytes: u64,
     /// Bytes written to storage, immediately or later.
-    pub write_bytes: u64,
+    pub(crate) write_bytes: u64,
     /// Bytes of `write_bytes` that truncation made unnecessary.
-    pub cancelled_write_bytes: u64,
+    pub(crate) cancelled_write_bytes: u64,
 }
 
 /// Context switches.
@@ -175,7 +175,7 @@ pub struct ContextSwitches {
     /// Switches because the task waited.
     pub voluntary: u64,
     /// Switches because the task was pre-empted.
-    pub involuntary: u64,
+    pub(crate) involuntary: u64,
 }
 
 /// A resource that tasks wait for, in the order of the kernel's v16 struct.
@@ -232,9 +232,9 @@ pub struct Delay {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extremes {
     /// The longest wait, ns.
-    pub max_ns: u64,
+    pub(crate) max_ns: u64,
     /// The shortest wait, ns.
-    pub min_ns: u64,
+    pub(crate) min_ns: u64,
     /// The end of the longest wait, since the Unix epoch.
     pub max_at: Option<Duration>,
 }
@@ -243,7 +243,7 @@ pub struct Extremes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Executable {
     /// Device of its file system.
-    pub device: u64,
+    pub(crate) device: u64,
     /// Its inode.
-    pub inode: u64,
+    pub(crate) inode: u64,
 }

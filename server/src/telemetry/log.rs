@@ -9,7 +9,7 @@ use super::stderr::{LossyStderr, one_line};
 
 /// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people, in colour on a terminal
     #[default]
     Text,
@@ -19,7 +19,7 @@ pub enum LogFormat {
 
 /// Sends the log lines that pass `filter` to standard error from now on. Only the first call in a
 /// process has an effect.
-pub fn start_log(filter: EnvFilter, format: LogFormat) {
+pub(crate) fn start_log(filter: EnvFilter, format: LogFormat) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(LossyStderr::new(format))
@@ -34,7 +34,7 @@ pub fn start_log(filter: EnvFilter, format: LogFormat) {
 
 /// Writes the error that ends the process to standard error, in the format of log lines. The filter of
 /// `--log` does not apply, and the log need not have been started.
-pub fn report_fatal(error: &str, format: LogFormat) {
+pub(crate) fn report_fatal(error: &str, format: LogFormat) {
     match format {
         LogFormat::Text => {
             // The exit code still reports the failure.

@@ -4,5 +4,5 @@ mod log;
 mod stderr;
 mod throttle;
 
-pub use log::{LogFormat, report_fatal, start_log};
-pub use throttle::Throttle;
+pub(crate) use log::{LogFormat, report_fatal, start_log};
+pub(crate) use throttle::Throttle;

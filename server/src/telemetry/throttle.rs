@@ -5,19 +5,8 @@ use std::time::{Duration, Instant};
 
 /// Passes one log line of a cause in each interval and counts the rest, so that a client that causes
 /// them cannot fill the log.
-///
-/// ```
-/// use std::time::{Duration, Instant};
-/// use taskstatsd::telemetry::Throttle;
-///
-/// static FULL: Throttle = Throttle::new(Duration::from_secs(10));
-/// let start = Instant::now();
-/// assert_eq!(FULL.pass(start), Some(0));
-/// assert_eq!(FULL.pass(start), None);
-/// assert_eq!(FULL.pass(start + Duration::from_secs(10)), Some(1));
-/// ```
 #[derive(Debug)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     interval: Duration,
     state: Mutex<State>,
 }
@@ -31,12 +20,12 @@ struct State {
 impl Throttle {
     /// Creates a throttle that passes one line in each `interval`.
     #[must_use]
-    pub const fn new(interval: Duration) -> Self {
+    pub(crate) const fn new(interval: Duration) -> Self {
         Self { interval, state: Mutex::new(State { last: None, suppressed: 0 }) }
     }
 
     /// Returns how many lines were suppressed since the last one, if a line may be written `now`.
-    pub fn pass(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let is_early = state.last.is_some_and(|last| now.duration_since(last) < self.interval);
         if is_early {

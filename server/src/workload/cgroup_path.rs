@@ -7,7 +7,7 @@
 
 /// A container runtime, by the names of its cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Runtime {
+pub(crate) enum Runtime {
     /// containerd, through the CRI or a client such as `ctr`.
     Containerd,
     /// CRI-O.
@@ -23,7 +23,7 @@ pub enum Runtime {
 impl Runtime {
     /// Its name in lower case, as in the URI scheme of a container id of Kubernetes.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Containerd => "containerd",
             Self::Crio => "cri-o",
@@ -36,7 +36,7 @@ impl Runtime {
 
 /// A quality-of-service class of Kubernetes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Qos {
+pub(crate) enum Qos {
     /// Requests equal limits.
     Guaranteed,
     /// Some requests or limits.
@@ -48,7 +48,7 @@ pub enum Qos {
 impl Qos {
     /// Its name, as in the status of a pod.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Guaranteed => "Guaranteed",
             Self::Burstable => "Burstable",
@@ -68,42 +68,42 @@ impl Qos {
 
 /// A container of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ContainerPath {
+pub(crate) struct ContainerPath {
     /// Its id, in full.
-    pub id: String,
+    pub(crate) id: String,
     /// Its runtime, where the path names it.
-    pub runtime: Option<Runtime>,
+    pub(crate) runtime: Option<Runtime>,
 }
 
 /// A pod of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PodPath {
+pub(crate) struct PodPath {
     /// Its uid. That of a static pod is a hash without hyphens.
-    pub uid: String,
+    pub(crate) uid: String,
     /// Its class.
-    pub qos: Qos,
+    pub(crate) qos: Qos,
 }
 
 /// The units of systemd in a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct UnitPath {
+pub(crate) struct UnitPath {
     /// Service or scope of the system manager.
-    pub unit: Option<String>,
+    pub(crate) unit: Option<String>,
     /// Slice of the system manager.
-    pub slice: Option<String>,
+    pub(crate) slice: Option<String>,
     /// Service or scope of a user's manager.
-    pub user_unit: Option<String>,
+    pub(crate) user_unit: Option<String>,
 }
 
 /// The owners in a path. Each is absent if the path does not name one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Owners {
+pub(crate) struct Owners {
     /// The container.
-    pub container: Option<ContainerPath>,
+    pub(crate) container: Option<ContainerPath>,
     /// The pod.
-    pub pod: Option<PodPath>,
+    pub(crate) pod: Option<PodPath>,
     /// The units.
-    pub units: Option<UnitPath>,
+    pub(crate) units: Option<UnitPath>,
 }
 
 /// Hexadecimal digits of the id that runtimes generate.
@@ -112,16 +112,8 @@ const ID_DIGITS: usize = 64;
 const KUBEPODS: &str = "kubepods";
 
 /// Finds the owners in a path, which begins with `/`.
-///
-/// ```
-/// use taskstatsd::workload::owners_of;
-///
-/// let owners = owners_of("/system.slice/nginx.service");
-/// assert_eq!(owners.units.unwrap().unit.as_deref(), Some("nginx.service"));
-/// assert_eq!(owners.pod, None);
-/// ```
 #[must_use]
-pub fn owners_of(path: &str) -> Owners {
+pub(crate) fn owners_of(path: &str) -> Owners {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let outer = of_parts(&parts);
     let runs_a_node = outer.pod.is_none() && outer.container.is_some();

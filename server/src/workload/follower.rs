@@ -44,7 +44,7 @@ struct Node {
 
 /// Follows the hierarchies on a thread of its own.
 #[derive(Debug)]
-pub struct Follower {
+pub(crate) struct Follower {
     hierarchies: Hierarchies,
     table: Arc<CgroupTable>,
     logs: PodLogs,
@@ -62,7 +62,7 @@ pub struct Follower {
 
 /// A running [`Follower`], which ends with this handle.
 #[derive(Debug)]
-pub struct RunningFollower {
+pub(crate) struct RunningFollower {
     stop: Arc<AtomicBool>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
@@ -73,7 +73,7 @@ impl Follower {
     ///
     /// # Errors
     /// The kernel's error, when it grants no epoll instance.
-    pub fn new(
+    pub(crate) fn new(
         hierarchies: Hierarchies,
         table: Arc<CgroupTable>,
         logs: PodLogs,
@@ -102,12 +102,12 @@ impl Follower {
     }
 
     /// The mount points of the hierarchies.
-    pub fn roots(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Path> {
         self.hierarchies.mounted.iter().map(|mounted| &*mounted.root)
     }
 
     /// Enters all cgroups that exist.
-    pub fn walk(&mut self) {
+    pub(crate) fn walk(&mut self) {
         self.walked_at = Some(Instant::now());
         self.is_incomplete = false;
         let mut seen = BTreeSet::new();
@@ -123,7 +123,7 @@ impl Follower {
     ///
     /// # Errors
     /// The kernel's error, when it starts no thread.
-    pub fn start(mut self) -> io::Result<RunningFollower> {
+    pub(crate) fn start(mut self) -> io::Result<RunningFollower> {
         let (stop, waker) = (Arc::clone(&self.stop), self.poller.waker());
         let thread = Builder::new().name(THREAD.to_owned()).spawn(move || {
             self.walk();

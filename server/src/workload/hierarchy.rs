@@ -15,20 +15,20 @@ const V1_CONTROLLERS: [&str; 5] = ["memory", "pids", "cpu", "devices", "freezer"
 
 /// A hierarchy that is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MountedHierarchy {
+pub(crate) struct MountedHierarchy {
     /// Its version.
-    pub hierarchy: Hierarchy,
+    pub(crate) hierarchy: Hierarchy,
     /// Its mount point.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
 }
 
 /// The hierarchies by which tasks are attributed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hierarchies {
+pub(crate) struct Hierarchies {
     /// At most one of each version.
-    pub mounted: Vec<MountedHierarchy>,
+    pub(crate) mounted: Vec<MountedHierarchy>,
     /// The controller of the cgroup v1 hierarchy, if one is mounted.
-    pub v1_controller: Option<&'static str>,
+    pub(crate) v1_controller: Option<&'static str>,
 }
 
 impl Hierarchies {
@@ -36,7 +36,7 @@ impl Hierarchies {
     ///
     /// # Errors
     /// The kernel's error, when the mounts cannot be read.
-    pub fn find() -> io::Result<Self> {
+    pub(crate) fn find() -> io::Result<Self> {
         fs::read_to_string(MOUNTS).map(|mounts| Self::parse(&mounts))
     }
 

@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 64 << 10;
 
 /// Finds the cgroups of live tasks.
 #[derive(Debug, Default)]
-pub struct LiveWorkloads {
+pub(crate) struct LiveWorkloads {
     hierarchies: Hierarchies,
     cgroups: Arc<CgroupTable>,
 }
@@ -30,7 +30,7 @@ pub struct LiveWorkloads {
 /// A task of which the directory in procfs is open, so that another task with the same id is not taken
 /// for it.
 #[derive(Debug)]
-pub struct OpenTask<'a> {
+pub(crate) struct OpenTask<'a> {
     workloads: &'a LiveWorkloads,
     directory: OwnedFd,
 }
@@ -38,13 +38,13 @@ pub struct OpenTask<'a> {
 impl LiveWorkloads {
     /// Finds cgroups in `hierarchies` and enters them in `cgroups`.
     #[must_use]
-    pub fn new(hierarchies: Hierarchies, cgroups: Arc<CgroupTable>) -> Self {
+    pub(crate) fn new(hierarchies: Hierarchies, cgroups: Arc<CgroupTable>) -> Self {
         Self { hierarchies, cgroups }
     }
 
     /// Opens a task or process. `None` if there is none, or procfs hides it.
     #[must_use]
-    pub fn open(&self, id: u32) -> Option<OpenTask<'_>> {
+    pub(crate) fn open(&self, id: u32) -> Option<OpenTask<'_>> {
         if self.hierarchies.mounted.is_empty() {
             return None;
         }
@@ -58,7 +58,7 @@ impl OpenTask<'_> {
     /// The task's cgroup now: that of the deeper hierarchy, as for exits. `None` if the task has ended,
     /// or its cgroup is outside of the agent's cgroup namespace.
     #[must_use]
-    pub fn cgroup(&self) -> Option<Arc<Cgroup>> {
+    pub(crate) fn cgroup(&self) -> Option<Arc<Cgroup>> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let file = openat(&self.directory, "cgroup", flags, Mode::empty()).ok()?;
         let mut text = String::new();

@@ -11,15 +11,15 @@ mod live;
 mod names;
 mod table;
 
-pub use self::cgroup_path::{ContainerPath, Owners, PodPath, Qos, Runtime, UnitPath, owners_of};
-pub use self::follower::{Follower, RunningFollower};
-pub use self::hierarchy::{Hierarchies, MountedHierarchy};
-pub use self::live::{LiveWorkloads, OpenTask};
-pub use self::names::{CONTAINER_LOGS, POD_LOGS, PodLogs};
-pub use self::table::{Cgroup, CgroupTable, Known, MAX_TABLE_BYTES, Names};
+pub(crate) use self::cgroup_path::{ContainerPath, PodPath, UnitPath};
+pub(crate) use self::follower::{Follower, RunningFollower};
+pub(crate) use self::hierarchy::Hierarchies;
+pub(crate) use self::live::{LiveWorkloads, OpenTask};
+pub(crate) use self::names::{CONTAINER_LOGS, POD_LOGS, PodLogs};
+pub(crate) use self::table::{Cgroup, CgroupTable, Known, MAX_TABLE_BYTES, Names};
 
 /// Returns the masks that are passed to `inotify_add_watch(2)`, for the filter of system calls.
 #[must_use]
-pub fn inotify_masks() -> [u32; 2] {
+pub(crate) fn inotify_masks() -> [u32; 2] {
     [follower::watch_mask().bits(), names::watch_mask().bits()]
 }

@@ -19,9 +19,9 @@ use super::cgroup_path::Owners;
 use super::table::Names;
 
 /// The directory of pods.
-pub const POD_LOGS: &str = "/var/log/pods";
+pub(crate) const POD_LOGS: &str = "/var/log/pods";
 /// The directory of containers.
-pub const CONTAINER_LOGS: &str = "/var/log/containers";
+pub(crate) const CONTAINER_LOGS: &str = "/var/log/containers";
 /// Entries of a directory that are read. The kubelet allows a few hundred pods.
 const MAX_ENTRIES: usize = 1 << 16;
 /// The kubelet cuts a link's name at this length, and then its id is missing.
@@ -29,7 +29,7 @@ const LOG_SUFFIX: &str = ".log";
 
 /// The directories, and whether they changed since they were read last.
 #[derive(Default)]
-pub struct PodLogs {
+pub(crate) struct PodLogs {
     pods: Option<Dir>,
     containers: Option<Dir>,
     watches: Vec<WatchDescriptor>,
@@ -57,7 +57,7 @@ impl PodLogs {
     /// Opens the directories. One that does not exist is left out: this is no node of Kubernetes, or
     /// the directory is not mounted.
     #[must_use]
-    pub fn open(pods: &Path, containers: &Path) -> Self {
+    pub(crate) fn open(pods: &Path, containers: &Path) -> Self {
         Self {
             pods: open(pods),
             containers: open(containers),

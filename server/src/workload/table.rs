@@ -12,7 +12,7 @@ use crate::netlink::Waker;
 
 /// Memory of the table: about 10,000 cgroups with paths of usual lengths, several times as many as a node
 /// of Kubernetes has. Exits of further ones are attributed by the id, without a path.
-pub const MAX_TABLE_BYTES: usize = 4 << 20;
+pub(crate) const MAX_TABLE_BYTES: usize = 4 << 20;
 /// Bytes of a path that are kept; a longer path (`PATH_MAX` is 4,096) is cut, and has no owners.
 const MAX_PATH_BYTES: usize = 4_096;
 /// Bytes of a cgroup beside its path and names: itself, its entry in the table, allocator overhead.
@@ -20,7 +20,7 @@ const CGROUP_OVERHEAD: usize = size_of::<Cgroup>() + 64;
 
 /// One cgroup: its id, which never changes, and what is known of it, which may come later.
 #[derive(Debug)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     id: CgroupId,
     known: Mutex<Known>,
     /// Changes with each change of `known`.
@@ -29,26 +29,26 @@ pub struct Cgroup {
 
 /// The facts about a cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub(crate) struct Known {
     /// Path below the root of its hierarchy; absent until the directory was seen.
-    pub path: Option<Arc<str>>,
+    pub(crate) path: Option<Arc<str>>,
     /// Container, pod and units of the path.
-    pub owners: Owners,
+    pub(crate) owners: Owners,
     /// Names of the container and the pod.
-    pub names: Names,
+    pub(crate) names: Names,
     /// When the cgroup was removed, since 1970; absent while it exists.
-    pub removed_at: Option<Duration>,
+    pub(crate) removed_at: Option<Duration>,
 }
 
 /// Names that no path has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub(crate) struct Names {
     /// Namespace of the pod.
-    pub namespace: Option<Arc<str>>,
+    pub(crate) namespace: Option<Arc<str>>,
     /// Name of the pod.
-    pub pod: Option<Arc<str>>,
+    pub(crate) pod: Option<Arc<str>>,
     /// Name of the container in its pod.
-    pub container: Option<Arc<str>>,
+    pub(crate) container: Option<Arc<str>>,
 }
 
 impl Cgroup {
@@ -58,20 +58,20 @@ impl Cgroup {
 
     /// The kernel's id.
     #[must_use]
-    pub fn id(&self) -> CgroupId {
+    pub(crate) fn id(&self) -> CgroupId {
         self.id
     }
 
     /// Returns what is known now, and its version.
     #[must_use]
-    pub fn known(&self) -> (Known, u64) {
+    pub(crate) fn known(&self) -> (Known, u64) {
         let known = lock(&self.known);
         (known.clone(), self.version.load(Ordering::Relaxed))
     }
 
     /// The version of what is known: it changes when something becomes known.
     #[must_use]
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Relaxed)
     }
 
@@ -118,7 +118,7 @@ struct Entries {
 
 impl CgroupTable {
     /// Returns the cgroups of some ids. Those that are new are entered without a path.
-    pub fn intern(&self, ids: &[CgroupId]) -> Box<[Arc<Cgroup>]> {
+    pub(crate) fn intern(&self, ids: &[CgroupId]) -> Box<[Arc<Cgroup>]> {
         if ids.is_empty() {
             return Box::default();
         }
@@ -131,7 +131,7 @@ impl CgroupTable {
     }
 
     /// Returns the cgroups of ids in the form of [`CgroupId::to_stored`], as [`CgroupTable::intern`].
-    pub fn intern_stored(&self, stored: &[u64]) -> Box<[Arc<Cgroup>]> {
+    pub(crate) fn intern_stored(&self, stored: &[u64]) -> Box<[Arc<Cgroup>]> {
         let ids: Vec<CgroupId> =
             stored.iter().map(|stored| CgroupId::from_stored(*stored)).collect();
         self.intern(&ids)
@@ -139,12 +139,12 @@ impl CgroupTable {
 
     /// Returns a cgroup, if it is in the table.
     #[must_use]
-    pub fn get(&self, id: CgroupId) -> Option<Arc<Cgroup>> {
+    pub(crate) fn get(&self, id: CgroupId) -> Option<Arc<Cgroup>> {
         lock(&self.entries).cgroups.get(&id).cloned()
     }
 
     /// Enters a cgroup that exists, with its path. Returns false if the table is full.
-    pub fn born(&self, id: CgroupId, path: &str) -> bool {
+    pub(crate) fn born(&self, id: CgroupId, path: &str) -> bool {
         let (path, owners) = match path.get(..MAX_PATH_BYTES) {
             Some(cut) if cut.len() < path.len() => (cut, Owners::default()),
             _ => (path, owners_of(path)),
@@ -163,7 +163,7 @@ impl CgroupTable {
     }
 
     /// Marks a cgroup as removed at a time since 1970. It stays for as long as the history refers to it.
-    pub fn removed(&self, id: CgroupId, at: Duration) {
+    pub(crate) fn removed(&self, id: CgroupId, at: Duration) {
         let mut entries = lock(&self.entries);
         let Some(cgroup) = entries.cgroups.get(&id).cloned() else { return };
         self.changed(cgroup.update(|known| known.removed_at = Some(at)));
@@ -172,7 +172,7 @@ impl CgroupTable {
     }
 
     /// Changes the names of all cgroups whose owners `names` knows.
-    pub fn rename(&self, names: impl Fn(&Owners) -> Names) {
+    pub(crate) fn rename(&self, names: impl Fn(&Owners) -> Names) {
         let cgroups: Vec<_> = lock(&self.entries).cgroups.values().cloned().collect();
         for cgroup in cgroups {
             let renamed = cgroup.update(|known| {
@@ -203,13 +203,13 @@ impl CgroupTable {
 
     /// The version of the table: it changes when something becomes known of any cgroup.
     #[must_use]
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Relaxed)
     }
 
-    /// Number of cgroups, and the memory that they hold in bytes.
-    #[must_use]
-    pub fn size(&self) -> (usize, usize) {
+    /// Returns the number of cgroups, and the memory that they hold in bytes.
+    #[cfg(test)]
+    fn size(&self) -> (usize, usize) {
         let entries = lock(&self.entries);
         (entries.cgroups.len(), entries.bytes)
     }

@@ -22,21 +22,21 @@ pub(super) enum HistoryItem {
 }
 
 /// Numbers of exits of some cgroups. Cheap to clone.
-pub type CgroupCounts = Arc<[(Arc<Cgroup>, u64)]>;
+pub(crate) type CgroupCounts = Arc<[(Arc<Cgroup>, u64)]>;
 
 /// Exits of one CPU that the kernel dropped.
 #[derive(Clone, Debug)]
-pub struct KernelLoss {
+pub(crate) struct KernelLoss {
     /// The CPU.
-    pub cpu: u32,
+    pub(crate) cpu: u32,
     /// The number of exits.
-    pub count: u64,
+    pub(crate) count: u64,
     /// No exit of the loss happened before this time, since 1970.
-    pub first_at: Duration,
+    pub(crate) first_at: Duration,
     /// No exit of the loss happened after this time, since 1970.
-    pub last_at: Duration,
+    pub(crate) last_at: Duration,
     /// The losses whose cgroups are known.
-    pub by_cgroup: CgroupCounts,
+    pub(crate) by_cgroup: CgroupCounts,
 }
 
 impl HistoryItem {

@@ -27,10 +27,12 @@ use crate::taskstats::Cpumask;
 use crate::workload::CgroupTable;
 
 pub(super) use self::chunk::ChunkBuilder;
-pub use self::item::{CgroupCounts, KernelLoss};
+pub(crate) use self::item::{CgroupCounts, KernelLoss};
 pub(super) use self::read_cursor::{ReadCursor, ReadOutcome};
-pub use self::selection::{ExitKind, Scope, Selection};
-pub use self::snapshot::{HistorySnapshot, InvalidSnapshot, ItemSnapshot, TotalsSnapshot};
+#[cfg(test)]
+pub(crate) use self::selection::ExitKind;
+pub use self::selection::{Scope, Selection};
+pub(crate) use self::snapshot::{HistorySnapshot, InvalidSnapshot, ItemSnapshot};
 
 /// The share of the history's memory, one in this many bytes, for counts of evicted exits.
 const EVICTED_COUNTS_SHARE: usize = 32;
@@ -39,7 +41,7 @@ const SNAPSHOT_ITEMS: usize = 32;
 
 /// Keeps the newest exits within a number of bytes.
 #[derive(Debug)]
-pub struct History {
+pub(crate) struct History {
     inner: Mutex<Inner>,
     capacity: usize,
     /// The cgroups that exits refer to.
@@ -66,7 +68,7 @@ struct Inner {
 
 /// The start of a watcher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     /// After the newest exit.
     #[default]
     Now,
@@ -81,9 +83,9 @@ pub enum Start {
 #[error("sequence {sequence} lies in the future; the newest exit has {newest}")]
 pub struct FutureSequence {
     /// The requested sequence.
-    pub sequence: u64,
+    pub(crate) sequence: u64,
     /// The sequence of the newest exit; 0 when there was none.
-    pub newest: u64,
+    pub(crate) newest: u64,
 }
 
 /// A reader's first cursor, and what it has already missed.
@@ -104,21 +106,21 @@ pub(super) struct MissedRange {
 
 /// The state of the history, for `GetNode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HistoryReport {
+pub(crate) struct HistoryReport {
     /// Sequence of the oldest exit; 0 if the history is empty.
-    pub first_sequence: u64,
+    pub(crate) first_sequence: u64,
     /// Sequence of the newest exit; 0 when there was none.
-    pub last_sequence: u64,
+    pub(crate) last_sequence: u64,
     /// Memory in use, in bytes.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Memory limit, in bytes.
-    pub capacity: usize,
+    pub(crate) capacity: usize,
 }
 
 impl History {
     /// Begins an empty history of at most `capacity` bytes for CPUs with numbers below `cpus`.
     #[must_use]
-    pub fn new(capacity: usize, cpus: usize, cgroups: Arc<CgroupTable>) -> Self {
+    pub(crate) fn new(capacity: usize, cpus: usize, cgroups: Arc<CgroupTable>) -> Self {
         let inner = Inner {
             items: VecDeque::new(),
             bytes: 0,
@@ -136,7 +138,7 @@ impl History {
     ///
     /// # Errors
     /// When it contradicts itself, or is of a machine with other CPUs.
-    pub fn restore(
+    pub(crate) fn restore(
         saved: HistorySnapshot,
         capacity: usize,
         cpus: usize,
@@ -158,7 +160,7 @@ impl History {
 
     /// Returns the whole history, for the next run.
     #[must_use]
-    pub fn snapshot(&self) -> HistorySnapshot {
+    pub(crate) fn snapshot(&self) -> HistorySnapshot {
         let inner = self.lock();
         HistorySnapshot {
             next: inner.next,
@@ -170,7 +172,7 @@ impl History {
 
     /// Returns the state, for `GetNode`.
     #[must_use]
-    pub fn report(&self) -> HistoryReport {
+    pub(crate) fn report(&self) -> HistoryReport {
         let inner = self.lock();
         let first_sequence = if inner.items.is_empty() { 0 } else { inner.first() };
         HistoryReport {
@@ -183,7 +185,7 @@ impl History {
 
     /// The cgroups that exits refer to.
     #[must_use]
-    pub fn cgroups(&self) -> &CgroupTable {
+    pub(crate) fn cgroups(&self) -> &CgroupTable {
         &self.cgroups
     }
 

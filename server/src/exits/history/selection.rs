@@ -4,7 +4,7 @@ use crate::taskstats::{Cpumask, Exit};
 
 /// The effect of an exit on its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExitKind {
+pub(crate) enum ExitKind {
     /// The process ended with it.
     ProcessEnded,
     /// The process goes on.
@@ -75,13 +75,13 @@ impl Selection {
 
     /// The CPUs.
     #[must_use]
-    pub fn cpus(&self) -> &Cpumask {
+    pub(crate) fn cpus(&self) -> &Cpumask {
         &self.cpus
     }
 
     /// Which of their exits.
     #[must_use]
-    pub fn scope(&self) -> Scope {
+    pub(crate) fn scope(&self) -> Scope {
         self.scope
     }
 

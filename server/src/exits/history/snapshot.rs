@@ -8,71 +8,71 @@ use super::sequence::{FIRST_SEQUENCE, MAX_SEQUENCE};
 
 /// A history, whole.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct HistorySnapshot {
+pub(crate) struct HistorySnapshot {
     /// The sequence that the next exit includes.
     #[prost(uint64, tag = "1")]
-    pub next: u64,
+    pub(crate) next: u64,
     /// The evicted exits, by CPU.
     #[prost(message, repeated, tag = "2")]
-    pub evicted: Vec<TotalsSnapshot>,
+    pub(crate) evicted: Vec<TotalsSnapshot>,
     /// When the newest evicted exit was received, ns since 1970.
     #[prost(uint64, tag = "3")]
-    pub evicted_at_ns: u64,
+    pub(crate) evicted_at_ns: u64,
     /// The items, oldest first.
     #[prost(message, repeated, tag = "4")]
-    pub items: Vec<ItemSnapshot>,
+    pub(crate) items: Vec<ItemSnapshot>,
 }
 
 /// Exits and losses of one CPU.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct TotalsSnapshot {
+pub(crate) struct TotalsSnapshot {
     /// The CPU.
     #[prost(uint32, tag = "1")]
-    pub cpu: u32,
+    pub(crate) cpu: u32,
     /// Exits by kind.
     #[prost(uint64, repeated, tag = "2")]
-    pub exits: Vec<u64>,
+    pub(crate) exits: Vec<u64>,
     /// Exits that the kernel dropped.
     #[prost(uint64, tag = "3")]
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// The last sequence that stands for a time without a listener; 0 for none.
     #[prost(uint64, tag = "4")]
-    pub unwatched: u64,
+    pub(crate) unwatched: u64,
 }
 
 /// A chunk of exits, or a loss.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct ItemSnapshot {
+pub(crate) struct ItemSnapshot {
     /// Sequence of its first exit.
     #[prost(uint64, tag = "1")]
-    pub first: u64,
+    pub(crate) first: u64,
     /// When it was received, or when the loss ended, ns since 1970.
     #[prost(uint64, tag = "2")]
-    pub last_at_ns: u64,
+    pub(crate) last_at_ns: u64,
     /// The exits' bytes; empty for a loss.
     #[prost(bytes = "bytes", tag = "3")]
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// The offset of each exit's end in `bytes`.
     #[prost(uint32, repeated, tag = "4")]
-    pub ends: Vec<u32>,
+    pub(crate) ends: Vec<u32>,
     /// Each exit's CPU, or the loss's.
     #[prost(uint32, repeated, tag = "5")]
-    pub cpus: Vec<u32>,
+    pub(crate) cpus: Vec<u32>,
     /// Each exit's kind.
     #[prost(bytes = "vec", tag = "6")]
-    pub kinds: Vec<u8>,
+    pub(crate) kinds: Vec<u8>,
     /// Exits lost; 0 for a chunk.
     #[prost(uint64, tag = "7")]
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// When the loss began, ns since 1970.
     #[prost(uint64, tag = "8")]
-    pub first_at_ns: u64,
+    pub(crate) first_at_ns: u64,
     /// Cgroups of the exits, each once, or of the loss.
     #[prost(fixed64, repeated, tag = "9")]
-    pub cgroups: Vec<u64>,
+    pub(crate) cgroups: Vec<u64>,
     /// Exits lost of each of `cgroups`; empty for a chunk.
     #[prost(uint64, repeated, tag = "10")]
-    pub cgroup_counts: Vec<u64>,
+    pub(crate) cgroup_counts: Vec<u64>,
 }
 
 /// A saved history that contradicts itself.

@@ -78,7 +78,7 @@ pub(super) struct ReaderHandle {
 
 /// A claim that CPUs are listened to, such as a watcher's. Dropping it ends the claim.
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     cpus: Cpumask,
     reader: ReaderHandle,
 }

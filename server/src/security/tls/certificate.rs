@@ -25,26 +25,26 @@ const MIN_RSA_BITS: usize = 2048;
 
 /// A certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateInfo {
+pub(crate) struct CertificateInfo {
     /// The use in TLS.
-    pub purpose: CertificateUse,
+    pub(crate) purpose: CertificateUse,
     /// The subject, such as `CN=node7`.
-    pub subject: String,
+    pub(crate) subject: String,
     /// The DNS names and URIs.
-    pub names: CertificateNames,
+    pub(crate) names: CertificateNames,
     /// The IP addresses.
-    pub addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// The time from which it is valid.
-    pub not_before: SystemTime,
+    pub(crate) not_before: SystemTime,
     /// The time until which it is valid.
-    pub not_after: SystemTime,
+    pub(crate) not_after: SystemTime,
     /// A reason for which peers may refuse it.
-    pub warning: Option<CertificateWarning>,
+    pub(crate) warning: Option<CertificateWarning>,
 }
 
 /// A reason for which peers may refuse a certificate that can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateWarning {
+pub(crate) enum CertificateWarning {
     /// The server's certificate is a CA's.
     #[error(
         "it is a CA's own certificate, which taskstatsctl and others refuse; use one that a CA has signed, with basicConstraints=CA:FALSE"
@@ -75,7 +75,7 @@ pub enum CertificateWarning {
 
 /// The use of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertificateUse {
+pub(crate) enum CertificateUse {
     /// Clients verify the agent by it.
     Server,
     /// An intermediate, which links the server's certificate to its CA.
@@ -86,7 +86,7 @@ pub enum CertificateUse {
 
 /// The state of a certificate at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Validity {
+pub(crate) enum Validity {
     /// Valid for longer than a week.
     Valid,
     /// Valid for so long, which is a week at most.
@@ -132,7 +132,7 @@ impl CertificateInfo {
 
     /// Returns whether it is valid at `now`.
     #[must_use]
-    pub fn validity(&self, now: SystemTime) -> Validity {
+    pub(crate) fn validity(&self, now: SystemTime) -> Validity {
         if now < self.not_before {
             return Validity::NotYet;
         }

@@ -19,13 +19,13 @@ const PERMISSIONS: u32 = 0o7777;
 
 /// The paths of a listener's certificate, of its key, and of the CAs of its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
+pub(crate) struct TlsFiles {
     /// The certificate, and after it those between it and its CA.
-    pub certificate: PemFile,
+    pub(crate) certificate: PemFile,
     /// The private key of the certificate.
-    pub key: PemFile,
+    pub(crate) key: PemFile,
     /// The CAs that sign the certificates of clients. With one, each client needs a certificate.
-    pub client_ca: Option<PemFile>,
+    pub(crate) client_ca: Option<PemFile>,
 }
 
 /// A PEM file, and the flag that names it.
@@ -46,7 +46,7 @@ pub(super) enum FileRole {
 impl TlsFiles {
     /// Returns the files at the paths of `--tls-cert`, `--tls-key` and `--client-ca`.
     #[must_use]
-    pub fn new(certificate: PathBuf, key: PathBuf, client_ca: Option<PathBuf>) -> Self {
+    pub(crate) fn new(certificate: PathBuf, key: PathBuf, client_ca: Option<PathBuf>) -> Self {
         let file = |flag, role, path: PathBuf| PemFile { flag, role, path: path.into() };
         Self {
             certificate: file("--tls-cert", FileRole::Certificates, certificate),
@@ -56,7 +56,7 @@ impl TlsFiles {
     }
 
     /// Returns each file.
-    pub fn iter(&self) -> impl Iterator<Item = &PemFile> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &PemFile> {
         [&self.certificate, &self.key].into_iter().chain(&self.client_ca)
     }
 }
@@ -64,7 +64,7 @@ impl TlsFiles {
 impl PemFile {
     /// Returns the path.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

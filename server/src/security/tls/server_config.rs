@@ -28,7 +28,7 @@ const NEWEST_VERSION: &[&SupportedProtocolVersion] = &[&TLS13];
 
 /// The oldest version of TLS that is accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MinVersion {
+pub(crate) enum MinVersion {
     /// TLS 1.2 (RFC 5246).
     V1_2,
     /// TLS 1.3 (RFC 8446).
@@ -57,9 +57,9 @@ pub(super) struct LoadedConfig {
 #[derive(Debug)]
 pub(crate) struct Inspection {
     /// The server's certificate, then its intermediates, then the clients' CAs.
-    pub certificates: Vec<CertificateInfo>,
+    pub(crate) certificates: Vec<CertificateInfo>,
     /// Set if every user of the node can read the key.
-    pub exposed_key: Option<ExposedKey>,
+    pub(crate) exposed_key: Option<ExposedKey>,
 }
 
 /// Reads the files as a listener would, and returns what they contain. The dates are not checked.

@@ -10,7 +10,7 @@ use super::{CertificateInfo, TlsError};
 
 /// The certificates in use, for handshakes and reports.
 #[derive(Debug)]
-pub struct Tls {
+pub(crate) struct Tls {
     current: RwLock<Arc<LoadedConfig>>,
     /// Set while the files are not what is in use.
     reload_error: Mutex<Option<String>>,
@@ -22,17 +22,17 @@ pub struct Tls {
 
 /// The counts since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsCounts {
+pub(crate) struct TlsCounts {
     /// Reloads that succeeded.
-    pub reloads: u64,
+    pub(crate) reloads: u64,
     /// Reloads that failed, because the files could not be used.
-    pub failed_reloads: u64,
+    pub(crate) failed_reloads: u64,
     /// Set while the files are not what is in use, to the reason.
-    pub reload_error: Option<String>,
+    pub(crate) reload_error: Option<String>,
     /// Handshakes that succeeded.
-    pub handshakes: u64,
+    pub(crate) handshakes: u64,
     /// Handshakes that failed.
-    pub failed_handshakes: u64,
+    pub(crate) failed_handshakes: u64,
 }
 
 impl Tls {
@@ -49,19 +49,19 @@ impl Tls {
 
     /// Returns the configuration of the next handshake.
     #[must_use]
-    pub fn server_config(&self) -> Arc<ServerConfig> {
+    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current().server)
     }
 
     /// Returns the certificates in use: the server's, then its intermediates, then the clients' CAs.
     #[must_use]
-    pub fn certificates(&self) -> Vec<CertificateInfo> {
+    pub(crate) fn certificates(&self) -> Vec<CertificateInfo> {
         self.current().certificates.clone()
     }
 
     /// Returns the counts.
     #[must_use]
-    pub fn counts(&self) -> TlsCounts {
+    pub(crate) fn counts(&self) -> TlsCounts {
         let error = self.reload_error.lock().unwrap_or_else(PoisonError::into_inner);
         TlsCounts {
             reloads: self.reloads.load(Ordering::Relaxed),
@@ -73,14 +73,14 @@ impl Tls {
     }
 
     /// Counts a handshake.
-    pub fn count_handshake(&self, succeeded: bool) {
+    pub(crate) fn count_handshake(&self, succeeded: bool) {
         let counter = if succeeded { &self.handshakes } else { &self.failed_handshakes };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns whether a handshake negotiated HTTP/2.
     #[must_use]
-    pub fn is_http2(protocol: Option<&[u8]>) -> bool {
+    pub(crate) fn is_http2(protocol: Option<&[u8]>) -> bool {
         protocol == Some(ALPN)
     }
 

@@ -40,11 +40,11 @@ use crate::security::{Caller, LimitReached};
 
 /// The largest request and header list that a call may have.
 #[derive(Clone, Copy, Debug)]
-pub struct CallSize {
+pub(crate) struct CallSize {
     /// Bytes of a request message.
-    pub request: usize,
+    pub(crate) request: usize,
     /// Bytes of the header list, counted as HTTP/2 counts them.
-    pub headers: usize,
+    pub(crate) headers: usize,
 }
 
 /// The service that a connection's calls go to: the layers, with the gRPC services behind them.

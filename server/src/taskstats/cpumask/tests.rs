@@ -153,17 +153,8 @@ fn a_cpu_that_cannot_exist_is_not_inserted() {
     let mut mask = Cpumask::default();
     assert!(mask.insert(Cpumask::MAX_CPUS - 1));
     assert!(!mask.insert(Cpumask::MAX_CPUS));
-    assert!(!mask.contains(u32::MAX) && !mask.remove(u32::MAX));
+    assert!(!mask.contains(u32::MAX));
     assert_eq!(cpus(&[u32::MAX]), Cpumask::default());
-}
-
-#[test]
-fn removing_the_highest_cpus_leaves_an_equal_mask() {
-    let mut mask = cpus(&[3, 64, 8191]);
-    assert!(mask.remove(8191) && mask.remove(64));
-    assert_eq!(mask, cpus(&[3]));
-    assert_eq!(mask.last(), Some(3));
-    assert!(mask.remove(3) && mask.is_empty());
 }
 
 fn set() -> impl Strategy<Value = std::collections::BTreeSet<u32>> {
@@ -181,20 +172,13 @@ proptest! {
     }
 
     #[test]
-    fn masks_are_sets(first in set(), second in set(), cpu in 0..130_u32) {
+    fn masks_are_sets(first in set(), second in set()) {
         let mask: Cpumask = first.iter().copied().collect();
         let other: Cpumask = second.iter().copied().collect();
         prop_assert_eq!(mask.iter().collect::<Vec<_>>(), first.iter().copied().collect::<Vec<_>>());
         prop_assert_eq!((mask.len(), mask.is_empty()), (first.len(), first.is_empty()));
         prop_assert_eq!(mask.last(), first.last().copied());
         prop_assert_eq!(mask.is_subset(&other), first.is_subset(&second));
-        let union = mask.union(&other);
-        prop_assert_eq!(&union, &first.union(&second).copied().collect::<Cpumask>());
-        prop_assert!(mask.is_subset(&union) && other.is_subset(&union));
-        let mut removed = first.clone();
-        let mut without = mask.clone();
-        prop_assert_eq!(without.remove(cpu), removed.remove(&cpu));
-        prop_assert_eq!(&without, &removed.into_iter().collect::<Cpumask>());
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub enum Since {
 
 /// The part of a task's life that the delays of a record cover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DelayCoverage {
+pub(crate) enum DelayCoverage {
     /// All of it.
     On,
     /// None of it.
@@ -61,25 +61,9 @@ const US_PER_SECOND: i64 = 1_000_000;
 
 impl DelayAccounting {
     /// Returns the coverage of a task's record.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use taskstatsd::taskstats::{DelayAccounting, DelayCoverage, Since, Stats, TaskIdentity};
-    ///
-    /// let (off_at, on_at) = (Some(Duration::from_secs(99)), Duration::from_secs(100));
-    /// let accounting = DelayAccounting::On(Since::Between { off_at, on_at });
-    /// let coverage = |begin_time_s| {
-    ///     let mut stats = Stats::default();
-    ///     stats.identity.task = Some(TaskIdentity { begin_time_s, ..TaskIdentity::default() });
-    ///     accounting.task_coverage(&stats)
-    /// };
-    /// assert_eq!(coverage(50), DelayCoverage::Partial);
-    /// assert_eq!(coverage(150), DelayCoverage::On);
-    /// assert_eq!(coverage(100), DelayCoverage::Unknown, "start times are known to the second");
-    /// ```
     #[inline]
     #[must_use]
-    pub fn task_coverage(self, task: &Stats) -> DelayCoverage {
+    pub(crate) fn task_coverage(self, task: &Stats) -> DelayCoverage {
         let by_start = match self {
             Self::On(since) => since.coverage(|| task_started_us(task)),
             Self::Off => return coverage_while_off(task),
@@ -95,13 +79,17 @@ impl DelayAccounting {
     /// Returns the coverage of a group's record in an exit message, from the record of the task that
     /// exited.
     #[must_use]
-    pub fn exited_group_coverage(self, group: &Stats, task: &Stats) -> DelayCoverage {
+    pub(crate) fn exited_group_coverage(self, group: &Stats, task: &Stats) -> DelayCoverage {
         self.group_coverage(group, || group_started_us(task))
     }
 
     /// Returns the coverage of a live group's record, from the record of its leader.
     #[must_use]
-    pub fn live_group_coverage(self, group: &Stats, leader: Option<&Stats>) -> DelayCoverage {
+    pub(crate) fn live_group_coverage(
+        self,
+        group: &Stats,
+        leader: Option<&Stats>,
+    ) -> DelayCoverage {
         self.group_coverage(group, || leader.and_then(task_started_us))
     }
 
@@ -121,7 +109,7 @@ impl DelayAccounting {
 
     /// Returns whether [`DelayAccounting::live_group_coverage`] needs the leader's record.
     #[must_use]
-    pub fn needs_leader(self) -> bool {
+    pub(crate) fn needs_leader(self) -> bool {
         matches!(self, Self::On(Since::Between { .. }))
     }
 

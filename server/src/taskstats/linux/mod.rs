@@ -9,8 +9,8 @@ mod system;
 
 use std::sync::{Arc, OnceLock};
 
-pub use self::namespaces::Placement;
-pub use self::raw::RawListener;
+pub(crate) use self::namespaces::Placement;
+pub(crate) use self::raw::RawListener;
 
 use self::listener::LinuxListener;
 use self::query::QuerySockets;
@@ -85,19 +85,19 @@ impl LinuxKernel {
 
     /// Attributes exits to cgroups by filters.
     #[must_use]
-    pub fn attributing(self, filters: FilterSet) -> Self {
+    pub(crate) fn attributing(self, filters: FilterSet) -> Self {
         Self { filters: Some(Arc::new(filters)), ..self }
     }
 
     /// Allows queries even if the kernel is known to panic on them.
     #[must_use]
-    pub fn ignoring_known_bugs(self) -> Self {
+    pub(crate) fn ignoring_known_bugs(self) -> Self {
         Self { bug: None, ..self }
     }
 
     /// Returns the kernel's release, as `uname -r` prints it.
     #[must_use]
-    pub fn release(&self) -> &str {
+    pub(crate) fn release(&self) -> &str {
         &self.release
     }
 
@@ -106,7 +106,7 @@ impl LinuxKernel {
     /// # Errors
     /// [`KernelError::NoFamily`] if it does not exist; [`KernelError::KnownBadKernel`] if the
     /// kernel must not be queried.
-    pub fn find_family(&self) -> Result<(), KernelError> {
+    pub(crate) fn find_family(&self) -> Result<(), KernelError> {
         self.family().map(drop)
     }
 
@@ -140,7 +140,7 @@ impl LinuxKernel {
     ///
     /// # Errors
     /// See [`Kernel::query`].
-    pub fn reply(&self, id: TaskId) -> Result<Vec<u8>, KernelError> {
+    pub(crate) fn reply(&self, id: TaskId) -> Result<Vec<u8>, KernelError> {
         self.queries.reply(self.family()?, id)
     }
 
@@ -148,7 +148,7 @@ impl LinuxKernel {
     ///
     /// # Errors
     /// See [`Kernel::listen`].
-    pub fn listen_raw(&self) -> Result<RawListener, KernelError> {
+    pub(crate) fn listen_raw(&self) -> Result<RawListener, KernelError> {
         self.new_listener().map(RawListener::new)
     }
 }

@@ -14,7 +14,7 @@ const INITIAL_NETWORK_NAMESPACE: u64 = 0xEFFF_FFF9;
 
 /// The relation of a process to the machine's initial namespace of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
+pub(crate) enum Placement {
     /// The process is in the initial namespace.
     Initial,
     /// The process is in another namespace.
@@ -26,7 +26,7 @@ pub enum Placement {
 impl Placement {
     /// Returns the relation of this process.
     #[must_use]
-    pub fn of_self(namespace: Namespace) -> Self {
+    pub(crate) fn of_self(namespace: Namespace) -> Self {
         match namespace {
             Namespace::User => Self::by_inode("user", INITIAL_USER_NAMESPACE),
             Namespace::Pid => Self::by_inode("pid", INITIAL_PID_NAMESPACE),

@@ -8,7 +8,7 @@ use crate::taskstats::{Depth, ExitListener, KernelError, Wake};
 
 /// A listener that passes the kernel's messages undecoded, with one bounded queue for each CPU.
 #[derive(Debug)]
-pub struct RawListener {
+pub(crate) struct RawListener {
     inner: LinuxListener,
 }
 
@@ -19,7 +19,7 @@ impl RawListener {
 
     /// See [`ExitListener::waker`].
     #[must_use]
-    pub fn waker(&self) -> Box<dyn Wake> {
+    pub(crate) fn waker(&self) -> Box<dyn Wake> {
         self.inner.waker()
     }
 
@@ -27,12 +27,12 @@ impl RawListener {
     ///
     /// # Errors
     /// See [`ExitListener::open`].
-    pub fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
+    pub(crate) fn open(&mut self, cpu: u32) -> Result<(), KernelError> {
         self.inner.open(cpu)
     }
 
     /// See [`ExitListener::close`].
-    pub fn close(&mut self, cpu: u32, sink: &mut impl MessageSink) {
+    pub(crate) fn close(&mut self, cpu: u32, sink: &mut impl MessageSink) {
         self.inner.close_into(cpu, sink);
     }
 
@@ -40,12 +40,12 @@ impl RawListener {
     ///
     /// # Errors
     /// See [`ExitListener::wait`].
-    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> Result<(), KernelError> {
         self.inner.wait(timeout)
     }
 
     /// Receives from the queues that [`RawListener::wait`] found ready.
-    pub fn drain(&mut self, sink: &mut impl MessageSink) {
+    pub(crate) fn drain(&mut self, sink: &mut impl MessageSink) {
         self.inner.drain_into(Depth::Empty, sink);
     }
 }
