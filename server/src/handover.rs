@@ -25,20 +25,20 @@ use crate::taskstats::KeptSocket;
 
 /// Names of stored descriptors begin with this; the CPU follows.
 const STORED_PREFIX: &str = "exits-cpu-";
-/// Keeps the manager from watching what it stores: an overflow is an error of the socket, at which it
-/// would throw the socket away, and with it what the socket still holds.
+/// Keeps the manager from polling the stored sockets: an overflow is an error of a socket, after which
+/// the manager would close it, and the exits in its buffer would be lost.
 const UNPOLLED: NotifyState<'static> = NotifyState::Custom("FDPOLL=0");
 /// The file's name in the state directory.
 const FILE_NAME: &str = "handover";
 
-/// The place of the handover file, and the boot that it is valid for.
+/// The path of the handover file, and the boot that it is valid for.
 #[derive(Clone, Debug)]
 pub(crate) struct Handover {
     path: PathBuf,
     boot_id: String,
 }
 
-/// A socket out of the manager's store.
+/// A socket from the manager's descriptor store.
 #[derive(Debug)]
 pub(crate) struct StoredSocket {
     cpu: u32,
@@ -48,7 +48,7 @@ pub(crate) struct StoredSocket {
 /// The state of an earlier run.
 #[derive(Debug)]
 pub(crate) struct PreviousRun {
-    /// Its instance id, which the next run goes on with.
+    /// Its instance id, which the next run continues with.
     pub(crate) instance_id: String,
     /// Its exits.
     pub(crate) exits: Handoff,
@@ -78,11 +78,11 @@ impl Handover {
         Self { path: directory.join(FILE_NAME), boot_id }
     }
 
-    /// Reads the state of an earlier run, and removes the file, so that it is used once. `None`
-    /// when there is nothing.
+    /// Reads the state of the previous run, and removes the file, so that it is used once. Returns
+    /// `None` if there is neither a file nor a socket.
     ///
     /// # Errors
-    /// Why what is there cannot be used. The sockets are closed then.
+    /// The reason that the state cannot be used. The sockets are closed then.
     pub(crate) fn take(
         &self,
         stored: Vec<StoredSocket>,
@@ -107,7 +107,8 @@ impl Handover {
     /// Writes the file and gives the sockets to the service manager.
     ///
     /// # Errors
-    /// When one of both failed. Nothing is left behind then, and the sockets are closed.
+    /// Fails if the file or a socket cannot be stored. Then neither is left behind, and the sockets are
+    /// closed.
     pub(crate) fn leave(&self, instance_id: &str, handoff: Handoff) -> Result<(), HandoverError> {
         let Handoff { sockets, history, read_at } = handoff;
         let state = HandoverState {
@@ -154,7 +155,7 @@ pub(crate) fn discard(stored: Vec<StoredSocket>) {
     remove_from_store(stored.into_iter().map(|socket| socket.cpu));
 }
 
-/// Joins each stored socket with what the file says of it; `None` unless each has its own.
+/// Joins each stored socket with its record in the file. Returns `None` unless they match one to one.
 fn match_sockets(stored: Vec<StoredSocket>, state: &HandoverState) -> Option<Vec<KeptSocket>> {
     if stored.len() != state.sockets.len() {
         return None;

@@ -1,51 +1,50 @@
-//! From exit messages to streams.
+//! The path from exit messages to streams.
 //!
-//! A thread receives exits from the kernel, encodes each once and appends it to the history. Watchers
-//! read the history, each at its own pace; none can hold up the reader or another watcher.
+//! One thread, the reader, receives exits from the kernel, encodes each exit once and appends it to
+//! the history. Each watcher reads the history at its own pace. A watcher cannot delay the reader or
+//! another watcher.
 //!
-//! # Threads, and why no interleaving loses anything
+//! # Concurrency
 //!
-//! One thread writes, the reader's. It shares four things with watchers: the history and the waker,
-//! each behind a `Mutex`, the queue of commands (`mpsc`), and the newest sequence (`watch`). No code
-//! here relies on the ordering of an atomic (`Counters` only count), so a model checker would explore
-//! the standard library and tokio; what is left to get right is the order of a few steps, and each
-//! order below stands in one function. None of these locks is held while another is taken, nor across an `await`,
-//! and the reader waits for no watcher: there is no deadlock to look for.
+//! The reader shares four objects with the watchers: the history and the waker, each behind a
+//! `Mutex`; the queue of commands (`mpsc`); and the newest sequence (`watch`). No code here depends on
+//! the ordering of atomics: `Counters` only count. No lock is held while another is acquired or across
+//! an `await`, and the reader never waits for a watcher, so there is no deadlock. The following
+//! invariants remain. One function keeps each of them.
 //!
-//! **A command is executed.** `ReaderHandle::send` queues it, and only then looks for the waker. The
-//! reader sets the waker before it waits with a listener, and after each wait, and after each rest
-//! without one, executes commands until there are none (`ExitReader::step`). A sender that finds
-//! - the waker of the listener that waits: ends that wait or the next one, and the command is there;
-//! - no waker, or that of a listener that has gone: queued its command before the reader set the one
-//!   it waits with next, because both hold the waker's lock, so it is among those taken before that
-//!   wait. A rest is ended by the queue itself.
+//! **Every command is executed.** `ReaderHandle::send` first queues the command and then looks up the
+//! waker. The reader first stores the waker, then executes commands until the queue is empty, and then
+//! waits (`ExitReader::step`); it repeats this after each wait. A sender finds one of two states:
+//! - The waker of the current listener. The wake-up ends this wait or the next one, and the command is
+//!   in the queue.
+//! - No waker, or that of a closed listener. The command was then queued before the reader stored its
+//!   next waker, because both hold the waker's lock, and the reader executes it before it waits.
 //!
-//! This is the one place where a step too few is a hang that no other event ends;
-//! `reader/tests.rs` holds a sender right there.
+//! A reader without a listener waits for the queue itself. An error in this order is a hang that no
+//! other event ends; `reader/tests.rs` stops a sender between the two steps.
 //!
-//! **A claim is counted once.** A `Claim` is made by the reader right after it has counted it, and is
-//! no `Clone`; dropping it, in whichever thread, queues the one command that counts it down, which
-//! the reader can only find later in the queue. When the caller has gone, the channel of the answer
-//! drops it. When the reader ends, it drops the queue, and with it the answers that are waited for:
-//! their callers learn that it has ended.
+//! **Every claim is released once.** The reader makes a `Claim` directly after it has counted it. A
+//! `Claim` is not `Clone`. Its drop, in any thread, queues the command that decrements the count. If
+//! the caller is gone, the channel of the reply drops the claim. If the reader ends, it drops the
+//! queue and the pending replies, and their callers get an error.
 //!
-//! **An exit is delivered.** The reader appends first and announces after. A watcher reads first and waits
-//! after, and each `changed()` marks as seen what was announced before the read that follows it. So
-//! what is appended after a read found nothing is announced after what the watcher has seen, and its
-//! next `changed()` is ready at once. A drain that does not announce is followed by another one,
-//! because the pacer then asks for a sleep and not for a wait (`Pacer::after_drain`), or by the
-//! reader's end, which announces. The end itself is the drop of the sender, after the last append; a
-//! watcher that learns of it reads until there is nothing, and only then says so (`Watcher::next`).
+//! **Every exit is delivered.** The reader appends before it announces. A watcher reads before it
+//! waits, and `changed()` marks the announcements before that read as seen. What is appended after an
+//! empty read is therefore announced after it, and the next `changed()` returns at once. A drain
+//! without an announcement is followed by another drain, because the pacer sleeps instead of waiting
+//! (`Pacer::after_drain`), or by the end of the reader, which announces. The reader ends by dropping
+//! the sender after its last append; a watcher then reads the rest of the history and ends
+//! (`Watcher::next`).
 //!
-//! **Evicted exits are reported as lost, exactly.** A read cursor counts what its selection includes of
-//! all before it. `History::snapshot` compares it with the oldest item and, if that is later, reads
-//! the count, the new position and what follows from the same state, in one lock. Items that it gave
-//! out are `Arc`s, which an eviction does not change; what is read from them is added to the cursor
-//! that the next snapshot compares.
+//! **Evicted exits are counted exactly.** A read cursor counts the exits of its selection that precede
+//! it. `History::snapshot` compares the cursor with the oldest item. If exits between them were
+//! evicted, it reads their count, the new position and the next items under one lock. Items are
+//! `Arc`s, so an eviction does not change those that were returned.
 //!
-//! **Nothing is lost between registration and start.** `Exits::watch` waits for the claim, whose reply
-//! comes after the kernel's acknowledgement, then marks announcements as seen, then finds its place:
-//! what is appended between these steps is before the place, or read from it.
+//! **No exit is missed between registration and start.** `Exits::watch` waits for the claim, which the
+//! reader grants after the kernel has acknowledged the registration. It then marks announcements as
+//! seen, and then determines its start position. What is appended between these steps precedes the
+//! position or is read from it.
 
 mod counters;
 #[cfg(any(test, fuzzing))]

@@ -1,5 +1,5 @@
-//! What the file holds: a checksum, and messages, each behind its length. One item of the history is in
-//! memory twice at a time, not all of them: a history may be as large as the memory allows.
+//! The format of the file: a checksum, then messages, each preceded by its length. Items of the history
+//! are written one at a time, so that only one exists twice in memory: a history may be large.
 
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::mem;
@@ -13,15 +13,15 @@ use crate::exits::ItemSnapshot;
 
 /// The first bytes of the file, in every version of the agent.
 const NAME: &[u8; 7] = b"TSKHIST";
-/// The same, and the number of the version of what follows.
+/// The same, followed by the version of the format.
 const MAGIC: [u8; 8] = *b"TSKHIST2";
-/// Bytes of the checksum behind that.
+/// Bytes of the checksum that follows.
 const CHECKSUM_BYTES: usize = 4;
 /// Bytes of both.
 const HEADER_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES;
 /// Bytes of a message's length, in little endian.
 const LENGTH_BYTES: u64 = size_of::<u32>() as u64;
-/// The longest file that is read. A history is smaller; a foreign file may be anything.
+/// The longest file that is read. A history is smaller; a file of another program may have any size.
 const MAX_BYTES: u64 = 4 << 30;
 
 /// Writes the state: first all but its items, then item by item.
@@ -29,7 +29,7 @@ pub(super) fn write(file: &mut (impl Write + Seek), mut state: HandoverState) ->
     let items = state.history.as_mut().map(|history| mem::take(&mut history.items));
     let mut body =
         MessageWriter { file: BufWriter::new(file), checksum: Hasher::new(), buffer: Vec::new() };
-    // Until the checksum is known.
+    // Replaced when the checksum is known.
     body.file.write_all(&[0; HEADER_BYTES])?;
     body.message(&state)?;
     for item in items.into_iter().flatten() {
@@ -41,8 +41,8 @@ pub(super) fn write(file: &mut (impl Write + Seek), mut state: HandoverState) ->
     file.flush()
 }
 
-/// Reads a file that [`write()`] wrote. It is read twice: nothing in it is believed before all of it is what
-/// was written, because what it seems to say could take any memory.
+/// Reads a file that [`write()`] wrote. The first pass verifies the checksum, and only the second decodes:
+/// a damaged length could otherwise allocate any amount of memory.
 pub(super) fn read(file: &mut (impl Read + Seek)) -> Result<HandoverState, FormatError> {
     let mut found = [0; HEADER_BYTES];
     file.read_exact(&mut found)?;
