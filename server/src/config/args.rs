@@ -24,8 +24,8 @@ is 16 * 1024^2 bytes, and 16MB or 16M is 16 * 1000^2; a TIME is a number with a 
 Signals: SIGTERM and SIGINT drain and exit, and a second one aborts. SIGHUP reads the certificates
 again. SIGUSR1 and SIGUSR2 are ignored.
 
-Exit codes: 0 after a complete drain, 1 after an error or an aborted drain, 2 if the command line or a
-setting cannot be used.";
+Exit codes: 0 after a complete drain, 1 after an error or an aborted drain, 2 if the command line
+or a setting cannot be used.";
 
 /// Serves the Linux kernel's per-task statistics (taskstats) of this node over gRPC.
 ///

@@ -14,16 +14,17 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Record the kernel's taskstats messages to a file
     Capture(CaptureArgs),
-    /// Write the manual pages of the agent and its subcommands
-    Man {
-        /// Directory for the pages, which is created if it does not exist
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-    },
-    /// Print a completion script for a shell
+    /// Print the completion script of a shell
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Write the man pages and the completion scripts to a directory
+    ///
+    /// The files are in the subdirectories that man and the shells search below /usr/local/share.
+    Generate {
+        /// The directory, which is created if it is missing
+        directory: PathBuf,
     },
 }
 

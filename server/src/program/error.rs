@@ -34,10 +34,10 @@ pub enum Error {
     /// The output of a command could not be written.
     #[error("writing the output failed: {0}")]
     Output(#[source] io::Error),
-    /// A manual page could not be written.
+    /// A manual page or a completion script could not be written.
     #[error("writing {path} failed: {source}", path = .path.display())]
-    Manual {
-        /// The file or the directory.
+    Generate {
+        /// The file.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,

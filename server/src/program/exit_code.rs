@@ -34,7 +34,7 @@ impl From<Error> for ExitCode {
             | Error::Runtime(_)
             | Error::Signals(_)
             | Error::Output(_)
-            | Error::Manual { .. }
+            | Error::Generate { .. }
             | Error::Capture(
                 RecordError::Kernel(_)
                 | RecordError::Exists(_)

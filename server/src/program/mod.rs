@@ -4,7 +4,7 @@ mod capture;
 mod environment;
 mod error;
 mod exit_code;
-mod manual;
+mod generate;
 mod serve;
 
 use std::ffi::OsString;
@@ -55,8 +55,8 @@ fn dispatch(args: Args, matches: &ArgMatches) -> Result<Outcome, Error> {
         None => serve::serve(args),
         Some(Command::Doctor(doctor)) => examine(args, doctor),
         Some(Command::Capture(capture)) => capture::capture(&args, capture, matches),
-        Some(Command::Man { directory }) => manual::write_pages(&directory),
-        Some(Command::Completions { shell }) => manual::print_completions(shell),
+        Some(Command::Completions { shell }) => generate::print_completions(shell),
+        Some(Command::Generate { directory }) => generate::write_all(&directory),
     }
 }
 
