@@ -13,6 +13,8 @@ pub const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Names a directory that has all binaries already, where nothing can be built: another machine.
 pub const PREBUILT: &str = "TASKSTATS_TESTS_BINARIES";
+/// Prefixes of the variables by which cargo describes a package to its tests and build scripts.
+const PACKAGE_VARIABLES: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_"];
 
 /// Returns the agent's binary, current with the sources.
 ///
@@ -116,7 +118,18 @@ fn build() -> Result<()> {
     let directory = directory()?;
     let mut command = Command::new(env::var_os("CARGO").unwrap_or(OsString::from("cargo")));
     command.current_dir(WORKSPACE);
-    command.args(["build", "--quiet", "-p", "taskstatsd", "-p", "taskstats-client", "--bins"]);
+    // The same packages as in CONTRIBUTING.md, so that dependencies have the same features.
+    command.args(["build", "--quiet", "--workspace", "--bins"]);
+    // Cargo describes the tests' package to the tests. Build scripts of dependencies read the same
+    // variables, and would run again.
+    let of_package = |name: &OsString| {
+        PACKAGE_VARIABLES
+            .iter()
+            .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| of_package(name)) {
+        command.env_remove(name);
+    }
     command.arg("--target-dir").arg(directory.parent().context("no target directory")?);
     match directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") => {}
