@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 
-use crate::taskstats::{Delay, Extremes, Identity, Provenance, Stats, TaskIdentity, decode};
+use crate::taskstats::stats::Extremes;
+use crate::taskstats::{Delay, Identity, Provenance, Stats, TaskIdentity, decode};
 
 /// The id of the record's group.
 const TGID: u32 = 77;
