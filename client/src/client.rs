@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use taskstats_proto::v1::taskstats_service_client::TaskstatsServiceClient;
 use taskstats_proto::v1::{
-    BatchGetRequest, BatchGetResult, GetNodeRequest, GetNodeResponse, GetPidRequest,
-    GetTgidRequest, TaskStats, batch_get_result,
+    Attribution, BatchGetRequest, BatchGetResult, GetNodeRequest, GetNodeResponse, GetPidRequest,
+    GetTgidRequest, TaskStats, Workload, batch_get_result,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::status::{self, Call};
 use crate::target::Target;
 use crate::watch::{ExitStream, WatchRequest};
+use crate::workloads::Owner;
 
 /// The maximum number of ids in one [`Client::batch`]; the agent refuses more.
 pub const MAX_BATCH: usize = 1000;
@@ -41,6 +42,7 @@ pub struct Client {
     health: HealthClient<Channel>,
     target: Target,
     deadline: Duration,
+    include_workload: bool,
 }
 
 /// The choice of [`Client::tgid`] to request the threads of a process.
@@ -59,6 +61,23 @@ pub enum Threads {
     Include,
 }
 
+/// A live task, from [`Client::task`].
+///
+/// ```
+/// use taskstats_client::Task;
+///
+/// fn cgroup(task: &Task) -> Option<&str> {
+///     Some(&task.owner.as_ref()?.workload.cgroup)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// The statistics.
+    pub stats: TaskStats,
+    /// The owner. `None` if it is not known, or was not requested by [`Client::with_workloads`].
+    pub owner: Option<Owner>,
+}
+
 /// The statistics of a live process, from [`Client::tgid`].
 ///
 /// ```
@@ -74,6 +93,9 @@ pub struct Process {
     pub stats: TaskStats,
     /// The statistics of the live threads, by ascending id; empty for [`Threads::Omit`].
     pub threads: Vec<TaskStats>,
+    /// The owner of the first thread. `None` if it is not known, or was not requested by
+    /// [`Client::with_workloads`].
+    pub owner: Option<Owner>,
 }
 
 /// The id of a task or of a process.
@@ -106,13 +128,32 @@ pub struct BatchEntry {
     pub id: TaskId,
     /// The statistics, or the reason why there are none.
     pub stats: Result<TaskStats, Error>,
+    /// The owner. `None` if it is not known, or was not requested by [`Client::with_workloads`].
+    pub owner: Option<Owner>,
 }
 
 impl Client {
     pub(crate) fn new(channel: Channel, target: Target, deadline: Duration) -> Self {
         let health = HealthClient::new(channel.clone());
         let service = TaskstatsServiceClient::new(channel);
-        Self { service, health, target, deadline }
+        Self { service, health, target, deadline, include_workload: false }
+    }
+
+    /// Returns a client that also requests the owner of each task and process: its cgroup, and the
+    /// container, pod and units that the cgroup belongs to. Each costs the agent one more read.
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+    /// let task = client.with_workloads().task(std::process::id()).await?;
+    /// println!("{:?}", task.owner.map(|owner| owner.workload.cgroup));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_workloads(self) -> Self {
+        Self { include_workload: true, ..self }
     }
 
     /// Returns the address of the agent.
@@ -150,11 +191,29 @@ impl Client {
     /// # }
     /// ```
     pub async fn pid(&self, pid: u32) -> Result<TaskStats, Error> {
+        Ok(self.task(pid).await?.stats)
+    }
+
+    /// Returns a live task (thread) and, after [`Client::with_workloads`], its owner.
+    ///
+    /// # Errors
+    /// The errors of [`Client::pid`].
+    ///
+    /// ```no_run
+    /// use taskstats_client::Client;
+    ///
+    /// # async fn example(client: Client) -> Result<(), taskstats_client::Error> {
+    /// let task = client.with_workloads().task(std::process::id()).await?;
+    /// println!("{:?} of {:?}", task.stats.cpu, task.owner);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn task(&self, pid: u32) -> Result<Task, Error> {
+        let request = GetPidRequest { pid, include_workload: self.include_workload };
         let mut service = self.service.clone();
-        let response = self
-            .finish(service.get_pid(self.request(GetPidRequest { pid, ..Default::default() })))
-            .await?;
-        response.stats.ok_or(Error::Incomplete { field: "stats" })
+        let response = self.finish(service.get_pid(self.request(request))).await?;
+        let owner = owner(response.attribution(), response.workload);
+        Ok(Task { stats: response.stats.ok_or(Error::Incomplete { field: "stats" })?, owner })
     }
 
     /// Returns the statistics of a live process (thread group) and, if requested, of its threads.
@@ -177,11 +236,13 @@ impl Client {
     /// ```
     pub async fn tgid(&self, tgid: u32, threads: Threads) -> Result<Process, Error> {
         let include_threads = threads == Threads::Include;
-        let request = self.request(GetTgidRequest { tgid, include_threads, ..Default::default() });
+        let include_workload = self.include_workload;
+        let request = self.request(GetTgidRequest { tgid, include_threads, include_workload });
         let mut service = self.service.clone();
         let response = self.finish(service.get_tgid(request)).await?;
+        let owner = owner(response.attribution(), response.workload);
         let stats = response.stats.ok_or(Error::Incomplete { field: "stats" })?;
-        Ok(Process { stats, threads: response.threads })
+        Ok(Process { stats, threads: response.threads, owner })
     }
 
     /// Returns one entry for each id: those of `pids` in order, then those of `tgids`.
@@ -206,11 +267,13 @@ impl Client {
     /// # }
     /// ```
     pub async fn batch(&self, pids: &[u32], tgids: &[u32]) -> Result<Vec<BatchEntry>, Error> {
-        let request =
-            BatchGetRequest { pids: pids.to_vec(), tgids: tgids.to_vec(), ..Default::default() };
+        let (pids, tgids) = (pids.to_vec(), tgids.to_vec());
+        let requested = pids.len() + tgids.len();
+        let include_workload = self.include_workload;
+        let request = BatchGetRequest { pids, tgids, include_workload };
         let mut service = self.service.clone();
         let response = self.finish(service.batch_get(self.request(request))).await?;
-        if response.results.len() != pids.len() + tgids.len() {
+        if response.results.len() != requested {
             return Err(Error::Incomplete { field: "results" });
         }
         response.results.into_iter().map(entry).collect()
@@ -319,10 +382,15 @@ fn entry(result: BatchGetResult) -> Result<BatchEntry, Error> {
         Some(batch_get_result::Id::Tgid(tgid)) => TaskId::Tgid(tgid),
         None => return Err(Error::Incomplete { field: "id" }),
     };
+    let owner = owner(result.attribution(), result.workload);
     let stats = match result.result {
         Some(batch_get_result::Result::Stats(stats)) => Ok(stats),
         Some(batch_get_result::Result::Error(e)) => Err(status::of_entry(e.code, &e.message)),
         None => return Err(Error::Incomplete { field: "result" }),
     };
-    Ok(BatchEntry { id, stats })
+    Ok(BatchEntry { id, stats, owner })
+}
+
+fn owner(attribution: Attribution, workload: Option<Workload>) -> Option<Owner> {
+    Some(Owner { workload: workload?, attribution })
 }

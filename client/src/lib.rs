@@ -36,20 +36,22 @@ mod target;
 mod tls;
 mod tls_failure;
 mod watch;
+mod workloads;
 
 #[cfg(feature = "cli")]
 pub mod cli;
 
 pub use builder::{ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_DEADLINE};
-pub use client::{BatchEntry, Client, MAX_BATCH, Process, TaskId, Threads};
+pub use client::{BatchEntry, Client, MAX_BATCH, Process, Task, TaskId, Threads};
 pub use error::Error;
 pub use target::{DEFAULT_PORT, InvalidTarget, Target};
 pub use taskstats_proto::v1 as proto;
 pub use taskstats_proto::v1::{
-    Cursor, DelayAccounting, ExitEvent, ExitEvents, GetNodeResponse, Heartbeat, Lost, LostStage,
-    OnLag, Scope, TaskStats, WatchStarted,
+    Attribution, Cursor, DelayAccounting, ExitEvent, ExitEvents, GetNodeResponse, Heartbeat, Lost,
+    LostStage, OnLag, Scope, TaskStats, WatchStarted, Workload, Workloads,
 };
 pub use tls_failure::TlsFailure;
 pub use tonic::Code;
 pub use tonic_health::pb::health_check_response::ServingStatus;
 pub use watch::{Event, ExitStream, WatchRequest};
+pub use workloads::{Owner, WorkloadTable};

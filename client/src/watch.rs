@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_core::Stream;
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{
-    Cursor, ExitEvents, Heartbeat, Lost, OnLag, Scope, WatchExitsRequest, WatchExitsResponse,
-    WatchStarted, Workloads,
+    Cursor, ExitEvent, ExitEvents, Heartbeat, Lost, OnLag, Scope, WatchExitsRequest,
+    WatchExitsResponse, WatchStarted, Workload, Workloads,
 };
 use tokio_stream::StreamExt;
 use tonic::Streaming;
@@ -16,6 +16,7 @@ use tonic::Streaming;
 use crate::error::Error;
 use crate::status::Call;
 use crate::target::Target;
+use crate::workloads::WorkloadTable;
 
 /// The exits to stream, the position to begin at, and the delivery.
 ///
@@ -73,7 +74,7 @@ pub enum Event {
     Lost(Lost),
     /// 10 s without another message, or the end of the stream.
     Heartbeat(Heartbeat),
-    /// The owners of cgroups, which the exits after this message refer to.
+    /// The owners of cgroups that later exits refer to. [`ExitStream::workload`] finds them.
     Workloads(Workloads),
     /// A kind of message that this version of the client does not know.
     Unknown,
@@ -100,6 +101,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct ExitStream {
     messages: Streaming<WatchExitsResponse>,
+    workloads: WorkloadTable,
     target: Target,
     deadline: Duration,
 }
@@ -263,7 +265,7 @@ impl ExitStream {
         target: Target,
         deadline: Duration,
     ) -> Self {
-        Self { messages, target, deadline }
+        Self { messages, workloads: WorkloadTable::default(), target, deadline }
     }
 
     /// Waits for the next message; `None` when the agent ended the stream without an error.
@@ -290,6 +292,31 @@ impl ExitStream {
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
         StreamExt::next(self).await
     }
+
+    /// Returns the owner of an exit of this stream: its cgroup, and the container, pod and units that
+    /// the cgroup belongs to. `None` if the agent does not know the cgroup.
+    ///
+    /// `exit.attribution()` is the certainty. A name that the agent did not know when it sent the exit
+    /// can be known later.
+    ///
+    /// ```no_run
+    /// use taskstats_client::{Event, ExitStream};
+    ///
+    /// # async fn example(mut exits: ExitStream) -> Result<(), taskstats_client::Error> {
+    /// while let Some(event) = exits.next().await {
+    ///     let Event::Exits(batch) = event? else { continue };
+    ///     for exit in &batch.events {
+    ///         let pod = exits.workload(exit).and_then(|workload| workload.pod.as_ref());
+    ///         println!("{:?} of {:?}", exit.attribution(), pod.map(|pod| &pod.name));
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn workload(&self, exit: &ExitEvent) -> Option<&Workload> {
+        self.workloads.of(exit)
+    }
 }
 
 impl Stream for ExitStream {
@@ -298,8 +325,13 @@ impl Stream for ExitStream {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let next = Pin::new(&mut this.messages).poll_next(context);
-        next.map_err(|status| Call { target: &this.target, deadline: this.deadline }.error(status))
-            .map_ok(Event::from)
+        let next = next
+            .map_err(|status| Call { target: &this.target, deadline: this.deadline }.error(status))
+            .map_ok(Event::from);
+        if let Poll::Ready(Some(Ok(Event::Workloads(workloads)))) = &next {
+            this.workloads.update(workloads.clone());
+        }
+        next
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use taskstats_proto::v1::watch_exits_response::Kind;
 use taskstats_proto::v1::{
     Attribution, AttributionMethod, BatchGetRequest, ExitEvent, GetNodeRequest, GetPidRequest,
@@ -21,6 +22,7 @@ use taskstats_tests::peer::Peer;
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
+use crate::command::taskstatsctl;
 use crate::support::{identity, task};
 
 /// Rounds of the workload: each ends a task in every way in each cgroup.
@@ -276,6 +278,39 @@ async fn live_tasks_have_their_workload_on_request() -> Result<()> {
     assert_eq!((silent.workload.is_none(), silent.attribution()), (true, Attribution::Unspecified));
     inside.kill().await?;
     Ok(())
+}
+
+/// The command line prints the owner beside an exit and a live task.
+#[tokio::test]
+async fn taskstatsctl_prints_the_owner() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let mut tree = Tree::new("printed")?;
+    let cgroup = tree.make(LEVELS)?;
+    let path = cgroup.to_str().context("a path of the test's own")?;
+    let agent = Agent::start_with(["--always-watch", "all"]).await?;
+    let inside = Workload::waiting(&["--cgroup", path, "idle"]).await?;
+    let pid = inside.pid();
+    let row =
+        format!("  attribution         observed\n  cgroup              {}", below_root(path)?);
+    let output = taskstatsctl(&agent.url(), &["get", "tgid", &pid.to_string()]).await?;
+    ensure!(output.stdout.contains(&row), "{row} is not in {output:?}");
+    inside.kill().await?;
+
+    let arguments = ["watch", "--since", "1m", "--no-follow", "-o", "jsonl"];
+    let output = taskstatsctl(&agent.url(), &arguments).await?;
+    let documents: Vec<Value> =
+        output.stdout.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let is_exit = |it: &&Value| it["event"]["task"]["identity"]["pid"] == json!(pid);
+    let document = documents.iter().find(is_exit).context("the exit is not printed")?;
+    assert_eq!(document["event"]["attribution"], json!("ATTRIBUTION_EXACT"));
+    assert_eq!(document["workload"]["cgroup"], json!(below_root(path)?));
+    Ok(())
+}
+
+/// Returns the path of a test's cgroup below the root of its hierarchy.
+fn below_root(path: &str) -> Result<&str> {
+    let at = path.find("/taskstats-tests-").context("a path of the test's own")?;
+    Ok(&path[at..])
 }
 
 /// With `CAP_NET_ADMIN` alone, exits come without cgroups, and the node says why and what to do.

@@ -28,7 +28,7 @@ several threads, its row has the kernel's sums over all of them, and - for a num
 does not sum. Lost exits are reported where they would have been printed.
 
 Columns: time, sequence, cpu, pid, tgid, ppid, uid, gid, comm, of, end, elapsed, cpu-time, peak-rss,
-peak-vm, io, read, written, minor-faults, major-faults, voluntary, involuntary, top-wait. Tables have
+peak-vm, io, read, written, minor-faults, major-faults, voluntary, involuntary, top-wait, workload. Tables have
 times in the zone of TZ or of /etc/localtime; the other forms of output have UTC.
 
 With -o json and -o jsonl each document is one of:

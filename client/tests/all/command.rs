@@ -8,7 +8,7 @@ use taskstats_client::proto::*;
 use tokio::process::Command;
 use tonic::Status;
 
-use crate::records::stats;
+use crate::records::{stats, workload};
 use crate::scripted_agent::{Agent, KNOWN, SILENT, Script};
 
 /// Returns the command with an environment that does not depend on the machine.
@@ -76,6 +76,31 @@ async fn a_task_is_printed_in_full() {
     let output = run(&knowing(stats("sh")), &["get", "pid", "42"]).await;
     assert_eq!(text(&output.stdout), FULL);
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_owner_of_a_task_is_printed() {
+    let script = Script { stats: stats("sh"), workload: Some(workload()), ..Script::default() };
+    let agent = Agent::start(script);
+    let output = run(&agent, &["get", "pid", "42"]).await;
+    let expected = "
+Workload
+  owner               prod/api-0/web
+  attribution         observed
+  cgroup              /kubepods/burstable/pod7f2a/0123456789abcdef
+  container id        0123456789abcdef
+  pod uid             7f2a
+  QoS class           Burstable
+CPU time
+";
+    assert!(text(&output.stdout).contains(expected), "{}", text(&output.stdout));
+    let compact = run(&agent, &["get", "tgid", "42", "-o", "compact"]).await.stdout;
+    let end = " workload=prod/api-0/web attribution=observed\n";
+    assert!(text(&compact).ends_with(end), "{}", text(&compact));
+    let line = run(&agent, &["get", "pid", "42", "43", "-o", "jsonl"]).await.stdout;
+    let value: Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(value["workload"]["pod"]["namespace"], json!("prod"));
+    assert_eq!(value["attribution"], json!("ATTRIBUTION_OBSERVED"));
 }
 
 #[tokio::test]

@@ -4,13 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use taskstats_client::proto::GetNodeResponse;
+use taskstats_client::proto::watch_exits_response::Kind;
 use taskstats_client::{
-    Client, DelayAccounting, Error, Event, Scope, ServingStatus, TaskId, Threads, WatchRequest,
+    Attribution, Client, DelayAccounting, Error, Event, Owner, Scope, ServingStatus, TaskId,
+    Threads, WatchRequest, Workloads,
 };
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::records::{batch, code, cursor, exit, lost, started, stats};
+use crate::records::{batch, code, cursor, exit, lost, of_cgroup, started, stats, workload};
 use crate::scripted_agent::{Agent, End, KNOWN, SILENT, Script};
 
 async fn connected(agent: &Agent) -> Client {
@@ -26,6 +28,41 @@ async fn a_task_and_a_process_are_returned_as_sent() {
     let process = client.tgid(KNOWN, Threads::Include).await.unwrap();
     assert_eq!((process.stats, process.threads), (stats("sh"), vec![stats("worker")]));
     assert_eq!(client.tgid(KNOWN, Threads::Omit).await.unwrap().threads, []);
+}
+
+#[tokio::test]
+async fn an_owner_is_returned_on_request() {
+    let script = Script { stats: stats("sh"), workload: Some(workload()), ..Script::default() };
+    let agent = Agent::start(script);
+    let client = connected(&agent).await;
+    assert_eq!(client.task(KNOWN).await.unwrap().owner, None);
+    assert_eq!(client.tgid(KNOWN, Threads::Omit).await.unwrap().owner, None);
+    assert_eq!(client.batch(&[KNOWN], &[]).await.unwrap()[0].owner, None);
+
+    let client = client.with_workloads();
+    let owner = Some(Owner { workload: workload(), attribution: Attribution::Observed });
+    assert_eq!(client.task(KNOWN).await.unwrap().owner, owner);
+    assert_eq!(client.tgid(KNOWN, Threads::Omit).await.unwrap().owner, owner);
+    assert_eq!(client.batch(&[KNOWN], &[]).await.unwrap()[0].owner, owner);
+}
+
+#[tokio::test]
+async fn a_stream_joins_exits_to_their_owners() {
+    let known = of_cgroup(9, Attribution::Exact, exit(1, code(0)));
+    let unknown = of_cgroup(8, Attribution::Exact, exit(2, code(0)));
+    let exits = vec![
+        started(DelayAccounting::On),
+        Kind::Workloads(Workloads { workloads: vec![workload()] }),
+        batch(vec![known, unknown], 2),
+    ];
+    let agent = Agent::start(Script { exits, end: End::Cleanly, ..Script::default() });
+    let mut exits = connected(&agent).await.watch(WatchRequest::new()).await.unwrap();
+    let mut owners = Vec::new();
+    while let Some(event) = exits.next().await {
+        let Event::Exits(batch) = event.unwrap() else { continue };
+        owners.extend(batch.events.iter().map(|exit| exits.workload(exit).cloned()));
+    }
+    assert_eq!(owners, [Some(workload()), None]);
 }
 
 #[tokio::test]

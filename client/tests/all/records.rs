@@ -27,6 +27,37 @@ pub(crate) fn started(delay_accounting: DelayAccounting) -> Kind {
     })
 }
 
+/// The container `web` of the pod `prod/api-0`, which is cgroup 9.
+pub(crate) fn workload() -> Workload {
+    Workload {
+        cgroup_id: 9,
+        cgroup: "/kubepods/burstable/pod7f2a/0123456789abcdef".to_owned(),
+        hierarchy: Hierarchy::V2.into(),
+        container: Some(Container {
+            id: "0123456789abcdef".to_owned(),
+            runtime: "containerd".to_owned(),
+            name: "web".to_owned(),
+        }),
+        pod: Some(Pod {
+            uid: "7f2a".to_owned(),
+            namespace: "prod".to_owned(),
+            name: "api-0".to_owned(),
+            qos: "Burstable".to_owned(),
+        }),
+        ..Workload::default()
+    }
+}
+
+/// Sets the cgroup of an exit.
+pub(crate) fn of_cgroup(cgroup_id: u64, attribution: Attribution, exit: ExitEvent) -> ExitEvent {
+    ExitEvent {
+        cgroup_id: Some(cgroup_id),
+        hierarchy: Hierarchy::V2.into(),
+        attribution: attribution.into(),
+        ..exit
+    }
+}
+
 pub(crate) fn batch(events: Vec<ExitEvent>, end: u64) -> Kind {
     Kind::Events(ExitEvents { events, cursor: cursor(end) })
 }

@@ -37,6 +37,8 @@ pub(crate) enum End {
 pub(crate) struct Script {
     pub(crate) stats: v1::TaskStats,
     pub(crate) threads: Vec<v1::TaskStats>,
+    /// The owner of the task and process, for callers that request it.
+    pub(crate) workload: Option<v1::Workload>,
     pub(crate) node: v1::GetNodeResponse,
     pub(crate) exits: Vec<Kind>,
     pub(crate) end: End,
@@ -74,6 +76,7 @@ impl Default for Script {
         Self {
             stats: v1::TaskStats::default(),
             threads: Vec::new(),
+            workload: None,
             node: v1::GetNodeResponse::default(),
             exits: Vec::new(),
             end: End::Never,
@@ -149,7 +152,19 @@ impl Service {
         }
     }
 
-    async fn entry(&self, id: batch_get_result::Id, number: u32) -> v1::BatchGetResult {
+    fn owner(&self, is_requested: bool) -> (Option<v1::Workload>, i32) {
+        match self.script.workload.clone().filter(|_| is_requested) {
+            Some(workload) => (Some(workload), v1::Attribution::Observed.into()),
+            None => (None, v1::Attribution::Unspecified.into()),
+        }
+    }
+
+    async fn entry(
+        &self,
+        id: batch_get_result::Id,
+        number: u32,
+        include_workload: bool,
+    ) -> v1::BatchGetResult {
         let result = match self.stats(number).await {
             Ok(stats) => batch_get_result::Result::Stats(stats),
             Err(status) => batch_get_result::Result::Error(v1::BatchGetError {
@@ -157,7 +172,8 @@ impl Service {
                 message: status.message().to_owned(),
             }),
         };
-        v1::BatchGetResult { id: Some(id), result: Some(result), ..Default::default() }
+        let (workload, attribution) = self.owner(include_workload);
+        v1::BatchGetResult { id: Some(id), result: Some(result), workload, attribution }
     }
 }
 
@@ -169,7 +185,8 @@ impl TaskstatsService for Service {
     ) -> Result<Response<EncodedGetPidResponse>, Status> {
         self.record(&request)?;
         let stats = self.stats(request.get_ref().pid).await?;
-        let response = v1::GetPidResponse { stats: Some(stats), ..Default::default() };
+        let (workload, attribution) = self.owner(request.get_ref().include_workload);
+        let response = v1::GetPidResponse { stats: Some(stats), workload, attribution };
         Ok(Response::new(EncodedGetPidResponse::from(&response)))
     }
 
@@ -181,7 +198,9 @@ impl TaskstatsService for Service {
         let request = request.into_inner();
         let stats = self.stats(request.tgid).await?;
         let threads = if request.include_threads { self.script.threads.clone() } else { vec![] };
-        Ok(Response::new(v1::GetTgidResponse { stats: Some(stats), threads, ..Default::default() }))
+        let (workload, attribution) = self.owner(request.include_workload);
+        let stats = Some(stats);
+        Ok(Response::new(v1::GetTgidResponse { stats, threads, workload, attribution }))
     }
 
     async fn batch_get(
@@ -189,13 +208,14 @@ impl TaskstatsService for Service {
         request: Request<v1::BatchGetRequest>,
     ) -> Result<Response<v1::BatchGetResponse>, Status> {
         self.record(&request)?;
-        let v1::BatchGetRequest { pids, tgids, .. } = request.into_inner();
+        let v1::BatchGetRequest { pids, tgids, include_workload } = request.into_inner();
         let mut results = Vec::new();
         for pid in pids {
-            results.push(self.entry(batch_get_result::Id::Pid(pid), pid).await);
+            results.push(self.entry(batch_get_result::Id::Pid(pid), pid, include_workload).await);
         }
         for tgid in tgids {
-            results.push(self.entry(batch_get_result::Id::Tgid(tgid), tgid).await);
+            results
+                .push(self.entry(batch_get_result::Id::Tgid(tgid), tgid, include_workload).await);
         }
         Ok(Response::new(v1::BatchGetResponse { results }))
     }

@@ -5,36 +5,40 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use taskstats_client::proto::CpuTime;
 use taskstats_client::proto::watch_exits_response::Kind;
-use taskstats_client::{DelayAccounting, OnLag};
+use taskstats_client::{Attribution, DelayAccounting, OnLag, Workloads};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tonic::Status;
 
 use crate::command::{in_time, run, taskstatsctl, text};
-use crate::records::{batch, code, cursor, exit, group, lost, signal, started};
+use crate::records::{
+    batch, code, cursor, exit, group, lost, of_cgroup, signal, started, workload,
+};
 use crate::scripted_agent::{Agent, End, Script};
 
 fn sending(exits: Vec<Kind>, end: End) -> Agent {
     Agent::start(Script { exits, end, ..Script::default() })
 }
 
-/// Returns two exits, a loss, and another exit.
+/// Returns two exits, of a known and of no cgroup, a loss, and an exit of an unknown cgroup.
 fn usual() -> Vec<Kind> {
-    let mut thread = exit(15, signal(11, true));
+    let attributed = of_cgroup(9, Attribution::Exact, exit(1, code(0)));
+    let mut thread = of_cgroup(8, Attribution::Guess, exit(15, signal(11, true)));
     thread.last_in_process = Some(false);
     vec![
         started(DelayAccounting::On),
-        batch(vec![exit(1, code(0)), exit(2, code(7))], 2),
+        Kind::Workloads(Workloads { workloads: vec![workload()] }),
+        batch(vec![attributed, exit(2, code(7))], 2),
         lost(Some(12)),
         batch(vec![thread], 20),
     ]
 }
 
 const TABLE: &str = "\
-TIME         CPU     PID    PPID COMM            OF      END             ELAPSED CPU TIME PEAK RSS      I/O TOP WAIT
-14:07:09.120   1      42       1 sh              process exit 0           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
-14:07:09.120   1      42       1 sh              process exit 7           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
+TIME         CPU     PID    PPID COMM            OF      END             ELAPSED CPU TIME PEAK RSS      I/O TOP WAIT          WORKLOAD
+14:07:09.120   1      42       1 sh              process exit 0           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms  prod/api-0/web
+14:07:09.120   1      42       1 sh              process exit 7           1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms  -
 -- lost 12 exits on CPU 1: the agent's socket was full, and the kernel dropped them (from 14:07:09.120 until 14:07:09.250; 40 in all at this stage)
-14:07:09.120   1      42       1 sh              thread  SIGSEGV (core)   1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms
+14:07:09.120   1      42       1 sh              thread  SIGSEGV (core)   1m 05s   1.2 ms   34 MiB   12 KiB block I/O 3.1 ms  cgroup:8?
 ";
 
 #[tokio::test]
@@ -58,13 +62,18 @@ async fn a_compact_exit_has_raw_numbers() {
                 top_wait=block_io top_wait_ns=3100000";
     let task = "pid=42 tgid=42 ppid=1 comm=sh";
     let time = "time=2026-11-22T14:07:09.12Z cpu=1";
-    assert_eq!(lines[1], format!("exit {time} of=process {task} code=7 {rest}"));
+    let owner = "workload=prod/api-0/web attribution=exact";
+    assert_eq!(lines[0], format!("exit {time} of=process {task} code=0 {rest} {owner}"));
+    let owner = "workload=- attribution=-";
+    assert_eq!(lines[1], format!("exit {time} of=process {task} code=7 {rest} {owner}"));
     assert_eq!(
         lines[2],
         "lost stage=kernel_socket cpu=1 count=12 total=40 first_at=2026-11-22T14:07:09.12Z \
          last_at=2026-11-22T14:07:09.25Z"
     );
-    assert_eq!(lines[3], format!("exit {time} of=thread {task} signal=SIGSEGV core=yes {rest}"));
+    let end = "signal=SIGSEGV core=yes";
+    let owner = "workload=cgroup:8? attribution=guess";
+    assert_eq!(lines[3], format!("exit {time} of=thread {task} {end} {rest} {owner}"));
 }
 
 #[tokio::test]
@@ -73,14 +82,18 @@ async fn json_has_a_document_for_each_event() {
     let output = run(&agent, &["watch", "-n", "3", "-o", "jsonl"]).await;
     let lines: Vec<Value> =
         text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 5);
+    assert_eq!(lines.len(), 6);
     assert_eq!(lines[0]["started"]["nodeName"], json!("node7"));
-    assert_eq!(lines[1]["event"]["task"]["exit"], json!({"code": 0}));
-    assert_eq!(lines[1]["cursor"], json!({"instanceId": "run1", "sequence": "1"}));
-    assert_eq!(lines[2]["event"]["sequence"], json!("2"));
-    assert_eq!(lines[3]["lost"]["count"], json!("12"));
-    assert_eq!(lines[3]["lost"]["stage"], json!("LOST_STAGE_KERNEL_SOCKET"));
-    assert_eq!(lines[4]["cursor"]["sequence"], json!("20"));
+    assert_eq!(lines[1]["workloads"]["workloads"][0]["pod"]["name"], json!("api-0"));
+    assert_eq!(lines[2]["event"]["task"]["exit"], json!({"code": 0}));
+    assert_eq!(lines[2]["event"]["attribution"], json!("ATTRIBUTION_EXACT"));
+    assert_eq!(lines[2]["workload"], lines[1]["workloads"]["workloads"][0]);
+    assert_eq!(lines[2]["cursor"], json!({"instanceId": "run1", "sequence": "1"}));
+    assert_eq!(lines[3]["event"]["sequence"], json!("2"));
+    assert_eq!(lines[3]["workload"], Value::Null);
+    assert_eq!(lines[4]["lost"]["count"], json!("12"));
+    assert_eq!(lines[4]["lost"]["stage"], json!("LOST_STAGE_KERNEL_SOCKET"));
+    assert_eq!(lines[5]["cursor"]["sequence"], json!("20"));
     assert_eq!(text(&output.stderr), "taskstatsctl: continue with --after run1:20\n");
 }
 
@@ -107,7 +120,8 @@ async fn without_delay_accounting_the_wait_for_a_cpu_is_shown() {
     event.task.as_mut().unwrap().delay_accounting = DelayAccounting::Off.into();
     let exits = vec![started(DelayAccounting::Off), batch(vec![event], 1)];
     let output = run(&sending(exits, End::Never), &["watch", "-n", "1"]).await;
-    assert!(text(&output.stdout).ends_with("  12 KiB cpu 40 µs\n"), "{}", text(&output.stdout));
+    let stdout = text(&output.stdout);
+    assert!(stdout.ends_with("  12 KiB cpu 40 µs         -\n"), "{stdout}");
     let note = "note: delay accounting is off: TOP WAIT is the wait for a CPU, which the scheduler \
                 keeps, and other delays are unknown;";
     assert!(text(&output.stderr).contains(note), "{}", text(&output.stderr));
@@ -156,7 +170,7 @@ async fn the_end_of_a_stream_is_code_1_with_the_last_cursor() {
         let output = run(&sending(usual(), end), &["watch", "-o", "jsonl"]).await;
         assert_eq!(text(&output.stderr), format!("taskstatsctl: {said}{cursor}"));
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(text(&output.stdout).lines().count(), 5);
+        assert_eq!(text(&output.stdout).lines().count(), 6);
     }
 }
 
@@ -204,14 +218,14 @@ async fn the_row_of_a_process_has_the_numbers_of_its_group() {
     let agent = sending(vec![started(DelayAccounting::On), batch(vec![last], 1)], End::Never);
     let table = run(&agent, &["watch", "-n", "1", "--scope", "processes"]).await.stdout;
     let row = "14:07:09.120   1      42       1 ?/sh            process exit 0           1m 10s   \
-               296 ms   34 MiB        - cpu 700 µs\n";
+               296 ms   34 MiB        - cpu 700 µs        -\n";
     assert!(text(&table).ends_with(row), "{}", text(&table));
     let line = run(&agent, &["watch", "-n", "1", "-o", "compact"]).await.stdout;
     assert_eq!(
         text(&line),
         "exit time=2026-11-22T14:07:09.12Z cpu=1 of=process pid=42 tgid=42 ppid=1 comm=- code=0 \
          elapsed_us=70000000 cpu_time_us=296000 peak_rss_kib=34816 io_bytes=- top_wait=cpu \
-         top_wait_ns=700000 last_thread_comm=sh\n"
+         top_wait_ns=700000 workload=- attribution=- last_thread_comm=sh\n"
     );
 }
 
@@ -222,7 +236,8 @@ async fn a_table_has_the_columns_of_the_user() {
     let table = run(&agent, &chosen).await.stdout;
     assert_eq!(text(&table), "    PID   MINFLT     READ\n     42       80  4.0 KiB\n");
     let wide = run(&agent, &["watch", "-n", "1", "-o", "wide"]).await.stdout;
-    for title in ["SEQUENCE", "TGID", "UID", "WRITTEN", "MAJFLT", "NIVCSW", "TOP WAIT"] {
+    for title in ["SEQUENCE", "TGID", "UID", "WRITTEN", "MAJFLT", "NIVCSW", "TOP WAIT", "WORKLOAD"]
+    {
         assert!(text(&wide).lines().next().unwrap().contains(title), "{title}");
     }
 }

@@ -9,14 +9,17 @@ use crate::cli::render::exits::compact_live;
 use crate::cli::render::output::{Mode, Output};
 use crate::cli::render::task::{full, threads};
 use crate::proto::{GetPidResponse, GetTgidResponse};
-use crate::{BatchEntry, Client, Error, MAX_BATCH, Process, TaskStats, Threads};
+use crate::{
+    Attribution, BatchEntry, Client, Error, MAX_BATCH, Owner, Process, Task, Threads, Workload,
+};
 
 /// Prints live tasks or processes; fails unless all were printed.
 pub(crate) async fn run(client: &Client, get: &Get, out: &mut Output) -> Result<(), CommandError> {
+    let client = client.clone().with_workloads();
     let is_complete = match get {
-        Get::Pid { ids } => pids(client, ids, out).await?,
-        Get::Tgid { ids, threads: false } => tgids(client, ids, out).await?,
-        Get::Tgid { ids, threads: true } => with_threads(client, ids, out).await?,
+        Get::Pid { ids } => pids(&client, ids, out).await?,
+        Get::Tgid { ids, threads: false } => tgids(&client, ids, out).await?,
+        Get::Tgid { ids, threads: true } => with_threads(&client, ids, out).await?,
     };
     out.flush()?;
     if is_complete { Ok(()) } else { Err(CommandError::Unsuccessful) }
@@ -28,14 +31,14 @@ pub(crate) async fn run(client: &Client, get: &Get, out: &mut Output) -> Result<
 /// lacks.
 async fn pids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, CommandError> {
     if let [id] = ids {
-        print_task(client.pid(*id).await?, out)?;
+        print_task(client.task(*id).await?, out)?;
         return Ok(true);
     }
     let mut is_complete = true;
     for chunk in ids.chunks(MAX_BATCH) {
         for (id, entry) in chunk.iter().zip(client.batch(chunk, &[]).await?) {
             match found("pid", id, entry) {
-                Some(stats) => print_task(stats, out)?,
+                Some(task) => print_task(task, out)?,
                 None => is_complete = false,
             }
         }
@@ -53,8 +56,8 @@ async fn tgids(client: &Client, ids: &[u32], out: &mut Output) -> Result<bool, C
     for chunk in ids.chunks(MAX_BATCH) {
         for (id, entry) in chunk.iter().zip(client.batch(&[], chunk).await?) {
             match found("tgid", id, entry) {
-                Some(stats) => {
-                    let process = Process { stats, threads: Vec::new() };
+                Some(Task { stats, owner }) => {
+                    let process = Process { stats, threads: Vec::new(), owner };
                     print_process(process, Threads::Omit, out)?;
                 }
                 None => is_complete = false,
@@ -84,9 +87,9 @@ async fn with_threads(
     Ok(is_complete)
 }
 
-fn found(kind: &str, id: &u32, entry: BatchEntry) -> Option<TaskStats> {
+fn found(kind: &str, id: &u32, entry: BatchEntry) -> Option<Task> {
     match entry.stats {
-        Ok(stats) => Some(stats),
+        Ok(stats) => Some(Task { stats, owner: entry.owner }),
         Err(error) => {
             report(kind, id, &error);
             None
@@ -103,15 +106,18 @@ fn report(kind: &str, id: impl Display, error: &Error) {
     print_error(&format!("{kind} {id}: {}", message(error)));
 }
 
-fn print_task(stats: TaskStats, out: &mut Output) -> Result<(), CommandError> {
+fn print_task(task: Task, out: &mut Output) -> Result<(), CommandError> {
+    let Task { stats, owner } = task;
     match &out.mode {
         Mode::Table(style) => {
-            let text = full(&stats, style);
+            let text = full(&stats, owner.as_ref(), style);
             out.text(&text)?;
         }
-        Mode::Compact => out.text(&compact_live(&stats))?,
+        Mode::Compact => out.text(&compact_live(&stats, owner.as_ref()))?,
         Mode::Json(_) => {
-            out.document(&GetPidResponse { stats: Some(stats), ..Default::default() })?;
+            let (workload, attribution) = parts(owner);
+            let stats = Some(stats);
+            out.document(&GetPidResponse { stats, workload, attribution: attribution.into() })?;
         }
     }
     Ok(())
@@ -122,26 +128,37 @@ fn print_process(
     requested: Threads,
     out: &mut Output,
 ) -> Result<(), CommandError> {
-    let Process { stats, threads: members } = process;
+    let Process { stats, threads: members, owner } = process;
     match &out.mode {
         Mode::Table(style) => {
-            let mut text = full(&stats, style);
+            let mut text = full(&stats, owner.as_ref(), style);
             if requested == Threads::Include {
                 text.push_str(&threads(&members, style));
             }
             out.text(&text)?;
         }
         Mode::Compact => {
-            let records = std::iter::once(&stats).chain(&members);
-            out.text(&records.map(compact_live).collect::<String>())?;
+            let mut text = compact_live(&stats, owner.as_ref());
+            text.extend(members.iter().map(|thread| compact_live(thread, None)));
+            out.text(&text)?;
         }
         Mode::Json(_) => {
+            let (workload, attribution) = parts(owner);
             out.document(&GetTgidResponse {
                 stats: Some(stats),
                 threads: members,
-                ..Default::default()
+                workload,
+                attribution: attribution.into(),
             })?;
         }
     }
     Ok(())
+}
+
+/// Returns the fields of a response that has the owner.
+fn parts(owner: Option<Owner>) -> (Option<Workload>, Attribution) {
+    match owner {
+        Some(Owner { workload, attribution }) => (Some(workload), attribution),
+        None => (None, Attribution::Unspecified),
+    }
 }

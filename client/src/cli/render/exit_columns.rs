@@ -21,7 +21,7 @@ pub(crate) const COMM_WIDTH: usize = 15;
 const UNKNOWN_PROCESS: &str = "?/";
 
 /// The columns of a table where the user chose none.
-pub(crate) const DEFAULT: [ExitColumn; 12] = [
+pub(crate) const DEFAULT: [ExitColumn; 13] = [
     ExitColumn::Time,
     ExitColumn::Cpu,
     ExitColumn::Pid,
@@ -34,16 +34,18 @@ pub(crate) const DEFAULT: [ExitColumn; 12] = [
     ExitColumn::PeakRss,
     ExitColumn::Io,
     ExitColumn::TopWait,
+    ExitColumn::Workload,
 ];
 
 /// The default columns that a narrow terminal lacks, the first to go first.
-pub(crate) const DROP_ORDER: [ExitColumn; 11] = [
+pub(crate) const DROP_ORDER: [ExitColumn; 12] = [
     ExitColumn::Ppid,
     ExitColumn::Cpu,
     ExitColumn::PeakRss,
     ExitColumn::Io,
     ExitColumn::Of,
     ExitColumn::Elapsed,
+    ExitColumn::Workload,
     ExitColumn::Time,
     ExitColumn::TopWait,
     ExitColumn::CpuTime,
@@ -100,6 +102,8 @@ pub(crate) enum ExitColumn {
     Involuntary,
     /// The longest delay: what for, and how long in all
     TopWait,
+    /// Container, pod or unit, else the cgroup; `?` follows one that is inferred
+    Workload,
 }
 
 /// Columns that the user chose, in order.
@@ -157,6 +161,7 @@ impl ExitColumn {
             Self::Involuntary => ("NIVCSW", 8, Right),
             // Wide enough for `block I/O 3.1 ms`.
             Self::TopWait => ("TOP WAIT", 17, Left),
+            Self::Workload => ("WORKLOAD", 30, Left),
         };
         Column { title, width, align }
     }
@@ -183,7 +188,7 @@ impl ExitColumn {
         }
     }
 
-    /// Returns what the exited task or process used, with its unit.
+    /// Returns the owner of the exited task or process, or what it used, with its unit.
     fn usage(self, exited: &Exited<'_>) -> Option<String> {
         match self {
             Self::Elapsed => exited.elapsed_us().map(units::microseconds),
@@ -198,6 +203,7 @@ impl ExitColumn {
             Self::Voluntary => exited.context_switches().map(|it| it.voluntary.to_string()),
             Self::Involuntary => exited.context_switches().map(|it| it.involuntary.to_string()),
             Self::TopWait => exited.record().map(top_wait),
+            Self::Workload => exited.owner().map(|owner| escaped(&owner).into_owned()),
             _ => None,
         }
     }
@@ -259,7 +265,7 @@ mod tests {
     fn an_unknown_column_is_named_beside_the_known_ones() {
         let error = parse_columns("pid,x").unwrap_err();
         assert!(error.starts_with("unknown column \"x\"; the columns are time, "), "{error}");
-        assert!(error.ends_with("top-wait"), "{error}");
+        assert!(error.ends_with("workload"), "{error}");
         assert!(parse_columns(" , ").is_err());
     }
 }

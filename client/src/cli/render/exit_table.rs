@@ -5,7 +5,7 @@ use super::exit_columns::{DEFAULT, DROP_ORDER, ExitColumn};
 use super::exited::Exited;
 use super::style::Style;
 use super::terminal::TerminalSize;
-use crate::ExitEvent;
+use crate::{ExitEvent, Workload};
 
 /// Lines of a screen that are not rows: the header, and the line of the cursor.
 const OTHER_LINES: usize = 2;
@@ -50,8 +50,13 @@ impl ExitTable {
     }
 
     /// Returns the row of an exit, below a new header where the last one is a screen away.
-    pub(crate) fn row(&mut self, exit: &ExitEvent, style: &Style) -> String {
-        let exited = Exited::new(exit);
+    pub(crate) fn row(
+        &mut self,
+        exit: &ExitEvent,
+        workload: Option<&Workload>,
+        style: &Style,
+    ) -> String {
+        let exited = Exited::new(exit, workload);
         let mut text = self.header_if_due(style);
         let cells: Vec<Cell> =
             self.columns.iter().map(|column| column.cell(&exited, style)).collect();
@@ -144,7 +149,7 @@ mod tests {
             table.header(&style()),
             "TIME             PID COMM            END            CPU TIME TOP WAIT\n"
         );
-        let row = table.row(&exit(), &style());
+        let row = table.row(&exit(), None, &style());
         assert!(width(row.trim_end()) <= 80, "{row}");
         assert!(row.ends_with("…\n"), "{row}");
     }
@@ -154,17 +159,17 @@ mod tests {
         let mut table = ExitTable::new(None, NARROW);
         let header = table.header(&style());
         let rows: Vec<bool> =
-            (0..7).map(|_| table.row(&exit(), &style()).starts_with(&header)).collect();
+            (0..7).map(|_| table.row(&exit(), None, &style()).starts_with(&header)).collect();
         assert_eq!(rows, [false, false, false, true, false, false, true]);
         table.count_other_line(81);
-        assert!(table.row(&exit(), &style()).starts_with(&header));
+        assert!(table.row(&exit(), None, &style()).starts_with(&header));
     }
 
     #[test]
     fn a_table_that_is_piped_has_one_header_and_all_default_columns() {
         let mut table = ExitTable::new(None, || None);
         assert!(table.header(&style()).contains("PPID"));
-        let rows: String = (0..500).map(|_| table.row(&exit(), &style())).collect();
+        let rows: String = (0..500).map(|_| table.row(&exit(), None, &style())).collect();
         assert!(!rows.contains("PPID"));
     }
 
@@ -174,6 +179,6 @@ mod tests {
         let mut table =
             ExitTable::new(Some(chosen), || Some(TerminalSize { columns: 10, rows: 5 }));
         assert_eq!(table.header(&style()), "TOP WAIT              PID\n");
-        assert_eq!(table.row(&exit(), &style()), "write-protect copy 3.1 ms 4194304\n");
+        assert_eq!(table.row(&exit(), None, &style()), "write-protect copy 3.1 ms 4194304\n");
     }
 }

@@ -1,8 +1,9 @@
 //! An exit as a row shows it: the end of a thread, or of a whole process.
 
 use super::fields::{cpu_us, storage_bytes};
+use super::owner::owner;
 use crate::proto::{ContextSwitches, ExitStatus, Faults, Identity, Io, Memory};
-use crate::{ExitEvent, TaskStats};
+use crate::{ExitEvent, TaskStats, Workload};
 
 /// What an exit ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,11 +28,14 @@ pub(crate) struct Exited<'a> {
     task: Option<&'a TaskStats>,
     /// The kernel's group record.
     group: Option<&'a TaskStats>,
+    workload: Option<&'a Workload>,
 }
 
 impl<'a> Exited<'a> {
-    pub(crate) fn new(event: &'a ExitEvent) -> Self {
-        Self { event, task: event.task.as_ref(), group: event.process.as_deref() }
+    /// `workload` is that of the event's cgroup, if it is known.
+    pub(crate) fn new(event: &'a ExitEvent, workload: Option<&'a Workload>) -> Self {
+        let (task, group) = (event.task.as_ref(), event.process.as_deref());
+        Self { event, task, group, workload }
     }
 
     pub(crate) fn ended(&self) -> Ended {
@@ -111,6 +115,11 @@ impl<'a> Exited<'a> {
         self.record()?.context_switches.as_ref()
     }
 
+    /// Returns the container, pod, unit or cgroup of the task.
+    pub(crate) fn owner(&self) -> Option<String> {
+        owner(self.workload, self.event.cgroup_id, self.event.attribution())
+    }
+
     /// Returns the record whose numbers count: the group's, or the task's.
     pub(crate) fn record(&self) -> Option<&'a TaskStats> {
         self.group.or(self.task)
@@ -157,7 +166,7 @@ mod tests {
     #[test]
     fn a_process_with_threads_has_the_numbers_of_its_group() {
         let event = event(task(44, 44_000), Some(group(296_000)), true);
-        let exited = Exited::new(&event);
+        let exited = Exited::new(&event, None);
         assert_eq!((exited.ended(), exited.pid()), (Ended::Process, Some(42)));
         assert_eq!((exited.cpu_us(), exited.elapsed_us()), (Some(296_000), Some(65)));
         assert_eq!(exited.memory().map(|memory| memory.peak_rss_kib), Some(7));
@@ -168,14 +177,14 @@ mod tests {
     #[test]
     fn the_first_thread_names_the_process() {
         let event = event(task(42, 1), Some(group(2)), true);
-        let exited = Exited::new(&event);
+        let exited = Exited::new(&event, None);
         assert_eq!((exited.comm(), exited.last_thread_comm()), (Some("t42"), None));
     }
 
     #[test]
     fn a_thread_has_its_own_numbers() {
         let event = event(task(44, 9), None, false);
-        let exited = Exited::new(&event);
+        let exited = Exited::new(&event, None);
         assert_eq!((exited.ended(), exited.pid()), (Ended::Thread, Some(44)));
         assert_eq!((exited.cpu_us(), exited.elapsed_us()), (Some(9), Some(5)));
         assert_eq!(exited.comm(), Some("t44"));

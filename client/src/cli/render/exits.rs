@@ -3,20 +3,21 @@
 use super::columns::ABSENT;
 use super::exited::{Ended, Exited};
 use super::fields::{LongestDelay, cpu_us, longest_delay, storage_bytes};
+use super::owner::{certainty, owner};
 use super::palette::Tone;
 use super::signals;
 use super::style::Style;
 use super::text::quoted;
 use super::time::rfc3339;
 use crate::proto::{ExitStatus, Identity};
-use crate::{ExitEvent, Lost, LostStage, TaskStats};
+use crate::{Attribution, ExitEvent, Lost, LostStage, Owner, TaskStats, Workload};
 
 /// A key, and its value as a program reads it: the unit of a number is part of the key.
 type Pair = (&'static str, Option<String>);
 
 /// Returns an exit as a line of `key=value`.
-pub(crate) fn compact(event: &ExitEvent) -> String {
-    let exited = Exited::new(event);
+pub(crate) fn compact(event: &ExitEvent, workload: Option<&Workload>) -> String {
+    let exited = Exited::new(event, workload);
     let identity = Identity {
         pid: exited.pid(),
         tgid: exited.tgid(),
@@ -40,13 +41,14 @@ pub(crate) fn compact(event: &ExitEvent) -> String {
     pairs.push(("peak_rss_kib", number(exited.memory().map(|memory| memory.peak_rss_kib))));
     pairs.push(("io_bytes", number(exited.storage_bytes())));
     pairs.extend(wait_pairs(exited.record().unwrap_or(&TaskStats::default())));
+    pairs.extend(owner_pairs(exited.owner(), event.attribution()));
     let thread = exited.last_thread_comm().map(|name| quoted(name).into_owned());
     pairs.extend(thread.map(|name| ("last_thread_comm", Some(name))));
     join("exit", &pairs)
 }
 
 /// Returns the record of a live task or process as a line of `key=value`.
-pub(crate) fn compact_live(stats: &TaskStats) -> String {
+pub(crate) fn compact_live(stats: &TaskStats, of: Option<&Owner>) -> String {
     let identity = stats.identity.clone().unwrap_or_default();
     let mut pairs = Vec::from(identity_pairs(&identity));
     let memory = stats.memory.as_ref();
@@ -55,6 +57,10 @@ pub(crate) fn compact_live(stats: &TaskStats) -> String {
     pairs.push(("peak_rss_kib", number(memory.map(|memory| memory.peak_rss_kib))));
     pairs.push(("io_bytes", number(storage_bytes(stats))));
     pairs.extend(wait_pairs(stats));
+    if let Some(Owner { workload, attribution }) = of {
+        let text = owner(Some(workload), None, *attribution);
+        pairs.extend(owner_pairs(text, *attribution));
+    }
     join(if identity.pid.is_some() { "task" } else { "process" }, &pairs)
 }
 
@@ -141,6 +147,11 @@ fn wait_pairs(stats: &TaskStats) -> [Pair; 2] {
         LongestDelay::Of(class, total_ns) => (Some(class.key()), Some(total_ns)),
     };
     [("top_wait", class.map(str::to_owned)), ("top_wait_ns", number(total_ns))]
+}
+
+fn owner_pairs(owner: Option<String>, attribution: Attribution) -> [Pair; 2] {
+    let workload = owner.map(|owner| quoted(&owner).into_owned());
+    [("workload", workload), ("attribution", certainty(attribution).map(str::to_owned))]
 }
 
 fn number<T: ToString>(value: Option<T>) -> Option<String> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use taskstats_proto::FILE_DESCRIPTOR_SET;
 use taskstats_proto::v1::{
     Cursor, ExitEvent, GetNodeResponse, GetPidResponse, GetTgidResponse, WatchExitsResponse,
+    Workload,
 };
 use tonic_health::pb::HealthCheckResponse;
 
@@ -25,10 +26,12 @@ pub(crate) struct Json {
     is_indented: bool,
 }
 
-/// One exit, and the cursor after it.
+/// One exit, its owner, and the cursor after it.
 #[derive(Serialize)]
 struct ExitDocument {
     event: DynamicMessage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload: Option<DynamicMessage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<DynamicMessage>,
 }
@@ -57,6 +60,10 @@ impl Document for Cursor {
     const NAME: &'static str = "taskstats.v1.Cursor";
 }
 
+impl Document for Workload {
+    const NAME: &'static str = "taskstats.v1.Workload";
+}
+
 impl Document for HealthCheckResponse {
     const NAME: &'static str = "grpc.health.v1.HealthCheckResponse";
 }
@@ -81,19 +88,22 @@ impl Json {
         self.write_value(&reflected(document)?, out)
     }
 
-    /// Writes an exit and the cursor after it, as `{"event": …, "cursor": …}`.
+    /// Writes an exit, its owner, and the cursor after it, as
+    /// `{"event": …, "workload": …, "cursor": …}`.
     ///
     /// # Errors
     /// Those of [`Json::write`].
     pub(crate) fn write_exit(
         &self,
         event: &ExitEvent,
+        workload: Option<&Workload>,
         cursor: Option<&Cursor>,
         out: &mut impl Write,
     ) -> io::Result<()> {
         let event = reflected(event)?;
+        let workload = workload.map(reflected).transpose()?;
         let cursor = cursor.map(reflected).transpose()?;
-        self.write_value(&ExitDocument { event, cursor }, out)
+        self.write_value(&ExitDocument { event, workload, cursor }, out)
     }
 
     fn write_value(&self, value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
@@ -161,6 +171,7 @@ mod tests {
             WatchExitsResponse::NAME,
             ExitEvent::NAME,
             Cursor::NAME,
+            Workload::NAME,
             HealthCheckResponse::NAME,
         ] {
             assert_eq!(descriptor(name).unwrap().full_name(), name);

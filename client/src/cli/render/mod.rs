@@ -10,6 +10,7 @@ pub(crate) mod fields;
 pub(crate) mod json;
 pub(crate) mod node;
 pub(crate) mod output;
+pub(crate) mod owner;
 pub(crate) mod palette;
 pub(crate) mod section;
 pub(crate) mod signals;

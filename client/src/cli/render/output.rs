@@ -8,7 +8,7 @@ use super::json::{Document, Json};
 use super::palette::{ColorChoice, Palette};
 use super::style::Style;
 use super::time::{LocalTime, UnreadableZone};
-use crate::{Cursor, ExitEvent};
+use crate::{Cursor, ExitEvent, Workload};
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -61,14 +61,15 @@ impl Output {
         }
     }
 
-    /// Writes an exit and the cursor after it as a document. Modes of text write nothing.
+    /// Writes an exit, its owner, and the cursor after it as a document. Modes of text write nothing.
     pub(crate) fn exit_document(
         &mut self,
         event: &ExitEvent,
+        workload: Option<&Workload>,
         cursor: Option<&Cursor>,
     ) -> io::Result<()> {
         match &self.mode {
-            Mode::Json(json) => json.write_exit(event, cursor, &mut self.writer),
+            Mode::Json(json) => json.write_exit(event, workload, cursor, &mut self.writer),
             Mode::Table(_) | Mode::Compact => Ok(()),
         }
     }

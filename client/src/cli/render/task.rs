@@ -5,12 +5,13 @@
 use super::columns::{Align, Cell, Column, header, line};
 use super::exit_columns::{COMM_WIDTH, short_comm, top_wait};
 use super::fields::{DelayClass, cpu_us, delay_classes, exit_status, storage_bytes};
+use super::owner::{certainty, owner};
 use super::section::Section;
 use super::style::Style;
 use super::text::escaped;
 use super::units;
 use crate::proto::{CpuTime, Delay, Delays, Executable, Identity, Io, Memory};
-use crate::{DelayAccounting, TaskStats};
+use crate::{DelayAccounting, Owner, TaskStats};
 
 /// The kernel reports numbers of calls in steps of this many.
 const CALLS_STEP: u64 = 1024;
@@ -37,9 +38,10 @@ const FLAGS: [(u32, &str); 5] = [
 ];
 
 /// Returns all sections of a record.
-pub(crate) fn full(stats: &TaskStats, style: &Style) -> String {
+pub(crate) fn full(stats: &TaskStats, owner: Option<&Owner>, style: &Style) -> String {
     let sections = [
         Some(overview(stats, style)),
+        owner.map(workload),
         stats.cpu.as_ref().map(cpu),
         stats.memory.as_ref().map(memory),
         stats.io.as_ref().map(io),
@@ -101,6 +103,17 @@ fn who(identity: &Identity, style: &Style) -> Section {
         .optional("scheduler", identity.scheduler.map(policy))
         .optional("flags", identity.flags.map(flags))
         .optional("began", identity.begin_time.as_ref().map(|time| style.time.date(time)))
+}
+
+fn workload(Owner { workload, attribution }: &Owner) -> Section {
+    let container = workload.container.as_ref().map(|container| &container.id);
+    Section::new("Workload")
+        .optional("owner", owner(Some(workload), None, *attribution).as_deref().map(escaped))
+        .optional("attribution", certainty(*attribution))
+        .optional("cgroup", Some(escaped(&workload.cgroup)).filter(|path| !path.is_empty()))
+        .optional("container id", container.map(|id| escaped(id)))
+        .optional("pod uid", workload.pod.as_ref().map(|pod| escaped(&pod.uid)))
+        .optional("QoS class", workload.pod.as_ref().map(|pod| escaped(&pod.qos)))
 }
 
 fn cpu(cpu: &CpuTime) -> Section {

@@ -8,7 +8,10 @@ use crate::cli::render::output::{Mode, Output};
 use crate::cli::render::text::width;
 use crate::proto::WatchExitsResponse;
 use crate::proto::watch_exits_response::Kind;
-use crate::{Cursor, DelayAccounting, Event, ExitEvent, ExitEvents, Heartbeat, Lost, WatchStarted};
+use crate::{
+    Cursor, DelayAccounting, Event, ExitEvent, ExitEvents, Heartbeat, Lost, WatchStarted,
+    WorkloadTable, Workloads,
+};
 
 const DELAYS_ARE_OFF: &str = "note: delay accounting is off: TOP WAIT is the wait for a CPU, which \
      the scheduler keeps, and other delays are unknown; sysctl kernel.task_delayacct=1 turns them \
@@ -33,6 +36,8 @@ pub(super) struct Printer<'a> {
     out: &'a mut Output,
     table: ExitTable,
     limits: Limits,
+    /// The owners of exits, over all streams.
+    workloads: WorkloadTable,
     /// The cursor after what was printed last.
     cursor: Option<Cursor>,
     /// Whether an earlier stream was introduced, with the header of the table.
@@ -48,6 +53,7 @@ impl<'a> Printer<'a> {
             out,
             table,
             limits,
+            workloads: WorkloadTable::default(),
             cursor: None,
             is_introduced: false,
             is_past_end: false,
@@ -75,7 +81,7 @@ impl<'a> Printer<'a> {
             Event::Exits(batch) => self.exits(batch)?,
             Event::Lost(lost) => self.lost(lost)?,
             Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat)?,
-            Event::Workloads(workloads) => self.document(Kind::Workloads(workloads))?,
+            Event::Workloads(workloads) => self.workloads(workloads)?,
             Event::Unknown => self.unknown(),
         }
         Ok(self.out.flush()?)
@@ -145,10 +151,11 @@ impl<'a> Printer<'a> {
     }
 
     fn exit(&mut self, exit: &ExitEvent, cursor: Option<&Cursor>) -> Result<(), CommandError> {
+        let workload = self.workloads.of(exit);
         let text = match &self.out.mode {
-            Mode::Table(style) => self.table.row(exit, style),
-            Mode::Compact => compact(exit),
-            Mode::Json(_) => return Ok(self.out.exit_document(exit, cursor)?),
+            Mode::Table(style) => self.table.row(exit, workload, style),
+            Mode::Compact => compact(exit, workload),
+            Mode::Json(_) => return Ok(self.out.exit_document(exit, workload, cursor)?),
         };
         Ok(self.out.text(&text)?)
     }
@@ -168,6 +175,11 @@ impl<'a> Printer<'a> {
             Mode::Json(_) => return self.document(Kind::Lost(lost)),
         };
         Ok(self.out.text(&text)?)
+    }
+
+    fn workloads(&mut self, workloads: Workloads) -> Result<(), CommandError> {
+        self.workloads.update(workloads.clone());
+        self.document(Kind::Workloads(workloads))
     }
 
     fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<(), CommandError> {
