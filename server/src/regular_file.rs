@@ -69,7 +69,7 @@ impl NotRegular {
 /// Opens a regular file to read, and follows links to it.
 ///
 /// # Errors
-/// What the system said, or [`NotRegular`].
+/// The error of the system call, or [`NotRegular`].
 pub(crate) fn open_to_read(path: &Path) -> io::Result<(File, Metadata)> {
     check(&fs::metadata(path)?)?;
     open(OpenOptions::new().read(true).custom_flags(FLAGS), path)
@@ -79,7 +79,7 @@ pub(crate) fn open_to_read(path: &Path) -> io::Result<(File, Metadata)> {
 /// who may write in the directory could let it point at any file.
 ///
 /// # Errors
-/// What the system said, or [`NotRegular`].
+/// The error of the system call, or [`NotRegular`].
 pub(crate) fn open_without_link(
     options: &mut OpenOptions,
     path: &Path,

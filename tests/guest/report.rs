@@ -34,7 +34,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Writes one line with the figures, one with the capture, and one that says that the test
+    /// Writes one line with the figures, one with the capture, and one that reports that the test
     /// passed.
     pub(crate) fn write(&self, output: &mut impl Write) -> Result<()> {
         let absent = self.comparison.absent.iter().copied().collect::<Vec<_>>().join(", ");

@@ -125,7 +125,7 @@ impl ServiceManager {
     ///
     /// # Errors
     ///
-    /// The descriptors cannot be looked at.
+    /// The descriptors cannot be read.
     pub fn stored(&mut self) -> Result<Vec<String>> {
         let entries = self.store.entries()?.iter();
         let mut names: Vec<_> = entries.map(|entry| entry.name.clone()).collect();

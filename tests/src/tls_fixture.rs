@@ -75,7 +75,7 @@ impl TlsFixture {
         flags.map(str::to_owned).to_vec()
     }
 
-    /// Returns the flags of an agent that wants certificates of its clients.
+    /// Returns the flags of an agent that requires certificates of its clients.
     #[must_use]
     pub fn mutual_flags(&self) -> Vec<String> {
         [self.closed_flags(), vec!["--client-ca".to_owned(), self.ca()]].concat()

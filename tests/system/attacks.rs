@@ -38,7 +38,7 @@ const WATCH_EXITS: &str = "/taskstats.v1.TaskstatsService/WatchExits";
 
 /// The name of well-behaved clients where clients have certificates; attackers have another one.
 const BYSTANDER: &str = "bystander.example";
-/// A flag that an agent without TLS wants.
+/// The flag without which an agent serves no TCP without TLS.
 const INSECURE: &str = "--insecure";
 /// The limit of the attacked agent: far above the default, so that the attackers reach more of it.
 const LIMITS: [[&str; 2]; 1] = [["--max-connections", "1024"]];

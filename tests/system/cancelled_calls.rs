@@ -28,7 +28,7 @@ fn cancelled(count: u32) -> BytesMut {
     bytes
 }
 
-/// A watch goes on when its client opens and cancels some hundred calls beside it, all in one write.
+/// A watch continues when its client opens and cancels some hundred calls beside it, all in one write.
 #[tokio::test]
 async fn cancelled_calls_do_not_end_a_watch_beside_them() -> Result<()> {
     let _lock = MachineLock::shared()?;

@@ -108,7 +108,7 @@ async fn open_peers(url: &str, connections: usize) -> Result<Vec<Raw>> {
             raw.begin(stream, "/taskstats.v1.TaskstatsService/BatchGet").await?;
             let mut bytes = BytesMut::new();
             put_request(&mut bytes, stream, &batch)?;
-            // Each is looked at before the next is sent.
+            // Each is read before the next is sent.
             raw.exchange(&bytes).await?;
         }
         peers.push(raw);

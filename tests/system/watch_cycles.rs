@@ -19,7 +19,7 @@ const CYCLES: usize = 1000;
 const WARM_UP: usize = 200;
 /// Watchers at once, at most.
 const CROWD: usize = 6;
-/// The registrations are looked at after so many comings and goings.
+/// The registrations are checked after this many cycles.
 const LOOK: usize = 10;
 /// The allocator keeps some pages more or less. A leak of 4 KiB a watcher, which is less than a
 /// connection has, would be above it.

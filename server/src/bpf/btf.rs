@@ -204,7 +204,7 @@ fn usize_of(word: u32) -> usize {
     usize::try_from(word).unwrap_or(usize::MAX)
 }
 
-/// The string at an offset; empty where there is none.
+/// Returns the string at an offset; empty if the table has none there.
 fn text(strings: &[u8], offset: u32) -> &str {
     let tail = strings.get(usize_of(offset)..).unwrap_or_default();
     let end = tail.iter().position(|byte| *byte == 0).unwrap_or(tail.len());

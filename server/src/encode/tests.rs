@@ -4,7 +4,7 @@ use super::*;
 use crate::bpf::CgroupId;
 use crate::taskstats::Extremes;
 
-/// The proof of what the encoder says of lengths: everything at its longest, and the tails of an
+/// Checks the lengths that the encoder states: everything at its longest, and the tails of an
 /// 8 KiB message.
 #[test]
 fn whatever_fits_into_a_netlink_message_has_a_length_of_two_bytes() {

@@ -1,6 +1,6 @@
 //! Fields in protobuf's wire format, appended to a buffer.
 //!
-//! Small numbers are the rule, so a field that fits is written as one 8-byte word of which only the
+//! Most numbers are small, so a field that fits is written as one 8-byte word of which only the
 //! used part is kept: a fixed-size store is several times faster than a loop over bytes.
 
 use super::wire::{
@@ -45,7 +45,7 @@ impl<'a> FieldWriter<'a> {
         }
     }
 
-    /// Writes an integer of a field that tells absence from 0.
+    /// Writes an integer of a field whose absence differs from 0.
     #[inline(always)]
     pub(super) fn integer_if_some(&mut self, number: u8, value: Option<u64>) {
         if let Some(value) = value {

@@ -52,7 +52,7 @@ pub fn datagram(datagram: &[u8]) {
     }
 }
 
-/// Restores a history, reads it from many places, and goes on with it.
+/// Restores a history, reads it from many cursors, and appends to it.
 ///
 /// # Panics
 /// When one that was taken is not whole: a reader goes astray, or saving it changes it.
@@ -105,7 +105,7 @@ fn check_reader(history: &History, begin: StartPoint, selection: &Selection, new
     assert_eq!((skips, cursor.cursor()), (None, newest), "there is more than everything");
 }
 
-/// Reads once; says for how many sequence numbers it read something, or `None` at the end.
+/// Reads once. Returns the number of sequence numbers that the messages account for; `None` at the end.
 fn read(history: &History, cursor: &mut ReadCursor, selection: &Selection) -> Option<u64> {
     match history.read(cursor, selection) {
         ReadOutcome::Nothing => None,

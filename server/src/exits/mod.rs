@@ -121,7 +121,7 @@ pub enum WatchError {
     /// The kernel refused to report exits.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The watcher wants to begin after an exit that has not happened.
+    /// The cursor of the watcher is after an exit that has not happened.
     #[error(transparent)]
     Future(#[from] FutureSequence),
     /// The reader has ended.

@@ -192,7 +192,7 @@ impl Run {
             }
             Step::Resume(number) => {
                 let account = &mut self.accounts[number];
-                // One that has a loss to tell is not at its cursor yet.
+                // A watcher that has a loss to report has not reached its cursor.
                 let is_there = |watcher: &mut Watcher| !watcher.begins_with_loss();
                 if let Some(watcher) = account.watcher.take_if(is_there) {
                     let start = Start::After(watcher.cursor());

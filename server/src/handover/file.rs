@@ -89,7 +89,7 @@ impl HandoverState {
             Ok((mut file, _)) => Self::read(&mut file, path).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => {
-                // Who it belongs to says more than that it is closed.
+                // The owner is a better explanation than the mode.
                 link.map_or(Ok(()), |link| check_owner(path, &link))?;
                 Err(system("opening", path, source))
             }
@@ -127,7 +127,7 @@ fn write_new(path: &Path, state: HandoverState) -> io::Result<()> {
     format::write(&mut file, state)
 }
 
-/// A file that another user could have written says nothing.
+/// A file that another user could have written is not evidence.
 fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     let owner = metadata.uid();
     if owner == nix::unistd::geteuid().as_raw() {

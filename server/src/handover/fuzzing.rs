@@ -5,7 +5,7 @@ use std::io::Cursor;
 use super::format;
 use crate::exits::fuzzing::history;
 
-/// Reads a state file, and goes on with the history in it. The first byte says whether the others
+/// Reads a state file, and appends to the history in it. The first byte determines whether the others
 /// are the file, or what stands behind its checksum; the second where a reader begins.
 ///
 /// # Panics

@@ -27,7 +27,7 @@ use crate::telemetry::Throttle;
 const MIN_ACCEPT_DELAY: Duration = Duration::from_millis(50);
 /// The longest delay.
 const MAX_ACCEPT_DELAY: Duration = Duration::from_millis(500);
-/// Errors of a connection that ended before it was accepted, after which accept(2) says to try again.
+/// Errors of a connection that ended before it was accepted, after which accept(2) is to be called again.
 /// `EPERM` and `EOPNOTSUPP` are not among them, because they can be permanent.
 const OF_ONE_CONNECTION: [i32; 8] = [
     libc::ECONNABORTED,

@@ -63,7 +63,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The descriptors cannot be looked at.
+    /// The descriptors cannot be read.
     pub(super) fn entries(&mut self) -> Result<&[Entry]> {
         let mut kept = Vec::new();
         for entry in self.entries.drain(..) {

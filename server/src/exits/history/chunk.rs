@@ -226,7 +226,7 @@ impl ChunkBuilder {
     }
 
     /// Notes a cgroup, unless it was noted before. Exits of one cgroup mostly follow each other, so the
-    /// last one is looked at first.
+    /// last one is compared first.
     fn note_cgroup(&mut self, cgroup: CgroupId) {
         match self.cgroups.iter().rposition(|noted| *noted == cgroup) {
             Some(at) if at + 1 == self.cgroups.len() => {}

@@ -1,4 +1,4 @@
-//! How many exits of which kind were evicted lately, so that a reader which comes back too late can
+//! The numbers of recently evicted exits of each kind, so that a reader which resumes too late can
 //! still receive an exact number.
 
 use std::collections::VecDeque;

@@ -227,7 +227,7 @@ impl History {
     /// Finds the cursor where a reader of `selection` begins.
     ///
     /// # Errors
-    /// When it wants to begin after an exit that has not happened.
+    /// When the cursor is after an exit that has not happened.
     pub(super) fn begin(
         &self,
         start: Start,
@@ -293,7 +293,7 @@ enum Lookup {
 }
 
 impl Inner {
-    /// The cursor of a reader that wants `next`, or else of the oldest exit.
+    /// Returns the cursor of a reader whose next exit is `next`, or else the oldest one.
     fn begin_at(&self, next: u64, selection: &Selection, now: Duration) -> StartPoint {
         if next >= self.next {
             let selected_before = self.appended.selected(selection);

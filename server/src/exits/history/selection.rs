@@ -1,4 +1,4 @@
-//! Which exits a watcher wants.
+//! The selection of exits that a watcher requested.
 
 use crate::taskstats::{Cpumask, Exit};
 
@@ -7,7 +7,7 @@ use crate::taskstats::{Cpumask, Exit};
 pub(crate) enum ExitKind {
     /// The process ended with it.
     ProcessEnded,
-    /// The process goes on.
+    /// The process continues.
     ProcessContinues,
     /// The kernel does not say: before v12, without a group record.
     Unknown,

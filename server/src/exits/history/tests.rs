@@ -33,7 +33,7 @@ enum Step {
     Lost(u32, u64),
     /// Reader `n` reads so many times.
     Read(usize, usize),
-    /// Reader `n` leaves, and comes back after its last cursor.
+    /// Reader `n` leaves, and resumes after its last cursor.
     Reconnect(usize),
     /// The agent is restarted with all it remembers.
     Restart,

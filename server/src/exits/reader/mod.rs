@@ -2,34 +2,33 @@
 
 mod clock;
 mod gap_detector;
+mod handle;
 mod ingest;
 mod pacer;
 mod registry;
 
-use std::fmt;
 use std::io;
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 pub(super) use self::clock::Clocks;
+pub(crate) use self::handle::Claim;
+use self::handle::ReaderCommand;
+pub(super) use self::handle::{ReaderHandle, SocketDisposition};
 use self::ingest::Ingest;
 use self::pacer::Pacer;
 use self::registry::Registry;
 use super::counters::Counters;
 use super::history::History;
-use crate::taskstats::{
-    ClockSteps, Cpumask, Depth, ExitListener, KeptSocket, Kernel, KernelError, Wake,
-};
+use crate::taskstats::{ClockSteps, Cpumask, Depth, ExitListener, KeptSocket, Kernel, KernelError};
 
 /// Drop counters and the sysctl are read this often while exits flow.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Watchers of an earlier run have at least this long to find the next one, whatever the grace: what
-/// they left was kept for them.
+/// The minimum grace of CPUs that an earlier run listened to: its watchers resume after the restart.
 const INHERITED_GRACE: Duration = Duration::from_secs(10);
 
 /// The configuration of the reader.
@@ -43,67 +42,11 @@ pub struct ReaderConfig {
     pub grace: Duration,
 }
 
-/// A command to the reader.
-enum ReaderCommand {
-    /// Listen on these CPUs for one more watcher.
-    Watch { cpus: Cpumask, done: oneshot::Sender<Result<Claim, KernelError>> },
-    /// A watcher of these CPUs has left.
-    Unwatch { cpus: Cpumask },
-    /// Drain the sockets and end.
-    Stop(SocketDisposition),
-}
-
-/// The disposition of the sockets when the reader ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SocketDisposition {
-    /// They listen no more.
-    Close,
-    /// They are given to a successor.
-    Keep,
-}
-
-/// A listener that is there when the reader starts, and when it was last read, since 1970.
+/// A listener that an earlier run opened, and the time at which it was last read, since 1970.
 pub(super) struct InheritedListener {
     pub(super) listener: Box<dyn ExitListener>,
     pub(super) cpus: Cpumask,
     pub(super) read_at: Duration,
-}
-
-/// The other end of the reader's commands. Clones command the same reader.
-#[derive(Clone, Debug)]
-pub(super) struct ReaderHandle {
-    commands: mpsc::Sender<ReaderCommand>,
-    shared: Arc<ReaderShared>,
-}
-
-/// A claim that CPUs are listened to, such as a watcher's. Dropping it ends the claim.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    cpus: Cpumask,
-    reader: ReaderHandle,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.reader.send(ReaderCommand::Unwatch { cpus: std::mem::take(&mut self.cpus) });
-    }
-}
-
-/// The state that the reader shares with other threads.
-#[derive(Default)]
-struct ReaderShared {
-    /// Ends the reader's wait; `None` while it waits for commands only.
-    waker: Mutex<Option<Box<dyn Wake>>>,
-    watched: Mutex<Cpumask>,
-}
-
-impl fmt::Debug for ReaderShared {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ReaderShared")
-            .field("watched", &self.watched)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Receives exits from a listener, which exists while there is a CPU to listen on.
@@ -112,7 +55,6 @@ pub(super) struct ExitReader {
     handle: ReaderHandle,
     kernel: Arc<dyn Kernel>,
     commands: mpsc::Receiver<ReaderCommand>,
-    shared: Arc<ReaderShared>,
     ingest: Ingest,
     /// The sequence after the newest exit that was announced to watchers. Dropped with the reader,
     /// which ends their streams.
@@ -133,7 +75,7 @@ pub(super) enum Flow {
     Stop(SocketDisposition),
 }
 
-/// A reader thread, and how to deal with it.
+/// A reader thread, its handle, and the sequence after its newest exit.
 pub(super) struct StartedReader {
     pub(super) handle: ReaderHandle,
     pub(super) thread: JoinHandle<Vec<KeptSocket>>,
@@ -157,7 +99,7 @@ pub(super) fn start(
     Ok(StartedReader { handle, thread, newest })
 }
 
-/// Makes a reader that has no thread yet.
+/// Creates a reader without a thread.
 pub(super) fn prepare(
     kernel: Arc<dyn Kernel>,
     config: ReaderConfig,
@@ -167,15 +109,13 @@ pub(super) fn prepare(
     clocks: Clocks,
 ) -> (ExitReader, watch::Receiver<u64>) {
     let (sender, commands) = mpsc::channel();
-    let shared = Arc::new(ReaderShared::default());
-    let handle = ReaderHandle { commands: sender, shared: Arc::clone(&shared) };
+    let handle = ReaderHandle::new(sender);
     let (sender, newest) = watch::channel(history.next_sequence());
     let mut reader = ExitReader {
         clocks,
         handle,
         kernel,
         commands,
-        shared,
         ingest: Ingest::new(history, counters, clocks.wall()),
         newest: sender,
         registry: Registry::new(config.grace),
@@ -191,37 +131,8 @@ pub(super) fn prepare(
     (reader, newest)
 }
 
-impl ReaderHandle {
-    /// Has the reader listen on `cpus`; in force when this returns. `None` when the reader has ended.
-    pub(super) async fn watch(&self, cpus: Cpumask) -> Option<Result<Claim, KernelError>> {
-        let (done, answer) = oneshot::channel();
-        self.send(ReaderCommand::Watch { cpus, done });
-        answer.await.ok()
-    }
-
-    /// Tells the reader to end.
-    pub(super) fn stop(&self, disposition: SocketDisposition) {
-        self.send(ReaderCommand::Stop(disposition));
-    }
-
-    /// The CPUs that are listened to.
-    pub(super) fn watched(&self) -> Cpumask {
-        self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Commands to a reader that has ended are ignored, because it listens to nothing.
-    fn send(&self, command: ReaderCommand) {
-        if self.commands.send(command).is_ok() {
-            let waker = self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(waker) = &*waker {
-                waker.wake();
-            }
-        }
-    }
-}
-
 impl ExitReader {
-    /// Commands this reader.
+    /// Returns a handle of this reader.
     #[cfg(test)]
     pub(super) fn handle(&self) -> ReaderHandle {
         self.handle.clone()
@@ -263,7 +174,7 @@ impl ExitReader {
         listener.keep()
     }
 
-    /// Goes on with the listener of an earlier run, whose watchers have the grace to come back.
+    /// Continues with the listener of an earlier run. Its CPUs stay open for a grace period.
     fn inherit(&mut self, inherited: InheritedListener) {
         self.registry.inherit(&inherited.cpus, self.clocks.now(), INHERITED_GRACE);
         self.ingest.resume(inherited.read_at);
@@ -273,17 +184,17 @@ impl ExitReader {
     }
 
     fn set_listener(&mut self, listener: Box<dyn ExitListener>) {
-        *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener.waker());
+        self.handle.set_waker(Some(listener.waker()));
         self.listener = Some(listener);
     }
 
-    /// One turn: wait, execute, drain, announce.
+    /// Waits, executes commands, drains, and announces the result.
     pub(super) fn step(&mut self) -> Flow {
         let flow = if self.listener.is_some() { self.wait() } else { self.wait_for_command() };
         if flow != Flow::Continue {
             return flow;
         }
-        // Also after a rest: a command sent before there was a waker woke no thread.
+        // Also after a sleep: a command that was sent before there was a waker ended no wait.
         while let Ok(command) = self.commands.try_recv() {
             let flow = self.execute(command);
             if flow != Flow::Continue {
@@ -301,7 +212,7 @@ impl ExitReader {
         command.map_or(Flow::Stop(SocketDisposition::Close), |command| self.execute(command))
     }
 
-    /// Waits for exits, a command, or what is due.
+    /// Waits for exits, a command, or a deadline.
     fn wait(&mut self) -> Flow {
         match self.wait_for_listener() {
             Ok(()) => Flow::Continue,
@@ -323,7 +234,7 @@ impl ExitReader {
         listener.wait(next.map(|deadline| deadline.saturating_duration_since(self.clocks.now())))
     }
 
-    /// Begins to take exits, by the clocks as they are now.
+    /// Prepares to receive exits, at the present time of the clocks.
     fn begin(&mut self) -> Instant {
         let (now, wall) = (self.clocks.now(), self.clocks.wall());
         self.ingest.begin(wall);
@@ -333,7 +244,7 @@ impl ExitReader {
         now
     }
 
-    /// Says what the next exits' zero delays mean.
+    /// Determines what a delay of zero means in the next exits.
     fn update_delay_accounting(&mut self) {
         let known = self.clock_steps.restrict(self.kernel.delay_accounting());
         self.ingest.set_delay_accounting(known);
@@ -374,8 +285,7 @@ impl ExitReader {
     fn execute(&mut self, command: ReaderCommand) -> Flow {
         match command {
             ReaderCommand::Watch { cpus, done } => {
-                let reader = self.handle.clone();
-                let outcome = self.watch(&cpus).map(|()| Claim { cpus, reader });
+                let outcome = self.watch(&cpus).map(|()| self.handle.claim(cpus));
                 // A caller that has gone drops the claim, and so ends it.
                 drop(done.send(outcome));
             }
@@ -440,7 +350,7 @@ impl ExitReader {
             self.publish_watched();
         }
         if self.registry.is_empty() && self.listener.take().is_some() {
-            *self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.handle.set_waker(None);
             self.ingest.finish(self.clocks.now());
             self.announce();
             self.sleep = None;
@@ -448,8 +358,7 @@ impl ExitReader {
     }
 
     fn publish_watched(&self) {
-        let mut watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        *watched = self.registry.cpus();
+        self.handle.set_watched(self.registry.cpus());
     }
 }
 

@@ -11,7 +11,7 @@ use crate::taskstats::Drained;
 
 /// Drains at once that a burst may take before it is paced. A shell pipeline's end fits.
 const BURST: f64 = 16.0;
-/// Drains at once a second that go on for ever: above it, they would cost a tenth of a CPU.
+/// Immediate drains in a second that are permitted without end: more would cost a tenth of a CPU.
 const IMMEDIATE_PER_SECOND: f64 = 2000.0;
 /// A paced drain that finds fewer messages than this was not worth the sleep: the rate is below
 /// [`IMMEDIATE_PER_SECOND`] at the usual pace of 2 ms.

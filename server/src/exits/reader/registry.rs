@@ -55,7 +55,7 @@ impl Registry {
         }
     }
 
-    /// Counts CPUs that an earlier run listened to. Their watchers have this long to come back, or the
+    /// Counts CPUs that an earlier run listened to. Their watchers have this time to resume, or the
     /// usual grace if that is longer.
     pub(super) fn inherit(&mut self, cpus: &Cpumask, now: Instant, at_least: Duration) {
         let until = now + self.grace.max(at_least);

@@ -1,4 +1,4 @@
-//! The reader obeys each command, whatever it does when it is sent.
+//! The reader executes each command, whatever its state is when the command is sent.
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use self::fake::FakeKernel;
 use super::*;
 use crate::exits::Exits;
-use crate::taskstats::{DelayAccounting, Drained, ExitSink, SelfTest, Stats, TaskId};
+use crate::taskstats::{DelayAccounting, Drained, ExitSink, SelfTest, Stats, TaskId, Wake};
 
 mod fake;
 mod set_clock;
@@ -61,7 +61,8 @@ impl ExitListener for QuietListener {
     fn check_drops(&mut self, _sink: &mut dyn ExitSink) {}
 }
 
-/// Exits of a machine where nothing exits; what tells that its listener is asked for, and what lets it open.
+/// The exits of a machine where no task exits, with a signal that its listener was requested, and one that
+/// permits it to open.
 fn quiet() -> (Exits, UnboundedReceiver<()>, Sender<()>) {
     let (asked, is_asked) = unbounded_channel();
     let (let_on, is_let_on) = channel();

@@ -5,7 +5,7 @@ const AUTHORITY_INDEX: u32 = 1;
 /// The name as it is, and Huffman-coded.
 const AUTHORITY: &[u8] = b":authority";
 pub(super) const AUTHORITY_CODED: &[u8] = &[0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7f];
-/// The bit of a string's first octet that says that it is Huffman-coded.
+/// The bit of a string's first octet that marks it as Huffman-coded.
 const HUFFMAN: u8 = 0x80;
 /// Octets of an integer after its first one. h2 refuses longer integers, so none exceeds 28 bits.
 const MAX_CONTINUATION: u8 = 4;

@@ -1,4 +1,4 @@
-//! What the exit path's own encoder writes is what the conversion says.
+//! The encoder of the exit path and the conversion have the same result.
 
 use std::time::Duration;
 

@@ -81,7 +81,7 @@ fn the_smallest_limits_are_shared_too() {
     assert_eq!(take_turns(&limits(4, 50), 3), [1, 1, 1]);
 }
 
-/// Who comes first has the most, and yet there is one for each of those who come after all that.
+/// Earlier principals have more, and each of the later ones still gets one.
 #[test]
 fn those_who_come_one_after_the_other_leave_one_for_each_that_follows() {
     let limits = limits(256, 50);

@@ -34,7 +34,7 @@ impl Fixture {
         self.table.get(id)?.known().0.path.map(|path| path.to_string())
     }
 
-    /// Waits until the table says so, by its version.
+    /// Waits until a change of the table makes the condition true.
     fn wait_for(&self, until: impl Fn() -> bool) {
         while !until() {
             std::thread::yield_now();

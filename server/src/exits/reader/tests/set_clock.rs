@@ -1,4 +1,4 @@
-//! The clock is set under the reader: no exit is judged by one clock that says by the other when its
+//! The clock is set while the reader runs: no exit is compared by one clock with the time that its
 //! task began.
 
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use taskstats_proto::v1::DelayAccounting::{On, Partial, Unknown};
 
 use super::*;
 use crate::exits::{Scope, Selection, Start, WatchEvent, WatchOptions, Watcher};
-use crate::taskstats::{Exit, Since, TaskIdentity};
+use crate::taskstats::{Exit, Since, TaskIdentity, Wake};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
