@@ -1,6 +1,7 @@
 //! The tower layers that each call passes on its way to the services.
 
 mod authorize;
+mod call_record;
 mod deadline;
 mod grpc_request;
 mod limit;

@@ -9,8 +9,9 @@ use tonic::Code;
 use tower::{Layer, Service};
 
 use super::CallSize;
+use super::call_record::code_of;
 use super::method::{Kind, Method};
-use super::response::{ResponseBody, code_of};
+use super::response::ResponseBody;
 use super::response_future::{
     CheckedFuture, OnResponse, Outcome, ResponseFuture, rejected, rejection,
 };

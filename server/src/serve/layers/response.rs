@@ -5,17 +5,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 
 use super::super::activity::StreamGuard;
-use super::trace::CallRecord;
+use super::call_record::CallRecord;
 use crate::security::Permit;
-
-/// The header or trailer with the status code.
-const GRPC_STATUS: &str = "grpc-status";
 
 /// The body of a response. It is dropped when HTTP/2 has read all of it, or the caller has left.
 #[derive(Debug, Default)]
@@ -101,9 +97,4 @@ impl HttpBody for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// Returns the status code among headers or trailers.
-pub(super) fn code_of(headers: &HeaderMap) -> Option<Code> {
-    headers.get(GRPC_STATUS).map(|status| Code::from_bytes(status.as_bytes()))
 }

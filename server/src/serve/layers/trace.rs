@@ -3,18 +3,16 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
-use http::{HeaderMap, Request, Response};
-use tonic::Code;
+use http::{Request, Response};
 use tower::{Layer, Service};
-use tracing::Span;
 use tracing::instrument::{Instrument, Instrumented};
 
+use super::call_record::CallRecord;
 use super::method::Method;
-use super::response::{ResponseBody, code_of};
+use super::response::ResponseBody;
 use super::response_future::{OnResponse, Outcome, ResponseFuture};
-use crate::security::{Caller, Principal};
+use crate::security::Caller;
 
 /// Applies [`Trace`].
 #[derive(Clone, Debug)]
@@ -29,15 +27,6 @@ pub(super) struct TraceLayer {
 pub(super) struct Trace<S> {
     inner: S,
     caller: Arc<Caller>,
-}
-
-/// The log record of a call, written when it is dropped. Nothing is recorded unless the log includes
-/// the level debug.
-#[derive(Debug)]
-pub(super) struct CallRecord {
-    span: Span,
-    begun: Option<Instant>,
-    code: Option<Code>,
 }
 
 impl TraceLayer {
@@ -70,8 +59,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let method = Method::of(request.uri().path());
         let record = CallRecord::begin(self.caller.principal(), method.name);
-        let response = record.span.in_scope(|| self.inner.call(request));
-        ResponseFuture::new(response.instrument(record.span.clone()), record)
+        let response = record.span().in_scope(|| self.inner.call(request));
+        ResponseFuture::new(response.instrument(record.span().clone()), record)
     }
 }
 
@@ -80,30 +69,5 @@ impl OnResponse for CallRecord {
         self.note(response.headers());
         response.body_mut().record(self);
         response
-    }
-}
-
-impl CallRecord {
-    fn begin(principal: &Principal, method: &'static str) -> Self {
-        let span = tracing::debug_span!("call", %principal, method);
-        let begun = (!span.is_disabled()).then(Instant::now);
-        Self { span, begun, code: None }
-    }
-
-    /// Keeps the status among headers or trailers, if it is there.
-    pub(super) fn note(&mut self, headers: &HeaderMap) {
-        if self.begun.is_some() {
-            self.code = code_of(headers).or(self.code);
-        }
-    }
-}
-
-impl Drop for CallRecord {
-    fn drop(&mut self) {
-        let Some(begun) = self.begun else { return };
-        // Without a status, the caller left before the agent sent it.
-        let code = self.code.unwrap_or(Code::Cancelled);
-        let duration = begun.elapsed();
-        self.span.in_scope(|| tracing::debug!(?code, ?duration, "the call ended"));
     }
 }
