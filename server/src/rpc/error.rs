@@ -174,7 +174,10 @@ impl From<RpcError> for Status {
 
 const fn retry_after(resource: Resource) -> Duration {
     match resource {
-        Resource::Connection | Resource::Overflow | Resource::Watcher => RETRY_WATCHERS,
+        Resource::Connection
+        | Resource::ConnectionWithoutRole
+        | Resource::Overflow
+        | Resource::Watcher => RETRY_WATCHERS,
         Resource::Call | Resource::SlowCall | Resource::Stream | Resource::HealthCheck => {
             RETRY_BUSY
         }

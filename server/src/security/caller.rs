@@ -14,6 +14,13 @@ use super::{
 
 /// Principals that are remembered after they disconnect, so that their rate limit survives a reconnect.
 const REMEMBERED: usize = 1024;
+/// Frames without a call that a principal may send in a second, by all of its connections: pings, settings,
+/// and window updates beyond what responses allow. A client that is connected for days sends a few a minute.
+const FRAME_RATE: Rate = Rate::with_burst(1024, FRAME_BURST);
+/// The same at once: a client begins each connection with some, and opens many connections together.
+pub(crate) const FRAME_BURST: u32 = 4096;
+/// Connections of a principal without any role: the probes of a kubelet, which may come together.
+const MAX_WITHOUT_ROLE: usize = 4;
 /// Overflowing connections are remembered too while they last.
 const _: () = assert!(REMEMBERED > MAX_OVERFLOW);
 
@@ -53,7 +60,9 @@ pub(crate) struct Permit {
 #[derive(Debug, Default)]
 struct PrincipalState {
     held: UsageCounts,
-    bucket: Bucket,
+    calls: Bucket,
+    /// Frames without a call.
+    frames: Bucket,
 }
 
 /// Identifies the principal of a connection. Its port or group do not make another one.
@@ -108,8 +117,13 @@ impl Callers {
         slot: Resource,
     ) -> Result<Arc<Caller>, LimitReached> {
         let state = self.state(principal);
-        self.usage(&state).try_acquire(slot, &self.limits)?;
         let roles = self.policy.roles(principal);
+        let own = state.held.count(Resource::Connection);
+        if roles.is_empty() && slot == Resource::Connection && own >= MAX_WITHOUT_ROLE {
+            let resource = Resource::ConnectionWithoutRole;
+            return Err(LimitReached { resource, limit: MAX_WITHOUT_ROLE, own, free: 0 });
+        }
+        self.usage(&state).try_acquire(slot, &self.limits)?;
         let redaction = Some(self.redaction).filter(|redaction| !redaction.is_empty());
         let redaction = redaction.filter(|_| !roles.has(Role::Details));
         Ok(Arc::new(Caller {
@@ -157,7 +171,7 @@ impl Callers {
     }
 }
 
-/// Forgets principals that are not connected, once `capacity` are known: first those whose bucket is
+/// Forgets principals that are not connected, once `capacity` are known: first those whose buckets are
 /// full. There is always one, because `capacity` exceeds the number of connections, overflowing ones
 /// included.
 fn forget_disconnected(
@@ -169,7 +183,8 @@ fn forget_disconnected(
         return;
     }
     let is_connected = |state: &Arc<PrincipalState>| Arc::strong_count(state) > 1;
-    states.retain(|_, state| is_connected(state) || !state.bucket.is_full(now));
+    let is_full = |state: &PrincipalState| state.calls.is_full(now) && state.frames.is_full(now);
+    states.retain(|_, state| is_connected(state) || !is_full(state));
     if states.len() < capacity {
         return;
     }
@@ -207,7 +222,9 @@ impl Caller {
             Ok(()) => Ok(Permit { caller: Arc::clone(self), resource }),
             Err(full) => {
                 let limit = match resource {
-                    Resource::Connection | Resource::Overflow => Limit::Connections,
+                    Resource::Connection | Resource::ConnectionWithoutRole | Resource::Overflow => {
+                        Limit::Connections
+                    }
                     Resource::Watcher => Limit::Watchers,
                     Resource::Call
                     | Resource::SlowCall
@@ -238,7 +255,15 @@ impl Caller {
     /// The time until the next call is allowed. The rejection is not counted.
     pub(crate) fn acquire_call(&self) -> Result<(), Duration> {
         let Some(rate) = self.callers.rate else { return Ok(()) };
-        self.state.bucket.acquire(rate, self.callers.now())
+        self.state.calls.acquire(rate, 1, self.callers.now())
+    }
+
+    /// Counts frames without a call against the rate of the principal.
+    ///
+    /// # Errors
+    /// The time until the next frame is allowed. The rejection is not counted.
+    pub(crate) fn acquire_frames(&self, frames: u32) -> Result<(), Duration> {
+        self.state.frames.acquire(FRAME_RATE, frames, self.callers.now())
     }
 
     /// Counts a call without the role that it needs.

@@ -19,6 +19,8 @@ pub(crate) const MAX_HEALTH_CHECKS: usize = 8;
 pub(crate) enum Resource {
     /// Connections of all listeners.
     Connection,
+    /// Connections of a principal without any role. They are counted as [`Resource::Connection`].
+    ConnectionWithoutRole,
     /// Exit streams.
     Watcher,
     /// Calls whose responses have not been sent completely.
@@ -69,7 +71,7 @@ pub(crate) struct LimitReached {
 }
 
 impl Resource {
-    pub(super) const COUNT: usize = 7;
+    pub(super) const COUNT: usize = 8;
 }
 
 impl Limits {
@@ -77,7 +79,7 @@ impl Limits {
     #[must_use]
     pub(crate) const fn of(&self, resource: Resource) -> usize {
         match resource {
-            Resource::Connection => self.connections,
+            Resource::Connection | Resource::ConnectionWithoutRole => self.connections,
             Resource::Watcher => self.watchers,
             Resource::Call | Resource::Stream => self.calls,
             Resource::HealthCheck => MAX_HEALTH_CHECKS,
@@ -137,6 +139,10 @@ impl Resource {
             Self::Connection => {
                 let flag = "--max-connections, or fewer where descriptors are few";
                 ("connection", "connections", flag)
+            }
+            Self::ConnectionWithoutRole => {
+                let flag = "a fixed number; --allow gives a role";
+                ("connection without a role", "connections without a role", flag)
             }
             Self::Watcher => ("watcher", "watchers", "--max-watchers"),
             Self::Call => ("in-flight call", "in-flight calls", "--max-calls"),

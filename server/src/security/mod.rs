@@ -14,6 +14,8 @@ mod role;
 pub(crate) mod tls;
 
 pub(crate) use address_key::AddressKey;
+#[cfg(test)]
+pub(crate) use caller::FRAME_BURST;
 pub(crate) use caller::{Caller, Callers, Permit};
 pub(crate) use limits::{LimitReached, Limits, MAX_HEALTH_CHECKS, MAX_OVERFLOW, Resource};
 pub(crate) use pattern::{Pattern, PatternError, Transport};

@@ -56,6 +56,12 @@ impl Roles {
         self.0 & role.bit() != 0
     }
 
+    /// Returns whether the set has no role.
+    #[must_use]
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Returns the roles of both sets.
     #[must_use]
     pub(crate) const fn union(self, other: Self) -> Self {

@@ -1,7 +1,7 @@
 //! Tracks open streams of a connection, to close it when idle.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -21,6 +21,8 @@ pub(super) struct Activity {
     turn: AtomicU64,
     /// Notified when the peer has reset too many streams.
     reset_flood: Notify,
+    /// Whether the peer has sent too many frames without a call.
+    control_flood: AtomicBool,
 }
 
 /// Counts a stream as open until it is dropped.
@@ -71,6 +73,16 @@ impl Activity {
     /// Waits for [`Activity::report_reset_flood`].
     pub(super) async fn reset_flood(&self) {
         self.reset_flood.notified().await;
+    }
+
+    /// Reports that the peer has sent too many frames without a call.
+    pub(super) fn report_control_flood(&self) {
+        self.control_flood.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether [`Activity::report_control_flood`] was called.
+    pub(super) fn has_control_flood(&self) -> bool {
+        self.control_flood.load(Ordering::Relaxed)
     }
 
     /// Counts a stream, and returns true if it is the last one that the connection may have.

@@ -14,6 +14,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
+use super::frame_meter::FrameMeter;
 use super::http2::{MAX_WRITE_STALL, StreamTasks};
 use super::layers::CallService;
 use super::paced_stream::PacedStream;
@@ -52,7 +53,8 @@ impl<S: CallService> ConnectionTask<S> {
     /// Serves until the peer leaves, or the connection is idle or drained and has ended.
     pub(super) async fn run(self, connection: Connection) {
         let activity = Arc::clone(&self.activity);
-        let stream = PacedStream::new(connection, self.max_streams, activity);
+        let meter = FrameMeter::new(self.max_streams, Arc::clone(&self.caller));
+        let stream = PacedStream::new(connection, meter, activity);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(MAX_WRITE_STALL));
         let stream = TokioIo::new(Box::pin(stream));
@@ -121,6 +123,10 @@ impl<S: CallService> ConnectionTask<S> {
     /// Logs how the connection ended.
     fn log_end(&self, ended: hyper::Result<()>) {
         let principal = self.caller.principal();
+        if self.activity.has_control_flood() {
+            let what = "the connection was closed, as it sent too many frames without a call";
+            self.caller.reject(Limit::Protocol, &what);
+        }
         let Err(error) = ended else {
             tracing::debug!(%principal, "disconnected");
             return;

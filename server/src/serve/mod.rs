@@ -2,6 +2,10 @@
 
 mod activity;
 mod connection;
+#[cfg(test)]
+mod fixtures;
+mod frame_cursor;
+mod frame_meter;
 mod http2;
 mod layers;
 mod overflow;

@@ -1,4 +1,4 @@
-//! Reads a connection in turns, and counts the streams that its peer resets.
+//! Reads a connection in turns, and closes it if its peer sends too many frames without a call.
 //!
 //! h2 reads until the socket is empty before hyper accepts the streams that were opened. Without
 //! turns, a client that cancels some hundred calls at once, as grpc-go does with a context, has them
@@ -9,11 +9,11 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
 use super::activity::Activity;
+use super::frame_meter::{Flood, FrameMeter};
 
 /// The number of bytes that are read before other tasks, and the streams that were opened, have their
 /// turn.
@@ -21,70 +21,45 @@ const TURN: u32 = 4 << 10;
 /// The length of the shortest HEADERS frame and of a `RST_STREAM` frame: the least that opens a stream
 /// and resets it.
 const OPEN_AND_RESET: u32 = 9 + 13;
-/// The time over which resets are counted.
-const RESET_WINDOW: Duration = Duration::from_secs(10);
-/// The resets in that time, for each stream that a connection may have, beyond which it is closed.
-/// Clients cancel many calls now and then, and attackers do nothing else.
-const RESETS_PER_STREAM: u32 = 8;
-/// The smallest such number, where connections have few streams.
-const MIN_RESETS: u32 = 1024;
-/// The length of the connection preface (RFC 9113, section 3.4).
-const PREFACE: usize = 24;
-/// The length of a frame header (RFC 9113, section 4.1).
-const FRAME_HEADER: usize = 9;
-/// The position of the type in it, after the payload's length.
-const FRAME_TYPE: usize = 3;
-/// The type of `RST_STREAM` frames (RFC 9113, section 6.4).
-const RST_STREAM: u8 = 3;
+/// The last frame of a connection whose peer sends too many frames without a call: `GOAWAY` with the
+/// highest stream, as of all that were opened, and `ENHANCE_YOUR_CALM` (RFC 9113, sections 6.8 and 7).
+const GOAWAY: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0xb];
 
 /// The largest number of streams that a peer can open and reset in one turn, all before hyper accepts
 /// one of them.
 pub(super) const RESETS_IN_TURN: u32 = TURN / OPEN_AND_RESET;
 
-/// A connection that is read in turns. Writes pass through.
+/// A connection that is read in turns.
 #[derive(Debug)]
 pub(super) struct PacedStream<S> {
     inner: Take<S>,
     /// The turn in which `inner` was read last.
     turn: u64,
-    resets: ResetMeter,
+    meter: FrameMeter,
     activity: Arc<Activity>,
-}
-
-/// Counts `RST_STREAM` frames.
-#[derive(Debug)]
-struct ResetMeter {
-    frames: FrameCursor,
-    max_resets: u32,
-    resets: u32,
-    window: Instant,
-}
-
-/// The position in a sequence of frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FrameCursor {
-    /// So many bytes are left of the preface, or of a frame's payload.
-    Skip(usize),
-    /// So many bytes of a frame header were read, and the payload's length is in the first three.
-    Header { read: usize, length: u32 },
+    /// Whether the peer sent too much, so that no more is read.
+    is_closed: bool,
 }
 
 impl<S: AsyncRead> PacedStream<S> {
-    /// Reads `inner` in turns, which `activity` counts. It is notified when the peer of a connection with so many
-    /// streams resets too many of them.
-    pub(super) fn new(inner: S, max_streams: u32, activity: Arc<Activity>) -> Self {
-        let resets = ResetMeter::new(max_streams, Instant::now());
-        Self { inner: inner.take(TURN.into()), turn: activity.turn(), resets, activity }
+    /// Reads `inner` in turns, which `activity` counts. It is notified when the peer of a connection
+    /// sends too much of what `meter` limits.
+    pub(super) fn new(inner: S, meter: FrameMeter, activity: Arc<Activity>) -> Self {
+        let turn = activity.turn();
+        Self { inner: inner.take(TURN.into()), turn, meter, activity, is_closed: false }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for PacedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.is_closed {
+            return Poll::Ready(Ok(()));
+        }
         let turn = this.activity.turn();
         if turn != this.turn {
             this.turn = turn;
@@ -96,8 +71,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-        if this.resets.count(&buf.filled()[before..], Instant::now) {
-            this.activity.report_reset_flood();
+        match this.meter.received(&buf.filled()[before..]) {
+            None => {}
+            Some(Flood::Resets) => this.activity.report_reset_flood(),
+            Some(Flood::Control) => {
+                this.close(cx);
+                buf.set_filled(before);
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -109,7 +89,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.writer().poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = ready!(Pin::new(this.inner.get_mut()).poll_write(cx, buf))?;
+        this.meter.sent(&buf[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -125,7 +108,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.writer().poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = ready!(Pin::new(this.inner.get_mut()).poll_write_vectored(cx, bufs))?;
+        let mut left = written;
+        for buf in bufs {
+            let part = left.min(buf.len());
+            this.meter.sent(&buf[..part]);
+            left -= part;
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -133,117 +124,77 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> PacedStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> PacedStream<S> {
     fn writer(self: Pin<&mut Self>) -> Pin<&mut S> {
         Pin::new(self.get_mut().inner.get_mut())
     }
-}
 
-impl ResetMeter {
-    fn new(max_streams: u32, now: Instant) -> Self {
-        let max_resets = max_streams.saturating_mul(RESETS_PER_STREAM).max(MIN_RESETS);
-        Self { frames: FrameCursor::Skip(PREFACE), max_resets, resets: 0, window: now }
-    }
-
-    /// Counts the resets among the next bytes, and returns true if there are too many.
-    fn count(&mut self, bytes: &[u8], now: impl FnOnce() -> Instant) -> bool {
-        let resets = self.frames.advance(bytes);
-        if resets == 0 {
-            return false;
-        }
-        let now = now();
-        if now.duration_since(self.window) >= RESET_WINDOW {
-            (self.window, self.resets) = (now, 0);
-        }
-        self.resets = self.resets.saturating_add(resets);
-        self.resets > self.max_resets
-    }
-}
-
-impl FrameCursor {
-    const FRAME: Self = Self::Header { read: 0, length: 0 };
-
-    /// Moves over the next bytes, and returns the number of `RST_STREAM` frames that begin in them.
-    fn advance(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut resets = 0;
-        while let Some((&byte, rest)) = bytes.split_first() {
-            match *self {
-                Self::Skip(0) => *self = Self::FRAME,
-                Self::Skip(left) => {
-                    let part = left.min(bytes.len());
-                    *self = Self::Skip(left - part);
-                    bytes = &bytes[part..];
-                }
-                Self::Header { read, length } => {
-                    *self = Self::after_header_byte(read, length, byte);
-                    resets += u32::from(read == FRAME_TYPE && byte == RST_STREAM);
-                    bytes = rest;
-                }
-            }
-        }
-        resets
-    }
-
-    fn after_header_byte(read: usize, length: u32, byte: u8) -> Self {
-        let length = if read < FRAME_TYPE { length << u8::BITS | u32::from(byte) } else { length };
-        match read + 1 {
-            FRAME_HEADER => Self::Skip(usize::try_from(length).unwrap_or(usize::MAX)),
-            read => Self::Header { read, length },
+    /// Reads no more. The peer is sent the reason if that is possible now: HTTP/2 itself has no
+    /// reason to close the connection.
+    fn close(&mut self, cx: &mut Context<'_>) {
+        self.is_closed = true;
+        self.activity.report_control_flood();
+        if self.meter.is_between_sent_frames() {
+            let stream = self.inner.get_mut();
+            let sent = Pin::new(&mut *stream).poll_write(cx, &GOAWAY);
+            tracing::trace!(?sent, "closing a connection");
+            let flushed = Pin::new(stream).poll_flush(cx);
+            tracing::trace!(?flushed, "closing a connection");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio_test::io::Builder;
 
+    use super::super::fixtures::caller;
     use super::*;
 
     const STREAMS: u32 = 256;
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 
-    fn frame(kind: u8, length: usize) -> Vec<u8> {
-        let length_bytes = u32::try_from(length).unwrap().to_be_bytes();
-        let payload = vec![RST_STREAM; length];
-        [&length_bytes[1..], &[kind, 0, 0, 0, 0, 1], &payload].concat()
+    fn meter() -> FrameMeter {
+        FrameMeter::new(STREAMS, caller())
     }
 
-    fn meter() -> ResetMeter {
-        let mut meter = ResetMeter::new(STREAMS, Instant::now());
-        assert!(!meter.count(&[0; PREFACE], Instant::now));
-        meter
-    }
-
-    /// Payloads that look like frames are not counted, wherever the bytes are cut.
-    #[test]
-    fn resets_are_counted_however_the_bytes_are_cut() {
-        proptest!(|(
-            frames in prop::collection::vec((0..10_u8, 0..40_usize), 0..40),
-            size in 1..100_usize,
-        )| {
-            let bytes = frames.iter().map(|&(kind, length)| frame(kind, length)).collect::<Vec<_>>();
-            let mut cursor = FrameCursor::FRAME;
-            let counted: u32 = bytes.concat().chunks(size).map(|part| cursor.advance(part)).sum();
-            let expected = frames.iter().filter(|(kind, _)| *kind == RST_STREAM).count();
-            prop_assert_eq!(counted, u32::try_from(expected).unwrap());
-        });
-    }
-
-    #[test]
-    fn resets_have_a_limit_in_a_window() {
-        let (mut meter, reset, start) = (meter(), frame(RST_STREAM, 4), Instant::now());
-        for _ in 0..STREAMS * RESETS_PER_STREAM {
-            assert!(!meter.count(&reset, || start));
+    /// The peer receives the reason after the last whole frame, and nothing else is read.
+    #[tokio::test]
+    async fn a_flood_closes_its_connection_with_a_reason() {
+        let (mut peer, inner) = duplex(1 << 20);
+        let activity = Arc::<Activity>::default();
+        let mut stream = PacedStream::new(inner, meter(), Arc::clone(&activity));
+        stream.write_all(&PING).await.unwrap();
+        peer.write_all(PREFACE).await.unwrap();
+        for _ in 0..3 * crate::security::FRAME_BURST {
+            peer.write_all(&PING).await.unwrap();
         }
-        assert!(meter.count(&reset, || start + RESET_WINDOW / 2));
-        assert!(!meter.count(&reset, || start + 2 * RESET_WINDOW));
+        let mut buffer = vec![0; 1 << 20];
+        while stream.read(&mut buffer).await.unwrap() > 0 {
+            activity.begin_turn();
+        }
+        assert!(activity.has_control_flood());
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+        drop(stream);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, [PING, GOAWAY].concat());
     }
 
-    #[test]
-    fn other_frames_do_not_read_the_clock() {
-        let mut meter = meter();
-        assert!(!meter.count(&frame(0, 100), || unreachable!("no reset")));
+    /// A reason amid a frame would be read as a part of it.
+    #[tokio::test]
+    async fn a_flood_amid_a_response_has_no_reason() {
+        let (mut peer, inner) = duplex(1 << 20);
+        let mut stream = PacedStream::new(inner, meter(), Arc::default());
+        stream.write_all(&PING[..10]).await.unwrap();
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        stream.close(&mut context);
+        drop(stream);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, PING[..10]);
     }
 
     /// A peer that never pauses is read in turns, between which other tasks run.
@@ -253,7 +204,7 @@ mod tests {
         let bytes = vec![0; turn + 1];
         let io = Builder::new().read(&bytes).build();
         let activity = Arc::<Activity>::default();
-        let mut stream = PacedStream::new(io, STREAMS, Arc::clone(&activity));
+        let mut stream = PacedStream::new(io, meter(), Arc::clone(&activity));
         let mut buffer = vec![0; 2 * turn];
         assert_eq!(stream.read(&mut buffer).await.unwrap(), turn);
         let mut second = tokio_test::task::spawn(stream.read(&mut buffer));

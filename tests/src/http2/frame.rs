@@ -29,6 +29,8 @@ pub enum Kind {
     Data = 0,
     /// The beginning of a stream.
     Headers = 1,
+    /// The weight of a stream, which has no meaning any more.
+    Priority = 2,
     /// The end of a stream, by force.
     RstStream = 3,
     /// A setting of the peer.
@@ -41,6 +43,8 @@ pub enum Kind {
     WindowUpdate = 8,
     /// More headers.
     Continuation = 9,
+    /// A type that no standard defines.
+    Unknown = 77,
 }
 
 /// Flags of a frame.

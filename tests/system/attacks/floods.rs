@@ -13,6 +13,9 @@ use super::{Aftermath, GET_PID, Siege, WATCH_EXITS, assert_bounded};
 const CONNECTIONS: usize = 10;
 /// Frames of a flood on each connection: 50,000 on a listener.
 const FRAMES: u32 = 5_000;
+/// Frames without a call on each connection: far more than a principal may send at once, and in the
+/// seconds that a busy machine needs to read them.
+const CONTROL_FRAMES: u32 = 40_000;
 /// The peak of the memory during a flood from one connection at a time.
 const ALLOWED_KIB: u64 = 8 * 1024;
 /// The longest frame that the agent accepts.
@@ -84,17 +87,6 @@ async fn assert_ended(name: &str, bytes: &[u8]) -> Result<()> {
     let once = async |siege: &mut Siege| {
         let (ended, aftermath) = flood(siege, bytes).await?;
         assert_eq!(ended, 2 * CONNECTIONS, "{name}: a connection outlived it");
-        Ok(aftermath)
-    };
-    assert_bounded(name, once, ALLOWED_KIB).await
-}
-
-/// Sends a flood that the agent must read to its end.
-async fn assert_read(name: &str, bytes: &[u8]) -> Result<()> {
-    let _lock = MachineLock::exclusive()?;
-    let once = async |siege: &mut Siege| {
-        let (ended, aftermath) = flood(siege, bytes).await?;
-        println!("{name}: {ended} of {} connections ended", 2 * CONNECTIONS);
         Ok(aftermath)
     };
     assert_bounded(name, once, ALLOWED_KIB).await
@@ -210,20 +202,39 @@ async fn half_headers(siege: &mut Siege) -> Result<Aftermath> {
     siege.end(peers).await
 }
 
-/// Frames that only request an acknowledgement get one each, or end the connection.
+/// Frames without a call end their connection, are counted, and leave others served: a principal may send
+/// some at once, and then a rate of them, by all of its connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pings_settings_and_empty_frames_are_only_read() -> Result<()> {
+async fn frames_without_a_call_end_their_connection() -> Result<()> {
     for (name, frame) in [
         ("PINGs", Frame::new(Kind::Ping, 0, b"12345678")),
         ("SETTINGS", Frame::new(Kind::Settings, 0, &[])),
+        ("PRIORITY frames", Frame::new(Kind::Priority, 1, &[0, 0, 0, 0, 1])),
         ("window updates", Frame::new(Kind::WindowUpdate, 0, &[0, 0, 0, 1])),
+        ("frames of an unknown type", Frame::new(Kind::Unknown, 0, &[0; LONGEST])),
     ] {
-        assert_read(name, &repeated(&frame, FRAMES)).await?;
+        // Long frames cost as much as many short ones.
+        let times = if frame.payload.len() == LONGEST { FRAMES / 10 } else { CONTROL_FRAMES };
+        assert_control_flood(name, &repeated(&frame, times)).await?;
     }
     let mut bytes = BytesMut::new();
-    begun(&mut bytes, stream(0), GET_PID);
-    bytes.put(repeated(&Frame::new(Kind::Data, stream(0), &[]), FRAMES));
-    assert_read("empty DATA", &bytes).await
+    begun(&mut bytes, stream(0), WATCH_EXITS);
+    bytes.put(repeated(&Frame::new(Kind::Data, stream(0), &[]), CONTROL_FRAMES));
+    assert_ended("empty DATA", &bytes).await
+}
+
+/// Has every connection of a flood ended by the agent because of its frames.
+async fn assert_control_flood(name: &str, bytes: &[u8]) -> Result<()> {
+    let _lock = MachineLock::exclusive()?;
+    let mut connections = 0;
+    let once = async |siege: &mut Siege| {
+        let (ended, aftermath) = flood(siege, bytes).await?;
+        assert_eq!(ended, 2 * CONNECTIONS, "{name}: a connection outlived it");
+        connections += u64::try_from(ended)?;
+        assert_eq!(siege.refused(Limit::Protocol).await?, connections, "{name}");
+        Ok(aftermath)
+    };
+    assert_bounded(name, once, ALLOWED_KIB).await
 }
 
 /// Responses that a peer does not read are not queued without bound, whether its windows or its

@@ -210,3 +210,20 @@ fn details_are_removed_for_callers_without_the_role() {
         }
     }
 }
+
+/// A principal without a role can be probed, and has no use for more connections.
+#[test]
+fn a_principal_without_a_role_has_few_connections() {
+    let rules = vec!["uid:1=query".parse().unwrap()];
+    let limits = Limits { connections: 100, ..LIMITS };
+    let callers = Arc::new(Callers::new(Policy::new(rules), Redaction::default(), limits));
+    let held = [(); MAX_WITHOUT_ROLE].map(|()| callers.connect(&uid(2)).unwrap());
+    let error = callers.connect(&uid(2)).unwrap_err();
+    assert_eq!(error.resource, Resource::ConnectionWithoutRole);
+    assert!(error.to_string().contains("connection without a role"), "{error}");
+    assert_eq!(callers.rejections().count(Limit::Connections), 1);
+    drop(held);
+    assert!(callers.connect(&uid(2)).is_ok());
+    let held = [(); 2 * MAX_WITHOUT_ROLE].map(|()| callers.connect(&uid(1)).unwrap());
+    assert_eq!(callers.held(Resource::Connection), held.len());
+}

@@ -1,0 +1,22 @@
+//! A caller for tests.
+
+use std::sync::Arc;
+
+use crate::security::{Caller, Callers, Limits, Policy, Principal, Redaction};
+
+const LIMITS: Limits = Limits {
+    connections: 4,
+    overflow: 1,
+    watchers: 4,
+    calls: 4,
+    slow_calls: 4,
+    share_percent: 100,
+    call_rate: 0,
+};
+
+/// Returns a connected caller of a principal of its own.
+pub(super) fn caller() -> Arc<Caller> {
+    let callers = Arc::new(Callers::new(Policy::default(), Redaction::default(), LIMITS));
+    let principal = Arc::new(Principal::Local { uid: 1, gid: 1 });
+    callers.connect(&principal).expect("a free connection")
+}
