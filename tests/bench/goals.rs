@@ -61,7 +61,7 @@ const FLAT: f64 = 1.1;
 const FEW_CALLERS: f64 = 0.5;
 
 /// Everything that the agent is meant to reach.
-pub(crate) const GOALS: [Goal; 15] = [
+pub(crate) const GOALS: [Goal; 17] = [
     Goal {
         what: "CPU of the agent per exit, full speed, one watcher of every field, unix socket, \
                relative to the plain listener",
@@ -294,6 +294,38 @@ pub(crate) const GOALS: [Goal; 15] = [
             value: Median,
             goal: None,
             aim: AtLeast(500.0),
+        }],
+    },
+    Goal {
+        what: "attribution by the kernel, relative to --attribution off",
+        parts: &[
+            Part {
+                label: "CPU of the agent per exit",
+                measurement: Measurement::Options,
+                figure: "CPU an exit, default options",
+                value: Beside("CPU an exit, --attribution off"),
+                goal: Some(AtMost(1.1)),
+                aim: AtMost(1.05),
+            },
+            Part {
+                label: "workload speed",
+                measurement: Measurement::Options,
+                figure: "workload, default options",
+                value: Beside("workload, --attribution off"),
+                goal: Some(AtLeast(0.98)),
+                aim: AtLeast(1.0),
+            },
+        ],
+    },
+    Goal {
+        what: "CPU of the agent per exit, one watcher by --redact comm,io, relative to no redaction",
+        parts: &[Part {
+            label: "",
+            measurement: Measurement::Options,
+            figure: "CPU an exit, --redact comm,io",
+            value: Beside("CPU an exit, default options"),
+            goal: Some(AtMost(1.3)),
+            aim: AtMost(FLAT),
         }],
     },
 ];

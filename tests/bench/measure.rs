@@ -6,6 +6,7 @@ mod history;
 mod idle;
 mod latency;
 mod lost;
+mod options;
 mod query;
 pub(crate) mod sandbox;
 mod stall;
@@ -47,6 +48,8 @@ pub(crate) enum Measurement {
     Growth,
     /// Cost of TLS compared with a unix socket, and handshakes.
     Tls,
+    /// Cost of attribution and of redaction.
+    Options,
 }
 
 /// The data that all measurements need.
@@ -93,7 +96,7 @@ impl Bench {
 
 impl Measurement {
     /// Everything, in the order in which it is run.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Lost,
         Self::Idle,
         Self::Exits,
@@ -105,6 +108,7 @@ impl Measurement {
         Self::History,
         Self::Growth,
         Self::Tls,
+        Self::Options,
     ];
 
     /// The name in figures and on the command line.
@@ -121,6 +125,7 @@ impl Measurement {
             Self::History => history::NAME,
             Self::Growth => growth::NAME,
             Self::Tls => tls::NAME,
+            Self::Options => options::NAME,
         }
     }
 
@@ -143,6 +148,7 @@ impl Measurement {
             Self::History => history::round(bench, round, report),
             Self::Growth => growth::round(bench, round, report),
             Self::Tls => tls::round(bench, round, report),
+            Self::Options => options::round(bench, round, report),
         }
         .with_context(|| format!("measure {}", self.name()))
     }
@@ -159,6 +165,7 @@ impl Measurement {
             Self::History => history::relate(report),
             Self::Growth => growth::relate(report),
             Self::Tls => tls::relate(report),
+            Self::Options => options::relate(report),
         }
     }
 }

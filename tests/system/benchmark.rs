@@ -7,7 +7,8 @@ use taskstats_tests::machine_lock::MachineLock;
 use tokio::process::Command;
 
 /// All measurements but `idle`, which needs a machine that is silent meanwhile.
-const MEASUREMENTS: &str = "lost,exits,latency,stall,watchers,query,sandbox,history,growth,tls";
+const MEASUREMENTS: &str =
+    "lost,exits,latency,stall,watchers,query,sandbox,history,growth,tls,options";
 
 /// A short run measures everything that it has a goal for.
 #[tokio::test]
