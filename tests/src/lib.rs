@@ -24,6 +24,7 @@ pub mod guarded_child;
 pub mod handshake;
 pub mod health;
 pub mod http2;
+pub mod injector;
 pub mod kernel;
 pub mod machine_lock;
 pub mod mount;

@@ -2,6 +2,7 @@
 
 mod calls;
 mod files;
+mod injected;
 mod users;
 
 use std::collections::BTreeMap;
