@@ -24,6 +24,7 @@ pub(crate) use dry_run::{DryRun, dry_run};
 pub(crate) use error::SandboxError;
 pub(crate) use path_access::{Inaccessible, first_inaccessible};
 pub use paths::Paths;
+pub(crate) use privileges::raise_capabilities;
 pub(crate) use report::{Applied, MissingMeasure, applied};
 pub(crate) use state_dir::check_state_dir;
 pub(crate) use user::{User, UserError, UserSpec};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::agent::RunError;
 use crate::capture::RecordError;
 use crate::config::ConfigError;
+use crate::sandbox::SandboxError;
 
 /// An error that ends the process. `main` maps each to an exit code.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum Error {
     /// The variables of the service manager cannot be parsed.
     #[error("reading the service manager's LISTEN_FDS and LISTEN_FDNAMES failed: {0}")]
     Inherited(#[source] io::Error),
+    /// The permitted capabilities could not be made effective.
+    #[error("making capabilities effective failed: {0}")]
+    Capabilities(#[source] SandboxError),
     /// The runtime could not be started.
     #[error("starting the runtime failed: {0}")]
     Runtime(#[source] io::Error),

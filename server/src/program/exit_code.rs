@@ -31,6 +31,7 @@ impl From<Error> for ExitCode {
                 | StartError::Sandbox(SandboxError::User(_)),
             )) => Self::from(USAGE),
             Error::Inherited(_)
+            | Error::Capabilities(_)
             | Error::Runtime(_)
             | Error::Signals(_)
             | Error::Output(_)

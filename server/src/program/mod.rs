@@ -17,6 +17,7 @@ pub(crate) use self::error::Error;
 use crate::capacity;
 use crate::config::{Args, Command, ConfigError, DoctorArgs, ReportFormat};
 use crate::doctor;
+use crate::sandbox;
 use crate::telemetry::{self, LogFormat};
 
 /// The outcome of a command that did not fail.
@@ -51,6 +52,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Outcome, Err
 }
 
 fn dispatch(args: Args, matches: &ArgMatches) -> Result<Outcome, Error> {
+    sandbox::raise_capabilities().map_err(Error::Capabilities)?;
     match args.command.clone() {
         None => serve::serve(args),
         Some(Command::Doctor(doctor)) => examine(args, doctor),

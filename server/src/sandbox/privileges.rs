@@ -10,6 +10,21 @@ use super::{MissingMeasure, SandboxError, User};
 /// beyond the system's limit.
 const KEPT: Cap = Cap::NET_ADMIN;
 
+/// Makes all permitted capabilities of this thread effective.
+///
+/// The image's file grants them as permitted only: an exec with effective ones fails where the container
+/// has not all of them.
+///
+/// # Errors
+/// The kernel's error of capget(2) or capset(2).
+pub(crate) fn raise_capabilities() -> Result<(), SandboxError> {
+    let held = held()?;
+    if held.effective == held.permitted {
+        return Ok(());
+    }
+    check("capset", CapState { effective: held.permitted, ..held }.set_current())
+}
+
 /// Becomes another user, keeps all capabilities, and returns whether the user changed.
 ///
 /// `named` is set if an operator chose the user: that it cannot be changed is an error then. Otherwise a
