@@ -68,6 +68,12 @@ pub(crate) enum Cause {
     DelayAccounting,
     /// The kernel grants smaller receive buffers than configured.
     ReceiveBuffer,
+    /// No hierarchy of cgroups is mounted.
+    CgroupMount,
+    /// `CAP_BPF` or `CAP_PERFMON` is missing.
+    FilterCapability,
+    /// The kernel cannot run the filter that attributes exits.
+    FilterKernel,
 }
 
 /// The advice, in a sentence for each way to run the agent.
@@ -189,7 +195,7 @@ impl Cause {
     }
 }
 
-const CAUSES: usize = Cause::ReceiveBuffer as usize + 1;
+const CAUSES: usize = Cause::FilterKernel as usize + 1;
 
 #[cfg(test)]
 mod tests {

@@ -204,4 +204,28 @@ pub(super) static TABLE: [(Cause, Advice); CAUSES] = [
             kubernetes: "add the capability NET_ADMIN to the container, or raise net.core.rmem_max on the node",
         },
     ),
+    (
+        Cause::CgroupMount,
+        Advice {
+            linux: "mount cgroup2 on /sys/fs/cgroup",
+            systemd: "remove whatever hides /sys/fs/cgroup from the unit",
+            kubernetes: "mount /sys/fs/cgroup of the node read-only into the container",
+        },
+    ),
+    (
+        Cause::FilterCapability,
+        Advice {
+            linux: "start the agent with CAP_BPF and CAP_PERFMON, which it drops before it serves",
+            systemd: "put AmbientCapabilities=CAP_NET_ADMIN CAP_BPF CAP_PERFMON and the same CapabilityBoundingSet= into the unit, and allow bpf in SystemCallFilter=; the agent drops them before it serves",
+            kubernetes: "put securityContext.capabilities: {drop: [ALL], add: [NET_ADMIN, BPF, PERFMON]} into the container; the agent drops the last two before it serves",
+        },
+    ),
+    (
+        Cause::FilterKernel,
+        Advice {
+            linux: "use Linux 6.4 or newer, or one from 5.10 with CONFIG_DEBUG_INFO_BTF=y",
+            systemd: "use Linux 6.4 or newer, or one from 5.10 with CONFIG_DEBUG_INFO_BTF=y",
+            kubernetes: "choose a node image with Linux 6.4 or newer, or from 5.10 with CONFIG_DEBUG_INFO_BTF=y",
+        },
+    ),
 ];

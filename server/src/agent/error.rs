@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use super::attribution::AttributionError;
 use crate::advice::HasCause;
 use crate::config::ConfigError;
 use crate::exits::{self, WatchError};
@@ -12,6 +11,7 @@ use crate::rpc::NodeError;
 use crate::sandbox::SandboxError;
 use crate::security::tls::TlsError;
 use crate::taskstats::{CpumaskError, KernelError};
+use crate::workload::AttributionError;
 
 /// An error that keeps an agent from starting.
 #[derive(Debug, thiserror::Error)]

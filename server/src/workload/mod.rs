@@ -4,6 +4,7 @@
 //! [`Follower`] adds the path, and names as they appear, on a thread of its own, so the reader never
 //! waits for a name.
 
+mod attribution;
 mod cgroup_path;
 mod follower;
 mod hierarchy;
@@ -11,6 +12,8 @@ mod live;
 mod names;
 mod table;
 
+pub(crate) use self::attribution::AttributionError;
+pub(crate) use self::attribution::{find_hierarchies, load_filters};
 pub(crate) use self::cgroup_path::{ContainerPath, PodPath, UnitPath};
 pub(crate) use self::follower::{Follower, RunningFollower};
 pub(crate) use self::hierarchy::Hierarchies;

@@ -1,5 +1,6 @@
 //! The checks, each in a file.
 
+mod attribution;
 mod capability;
 mod certificates;
 mod delay_accounting;
@@ -34,6 +35,7 @@ pub(super) const ALL: &[Check] = &[
     receive_buffer::check,
     descriptors::check,
     delay_accounting::check,
+    attribution::check,
     sandbox::check,
     self_test::check,
 ];
