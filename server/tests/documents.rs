@@ -93,6 +93,19 @@ fn documents_name_files_that_exist() {
     }
 }
 
+/// The table of modules in `ARCHITECTURE.md` is complete.
+#[test]
+fn the_architecture_names_every_module() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("a file");
+    let (library, architecture) = (read("server/src/lib.rs"), read("ARCHITECTURE.md"));
+    let modules = library.lines().filter(|line| !line.starts_with("//"));
+    let modules = modules.filter_map(|line| line.split_once("mod ")?.1.strip_suffix(';'));
+    let spans: BTreeSet<String> = code_spans(&architecture).into_iter().collect();
+    for module in modules {
+        assert!(spans.contains(module), "ARCHITECTURE.md does not name {module}");
+    }
+}
+
 #[test]
 fn documents_name_tests_that_exist() {
     let files = files();
