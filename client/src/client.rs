@@ -14,9 +14,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::error::Error;
+use crate::exit_stream::ExitStream;
 use crate::status::{self, Call};
 use crate::target::Target;
-use crate::watch::{ExitStream, WatchRequest};
+use crate::watch_request::WatchRequest;
 use crate::workloads::Owner;
 
 /// The maximum number of ids in one [`Client::batch`]; the agent refuses more.

@@ -31,11 +31,12 @@
 mod builder;
 mod client;
 mod error;
+mod exit_stream;
 mod status;
 mod target;
 mod tls;
 mod tls_failure;
-mod watch;
+mod watch_request;
 mod workloads;
 
 #[cfg(feature = "cli")]
@@ -44,6 +45,7 @@ pub mod cli;
 pub use builder::{ClientBuilder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_DEADLINE};
 pub use client::{BatchEntry, Client, MAX_BATCH, Process, Task, TaskId, Threads};
 pub use error::Error;
+pub use exit_stream::{Event, ExitStream};
 pub use target::{DEFAULT_PORT, InvalidTarget, Target};
 pub use taskstats_proto::v1 as proto;
 pub use taskstats_proto::v1::{
@@ -53,5 +55,5 @@ pub use taskstats_proto::v1::{
 pub use tls_failure::TlsFailure;
 pub use tonic::Code;
 pub use tonic_health::pb::health_check_response::ServingStatus;
-pub use watch::{Event, ExitStream, WatchRequest};
+pub use watch_request::WatchRequest;
 pub use workloads::{Owner, WorkloadTable};
