@@ -6,6 +6,7 @@ mod bind;
 mod bind_error;
 mod handshake;
 mod handshake_error;
+mod handshake_rate;
 mod handshake_slots;
 mod incoming;
 

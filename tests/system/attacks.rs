@@ -106,7 +106,10 @@ impl Siege {
         let fixture = TlsFixture::new()?;
         let flags = match port {
             Port::Plain => [INSECURE, "--listen", "tcp://127.0.0.1:0"].map(str::to_owned).to_vec(),
-            Port::Mutual => fixture.mutual_flags(),
+            Port::Mutual => {
+                let unlimited = ["--max-handshake-rate", "0"].map(str::to_owned);
+                [fixture.mutual_flags(), unlimited.to_vec()].concat()
+            }
         };
         let limits = limits_with(limits).map(str::to_owned);
         let agent = Agent::start_with(flags.into_iter().chain(limits)).await?;

@@ -7,7 +7,7 @@ use taskstats_tests::binaries::{self, WORKSPACE};
 use taskstats_tests::peer::Peer;
 
 /// Set to write the help into the READMEs instead of comparing it.
-const UPDATE: &str = "UPDATE_README";
+const UPDATE: &str = "BLESS";
 
 /// The help of each program in its README is what the program prints.
 #[tokio::test]

@@ -1223,8 +1223,8 @@ impl CertificateUse {
 pub enum Limit {
     /// Not used by the agent.
     Unspecified = 0,
-    /// Concurrent connections (`--max-connections`): counted once for each excess connection, which is
-    /// rejected.
+    /// Concurrent connections (`--max-connections`; 4 of a principal without a role): counted once for
+    /// each excess connection, which is rejected.
     Connections = 1,
     /// Concurrent exit streams (`--max-watchers`).
     Watchers = 2,
@@ -1241,11 +1241,11 @@ pub enum Limit {
     CallTime = 7,
     /// Time without a call (`--idle-timeout`): the connection is closed with GOAWAY.
     IdleTime = 8,
-    /// Duration of a TLS handshake (`--handshake-timeout`), or less if too many handshakes are in
-    /// progress: the connection is closed.
+    /// Duration of a TLS handshake (`--handshake-timeout`), less if too many handshakes are in progress,
+    /// and none if its address began too many (`--max-handshake-rate`): the connection is closed.
     HandshakeTime = 9,
-    /// Misuse of HTTP/2, such as streams that are reset as soon as they are opened, or headers without
-    /// end: the connection is closed.
+    /// Misuse of HTTP/2, such as streams that are reset as soon as they are opened, headers without end,
+    /// or too many frames without a call: the connection is closed.
     Protocol = 10,
     /// Concurrent streams of one connection (`--max-streams`): counted each time a call uses the last
     /// stream. No call is refused; further calls on this connection wait in the client.

@@ -37,6 +37,7 @@ impl Agent {
         let security = tls.zip(certificates).map(|(config, certificates)| TlsAcceptorConfig {
             tls: certificates.tls(),
             handshake_timeout: config.handshake_timeout,
+            handshake_rate: config.handshake_rate,
             handshakes: self.handshakes,
             callers: Arc::clone(&callers),
         });

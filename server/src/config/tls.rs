@@ -14,6 +14,12 @@ const MIN_HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(100);
 /// A longer timeout would only keep idle clients connected.
 const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+/// The default of `--max-handshake-rate`: clients keep their connections, and hundreds behind one address can
+/// reconnect within seconds.
+const DEFAULT_HANDSHAKE_RATE: u32 = 200;
+/// One handshake per microsecond, which no machine can do.
+const MAX_HANDSHAKE_RATE: u32 = 1_000_000;
+
 /// The flags of TLS.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct TlsArgs {
@@ -42,6 +48,11 @@ pub(crate) struct TlsArgs {
         value_parser = humantime::parse_duration
     )]
     pub(crate) handshake_timeout: Option<Duration>,
+
+    /// Maximum TLS handshakes per second of a network address, and of a burst; 0 is no limit
+    /// [default: 200]
+    #[arg(long, value_name = "N", env = "TASKSTATSD_MAX_HANDSHAKE_RATE")]
+    pub(crate) max_handshake_rate: Option<u32>,
 }
 
 /// TLS for tcp:// listeners.
@@ -53,6 +64,8 @@ pub(crate) struct TlsConfig {
     pub(crate) min_version: MinVersion,
     /// The timeout of a handshake.
     pub(crate) handshake_timeout: Duration,
+    /// Maximum handshakes a second of an address; 0 is no limit.
+    pub(crate) handshake_rate: u32,
 }
 
 impl TlsArgs {
@@ -67,6 +80,7 @@ impl TlsArgs {
                     ("--client-ca", self.client_ca.is_some()),
                     ("--tls-min-version", self.tls_min_version.is_some()),
                     ("--handshake-timeout", self.handshake_timeout.is_some()),
+                    ("--max-handshake-rate", self.max_handshake_rate.is_some()),
                 ];
                 return match alone.into_iter().find(|(_, given)| *given) {
                     Some((flag, _)) => needs(flag, "--tls-cert"),
@@ -80,10 +94,13 @@ impl TlsArgs {
         let handshake_timeout = self.handshake_timeout.unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT);
         let range = MIN_HANDSHAKE_TIMEOUT..=MAX_HANDSHAKE_TIMEOUT;
         check_range("--handshake-timeout", handshake_timeout, range)?;
+        let handshake_rate = self.max_handshake_rate.unwrap_or(DEFAULT_HANDSHAKE_RATE);
+        check_range("--max-handshake-rate", handshake_rate, 0..=MAX_HANDSHAKE_RATE)?;
         Ok(Some(TlsConfig {
             files: TlsFiles::new(certificate, key, self.client_ca),
             min_version: self.tls_min_version.unwrap_or_default(),
             handshake_timeout,
+            handshake_rate,
         }))
     }
 }
@@ -104,6 +121,7 @@ mod tests {
             client_ca: path("--client-ca"),
             tls_min_version: flags.contains(&"--tls-min-version").then(MinVersion::default),
             handshake_timeout: flags.contains(&"--handshake-timeout").then_some(Duration::ZERO),
+            max_handshake_rate: flags.contains(&"--max-handshake-rate").then_some(1),
         }
     }
 

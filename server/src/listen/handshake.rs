@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::handshake_error::{HandshakeError, HandshakeErrorLog};
+use super::handshake_rate::HandshakeRates;
 use super::handshake_slots::FairSlots;
 use crate::security::tls::{Tls, names};
 use crate::security::{Callers, CertificateNames, Limit, Principal};
@@ -33,6 +34,8 @@ pub(crate) struct TlsAcceptorConfig {
     pub(crate) tls: Arc<Tls>,
     /// The timeout of a handshake.
     pub(crate) handshake_timeout: Duration,
+    /// Maximum handshakes a second of an address; 0 is no limit.
+    pub(crate) handshake_rate: u32,
     /// Maximum concurrent handshakes.
     pub(crate) handshakes: usize,
     /// The counters of rejected handshakes.
@@ -48,6 +51,7 @@ pub(super) struct Handshakes {
     /// The peer of each task in `running`.
     peers: HashMap<Id, SocketAddr>,
     slots: FairSlots<AbortHandle>,
+    rates: HandshakeRates,
     log: HandshakeErrorLog,
 }
 
@@ -64,6 +68,7 @@ impl Handshakes {
             running: JoinSet::new(),
             peers: HashMap::new(),
             slots: FairSlots::new(config.handshakes),
+            rates: HandshakeRates::new(config.handshake_rate),
             log: HandshakeErrorLog::default(),
             config,
         }
@@ -75,8 +80,12 @@ impl Handshakes {
         self.running.len() <= self.slots.capacity()
     }
 
-    /// Starts a handshake.
+    /// Starts a handshake, or closes the connection if its address began too many.
     pub(super) fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        if !self.rates.allow(peer.ip().into()) {
+            self.config.tls.count_handshake(false);
+            return self.report(&HandshakeError::TooFast, Some(peer));
+        }
         let config = self.config.clone();
         let task = self.running.spawn(async move { accept_tls(stream, peer, &config).await });
         self.peers.insert(task.id(), peer);

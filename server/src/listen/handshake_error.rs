@@ -41,6 +41,9 @@ pub(super) enum HandshakeError {
         "it was aborted for a newer one, because there were too many, and its address had the most of them"
     )]
     Evicted,
+    /// The address of the client began too many.
+    #[error("its address begins more a second than --max-handshake-rate")]
+    TooFast,
     /// The task panicked.
     #[error(
         "the agent panicked, which is a bug: please report it, with the panic's message in this log"
@@ -58,7 +61,7 @@ pub(super) struct HandshakeErrorLog {
 }
 
 /// The number of kinds of [`HandshakeError::kind`].
-const KINDS: usize = 9;
+const KINDS: usize = 10;
 
 impl HandshakeError {
     /// Classifies the error of a handshake.
@@ -78,7 +81,7 @@ impl HandshakeError {
 
     /// Returns whether the handshake ran into a limit, and made no error itself.
     pub(super) const fn is_limit(&self) -> bool {
-        matches!(self, Self::TimedOut(_) | Self::Evicted)
+        matches!(self, Self::TimedOut(_) | Self::Evicted | Self::TooFast)
     }
 
     const fn kind(&self) -> usize {
@@ -91,6 +94,7 @@ impl HandshakeError {
             Self::TimedOut(_) => 5,
             Self::Evicted => 6,
             Self::Gone(_) => 7,
+            Self::TooFast => 9,
             Self::Panicked => 8,
         }
     }

@@ -63,7 +63,9 @@ pub(super) fn relate(report: &mut Report) -> Result<()> {
 /// The same agent for both transports, so that they differ in nothing else.
 fn start(binary: &Path, fixture: &TlsFixture) -> Result<Host> {
     let flags = fixture.mutual_flags();
-    Host::start(binary, &flags.iter().map(String::as_str).collect::<Vec<_>>())
+    let unlimited = ["--max-handshake-rate", "0"];
+    let flags = flags.iter().map(String::as_str).chain(unlimited);
+    Host::start(binary, &flags.collect::<Vec<_>>())
 }
 
 fn handshakes(bench: &Bench, fixture: &TlsFixture, report: &mut Report) -> Result<()> {

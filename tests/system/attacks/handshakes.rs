@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result};
+use taskstats_proto::v1::Limit;
 use taskstats_tests::agent::Agent;
 use taskstats_tests::client::{Client, connect, connect_securely};
 use taskstats_tests::deadline::within;
@@ -26,8 +27,10 @@ const AT_ONCE: u64 = 256;
 const HELD: usize = 300;
 /// Clients that connect meanwhile, one after the other.
 const CLIENTS: usize = 10;
-/// No handshake ends by its time limit.
-const PATIENCE: [&str; 2] = ["--handshake-timeout", "5m"];
+/// No handshake ends by its time limit, and none is refused because of its rate.
+const PATIENCE: [&str; 4] = ["--handshake-timeout", "5m", "--max-handshake-rate", "0"];
+/// Handshakes beyond a rate of one a second, however slow the machine is.
+const MANY_FOR_ONE_SECOND: usize = 200;
 /// Its address, which honest clients do not have.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
@@ -109,5 +112,29 @@ async fn a_flood_of_handshakes_does_not_keep_out_other_addresses() -> Result<()>
     let log = agent.stderr()?;
     assert!(log.contains("its address had the most of them"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
+    Ok(())
+}
+
+/// An address that begins many handshakes is closed without one, and counted. Others are served.
+#[tokio::test]
+async fn handshakes_of_an_address_have_a_rate() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let fixture = TlsFixture::new()?;
+    let rate = ["--max-handshake-rate", "1"].map(str::to_owned);
+    let agent = Agent::start_with([fixture.mutual_flags(), rate.to_vec()].concat()).await?;
+    let url = agent.listening_on("tcp://")?;
+    let address: SocketAddr = url.strip_prefix("tcp://").context("no tcp address")?.parse()?;
+    let mut begun = Vec::new();
+    for _ in 0..MANY_FOR_ONE_SECOND {
+        begun.push(open(address).await?);
+    }
+    let local = connect(&agent.url()).await?;
+    until_tls(&local, |tls| tls.failed_handshakes > 0).await?;
+    let counters = node(&local).await?.counters.context("no counters")?;
+    let refused = counters.refused.iter().find(|it| it.limit() == Limit::HandshakeTime);
+    assert!(refused.is_some_and(|it| it.count > 0), "{counters:?}");
+    // Its address is not that of the attacker.
+    let ca = fixture.authority.pem();
+    connect_securely(&url, ca, Some(&fixture.client), NAME).await?;
     Ok(())
 }
