@@ -135,11 +135,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacedStream<S> {
         self.is_closed = true;
         self.activity.report_control_flood();
         if self.meter.is_between_sent_frames() {
-            let stream = self.inner.get_mut();
-            let sent = Pin::new(&mut *stream).poll_write(cx, &GOAWAY);
-            tracing::trace!(?sent, "closing a connection");
-            let flushed = Pin::new(stream).poll_flush(cx);
-            tracing::trace!(?flushed, "closing a connection");
+            let mut stream = Pin::new(self.inner.get_mut());
+            // A peer that does not read it learns the same from the end of the connection.
+            drop(stream.as_mut().poll_write(cx, &GOAWAY));
+            drop(stream.poll_flush(cx));
         }
     }
 }
