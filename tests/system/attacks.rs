@@ -5,6 +5,7 @@ mod connections;
 mod floods;
 mod garbage;
 mod handshakes;
+mod replays;
 mod uploads;
 
 pub(crate) use self::uploads::status_of;
