@@ -170,6 +170,8 @@ mod tests {
         for _ in 0..3 * crate::security::FRAME_BURST {
             peer.write_all(&PING).await.unwrap();
         }
+        // A flood that is not found ends here.
+        peer.shutdown().await.unwrap();
         let mut buffer = vec![0; 1 << 20];
         while stream.read(&mut buffer).await.unwrap() > 0 {
             activity.begin_turn();
