@@ -9,8 +9,8 @@ use crate::cli::render::text::width;
 use crate::proto::WatchExitsResponse;
 use crate::proto::watch_exits_response::Kind;
 use crate::{
-    Cursor, DelayAccounting, Event, ExitEvent, ExitEvents, Heartbeat, Lost, WatchStarted,
-    WorkloadTable, Workloads,
+    Cursor, DelayAccounting, Event, ExitEvent, ExitEvents, ExitStream, Heartbeat, Lost,
+    WatchStarted, Workload,
 };
 
 const DELAYS_ARE_OFF: &str = "note: delay accounting is off: TOP WAIT is the wait for a CPU, which \
@@ -36,8 +36,6 @@ pub(super) struct Printer<'a> {
     out: &'a mut Output,
     table: ExitTable,
     limits: Limits,
-    /// The owners of exits, over all streams.
-    workloads: WorkloadTable,
     /// The cursor after what was printed last.
     cursor: Option<Cursor>,
     /// Whether an earlier stream was introduced, with the header of the table.
@@ -53,7 +51,6 @@ impl<'a> Printer<'a> {
             out,
             table,
             limits,
-            workloads: WorkloadTable::default(),
             cursor: None,
             is_introduced: false,
             is_past_end: false,
@@ -71,17 +68,17 @@ impl<'a> Printer<'a> {
         self.cursor.as_ref()
     }
 
-    /// Prints a message, at once.
-    pub(super) fn event(&mut self, event: Event) -> Result<(), CommandError> {
+    /// Prints a message of a stream, which knows the owners of its exits, at once.
+    pub(super) fn event(&mut self, event: Event, of: &ExitStream) -> Result<(), CommandError> {
         if let Some(note) = self.limits.since.as_mut().and_then(|since| since.note(&event)) {
             print_error(&note);
         }
         match event {
             Event::Started(started) => self.started(started)?,
-            Event::Exits(batch) => self.exits(batch)?,
+            Event::Exits(batch) => self.exits(batch, of)?,
             Event::Lost(lost) => self.lost(lost)?,
             Event::Heartbeat(heartbeat) => self.heartbeat(heartbeat)?,
-            Event::Workloads(workloads) => self.workloads(workloads)?,
+            Event::Workloads(workloads) => self.document(Kind::Workloads(workloads))?,
             Event::Unknown => self.unknown(),
         }
         Ok(self.out.flush()?)
@@ -130,7 +127,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Prints the exits of a batch one by one, because a limit can end the watch inside a batch.
-    fn exits(&mut self, batch: ExitEvents) -> Result<(), CommandError> {
+    fn exits(&mut self, batch: ExitEvents, of: &ExitStream) -> Result<(), CommandError> {
         let ExitEvents { events, cursor } = batch;
         let last = events.len().saturating_sub(1);
         for (at, exit) in events.into_iter().enumerate() {
@@ -144,14 +141,18 @@ impl<'a> Printer<'a> {
             if self.limits.since.as_ref().is_some_and(|since| !since.accepts_exit(&exit)) {
                 continue;
             }
-            self.exit(&exit, here.as_ref())?;
+            self.exit(&exit, of.workload(&exit), here.as_ref())?;
             self.limits.remaining = self.limits.remaining.map(|remaining| remaining - 1);
         }
         Ok(())
     }
 
-    fn exit(&mut self, exit: &ExitEvent, cursor: Option<&Cursor>) -> Result<(), CommandError> {
-        let workload = self.workloads.of(exit);
+    fn exit(
+        &mut self,
+        exit: &ExitEvent,
+        workload: Option<&Workload>,
+        cursor: Option<&Cursor>,
+    ) -> Result<(), CommandError> {
         let text = match &self.out.mode {
             Mode::Table(style) => self.table.row(exit, workload, style),
             Mode::Compact => compact(exit, workload),
@@ -175,11 +176,6 @@ impl<'a> Printer<'a> {
             Mode::Json(_) => return self.document(Kind::Lost(lost)),
         };
         Ok(self.out.text(&text)?)
-    }
-
-    fn workloads(&mut self, workloads: Workloads) -> Result<(), CommandError> {
-        self.workloads.update(workloads.clone());
-        self.document(Kind::Workloads(workloads))
     }
 
     fn heartbeat(&mut self, heartbeat: Heartbeat) -> Result<(), CommandError> {

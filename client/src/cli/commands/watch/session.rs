@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
             match exits.next().await {
                 Some(Ok(event)) => {
                     self.report_return();
-                    self.printer.event(event)?;
+                    self.printer.event(event, &exits)?;
                 }
                 Some(Err(error)) => return Ok(StreamEnd::Ended(Some(error))),
                 None => return Ok(StreamEnd::Ended(None)),
