@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use self::usage::{Usage, UsageCounts};
 use super::{
-    AddressKey, Bucket, CertificateNames, Limit, LimitReached, Limits, MAX_OVERFLOW, Policy,
-    Principal, Rate, Redaction, RejectionCounters, Resource, Role, Roles,
+    AddressKey, Bucket, CertificateNames, Limit, LimitReached, Limits, MAX_OVERFLOW,
+    MAX_WITHOUT_ROLE, Policy, Principal, Rate, Redaction, RejectionCounters, Resource, Role, Roles,
 };
 
 /// Principals that are remembered after they disconnect, so that their rate limit survives a reconnect.
@@ -19,8 +19,6 @@ const REMEMBERED: usize = 1024;
 const FRAME_RATE: Rate = Rate::with_burst(1024, FRAME_BURST);
 /// The same at once: a client begins each connection with some, and opens many connections together.
 pub(crate) const FRAME_BURST: u32 = 4096;
-/// Connections of a principal without any role: the probes of a kubelet, which may come together.
-const MAX_WITHOUT_ROLE: usize = 4;
 /// Overflowing connections are remembered too while they last.
 const _: () = assert!(REMEMBERED > MAX_OVERFLOW);
 

@@ -14,6 +14,9 @@ pub(crate) const MAX_OVERFLOW: usize = 64;
 /// Health checks in flight of a principal, of which `--principal-share` applies. A prober has one at a time.
 pub(crate) const MAX_HEALTH_CHECKS: usize = 8;
 
+/// Connections of a principal without any role: the probes of a kubelet, which may come together.
+pub(super) const MAX_WITHOUT_ROLE: usize = 4;
+
 /// A resource that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
@@ -79,7 +82,8 @@ impl Limits {
     #[must_use]
     pub(crate) const fn of(&self, resource: Resource) -> usize {
         match resource {
-            Resource::Connection | Resource::ConnectionWithoutRole => self.connections,
+            Resource::Connection => self.connections,
+            Resource::ConnectionWithoutRole => MAX_WITHOUT_ROLE,
             Resource::Watcher => self.watchers,
             Resource::Call | Resource::Stream => self.calls,
             Resource::HealthCheck => MAX_HEALTH_CHECKS,

@@ -17,6 +17,7 @@ pub(crate) use address_key::AddressKey;
 #[cfg(test)]
 pub(crate) use caller::FRAME_BURST;
 pub(crate) use caller::{Caller, Callers, Permit};
+use limits::MAX_WITHOUT_ROLE;
 pub(crate) use limits::{LimitReached, Limits, MAX_HEALTH_CHECKS, MAX_OVERFLOW, Resource};
 pub(crate) use pattern::{Pattern, PatternError, Transport};
 pub(crate) use policy::{NO_MATCHING_CLIENT, Policy, Rule};
