@@ -1,4 +1,4 @@
-//! A caller for tests.
+//! Callers for tests.
 
 use std::sync::Arc;
 
@@ -14,9 +14,18 @@ const LIMITS: Limits = Limits {
     call_rate: 0,
 };
 
-/// Returns a connected caller of a principal of its own.
-pub(super) fn caller() -> Arc<Caller> {
-    let callers = Arc::new(Callers::new(Policy::default(), Redaction::default(), LIMITS));
+/// Returns the state without callers.
+pub(super) fn callers() -> Arc<Callers> {
+    Arc::new(Callers::new(Policy::default(), Redaction::default(), LIMITS))
+}
+
+/// Returns a connected caller.
+pub(super) fn connected(callers: &Arc<Callers>) -> Arc<Caller> {
     let principal = Arc::new(Principal::Local { uid: 1, gid: 1 });
     callers.connect(&principal).expect("a free connection")
+}
+
+/// Returns the only caller.
+pub(super) fn caller() -> Arc<Caller> {
+    connected(&callers())
 }

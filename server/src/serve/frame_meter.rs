@@ -16,7 +16,8 @@ const MIN_RESETS: u32 = 1024;
 /// The payload that costs as much as another frame. Frames without a use have some bytes.
 const PAYLOAD_UNIT: u32 = 64;
 /// The window updates that clients may send for a frame with a part of a response: one for the stream,
-/// and one for the connection.
+/// and one for the connection. A frame can have several messages, and some clients send updates for each;
+/// so there is one more for each [`PAYLOAD_UNIT`].
 const UPDATES_OF_A_FRAME: u32 = 2;
 /// The cost that responses can allow in advance. Clients respond to what they receive within a window.
 const MAX_CREDIT: u32 = 4096;

@@ -67,24 +67,13 @@ mod tests {
     use tokio::time::{advance, pause};
 
     use super::*;
-    use crate::security::{Callers, Limits, MAX_OVERFLOW, Policy, Principal, Redaction};
-
-    const LIMITS: Limits = Limits {
-        connections: 1,
-        overflow: MAX_OVERFLOW,
-        watchers: 1,
-        calls: 1,
-        slow_calls: 1,
-        share_percent: 100,
-        call_rate: 0,
-    };
+    use crate::serve::fixtures::{callers, connected};
 
     #[tokio::test]
     async fn a_response_that_is_not_received_ends_its_own_stream_only() {
         pause();
-        let callers = Arc::new(Callers::new(Policy::default(), Redaction::default(), LIMITS));
-        let principal = Arc::new(Principal::Local { uid: 1, gid: 1 });
-        let caller = callers.connect(&principal).unwrap();
+        let callers = callers();
+        let caller = connected(&callers);
         let mut responded = Box::pin(with_send_timeout(async {
             begin(&caller);
             pending::<()>().await;
