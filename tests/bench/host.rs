@@ -53,7 +53,7 @@ impl Host {
     }
 
     /// The agent's port, `tcp://host:port`.
-    pub(crate) fn secure_address(&self) -> Result<&str> {
+    pub(crate) fn port(&self) -> Result<&str> {
         self.serving.port.as_deref().context("an agent without a port")
     }
 

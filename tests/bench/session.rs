@@ -121,7 +121,7 @@ impl Session {
 
     /// Starts a watcher with mutual TLS, and waits until the kernel reports exits to its agent.
     pub(crate) fn watching_securely(agent: Host, fixture: &TlsFixture) -> Result<Self> {
-        let address = agent.secure_address()?.to_owned();
+        let address = agent.port()?.to_owned();
         let files = fixture.files.directory().display().to_string();
         let arguments = ["watch", "--address", &address, "--certificates", &files];
         let counter = Worker::start_counting(&arguments.map(str::to_owned))?;

@@ -1,5 +1,6 @@
 //! `GetPid` compared with the cheapest rpc of the same server, a health check.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -35,9 +36,15 @@ pub(super) struct Caller {
 }
 
 const CALLS: [Call; 2] = [Call::GetPid, Call::Check];
-/// Concurrent callers, each on a separate connection. The agent serves no more than seven health checks of a
-/// principal at the same time.
-const CALLERS: u32 = 6;
+/// Concurrent callers, each on a separate connection.
+const CALLERS: u32 = 32;
+/// Callers of an address. The agent serves few health checks of a principal at the same time, so the callers
+/// are several principals, which a port distinguishes by their addresses.
+const CALLERS_OF_AN_ADDRESS: u32 = 4;
+/// The address of the first of them.
+const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// A port for them, without the cost of TLS.
+const PORT: [&str; 3] = ["--listen", "tcp://127.0.0.1:0", "--insecure"];
 /// The number of turns of both calls in a round.
 const TURNS: u32 = 4;
 
@@ -60,7 +67,13 @@ impl Call {
 
 impl Caller {
     pub(super) async fn connect(address: &str) -> Result<Self> {
-        let channel = Endpoint::from_shared(address.to_owned())?.connect().await?;
+        Self::connect_from(None, address).await
+    }
+
+    /// Connects from a local address, if it is given.
+    async fn connect_from(local: Option<IpAddr>, address: &str) -> Result<Self> {
+        let endpoint = Endpoint::from_shared(address.to_owned())?.local_address(local);
+        let channel = endpoint.connect().await?;
         let tasks = TaskstatsServiceClient::new(channel.clone());
         Ok(Self { tasks, health: HealthClient::new(channel) })
     }
@@ -90,12 +103,12 @@ impl Caller {
 }
 
 pub(super) fn round(bench: &Bench, report: &mut Report) -> Result<()> {
-    let agent = Host::start(bench.agent(), &[])?;
+    let agent = Host::start(bench.agent(), &PORT)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let duration = Duration::from_secs(u64::from(bench.seconds()));
     runtime.block_on(async {
         alone(agent.address(), duration, report).await?;
-        together(agent.address(), duration, report).await
+        together(&agent.port()?.replacen("tcp:", "http:", 1), duration, report).await
     })
 }
 
@@ -125,8 +138,10 @@ async fn alone(address: &str, duration: Duration, report: &mut Report) -> Result
 /// Alternates the two calls, [`TURNS`] times.
 async fn together(address: &str, duration: Duration, report: &mut Report) -> Result<()> {
     let mut callers = Vec::new();
-    for _ in 0..CALLERS {
-        callers.push(Caller::connect(address).await?);
+    for caller in 0..CALLERS {
+        let host = FIRST_ADDRESS.to_bits() + caller / CALLERS_OF_AN_ADDRESS;
+        let local = IpAddr::from(Ipv4Addr::from_bits(host));
+        callers.push(Caller::connect_from(Some(local), address).await?);
     }
     let mut answered = CALLS.map(|_| 0);
     for _ in 0..TURNS {

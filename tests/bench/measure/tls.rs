@@ -70,7 +70,7 @@ fn start(binary: &Path, fixture: &TlsFixture) -> Result<Host> {
 
 fn handshakes(bench: &Bench, fixture: &TlsFixture, report: &mut Report) -> Result<()> {
     let agent = start(bench.agent(), fixture)?;
-    let url = agent.secure_address()?;
+    let url = agent.port()?;
     let duration = Duration::from_secs(u64::from(bench.seconds()));
     let handshake = Handshake::new(Version::V1_3, fixture.authority.pem(), Some(&fixture.client))?;
     let before = procfs::cpu_time(agent.pid())?;
