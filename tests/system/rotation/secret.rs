@@ -46,10 +46,11 @@ impl Secret {
         Arc::clone(&self.edition)
     }
 
+    /// Returns the flags of the agent. Newcomers connect as fast as they can, all from one address.
     pub(super) fn flags(&self) -> Vec<String> {
         let path = |name: &str| self.fixture.files.argument(name);
         let (certificate, key, ca) = (path("tls.crt"), path("tls.key"), path("ca.crt"));
-        let listen = ["--listen", "tcp://127.0.0.1:0"];
+        let listen = ["--listen", "tcp://127.0.0.1:0", "--max-handshake-rate", "0"];
         let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--client-ca", &ca];
         listen.iter().chain(&tls).map(|&word| word.to_owned()).collect()
     }
