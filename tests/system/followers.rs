@@ -2,10 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::{Counters, GetNodeRequest, GetNodeResponse};
+use taskstats_tests::agent::Agent;
 use taskstats_tests::churn;
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::cpus;
 use taskstats_tests::follower::{Detached, Follower};
+use taskstats_tests::process;
 use taskstats_tests::selection::Selection;
 use taskstats_tests::stitched_stream::StitchedStream;
 use taskstats_tests::workload::Workload;
@@ -47,6 +49,24 @@ pub(crate) async fn churn_watched(reference: &mut Follower, threads: usize) -> R
     for _ in 0..threads.div_ceil(STEP) {
         for pid in churn(STEP).await? {
             // A loss is one of the kernel's, or fails the comparison.
+            reference.exit_or_loss(pid).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Like [`churn_watched`], but the agent stands still during each step. It then receives the exits in few
+/// large chunks, on a slow machine too.
+pub(crate) async fn churn_in_bursts(
+    agent: &Agent,
+    reference: &mut Follower,
+    threads: usize,
+) -> Result<()> {
+    for _ in 0..threads.div_ceil(STEP) {
+        process::pause(agent.pid()?).await?;
+        let ended = churn(STEP).await;
+        process::continue_process(agent.pid()?)?;
+        for pid in ended? {
             reference.exit_or_loss(pid).await?;
         }
     }

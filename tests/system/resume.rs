@@ -20,8 +20,8 @@ const SOME: usize = 4000;
 const SMALL_HISTORY: [&str; 2] = ["--history-bytes", "4MiB"];
 /// More than a small history holds.
 const TOO_MANY: usize = 45_000;
-/// Few and large chunks, so that the counts of all evicted exits are kept: they have one part in 32
-/// of the history's memory.
+/// With bursts, this makes few and large chunks, so that the counts of all evicted exits are kept: they
+/// have one part in 32 of the history's memory.
 const SLOW_PACE: [&str; 2] = ["--pace", "10ms"];
 /// Lets no exit be dropped by the kernel.
 const LARGE_BUFFER: [&str; 2] = ["--receive-buffer", "64MiB"];
@@ -126,7 +126,7 @@ async fn resume_too_late(place: StopPoint) -> Result<(Follower, Vec<Follower>, V
 
     let mut detached = followers::leave(followers);
     detached.iter_mut().try_for_each(|detached| place.take(&mut detached.stitched))?;
-    followers::churn_watched(&mut reference, TOO_MANY).await?;
+    followers::churn_in_bursts(&agent, &mut reference, TOO_MANY).await?;
 
     let mut followers = followers::resume(&agent.url(), detached.clone()).await?;
     followers::catch_up(&mut reference, &mut followers).await?;
