@@ -1,7 +1,6 @@
 //! The agent's side of a filter's memory.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::layout::{COUNTS, ELEMENT_WORDS, Layout, SPILL, V1_BIT};
@@ -70,6 +69,8 @@ pub(crate) struct Slots {
     outside: Option<u32>,
     /// Exits within the window that the filter saw and the socket did not deliver.
     skipped: CgroupLosses,
+    /// Their sequences: a task that is pre-empted while it exits is delivered behind later ones.
+    skipped_sequences: HashSet<u32>,
     /// Exits outside the window that were delivered after all.
     delivered_outside: HashMap<CgroupId, u64>,
     /// Counts of exits outside the window when they were last read, by entry of the table.
@@ -84,6 +85,7 @@ impl Slots {
             expected: None,
             outside: None,
             skipped: CgroupLosses::new(),
+            skipped_sequences: HashSet::new(),
             delivered_outside: HashMap::new(),
             counted: HashMap::new(),
         }
@@ -101,6 +103,9 @@ impl Slots {
             if seen.is_some() {
                 return seen;
             }
+        }
+        if let Some(late) = seen {
+            self.forget_skip(sequence, late.cgroup);
         }
         let seen = seen.or_else(|| self.at_spill(sequence, pid));
         if distance >= self.layout.slots {
@@ -146,6 +151,7 @@ impl Slots {
         if is_empty {
             // What is left was counted twice, because it was delivered late.
             self.skipped.clear();
+            self.skipped_sequences.clear();
         }
         taken
     }
@@ -180,7 +186,17 @@ impl Slots {
             let (stored, _, cgroup) = self.load(sequence % self.layout.slots);
             if stored == sequence && cgroup != 0 {
                 *self.skipped.entry(CgroupId::from_stored(cgroup)).or_default() += 1;
+                self.skipped_sequences.insert(sequence);
             }
+        }
+    }
+
+    /// Subtracts an exit that was counted as skipped, and was delivered after all.
+    fn forget_skip(&mut self, sequence: u32, cgroup: CgroupId) {
+        if self.skipped_sequences.remove(&sequence)
+            && let Some(skipped) = self.skipped.get_mut(&cgroup)
+        {
+            *skipped = skipped.saturating_sub(1);
         }
     }
 
@@ -224,5 +240,58 @@ impl Slots {
                 *self.skipped.entry(cgroup).or_default() += dropped;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::super::layout::ELEMENT_BYTES;
+    use super::super::syscall::create_array;
+    use super::*;
+
+    const EARLY: u64 = 1;
+    const LATE: u64 = 2;
+    const PID: u32 = 7;
+
+    /// What a filter stores, which the tests write themselves.
+    struct Memory(Slots);
+
+    impl Memory {
+        fn new() -> Self {
+            let layout = Layout::for_receive_buffer(4096);
+            let map = create_array(layout.elements(), ELEMENT_BYTES).expect("a map");
+            let words = layout.elements() as usize * ELEMENT_WORDS;
+            Self(Slots::new(Mapping::new(map.as_fd(), words).expect("a mapping"), layout))
+        }
+
+        /// Stores an exit within the window, which begins at the first one.
+        fn store(&self, sequence: u32, cgroup: u64) {
+            let mapping = &self.0.mapping;
+            if mapping.halves()[1].swap(1, Relaxed) == 0 {
+                mapping.halves()[0].store(sequence, Relaxed);
+            }
+            let element = (self.0.layout.first_slot() + sequence % self.0.layout.slots) as usize;
+            mapping.halves()[element * ELEMENT_HALVES].store(sequence, Relaxed);
+            mapping.halves()[element * ELEMENT_HALVES + 1].store(PID, Relaxed);
+            mapping.words()[element * ELEMENT_WORDS + 1].store(cgroup, Relaxed);
+        }
+    }
+
+    fn losses(of: &[(u64, u64)]) -> CgroupLosses {
+        of.iter().map(|(cgroup, count)| (CgroupId::from_stored(*cgroup), *count)).collect()
+    }
+
+    #[test]
+    fn an_exit_that_is_delivered_late_is_no_loss_of_its_cgroup() {
+        let mut memory = Memory::new();
+        for (sequence, cgroup) in [(10, EARLY), (11, EARLY), (12, EARLY), (13, LATE)] {
+            memory.store(sequence, cgroup);
+        }
+        for sequence in [10, 12, 11] {
+            assert!(memory.0.find(sequence, PID).is_some(), "{sequence}");
+        }
+        assert_eq!(memory.0.take_losses(1, true), losses(&[(LATE, 1)]));
     }
 }
