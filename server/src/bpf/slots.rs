@@ -130,10 +130,8 @@ impl Slots {
     /// Returns the cgroups of up to `count` messages that the kernel dropped. `is_empty` says that the
     /// socket has no message left, so that a stored exit that was not delivered was dropped.
     pub(crate) fn take_losses(&mut self, count: u64, is_empty: bool) -> CgroupLosses {
-        if is_empty && let Some(expected) = self.expected {
-            let stored = self.last_stored(expected);
-            self.skip(expected, stored);
-            self.expected = Some(expected.wrapping_add(stored));
+        if is_empty {
+            self.skip_window();
             self.publish();
         }
         self.count_outside();
@@ -180,6 +178,15 @@ impl Slots {
         (sequence, halves[1].load(Relaxed), cgroup)
     }
 
+    /// Counts what is stored in the window and will not be delivered, and moves behind it.
+    fn skip_window(&mut self) {
+        if let Some(expected) = self.expected {
+            let stored = self.last_stored(expected);
+            self.skip(expected, stored);
+            self.expected = Some(expected.wrapping_add(stored));
+        }
+    }
+
     /// Counts the exits of `count` sequences that the filter saw.
     fn skip(&mut self, first: u32, count: u32) {
         for sequence in (0..count).map(|further| first.wrapping_add(further)) {
@@ -214,6 +221,7 @@ impl Slots {
     /// kernel dropped messages. One alone is that of a task that moved to another CPU.
     fn note_outside(&mut self, sequence: u32) {
         if self.outside.map(|before| before.wrapping_add(1)) == Some(sequence) {
+            self.skip_window();
             self.expected = Some(sequence.wrapping_add(1));
         }
         self.outside = Some(sequence);
@@ -277,6 +285,18 @@ mod tests {
             mapping.halves()[element * ELEMENT_HALVES + 1].store(PID, Relaxed);
             mapping.words()[element * ELEMENT_WORDS + 1].store(cgroup, Relaxed);
         }
+
+        /// Stores an exit outside the window.
+        fn spill(&self, sequence: u32, cgroup: u64) {
+            let (mapping, layout) = (&self.0.mapping, self.0.layout);
+            let element = (layout.first_slot() + layout.slots + sequence % SPILL) as usize;
+            mapping.halves()[element * ELEMENT_HALVES].store(sequence, Relaxed);
+            mapping.halves()[element * ELEMENT_HALVES + 1].store(PID, Relaxed);
+            mapping.words()[element * ELEMENT_WORDS + 1].store(cgroup, Relaxed);
+            let count = &mapping.words()[layout.first_count() as usize * ELEMENT_WORDS..];
+            count[0].store(cgroup, Relaxed);
+            count[1].fetch_add(1, Relaxed);
+        }
     }
 
     fn losses(of: &[(u64, u64)]) -> CgroupLosses {
@@ -293,5 +313,18 @@ mod tests {
             assert!(memory.0.find(sequence, PID).is_some(), "{sequence}");
         }
         assert_eq!(memory.0.take_losses(1, true), losses(&[(LATE, 1)]));
+    }
+
+    /// The socket had room again before it was seen empty.
+    #[test]
+    fn losses_of_the_window_are_counted_when_messages_arrive_behind_it() {
+        let mut memory = Memory::new();
+        (0..10).for_each(|sequence| memory.store(sequence, EARLY));
+        assert!(memory.0.find(0, PID).is_some());
+        for sequence in [5000, 5001] {
+            memory.spill(sequence, LATE);
+            assert!(memory.0.find(sequence, PID).is_some(), "{sequence}");
+        }
+        assert_eq!(memory.0.take_losses(9, true), losses(&[(EARLY, 9)]));
     }
 }
