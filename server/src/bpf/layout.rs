@@ -73,13 +73,18 @@ impl Layout {
     }
 }
 
-/// Bytes that the filter of one CPU shares with the agent, for a receive buffer of `receive_buffer` bytes:
-/// whole pages, as mappings are.
+/// Bytes that the filter of one CPU shares with the agent, for a receive buffer of `receive_buffer` bytes, in
+/// whole pages, as mappings are, and bytes of what the agent remembers of it.
 #[must_use]
-pub(crate) fn shared_bytes(receive_buffer: usize) -> usize {
+pub(crate) fn filter_bytes(receive_buffer: usize) -> usize {
     /// The smallest page of the architectures that Linux runs on.
     const PAGE_BYTES: usize = 4096;
-    Layout::for_receive_buffer(receive_buffer).bytes().next_multiple_of(PAGE_BYTES)
+    /// A sequence in a hash set, and its control byte.
+    const SKIPPED_BYTES: usize = size_of::<u32>() + 1;
+    let layout = Layout::for_receive_buffer(receive_buffer);
+    // A set has room for twice as many at most, and is copied when it grows.
+    let skipped = 2 * (layout.slots as usize).next_power_of_two() * SKIPPED_BYTES;
+    layout.bytes().next_multiple_of(PAGE_BYTES) + skipped
 }
 
 #[cfg(test)]

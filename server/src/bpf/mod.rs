@@ -17,7 +17,7 @@ mod program;
 mod slots;
 mod syscall;
 
-pub(crate) use self::layout::shared_bytes;
+pub(crate) use self::layout::filter_bytes;
 pub(crate) use self::loader::{FilterError, FilterSet, Method};
 pub use self::slots::CgroupLosses;
 pub(crate) use self::slots::{CgroupId, Hierarchy, Slots};

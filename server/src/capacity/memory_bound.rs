@@ -7,7 +7,7 @@
 use bytesize::ByteSize;
 
 use super::fd_budget::max_handshakes;
-use crate::bpf::shared_bytes;
+use crate::bpf::filter_bytes;
 use crate::config::{AttributionChoice, Config, KernelChoice};
 use crate::listen::{ListenAddress, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
@@ -133,7 +133,7 @@ fn attribution(config: &Config, cpus: usize) -> u64 {
     if config.attribution == AttributionChoice::Off || config.kernel != KernelChoice::Linux {
         return 0;
     }
-    let filters = number(shared_bytes(config.reader.receive_buffer)).saturating_mul(number(cpus));
+    let filters = number(filter_bytes(config.reader.receive_buffer)).saturating_mul(number(cpus));
     filters.saturating_add(CGROUP_COPIES * number(MAX_TABLE_BYTES))
 }
 
