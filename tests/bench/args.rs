@@ -49,6 +49,8 @@ pub(crate) struct SuiteArgs {
 /// A separate process, so that its CPU time can be measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
+    /// Attacks an agent until the input ends.
+    Attack(AttackArgs),
     /// Runs an agent until the input ends, also when that is because the suite was killed.
     Host(HostArgs),
     /// Makes threads exit, then prints their number and the time.
@@ -59,6 +61,42 @@ pub(crate) enum Role {
     Replay(ReplayArgs),
     /// Subscribes to an agent and only counts, until its input ends.
     Watch(WatchArgs),
+}
+
+/// Attackers of an agent.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AttackArgs {
+    /// What they do.
+    #[arg(long, value_enum)]
+    pub(crate) attack: Attack,
+    /// The agent's address: `unix:///path` or `tcp://host:port`.
+    #[arg(long)]
+    pub(crate) address: String,
+    /// The number of connections.
+    #[arg(long)]
+    pub(crate) connections: u32,
+}
+
+/// A kind of attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Attack {
+    /// PING frames without end, on a port.
+    Pings,
+    /// SETTINGS frames without end, on a port.
+    Settings,
+    /// Replays of the whole history, again and again.
+    Replays,
+}
+
+impl Attack {
+    /// The value on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Pings => "pings",
+            Self::Settings => "settings",
+            Self::Replays => "replays",
+        }
+    }
 }
 
 /// An agent to run.

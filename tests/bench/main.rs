@@ -7,6 +7,7 @@
 
 mod agent;
 mod args;
+mod attack;
 mod control;
 mod cpus;
 mod effort;
@@ -45,6 +46,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     match &args.role {
         None => suite(&args.suite),
+        Some(Role::Attack(attack)) => attack::run(attack),
         Some(Role::Host(host)) => host::run(host),
         Some(Role::Load(load)) => load::run(load),
         Some(Role::Listen(listen)) => listener::run(listen),

@@ -1,5 +1,6 @@
 //! The measurements.
 
+pub(crate) mod attacks;
 mod exits;
 mod growth;
 mod history;
@@ -50,6 +51,8 @@ pub(crate) enum Measurement {
     Tls,
     /// Cost of attribution and of redaction.
     Options,
+    /// Latency of a health check while others attack the agent.
+    Attacks,
 }
 
 /// The data that all measurements need.
@@ -96,7 +99,7 @@ impl Bench {
 
 impl Measurement {
     /// Everything, in the order in which it is run.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Lost,
         Self::Idle,
         Self::Exits,
@@ -109,6 +112,7 @@ impl Measurement {
         Self::Growth,
         Self::Tls,
         Self::Options,
+        Self::Attacks,
     ];
 
     /// The name in figures and on the command line.
@@ -126,6 +130,7 @@ impl Measurement {
             Self::Growth => growth::NAME,
             Self::Tls => tls::NAME,
             Self::Options => options::NAME,
+            Self::Attacks => attacks::NAME,
         }
     }
 
@@ -149,6 +154,7 @@ impl Measurement {
             Self::Growth => growth::round(bench, round, report),
             Self::Tls => tls::round(bench, round, report),
             Self::Options => options::round(bench, round, report),
+            Self::Attacks => attacks::round(bench, report),
         }
         .with_context(|| format!("measure {}", self.name()))
     }
@@ -166,6 +172,7 @@ impl Measurement {
             Self::Growth => growth::relate(report),
             Self::Tls => tls::relate(report),
             Self::Options => options::relate(report),
+            Self::Attacks => attacks::relate(report),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 /// All measurements but `idle`, which needs a machine that is silent meanwhile.
 const MEASUREMENTS: &str =
-    "lost,exits,latency,stall,watchers,query,sandbox,history,growth,tls,options";
+    "lost,exits,latency,stall,watchers,query,sandbox,history,growth,tls,options,attacks";
 
 /// A short run measures everything that it has a goal for.
 #[tokio::test]

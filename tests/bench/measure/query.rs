@@ -37,16 +37,16 @@ pub(super) struct Caller {
 
 const CALLS: [Call; 2] = [Call::GetPid, Call::Check];
 /// Concurrent callers, each on a separate connection.
-const CALLERS: u32 = 32;
+pub(super) const CALLERS: u32 = 32;
 /// Callers of an address. The agent serves few health checks of a principal at the same time, so the callers
 /// are several principals, which a port distinguishes by their addresses.
 const CALLERS_OF_AN_ADDRESS: u32 = 4;
 /// The address of the first of them.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// A port for them, without the cost of TLS.
-const PORT: [&str; 3] = ["--listen", "tcp://127.0.0.1:0", "--insecure"];
+pub(super) const PORT: [&str; 3] = ["--listen", "tcp://127.0.0.1:0", "--insecure"];
 /// The number of turns of both calls in a round.
-const TURNS: u32 = 4;
+pub(super) const TURNS: u32 = 4;
 
 impl Call {
     const fn name(self) -> &'static str {
@@ -135,14 +135,20 @@ async fn alone(address: &str, duration: Duration, report: &mut Report) -> Result
     Ok(())
 }
 
-/// Alternates the two calls, [`TURNS`] times.
-async fn together(address: &str, duration: Duration, report: &mut Report) -> Result<()> {
+/// Connects [`CALLERS`] callers.
+pub(super) async fn connect_all(address: &str) -> Result<Vec<Caller>> {
     let mut callers = Vec::new();
     for caller in 0..CALLERS {
         let host = FIRST_ADDRESS.to_bits() + caller / CALLERS_OF_AN_ADDRESS;
         let local = IpAddr::from(Ipv4Addr::from_bits(host));
         callers.push(Caller::connect_from(Some(local), address).await?);
     }
+    Ok(callers)
+}
+
+/// Alternates the two calls, [`TURNS`] times.
+async fn together(address: &str, duration: Duration, report: &mut Report) -> Result<()> {
+    let callers = connect_all(address).await?;
     let mut answered = CALLS.map(|_| 0);
     for _ in 0..TURNS {
         for (call, answered) in CALLS.into_iter().zip(&mut answered) {
@@ -156,7 +162,8 @@ async fn together(address: &str, duration: Duration, report: &mut Report) -> Res
     Ok(())
 }
 
-async fn turn(callers: &[Caller], call: Call, duration: Duration) -> Result<u64> {
+/// Has all callers make a call for a while, and returns how often they did.
+pub(super) async fn turn(callers: &[Caller], call: Call, duration: Duration) -> Result<u64> {
     let end = Instant::now() + duration;
     let mut running = JoinSet::new();
     for caller in callers {
