@@ -2,12 +2,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::str::from_utf8;
 use std::sync::Arc;
-
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::Mode;
 
 use super::hierarchy::{Hierarchies, id_of};
 use super::table::{Cgroup, CgroupTable};
@@ -18,7 +15,9 @@ const DELETED: &str = " (deleted)";
 /// The number of the unified hierarchy in `/proc/PID/cgroup`.
 const UNIFIED: &str = "0";
 /// Bytes of `/proc/PID/cgroup` that are read: a dozen hierarchies with the longest paths.
-const MAX_BYTES: u64 = 64 << 10;
+const MAX_BYTES: usize = 64 << 10;
+/// Bytes of the first read, which returns the whole file of nearly every task.
+const USUAL_BYTES: usize = 1 << 10;
 
 /// Finds the cgroups of live tasks.
 #[derive(Debug, Default)]
@@ -27,12 +26,12 @@ pub(crate) struct LiveWorkloads {
     cgroups: Arc<CgroupTable>,
 }
 
-/// A task of which the directory in procfs is open, so that another task with the same id is not taken
-/// for it.
+/// A task of which the list of cgroups in procfs is open, so that another task with the same id is not
+/// taken for it.
 #[derive(Debug)]
 pub(crate) struct OpenTask<'a> {
     workloads: &'a LiveWorkloads,
-    directory: OwnedFd,
+    cgroups: File,
 }
 
 impl LiveWorkloads {
@@ -48,9 +47,8 @@ impl LiveWorkloads {
         if self.hierarchies.mounted.is_empty() {
             return None;
         }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(&*format!("/proc/{id}"), flags, Mode::empty()).ok()?;
-        Some(OpenTask { workloads: self, directory })
+        let cgroups = File::open(format!("/proc/{id}/cgroup")).ok()?;
+        Some(OpenTask { workloads: self, cgroups })
     }
 }
 
@@ -59,17 +57,24 @@ impl OpenTask<'_> {
     /// or its cgroup is outside of the agent's cgroup namespace.
     #[must_use]
     pub(crate) fn cgroup(&self) -> Option<Arc<Cgroup>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = openat(&self.directory, "cgroup", flags, Mode::empty()).ok()?;
-        let mut text = String::new();
-        File::from(file).take(MAX_BYTES).read_to_string(&mut text).ok()?;
+        let mut usual = [0; USUAL_BYTES];
+        let length = (&self.cgroups).read(&mut usual).ok()?;
+        if length < usual.len() {
+            return self.find(&usual[..length]);
+        }
+        let mut whole = usual.to_vec();
+        (&self.cgroups).take((MAX_BYTES - length) as u64).read_to_end(&mut whole).ok()?;
+        self.find(&whole)
+    }
+
+    fn find(&self, text: &[u8]) -> Option<Arc<Cgroup>> {
         let hierarchies = &self.workloads.hierarchies;
-        let (hierarchy, path) = deepest(&text, hierarchies.v1_controller)?;
+        let (hierarchy, path) = deepest(from_utf8(text).ok()?, hierarchies.v1_controller)?;
         let mounted = hierarchies.mounted.iter().find(|it| it.hierarchy == hierarchy)?;
         let below = Path::new(path).strip_prefix("/").ok()?;
         let id = id_of(hierarchy, &mounted.root.join(below)).ok()?;
         let cgroup = self.workloads.cgroups.get(id);
-        if let Some(cgroup) = cgroup.filter(|cgroup| cgroup.known().0.path.is_some()) {
+        if let Some(cgroup) = cgroup.filter(|cgroup| cgroup.has_path()) {
             return Some(cgroup);
         }
         self.workloads.cgroups.born(id, path);

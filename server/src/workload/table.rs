@@ -69,6 +69,12 @@ impl Cgroup {
         (known.clone(), self.version.load(Ordering::Relaxed))
     }
 
+    /// Returns whether the path is known.
+    #[must_use]
+    pub(super) fn has_path(&self) -> bool {
+        lock(&self.known).path.is_some()
+    }
+
     /// The version of what is known: it changes when something becomes known.
     #[must_use]
     pub(crate) fn version(&self) -> u64 {
