@@ -30,12 +30,18 @@ const STORED_PREFIX: &str = "exits-cpu-";
 const UNPOLLED: NotifyState<'static> = NotifyState::Custom("FDPOLL=0");
 /// The file's name in the state directory.
 const FILE_NAME: &str = "handover";
+/// A file may hold twice the history, so that one of a larger `--history-bytes` is read, too.
+const HISTORIES: u64 = 2;
+/// Bytes of the file beside the history.
+const BESIDE_HISTORY: u64 = 1 << 20;
 
 /// The path of the handover file, and the boot that it is valid for.
 #[derive(Clone, Debug)]
 pub(crate) struct Handover {
     path: PathBuf,
     boot_id: String,
+    /// The longest file that is read, in bytes.
+    longest: u64,
 }
 
 /// A socket from the manager's descriptor store.
@@ -72,10 +78,12 @@ pub(crate) enum HandoverError {
 }
 
 impl Handover {
-    /// Hands over through `directory`.
+    /// Hands over through `directory`, for an agent with a history of `history_bytes`.
     #[must_use]
-    pub(crate) fn new(directory: &Path, boot_id: String) -> Self {
-        Self { path: directory.join(FILE_NAME), boot_id }
+    pub(crate) fn new(directory: &Path, boot_id: String, history_bytes: usize) -> Self {
+        let history = u64::try_from(history_bytes).unwrap_or(u64::MAX);
+        let longest = history.saturating_mul(HISTORIES).saturating_add(BESIDE_HISTORY);
+        Self { path: directory.join(FILE_NAME), boot_id, longest }
     }
 
     /// Reads the state of the previous run, and removes the file, so that it is used once. Returns
@@ -87,7 +95,7 @@ impl Handover {
         &self,
         stored: Vec<StoredSocket>,
     ) -> Result<Option<PreviousRun>, HandoverError> {
-        let state = HandoverState::take(&self.path);
+        let state = HandoverState::take(&self.path, self.longest);
         remove_from_store(stored.iter().map(|socket| socket.cpu));
         let Some(state) = state? else {
             return if stored.is_empty() { Ok(None) } else { Err(HandoverError::Sockets) };

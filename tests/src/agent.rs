@@ -15,7 +15,7 @@ use tokio::process::Command;
 use crate::binaries;
 use crate::deadline::within;
 use crate::directory;
-use crate::environments::NOBODY;
+use crate::environments::USER;
 use crate::guarded_child::GuardedChild;
 use crate::notify::Notifications;
 
@@ -143,8 +143,8 @@ impl Launch {
         }
         let has =
             |word: &str| self.wrapper.iter().any(|other| other.to_string_lossy().contains(word));
-        if has("--reuid=65534") {
-            return Ok(chown(self.directory.path(), Some(NOBODY), None)?);
+        if has("--reuid=61000") {
+            return Ok(chown(self.directory.path(), Some(USER), None)?);
         }
         // Without CAP_DAC_OVERRIDE, or in a user namespace, root can write into its own directories
         // alone.
@@ -157,7 +157,7 @@ impl Launch {
         }
         let wanted = words.iter().position(|word| word == "--user");
         let wanted = wanted.and_then(|index| words.get(index + 1)).map_or("", |word| word);
-        let user = wanted.split(':').next().and_then(|uid| uid.parse().ok()).unwrap_or(NOBODY);
+        let user = wanted.split(':').next().and_then(|uid| uid.parse().ok()).unwrap_or(USER);
         Ok(chown(self.directory.path(), Some(user), None)?)
     }
 

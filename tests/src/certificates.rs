@@ -15,7 +15,7 @@ use rcgen::{
 use tempfile::TempDir;
 
 use crate::directory;
-use crate::environments::NOBODY;
+use crate::environments::USER;
 
 /// The name that the tests know an agent by; it needs no resolver.
 pub const AGENT: &str = "localhost";
@@ -221,7 +221,7 @@ impl Files {
         fs::write(self.path(name), text)?;
         if name.ends_with(".key") {
             // Readable for the user that a root agent becomes, and for no other.
-            let group = Uid::effective().is_root().then_some(NOBODY);
+            let group = Uid::effective().is_root().then_some(USER);
             chown(self.path(name), None, group)?;
             fs::set_permissions(self.path(name), Permissions::from_mode(KEY_MODE))?;
         }

@@ -7,30 +7,30 @@ pub type Wrapper = &'static [&'static str];
 pub const WITHOUT_NET_ADMIN: Wrapper =
     &["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
 
-/// As user 65534, with that capability alone.
-pub const AS_NOBODY: Wrapper = &[
+/// As user 61000, with that capability alone.
+pub const AS_USER: Wrapper = &[
     "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
+    "--reuid=61000",
+    "--regid=61000",
     "--clear-groups",
     "--bounding-set=-all,+net_admin",
     "--inh-caps=-all,+net_admin",
     "--ambient-caps=-all,+net_admin",
 ];
 
-/// The user and the group of [`AS_NOBODY`].
-pub const NOBODY: u32 = 65_534;
+/// The user and the group of [`AS_USER`].
+pub const USER: u32 = 61_000;
 
 /// In a new network namespace.
 pub const CHILD_NETWORK: Wrapper = &["unshare", "--net"];
 
 /// In a new network namespace, as a user to whom `/proc/1` does not show its namespaces.
-pub const CHILD_NETWORK_AS_NOBODY: Wrapper = &[
+pub const CHILD_NETWORK_AS_USER: Wrapper = &[
     "unshare",
     "--net",
     "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
+    "--reuid=61000",
+    "--regid=61000",
     "--clear-groups",
     "--bounding-set=-all,+net_admin",
     "--inh-caps=-all,+net_admin",

@@ -13,6 +13,8 @@ use crate::peer::Peer;
 
 /// The state of a task that a signal stopped (`proc_pid_stat(5)`).
 const STOPPED: &str = "T";
+/// The state of a task that has ended, and of which its parent has not taken note.
+const ENDED: &str = "Z";
 
 /// Resets the largest size that a process had (`proc_pid_clear_refs(5)`).
 const FORGET_PEAK: &str = "5";
@@ -100,6 +102,47 @@ pub async fn becomes_idle(pid: u32) -> Result<()> {
 pub async fn closes_descriptors(pid: u32, most: usize) -> Result<()> {
     within("descriptors to be closed", async {
         while descriptors(pid)? > most {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    })
+    .await?
+}
+
+/// Returns the children of a process.
+///
+/// # Errors
+///
+/// procfs cannot be read.
+pub fn children(parent: u32) -> Result<Vec<u32>> {
+    let entries =
+        fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let pids = entries.filter_map(|name| name.parse().ok());
+    // A process can end meanwhile.
+    Ok(pids.filter(|pid| parent_of(*pid).is_ok_and(|found| found == parent)).collect())
+}
+
+fn parent_of(pid: u32) -> Result<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, rest) = stat.rsplit_once(") ").context("a process without name")?;
+    Ok(rest.split(' ').nth(1).context("a short stat")?.parse()?)
+}
+
+fn state(pid: u32) -> Result<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, rest) = stat.rsplit_once(") ").context("a process without name")?;
+    Ok(rest.split(' ').next().context("a short stat")?.to_owned())
+}
+
+/// Waits until a process has ended. It need not be a child of this one.
+///
+/// # Errors
+///
+/// The process does not end.
+pub async fn is_gone(pid: u32) -> Result<()> {
+    within("a process to end", async {
+        // The first process of a machine may be slow to take note of it.
+        while state(pid).is_ok_and(|state| state != ENDED) {
             tokio::task::yield_now().await;
         }
         Ok(())

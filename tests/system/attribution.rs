@@ -16,7 +16,7 @@ use taskstats_proto::v1::{
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::binaries::WORKSPACE;
 use taskstats_tests::client::{Client, connect};
-use taskstats_tests::environments::{AS_NOBODY, NOBODY};
+use taskstats_tests::environments::{AS_USER, USER};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
 use taskstats_tests::watch::Watch;
@@ -317,7 +317,7 @@ fn below_root(path: &str) -> Result<&str> {
 #[tokio::test]
 async fn without_the_capability_exits_are_not_attributed_and_the_node_says_why() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let launch = Launch::new()?.listen_privately().wrapped(AS_NOBODY).owned_by(NOBODY)?;
+    let launch = Launch::new()?.listen_privately().wrapped(AS_USER).owned_by(USER)?;
     let agent = launch.start().await?;
     let channel = connect(&agent.url()).await?;
     let mut watch = Watch::everything(&channel).await?;

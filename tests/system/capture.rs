@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use taskstats_tests::binaries;
 use taskstats_tests::deadline::within;
-use taskstats_tests::environments::{CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID};
+use taskstats_tests::environments::{CHILD_NETWORK, CHILD_NETWORK_AS_USER, CHILD_PID};
 use taskstats_tests::guarded_child::GuardedChild;
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
@@ -110,7 +110,7 @@ async fn a_capture_is_refused_where_no_exits_arrive() -> Result<()> {
     let agent = binaries::taskstatsd()?.to_string_lossy().into_owned();
     for (environment, fix) in [
         (CHILD_NETWORK, "--network=host"),
-        (CHILD_NETWORK_AS_NOBODY, "--network=host"),
+        (CHILD_NETWORK_AS_USER, "--network=host"),
         (CHILD_PID, "--pid=host"),
     ] {
         let mut words = environment.iter().copied().chain([&*agent, "capture", "--seconds", "1"]);

@@ -6,7 +6,7 @@ use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::client::{Client, connect, service};
 use taskstats_tests::deadline::within;
 use taskstats_tests::delay_accounting::DelayAccountingSwitch;
-use taskstats_tests::environments::{AS_NOBODY, NOBODY};
+use taskstats_tests::environments::{AS_USER, USER};
 use taskstats_tests::watch::Watch;
 use taskstats_tests::workload::Workload;
 
@@ -94,7 +94,7 @@ async fn a_flag_turns_delay_accounting_on() -> Result<()> {
 async fn an_agent_that_may_not_turn_delay_accounting_on_logs_it() -> Result<()> {
     let switch = DelayAccountingSwitch::off()?;
     let launch = Launch::new()?.listen_privately().arguments(["--enable-delay-accounting"]);
-    let agent = launch.wrapped(AS_NOBODY).owned_by(NOBODY)?.start().await?;
+    let agent = launch.wrapped(AS_USER).owned_by(USER)?.start().await?;
     let mut client = service(&agent.url()).await?;
     assert_eq!(node(&mut client).await?.delay_accounting(), DelayAccounting::Off);
     assert!(!switch.is_on()?);

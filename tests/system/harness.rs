@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, raise};
 use taskstats_tests::agent::Launch;
 use taskstats_tests::cpus;
 use taskstats_tests::deadline::within;
-use taskstats_tests::environments::{AS_NOBODY, NOBODY};
+use taskstats_tests::environments::{AS_USER, USER};
 use taskstats_tests::guarded_child::GuardedChild;
 use taskstats_tests::kernel::{Query, ReferenceListener, Socket, offset, port_ids_of};
 use taskstats_tests::machine_lock::MachineLock;
@@ -129,7 +129,7 @@ async fn a_failed_test_leaves_no_process_behind() -> Result<()> {
 
 /// Starts an agent of another user and a workload, prints their ids, and ends as `end` says.
 async fn fail_with_children(end: &str) -> Result<()> {
-    let launch = Launch::new()?.owned_by(NOBODY)?.listen_privately().wrapped(AS_NOBODY);
+    let launch = Launch::new()?.owned_by(USER)?.listen_privately().wrapped(AS_USER);
     let agent = launch.start().await?;
     let workload = Workload::waiting(&["idle"]).await?;
     println!("children: {} {}", agent.pid()?, workload.pid());

@@ -11,7 +11,7 @@ use taskstats_tests::binaries::WORKSPACE;
 use taskstats_tests::certificates::Wanted;
 use taskstats_tests::client::{Client, connect_securely};
 use taskstats_tests::directory;
-use taskstats_tests::environments::{AS_NOBODY, CHILD_PID, NOBODY, Wrapper};
+use taskstats_tests::environments::{AS_USER, CHILD_PID, USER, Wrapper};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
 use taskstats_tests::tls_fixture::{NAME, TlsFixture, until_node};
@@ -23,7 +23,7 @@ use crate::support::get_pid;
 
 /// The container's root: one capability, and not that of reading the files of others.
 const CONTAINER_ROOT: Wrapper =
-    &["setpriv", "--groups=65534", "--bounding-set=-all,+net_admin", "--inh-caps=-all"];
+    &["setpriv", "--groups=61000", "--bounding-set=-all,+net_admin", "--inh-caps=-all"];
 /// The node's directory of the socket, in the manifests.
 const SOCKET_DIRECTORY: &str = "/run/taskstatsd/";
 /// The port there, and any other.
@@ -201,5 +201,5 @@ async fn a_mounted_secret_is_read_and_updated_as_root() -> Result<()> {
 #[tokio::test]
 async fn a_mounted_secret_is_read_and_updated_without_root() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    serve_and_rotate(&["non-root", "mutual-tls"], AS_NOBODY, NOBODY).await
+    serve_and_rotate(&["non-root", "mutual-tls"], AS_USER, USER).await
 }

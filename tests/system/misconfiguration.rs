@@ -9,7 +9,7 @@ use serde_json::Value;
 use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::binaries::{self, WORKSPACE};
 use taskstats_tests::certificates::{Pair, Wanted};
-use taskstats_tests::environments::{AS_NOBODY, NOBODY as NOBODY_USER};
+use taskstats_tests::environments::{AS_USER, USER};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::{Peer, ProgramOutput};
 use taskstats_tests::tls_fixture::TlsFixture;
@@ -175,13 +175,13 @@ async fn a_directory_that_cannot_be_watched_is_reported() -> Result<()> {
         assert_eq!(log.contains("so it cannot be watched"), is_reported, "{mode:o}: {log}");
     }
     fs::set_permissions(fixture.files.directory(), Permissions::from_mode(0o711))?;
-    let (wrapper, words) = AS_NOBODY.split_first().context("no wrapper")?;
+    let (wrapper, words) = AS_USER.split_first().context("no wrapper")?;
     let program = binaries::taskstatsd()?.display().to_string();
     let words = [words, &[&program], &flags, &["doctor"]].concat();
     let output = Peer::run(wrapper.as_ref(), words).await?;
     let reported = line(&output, "sandbox")?;
     assert!(reported.starts_with('✗') && reported.contains("does not start"), "{reported}");
-    let launch = Launch::new()?.arguments(&flags).wrapped(AS_NOBODY).owned_by(NOBODY_USER)?;
+    let launch = Launch::new()?.arguments(&flags).wrapped(AS_USER).owned_by(USER)?;
     let ending = launch.run().await?;
     assert_eq!(ending.status.code(), Some(1), "{}", ending.stderr);
     assert!(ending.stderr.contains("links to it need mode 755"), "{}", ending.stderr);

@@ -66,9 +66,9 @@ async fn an_agent_whose_descriptors_ran_out_recovers_by_itself() -> Result<()> {
 async fn always_watch_starts_once_it_can() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let needed = next_descriptor(Agent::start_with(AS_ROOT).await?.pid()?)?;
-    // One descriptor for the connection of the test, and none to listen with, while the limit is
-    // low.
-    let few = format!("--nofile={}:", needed + 1);
+    // One descriptor for the connection of the test, and too few to listen with, while the limit is low. The
+    // start needs both for a moment, to restrict files.
+    let few = format!("--nofile={}:", needed + 2);
     let low_nofile = binaries::low_nofile()?.display().to_string();
     let launch = Launch::new()?.listen_privately().arguments(AS_ROOT);
     let launch = launch.arguments(["--always-watch", "all"]);

@@ -6,7 +6,7 @@ use taskstats_proto::v1::{BatchGetRequest, GetNodeRequest, GetTgidRequest};
 use taskstats_tests::agent::Launch;
 use taskstats_tests::binaries;
 use taskstats_tests::client::{Client, connect};
-use taskstats_tests::environments::{AS_NOBODY, NOBODY};
+use taskstats_tests::environments::{AS_USER, USER};
 use taskstats_tests::health::{SERVICE, health_of};
 use taskstats_tests::machine_lock::MachineLock;
 use taskstats_tests::peer::Peer;
@@ -20,14 +20,14 @@ use crate::support::{get_pid, get_threads, identity};
 #[tokio::test]
 async fn one_capability_is_enough() -> Result<()> {
     let _lock = MachineLock::shared()?;
-    let launch = Launch::new()?.listen_privately().wrapped(AS_NOBODY).owned_by(NOBODY)?;
+    let launch = Launch::new()?.listen_privately().wrapped(AS_USER).owned_by(USER)?;
     let agent = launch.start().await?;
     let channel = connect(&agent.url()).await?;
     let mut client = Client::new(channel.clone());
     assert_eq!(health_of(&channel, SERVICE).await?, ServingStatus::Serving);
 
     let own = get_pid(&mut client, agent.pid()?).await?;
-    assert_eq!(identity(&own)?.uid, Some(NOBODY));
+    assert_eq!(identity(&own)?.uid, Some(USER));
     let workload = Workload::waiting(&["threads", "2"]).await?;
     let other = get_pid(&mut client, workload.pid()).await?;
     assert_eq!(identity(&other)?.uid, Some(0));
@@ -55,7 +55,7 @@ async fn the_doctor_passes_with_one_capability() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let program = binaries::taskstatsd()?;
     let program = program.to_str().context("a path that is not UTF-8")?;
-    let (wrapper, arguments) = AS_NOBODY.split_first().context("no wrapper")?;
+    let (wrapper, arguments) = AS_USER.split_first().context("no wrapper")?;
     let words = arguments.iter().copied().chain([program, "doctor"]);
     let output = Peer::run(wrapper.as_ref(), words).await?;
     assert_eq!((output.code, output.stderr.as_str()), (Some(0), ""), "{output:?}");

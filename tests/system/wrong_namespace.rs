@@ -8,7 +8,7 @@ use taskstats_tests::agent::{Agent, Launch};
 use taskstats_tests::binaries;
 use taskstats_tests::client::{connect, service};
 use taskstats_tests::environments::{
-    CHILD_NETWORK, CHILD_NETWORK_AS_NOBODY, CHILD_PID, CHILD_PID_AND_PROC, CHILD_USER, NOBODY,
+    CHILD_NETWORK, CHILD_NETWORK_AS_USER, CHILD_PID, CHILD_PID_AND_PROC, CHILD_USER, USER,
     WITH_HIDDEN_PROCESSES, WITHOUT_NET_ADMIN, WITHOUT_PROC, Wrapper,
 };
 use taskstats_tests::health::{AGENT, SERVICE, health_of};
@@ -77,8 +77,8 @@ const ENVIRONMENTS: [Environment; 6] = [
         answers: true,
     },
     Environment {
-        wrapper: CHILD_NETWORK_AS_NOBODY,
-        user: Some(NOBODY),
+        wrapper: CHILD_NETWORK_AS_USER,
+        user: Some(USER),
         bad: &["self-test"],
         reason: "NO_EXITS_ARRIVE",
         fix: "PrivateNetwork=",

@@ -809,8 +809,8 @@ pub struct Sandbox {
     /// Effective group id.
     #[prost(uint32, tag = "2")]
     pub gid: u32,
-    /// Effective capabilities, as capabilities(7) names them, in small letters and without `cap_`. Only
-    /// `net_admin` is needed; empty without any.
+    /// Effective capabilities of the process that serves, as capabilities(7) names them, in small letters and
+    /// without `cap_`. Empty without any: a process beside it has the one that taskstats requires.
     #[prost(string, repeated, tag = "3")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// True if an exec cannot gain privileges (`PR_SET_NO_NEW_PRIVS`).

@@ -161,7 +161,7 @@ pub(super) static TABLE: [(Cause, Advice); CAUSES] = [
         Advice {
             linux: "give it CAP_SETUID and CAP_SETGID to change its user with, or start it as another user with CAP_NET_ADMIN",
             systemd: "put User= and AmbientCapabilities=CAP_NET_ADMIN into the unit",
-            kubernetes: "use the component non-root of the manifests; without it the agent is root by number, with one capability",
+            kubernetes: "use the component non-root of the manifests; without it the agent is root by number, without capabilities",
         },
     ),
     (

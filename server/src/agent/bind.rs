@@ -1,5 +1,6 @@
 //! Binding: everything that needs privileges, or must precede the first thread.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::attribution::Attribution;
@@ -12,7 +13,7 @@ use crate::inherit::Inherited;
 use crate::listen::Listener;
 use crate::notify;
 use crate::rpc::Node;
-use crate::sandbox::{SandboxError, User};
+use crate::sandbox::{self, SandboxError, User};
 use crate::security::tls::{Reloader, TlsError};
 use crate::taskstats::{Cpumask, Kernel, LinuxKernel};
 
@@ -23,8 +24,8 @@ impl Agent {
     /// # Errors
     /// `StartError`; nothing is left behind then.
     pub async fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
-        let (kernel, attribution) = open_kernel(&mut config)?;
-        Self::bind_parts(config, inherited, kernel, attribution).await
+        let opened = open_kernel(&mut config)?;
+        Self::bind_parts(config, inherited, opened).await
     }
 
     /// Binds all listeners, for a kernel of the caller's.
@@ -37,14 +38,14 @@ impl Agent {
         kernel: Arc<dyn Kernel>,
     ) -> Result<Self, StartError> {
         let attribution = Attribution::off("this kernel does not attribute exits", "");
-        Self::bind_parts(config, inherited, kernel, attribution).await
+        let opened = OpenedKernel { kernel, attribution, broker_end: None };
+        Self::bind_parts(config, inherited, opened).await
     }
 
     async fn bind_parts(
         mut config: Config,
         inherited: Vec<Inherited>,
-        kernel: Arc<dyn Kernel>,
-        attribution: Attribution,
+        OpenedKernel { kernel, attribution, broker_end }: OpenedKernel,
     ) -> Result<Self, StartError> {
         let always_watch = config.always_watch.as_deref();
         let always_watch = always_watch.map(|list| Cpumask::parse(list, kernel.possible_cpus()));
@@ -68,6 +69,7 @@ impl Agent {
             listeners,
             certificates,
             kernel,
+            broker_end,
             node,
             handover,
             stored,
@@ -80,9 +82,17 @@ impl Agent {
     }
 }
 
-/// Opens the kernel that the configuration names, and replaces the size of receive buffers in the
+/// A kernel, and what belongs to it.
+struct OpenedKernel {
+    kernel: Arc<dyn Kernel>,
+    attribution: Attribution,
+    /// Reads as closed when the broker has ended, if there is one.
+    broker_end: Option<OwnedFd>,
+}
+
+/// Opens the kernel that the configuration names, with a broker unless `--no-sandbox` is set, and replaces the size of receive buffers in the
 /// configuration by the size that the kernel grants.
-fn open_kernel(config: &mut Config) -> Result<(Arc<dyn Kernel>, Attribution), StartError> {
+fn open_kernel(config: &mut Config) -> Result<OpenedKernel, StartError> {
     let receive_buffer = &mut config.reader.receive_buffer;
     match config.kernel {
         KernelChoice::Linux => {
@@ -95,13 +105,24 @@ fn open_kernel(config: &mut Config) -> Result<(Arc<dyn Kernel>, Attribution), St
             if let Some(filters) = attribution.filters.take() {
                 kernel = kernel.attributing(filters);
             }
-            Ok((Arc::new(kernel), attribution))
+            let mut broker_end = None;
+            if let Sandbox::On(wanted) = &config.sandbox {
+                let user = User::find(wanted.as_ref()).map_err(SandboxError::User)?;
+                let confine = || {
+                    let confined = sandbox::enter_broker(user, wanted.is_some());
+                    confined.map_err(|error| error.to_string())
+                };
+                (kernel, broker_end) =
+                    kernel.separate(confine).map(|(kernel, end)| (kernel, Some(end)))?;
+            }
+            Ok(OpenedKernel { kernel: Arc::new(kernel), attribution, broker_end })
         }
         #[cfg(feature = "sim")]
         KernelChoice::Sim(spec) => {
             let kernel = crate::sim::SimKernel::prepare(spec, *receive_buffer);
             *receive_buffer = spec.granted(*receive_buffer);
-            Ok((Arc::new(kernel), Attribution::off("the kernel is simulated", "")))
+            let attribution = Attribution::off("the kernel is simulated", "");
+            Ok(OpenedKernel { kernel: Arc::new(kernel), attribution, broker_end: None })
         }
     }
 }
@@ -116,7 +137,7 @@ fn prepare_handover(config: &mut Config, node: &Node) -> Option<Handover> {
         );
     }
     let directory = config.state_dir.as_ref()?;
-    Some(Handover::new(directory, node.boot_id.clone()))
+    Some(Handover::new(directory, node.boot_id.clone(), config.history_bytes))
 }
 
 /// Separates the sockets that the previous run stored from those to listen on.

@@ -50,7 +50,6 @@ impl Agent {
         if self.attribution.follower.is_some() {
             paths.inotify_masks.extend(workload::inotify_masks());
         }
-        paths.attaches_filters = self.attribution.report.is_by_filters();
         if let Some(tls) = &self.config.tls {
             tls.files.iter().for_each(|file| paths.reread(file.path()));
         }

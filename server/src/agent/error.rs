@@ -10,7 +10,7 @@ use crate::listen::BindError;
 use crate::rpc::NodeError;
 use crate::sandbox::SandboxError;
 use crate::security::tls::TlsError;
-use crate::taskstats::{CpumaskError, KernelError};
+use crate::taskstats::{BrokerError, CpumaskError, KernelError};
 use crate::workload::AttributionError;
 
 /// An error that keeps an agent from starting.
@@ -22,6 +22,9 @@ pub enum StartError {
     /// The kernel or its procfs could not be read.
     #[error("{}", .0.advised())]
     Kernel(#[from] KernelError),
+    /// The process that makes the requests which need `CAP_NET_ADMIN` did not start.
+    #[error("starting the broker, which queries the kernel for the agent, failed: {0}")]
+    Broker(#[from] BrokerError),
     /// The simulated kernel did not start.
     #[error("starting the simulated kernel failed: {0}")]
     Simulation(#[source] io::Error),

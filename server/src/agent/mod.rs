@@ -8,15 +8,18 @@ mod drain;
 mod error;
 mod health;
 mod in_flight;
+mod limits;
 mod resume;
 mod run;
 mod start;
 mod startup_log;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +55,8 @@ pub struct Agent {
     /// The certificates of TCP listeners, unless these are plaintext.
     certificates: Option<Reloader>,
     kernel: Arc<dyn Kernel>,
+    /// Reads as closed when the broker has ended, if there is one.
+    broker_end: Option<OwnedFd>,
     node: Node,
     handover: Option<Handover>,
     /// Sockets of the previous run, from the service manager's descriptor store.
@@ -81,6 +86,8 @@ pub struct Running {
     readiness: Readiness,
     health_task: Option<RunningHealthTask>,
     health: Health,
+    /// Reads as closed when the broker has ended, if there is one.
+    broker_end: Option<Receiver>,
     fail_fast: bool,
     drain_timeout: Duration,
     /// Follows cgroups until the agent has ended.

@@ -4,7 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use sd_notify::NotifyState;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
 
+use super::limits::warn_of_lowered_limits;
 use super::{Agent, Drained, Running, StartError, exits_unavailable};
 use crate::advice::HasCause;
 use crate::config::Config;
@@ -44,6 +47,7 @@ pub(crate) async fn run(
     let unavailable = tokio::select! {
         () = end_requested(&mut signals, reload.as_ref()) => None,
         never = ping_watchdog() => match never {},
+        never = warn_of_lowered_limits() => match never {},
         error = running.failed() => match error {
             error @ RunError::ExitsUnavailable(_) => Some(error),
             error => return Err(error),
@@ -58,6 +62,7 @@ pub(crate) async fn run(
 impl Running {
     /// Waits for an error that ends the agent.
     async fn failed(&mut self) -> RunError {
+        let broker_ended = broker_ended(self.broker_end.as_mut());
         let unavailable = exits_unavailable(self.readiness.clone());
         tokio::select! {
             served = &mut self.serving => RunError::Broken(match served {
@@ -65,8 +70,18 @@ impl Running {
                 Err(_) => "the server panicked",
             }),
             () = self.exits.ended() => RunError::Broken("the exit reader ended"),
+            () = broker_ended => RunError::Broken("the broker ended"),
             error = unavailable, if self.fail_fast => RunError::ExitsUnavailable(error),
         }
+    }
+}
+
+/// Waits for the end of the broker, if there is one.
+async fn broker_ended(end: Option<&mut Receiver>) {
+    match end {
+        // Nothing is ever written, so that the read returns at the end.
+        Some(end) => drop(end.read_u8().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::net::unix::pipe::Receiver;
 use tokio_util::sync::CancellationToken;
 
 use super::{Agent, HealthTask, InFlight, Resumed, Running, StartError};
@@ -11,6 +12,7 @@ use crate::rpc::{Health, Service, routes};
 use crate::security::Callers;
 use crate::security::tls::Reloader;
 use crate::serve::Server;
+use crate::taskstats::BrokerError;
 
 impl Agent {
     /// Resumes from the state of the previous run, if there is one, and serves until [`Running::drain`].
@@ -52,6 +54,9 @@ impl Agent {
         let routes = routes(service, &health, connection.size.request, compression)?;
         let in_flight = InFlight(Arc::clone(&callers));
         let server = Server { routes, callers, limits: connection };
+        let broker_end = self.broker_end.map(Receiver::from_owned_fd).transpose();
+        let broker_end =
+            broker_end.map_err(|source| BrokerError::System { operation: "watching", source })?;
         let stop = CancellationToken::new();
         let incoming = Incoming::new(self.listeners, security);
         Ok(Running {
@@ -66,6 +71,7 @@ impl Agent {
             readiness,
             health_task: Some(health_task.start().await),
             health,
+            broker_end,
             fail_fast: self.config.fail_fast,
             drain_timeout: self.config.drain_timeout,
             _follower: follower,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::btf::{BtfError, Offsets};
 use super::layout::{ELEMENT_BYTES, ELEMENT_WORDS, Layout};
@@ -94,15 +94,21 @@ impl Filter {
         Ok(Self { program, map, layout })
     }
 
-    /// Attaches the filter to a socket and maps what it will store. The socket must not be registered
-    /// yet, so that no message is missed. Needs no capability.
+    /// Attaches the filter to a socket, which must not be registered yet, so that no message is missed.
     ///
     /// # Errors
-    /// [`FilterError::Attach`] or [`FilterError::Mapping`].
-    pub(crate) fn attach(&self, socket: &impl AsRawFd) -> Result<Slots, FilterError> {
+    /// The error of the system call.
+    pub(crate) fn attach(&self, socket: &impl AsRawFd) -> io::Result<()> {
+        attach(socket, self.program.as_fd())
+    }
+
+    /// Maps what the filter stores. Needs no capability.
+    ///
+    /// # Errors
+    /// [`FilterError::Mapping`].
+    pub(crate) fn slots(&self) -> Result<Slots, FilterError> {
         let words = self.layout.elements() as usize * ELEMENT_WORDS;
         let mapping = Mapping::new(self.map.as_fd(), words).map_err(FilterError::Mapping)?;
-        attach(socket, self.program.as_fd()).map_err(FilterError::Attach)?;
         Ok(Slots::new(mapping, self.layout))
     }
 }
@@ -150,6 +156,11 @@ impl FilterSet {
     #[must_use]
     pub(crate) fn of_cpu(&self, cpu: u32) -> Option<&Filter> {
         self.filters.get(&cpu)
+    }
+
+    /// The loaded programs.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.filters.values().map(|filter| filter.program.as_fd())
     }
 
     /// Memory that the filters share with the kernel, in bytes.

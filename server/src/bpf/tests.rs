@@ -62,7 +62,9 @@ struct Listener {
 impl Listener {
     fn open(filters: &FilterSet, cpu: u32) -> Self {
         let socket = Socket::open().expect("a socket");
-        let slots = filters.of_cpu(cpu).expect("a filter").attach(&socket).expect("attaching");
+        let filter = filters.of_cpu(cpu).expect("a filter");
+        filter.attach(&socket).expect("attaching");
+        let slots = filter.slots().expect("a mapping");
         let list = cpu.to_string();
         let request = Request {
             family: resolve_family("TASKSTATS").expect("taskstats"),

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 
 use super::fd_budget::max_handshakes;
 use crate::bpf::filter_bytes;
-use crate::config::{AttributionChoice, Config, KernelChoice};
+use crate::config::{AttributionChoice, Config, KernelChoice, Sandbox};
 use crate::listen::{ListenAddress, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
 use crate::security::{Limits, MAX_HEALTH_CHECKS};
@@ -18,6 +18,8 @@ use crate::workload::MAX_TABLE_BYTES;
 /// The program, its configuration, stacks, and remembered principals: 8 MiB, and 17 MiB in a build with debug
 /// information, whose pages count while they are in memory.
 const PROGRAM: u64 = 20 << 20;
+/// The broker: 0.5 MiB of its own, and 2 MiB in a build with debug information. The rest it shares with the agent.
+const BROKER: u64 = 3 << 20;
 /// The overhead of the history is a 16th of its size: headers, and rounding of the allocator.
 const HISTORY_OVERHEAD: u64 = 16;
 /// Exits on their way to the history: those of one drain, and an incomplete chunk.
@@ -55,7 +57,7 @@ const RECEIVE_BUFFER_FACTOR: u64 = 2;
 /// The upper bound of an agent's memory by its parts, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBound {
-    /// The program, and exits on their way to the history.
+    /// The program, its broker, and exits on their way to the history.
     pub(crate) program: u64,
     /// The history.
     pub(crate) history: u64,
@@ -82,7 +84,7 @@ impl MemoryBound {
         let history = number(config.history_bytes);
         let has_tcp = listeners.into_iter().any(ListenAddress::is_tcp);
         Self {
-            program: PROGRAM + INGEST,
+            program: PROGRAM + INGEST + broker(config),
             history: history.saturating_add(history / HISTORY_OVERHEAD),
             connections: connections(&config.limits, &config.connection, has_tcp),
             responses: responses(&config.limits, &config.connection),
@@ -135,6 +137,12 @@ fn attribution(config: &Config, cpus: usize) -> u64 {
     }
     let filters = number(filter_bytes(config.reader.receive_buffer)).saturating_mul(number(cpus));
     filters.saturating_add(CGROUP_COPIES * number(MAX_TABLE_BYTES))
+}
+
+/// Computes the memory of the broker, if there is one.
+fn broker(config: &Config) -> u64 {
+    let has_one = config.kernel == KernelChoice::Linux && config.sandbox != Sandbox::Off;
+    if has_one { BROKER } else { 0 }
 }
 
 /// Computes the memory of connections, of those beyond the limit, and of TLS handshakes.

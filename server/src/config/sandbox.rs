@@ -10,7 +10,7 @@ use crate::sandbox::UserSpec;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SandboxArgs {
     /// User to run as when started as root: NAME, UID or UID:GID [default: taskstatsd if that user
-    /// exists, or else 65534]
+    /// exists, or else 61000]
     #[arg(long, value_name = "USER", env = "TASKSTATSD_USER")]
     pub(crate) user: Option<UserSpec>,
 

@@ -66,6 +66,19 @@ pub(crate) enum FileError {
         /// Its owner.
         owner: u32,
     },
+    /// It is longer than a history can be.
+    #[error(
+        "{path} has {bytes} bytes, and a history of --history-bytes has {longest} at most; an agent with a larger history wrote it, or another program",
+        path = .path.display()
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length, in bytes.
+        bytes: u64,
+        /// The longest file that is read, in bytes.
+        longest: u64,
+    },
     /// Another version of the agent wrote it.
     #[error("{path} was left by another version of the agent, which writes it in another form", path = .0.display())]
     OtherVersion(PathBuf),
@@ -75,18 +88,18 @@ pub(crate) enum FileError {
 }
 
 impl HandoverState {
-    /// Reads a file and removes it, so that it is taken up once, and one that cannot be read does not
+    /// Reads a file of at most `longest` bytes and removes it, so that it is taken up once, and one that cannot be read does not
     /// meet each run again; `None` when there is none.
     ///
     /// # Errors
-    /// When it is foreign, damaged, of another version, or cannot be read.
-    pub(crate) fn take(path: &Path) -> Result<Option<Self>, FileError> {
+    /// When it is foreign, too long, damaged, of another version, or cannot be read.
+    pub(crate) fn take(path: &Path, longest: u64) -> Result<Option<Self>, FileError> {
         let opened = regular_file::open_without_link(OpenOptions::new().read(true), path);
         let link = fs::symlink_metadata(path);
         // Nothing can be done about a failure: what is read next is checked against its sockets.
         drop(fs::remove_file(path));
         match opened {
-            Ok((mut file, _)) => Self::read(&mut file, path).map(Some),
+            Ok((mut file, _)) => Self::read(&mut file, path, longest).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => {
                 // The owner is a better explanation than the mode.
@@ -96,9 +109,13 @@ impl HandoverState {
         }
     }
 
-    fn read(file: &mut File, path: &Path) -> Result<Self, FileError> {
+    fn read(file: &mut File, path: &Path, longest: u64) -> Result<Self, FileError> {
         let metadata = file.metadata().map_err(|source| system("looking at", path, source))?;
         check_owner(path, &metadata)?;
+        let bytes = metadata.len();
+        if bytes > longest {
+            return Err(FileError::TooLong { path: path.to_owned(), bytes, longest });
+        }
         format::read(file).map_err(|error| match error {
             FormatError::System(source) => system("reading", path, source),
             FormatError::OtherVersion => FileError::OtherVersion(path.to_owned()),
@@ -145,6 +162,8 @@ mod tests {
     use super::*;
     use crate::exits::ItemSnapshot;
 
+    const LONGEST: u64 = 1 << 20;
+
     fn state() -> HandoverState {
         let socket = SocketRecord { cpu: 3, drops: 7 };
         let item =
@@ -163,10 +182,24 @@ mod tests {
     fn what_is_written_is_read_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("handover");
-        assert!(HandoverState::take(&path).unwrap().is_none());
+        assert!(HandoverState::take(&path, LONGEST).unwrap().is_none());
         state().write(&path).unwrap();
-        assert_eq!(HandoverState::take(&path).unwrap(), Some(state()));
-        assert!(HandoverState::take(&path).unwrap().is_none());
+        assert_eq!(HandoverState::take(&path, LONGEST).unwrap(), Some(state()));
+        assert!(HandoverState::take(&path, LONGEST).unwrap().is_none());
+    }
+
+    /// A file of another program may have any size, and none of it is read.
+    #[test]
+    fn a_file_that_is_longer_than_a_history_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("handover");
+        File::create(&path).unwrap().set_len(LONGEST + 1).unwrap();
+        let refused = HandoverState::take(&path, LONGEST).unwrap_err().to_string();
+        assert!(
+            refused.contains("1048577 bytes") && refused.contains("--history-bytes"),
+            "{refused}"
+        );
+        assert!(!path.exists());
     }
 
     /// Each changed or missing byte is noticed, and the file is gone.
@@ -178,7 +211,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         let refused = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            let error = HandoverState::take(&path).unwrap_err();
+            let error = HandoverState::take(&path, LONGEST).unwrap_err();
             assert!(!path.exists());
             error
         };
@@ -200,7 +233,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("handover");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let refused = HandoverState::take(&path).unwrap_err().to_string();
+        let refused = HandoverState::take(&path, LONGEST).unwrap_err().to_string();
         assert!(refused.contains("a FIFO"), "{refused}");
     }
 
@@ -211,6 +244,6 @@ mod tests {
             (directory.path().join("handover"), directory.path().join("elsewhere"));
         state().write(&elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
-        assert!(matches!(HandoverState::take(&path), Err(FileError::System { .. })));
+        assert!(matches!(HandoverState::take(&path, LONGEST), Err(FileError::System { .. })));
     }
 }

@@ -21,8 +21,6 @@ const CHECKSUM_BYTES: usize = 4;
 const HEADER_BYTES: usize = MAGIC.len() + CHECKSUM_BYTES;
 /// Bytes of a message's length, in little endian.
 const LENGTH_BYTES: u64 = size_of::<u32>() as u64;
-/// The longest file that is read. A history is smaller; a file of another program may have any size.
-const MAX_BYTES: u64 = 4 << 30;
 
 /// Writes the state: first all but its items, then item by item.
 pub(super) fn write(file: &mut (impl Write + Seek), mut state: HandoverState) -> io::Result<()> {
@@ -50,7 +48,7 @@ pub(super) fn read(file: &mut (impl Read + Seek)) -> Result<HandoverState, Forma
         return Err(FormatError::OtherVersion);
     }
     let mut sum = ChecksumWriter(Hasher::new());
-    let left = io::copy(&mut file.take(MAX_BYTES), &mut sum)?;
+    let left = io::copy(file, &mut sum)?;
     if found != header(sum.0) {
         return Err(FormatError::Damaged);
     }

@@ -51,6 +51,7 @@ impl From<Error> for ExitCode {
                 | RunError::Start(
                     StartError::Bind(_)
                     | StartError::Kernel(_)
+                    | StartError::Broker(_)
                     | StartError::Simulation(_)
                     | StartError::Tls(_)
                     | StartError::Node(_)
@@ -66,6 +67,7 @@ impl From<Error> for ExitCode {
                         | SandboxError::StateDir { .. }
                         | SandboxError::StateDirLink(_)
                         | SandboxError::StateDirExposed { .. }
+                        | SandboxError::StateDirOfSharedUser { .. }
                         | SandboxError::StateDirShared { .. }
                         | SandboxError::StateDirForeignFile { .. }
                         | SandboxError::System { .. }

@@ -9,6 +9,7 @@ mod frame;
 pub mod fuzzing;
 mod health;
 mod node;
+mod queries;
 mod redact;
 mod request;
 mod routes;

@@ -81,12 +81,6 @@ impl AttributionReport {
         Self { method, since, reason: String::new(), fix: String::new() }
     }
 
-    /// Returns whether socket filters attribute exits.
-    #[must_use]
-    pub(crate) fn is_by_filters(&self) -> bool {
-        self.method == AttributionMethod::Kernel
-    }
-
     /// Exits are not attributed.
     #[must_use]
     pub(crate) fn off(reason: String, fix: String) -> Self {

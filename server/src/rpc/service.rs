@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::accounting;
 use super::frame::Framer;
+use super::queries::Queries;
 use super::slow_call::SlowCall;
 use super::statistics;
 use super::stream::WatchStream;
@@ -36,6 +37,7 @@ pub(crate) struct Service {
     callers: Arc<Callers>,
     workloads: Arc<LiveWorkloads>,
     turns: Arc<Turns>,
+    queries: Queries,
 }
 
 impl Service {
@@ -51,7 +53,8 @@ impl Service {
         workloads: LiveWorkloads,
     ) -> Self {
         let (workloads, turns) = (Arc::new(workloads), Arc::new(Turns::start()));
-        Self { kernel, exits, node, readiness, callers, workloads, turns }
+        let queries = Queries::start(Arc::clone(&kernel));
+        Self { kernel, exits, node, readiness, callers, workloads, turns, queries }
     }
 
     /// Runs `call` on a thread beside the event loop, which must not wait while the kernel walks the
@@ -140,7 +143,7 @@ impl TaskstatsService for Service {
         let v1::GetPidRequest { pid, include_workload } = request.into_inner();
         let id = request::pid(pid)?;
         let task = include_workload.then(|| self.workloads.open(pid)).flatten();
-        let stats = self.kernel.query(id).map_err(|error| self.failed(error))?;
+        let stats = self.queries.query(id).await?.map_err(|error| self.failed(error))?;
         let accounting = self.kernel.delay_accounting();
         let mut encoded = match redaction {
             None => encode_pid_response(&stats, accounting),

@@ -23,7 +23,10 @@ pub(crate) struct DryRun {
 impl fmt::Display for DryRun {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let User { uid, gid } = self.user;
-        write!(formatter, "the agent runs as user {uid}:{gid}, with CAP_NET_ADMIN alone")?;
+        write!(
+            formatter,
+            "the agent runs as user {uid}:{gid}, without capabilities (its broker with CAP_NET_ADMIN)"
+        )?;
         if self.seccomp {
             formatter.write_str(", filtered system calls")?;
         }

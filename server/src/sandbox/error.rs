@@ -57,6 +57,17 @@ pub enum SandboxError {
         /// The path that can be changed, and the user who can.
         exposed: String,
     },
+    /// Other programs run as the user of the state directory.
+    #[error(
+        "--state-dir {directory} would belong to user {uid}, as whom other programs run, too: they could read the names of all programs in it; give the agent a user of its own by --user, or leave --state-dir out",
+        directory = .directory.display(), uid = .user.uid
+    )]
+    StateDirOfSharedUser {
+        /// The directory.
+        directory: PathBuf,
+        /// The user that the agent becomes.
+        user: User,
+    },
     /// Another user owns the state directory, or may write in it.
     #[error(
         "--state-dir {directory} belongs to user {owner} and has mode {mode:04o}, so that it is not the agent's alone, which runs as user {uid}; name another directory, or give it to that user alone: chown {uid} {directory}; chmod 700 {directory}",

@@ -29,8 +29,6 @@ pub struct Paths {
     pub(crate) remove: BTreeSet<PathBuf>,
     /// The masks of inotify watches.
     pub(crate) inotify_masks: BTreeSet<u32>,
-    /// Set if socket filters are attached.
-    pub(crate) attaches_filters: bool,
     /// Set if a service manager is notified.
     pub(crate) notifies: bool,
 }
@@ -40,8 +38,6 @@ pub struct Paths {
 pub(super) struct Needs {
     /// The masks of watches for changes.
     pub(super) inotify_masks: BTreeSet<u32>,
-    /// Socket filters are attached, which were loaded before.
-    pub(super) attaches_filters: bool,
     /// Files are written.
     pub(super) writes: bool,
     /// The service manager is notified. One that was restarted has to be connected to again.
@@ -81,7 +77,6 @@ impl Paths {
     pub(super) fn needs(&self) -> Needs {
         Needs {
             inotify_masks: self.inotify_masks.clone(),
-            attaches_filters: self.attaches_filters,
             writes: !self.write.is_empty(),
             notifies: self.notifies,
         }

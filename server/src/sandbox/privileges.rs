@@ -1,14 +1,10 @@
-//! Changes the user, and drops all capabilities but one.
+//! Changes the user, and drops capabilities.
 
 use capctl::{Cap, CapSet, CapState, Secbits, ambient, bounding, prctl};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, getgid, getgroups, getuid, setgroups, setresgid, setresuid};
 
 use super::{MissingMeasure, SandboxError, User};
-
-/// The capability that taskstats requires (`GENL_ADMIN_PERM` in `kernel/taskstats.c`), and receive buffers
-/// beyond the system's limit.
-const KEPT: Cap = Cap::NET_ADMIN;
 
 /// Makes all permitted capabilities of this thread effective.
 ///
@@ -64,16 +60,18 @@ pub(super) fn lacking() -> Result<Vec<Cap>, SandboxError> {
     Ok([Cap::SETGID, Cap::SETUID].into_iter().filter(|cap| !held.effective.has(*cap)).collect())
 }
 
-/// Drops all capabilities but [`KEPT`], and the means to regain others.
-pub(super) fn drop_capabilities(missing: &mut Vec<MissingMeasure>) -> Result<(), SandboxError> {
+/// Drops all capabilities but `kept`, and the means to regain others.
+pub(super) fn drop_capabilities(
+    kept: CapSet,
+    missing: &mut Vec<MissingMeasure>,
+) -> Result<(), SandboxError> {
     let held = held()?;
     if held.effective.has(Cap::SETPCAP) {
         // An exec could regain the capabilities of the bounding set.
         check("prctl(PR_CAPBSET_DROP)", bounding::clear())?;
         check("prctl(PR_SET_SECUREBITS)", prctl::set_securebits(secure_bits()))?;
     }
-    let mut kept = CapSet::empty();
-    kept.set_state(KEPT, held.permitted.has(KEPT));
+    let kept = kept & held.permitted;
     let least = CapState { effective: kept, permitted: kept, inheritable: CapSet::empty() };
     // A filter of the service manager may forbid the calls. What is left then is no privilege of this process,
     // but only what an exec would inherit.

@@ -7,8 +7,7 @@ use seccompiler::{
 };
 
 use super::MissingMeasure;
-use super::paths::Needs;
-use super::syscalls::allowed;
+use super::syscalls::Rules;
 
 /// The outcome of a call that is not listed. The agent continues, and logs what failed: if it were
 /// killed, the exits of the node would be lost for a call that may be harmless.
@@ -21,16 +20,16 @@ pub(super) fn is_known() -> bool {
     TargetArch::try_from(ARCH).is_ok()
 }
 
-/// Puts the filters into force for all threads.
+/// Puts a filter into force for all threads, which allows the listed calls.
 pub(super) fn enforce(
-    needs: &Needs,
+    list: impl FnOnce() -> Result<Rules, BackendError>,
     missing: &mut Vec<MissingMeasure>,
 ) -> Result<(), seccompiler::Error> {
     let Ok(architecture) = TargetArch::try_from(ARCH) else {
         missing.push(MissingMeasure::NoSeccomp);
         return Ok(());
     };
-    for program in programs(architecture, needs)? {
+    for program in programs(architecture, list()?)? {
         apply_filter_all_threads(&program)?;
     }
     Ok(())
@@ -39,8 +38,8 @@ pub(super) fn enforce(
 /// Returns one filter for `clone3` alone, and then the list, which allows no further filter. The flags
 /// of `clone3` are in memory, where no filter sees them; the C library falls back to `clone`, whose
 /// flags are checked.
-fn programs(architecture: TargetArch, needs: &Needs) -> Result<[BpfProgram; 2], BackendError> {
-    let list = SeccompFilter::new(allowed(needs)?, REFUSED, SeccompAction::Allow, architecture)?;
+fn programs(architecture: TargetArch, list: Rules) -> Result<[BpfProgram; 2], BackendError> {
+    let list = SeccompFilter::new(list, REFUSED, SeccompAction::Allow, architecture)?;
     let clone3 = [(libc::SYS_clone3, Vec::new())].into_iter().collect();
     let clone3 = SeccompFilter::new(clone3, SeccompAction::Allow, UNKNOWN, architecture)?;
     Ok([clone3.try_into()?, list.try_into()?])
@@ -49,6 +48,8 @@ fn programs(architecture: TargetArch, needs: &Needs) -> Result<[BpfProgram; 2], 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::paths::Needs;
+    use crate::sandbox::syscalls::{allowed, allowed_for_broker};
 
     /// The kernel's limit of instructions (`BPF_MAXINSNS`) is checked when a program is loaded, in
     /// privileged runs only; the compiler's own checks run here.
@@ -56,10 +57,11 @@ mod tests {
     fn the_filters_compile_for_each_architecture() {
         for architecture in [TargetArch::x86_64, TargetArch::aarch64] {
             let inotify_masks = [1, 2, 3, 4].into_iter().collect();
-            let needs =
-                Needs { inotify_masks, writes: true, notifies: true, attaches_filters: true };
-            let programs = programs(architecture, &needs).unwrap();
-            assert!(programs.iter().all(|program| !program.is_empty()));
+            let needs = Needs { inotify_masks, writes: true, notifies: true };
+            for list in [allowed(&needs).unwrap(), allowed_for_broker().unwrap()] {
+                let programs = programs(architecture, list).unwrap();
+                assert!(programs.iter().all(|program| !program.is_empty()));
+            }
         }
     }
 }

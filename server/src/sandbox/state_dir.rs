@@ -31,9 +31,13 @@ const PERMISSIONS: u32 = 0o7777;
 /// is not given away. An agent without root's privileges warns about a user who can.
 ///
 /// # Errors
-/// [`SandboxError::StateDirExposed`], for root.
+/// [`SandboxError::StateDirExposed`], for root; [`SandboxError::StateDirOfSharedUser`].
 pub(crate) fn check_state_dir(directory: &Path, trusted: Option<User>) -> Result<(), SandboxError> {
     let own = geteuid();
+    let user = trusted.unwrap_or(User::current());
+    if user.is_shared() {
+        return Err(SandboxError::StateDirOfSharedUser { directory: directory.to_owned(), user });
+    }
     // A directory that is given away is examined then.
     let find = match trusted {
         Some(_) if own.is_root() => find_exposed_parent,
@@ -150,6 +154,14 @@ mod tests {
         give_away(&real, USER).unwrap();
         assert_eq!(fs::metadata(&real).unwrap().uid(), USER.uid);
         assert_eq!(fs::metadata(real.join("handover")).unwrap().uid(), USER.uid);
+    }
+
+    #[test]
+    fn a_user_that_other_programs_share_keeps_no_state() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = User { uid: 65_534, gid: 4242 };
+        let refused = check_state_dir(directory.path(), Some(shared)).unwrap_err();
+        assert!(matches!(refused, SandboxError::StateDirOfSharedUser { .. }), "{refused}");
     }
 
     #[test]

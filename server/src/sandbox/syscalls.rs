@@ -1,6 +1,6 @@
-//! The system calls of a confined agent.
+//! The system calls of a confined agent, and of its broker.
 //!
-//! The list has the calls of traced runs of all features, panics and aborts included, and those that
+//! The lists have the calls of traced runs of all features, panics and aborts included, and those that
 //! other releases of the C library make in their place. Any other call fails with `EPERM`, above all
 //! exec, fork, ptrace, mount, bpf, keyctl, `io_uring`, and internet sockets.
 
@@ -55,9 +55,8 @@ const ANY_ARGUMENTS: &[i64] = &[
     libc::SYS_clock_getres,
     libc::SYS_clock_gettime,
     libc::SYS_gettimeofday,
-    // Accepted connections, and netlink, which needs `bind`: landlock refuses TCP ports.
+    // Accepted connections, and netlink sockets that the broker opened.
     libc::SYS_accept4,
-    libc::SYS_bind,
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
@@ -65,14 +64,13 @@ const ANY_ARGUMENTS: &[i64] = &[
     libc::SYS_recvmmsg,
     libc::SYS_recvmsg,
     libc::SYS_shutdown,
-    // Threads: their start and end, and the CPU that a self-test pins one to.
+    // Threads: their start and end.
     libc::SYS_exit,
     libc::SYS_get_robust_list,
     libc::SYS_gettid,
     libc::SYS_membarrier,
     libc::SYS_rseq,
     libc::SYS_sched_getaffinity,
-    libc::SYS_sched_setaffinity,
     libc::SYS_set_robust_list,
     libc::SYS_set_tid_address,
     libc::SYS_sigaltstack,
@@ -140,14 +138,44 @@ const FCNTL: [c_int; 6] = [
     libc::F_SETFL,
 ];
 
-/// Options of setsockopt(2), by level: sizes of buffers, and no delay of TCP. With `CAP_NET_ADMIN`,
-/// others change marks, devices, the state of TCP or the packet filter.
-const SOCKET_OPTIONS: [(c_int, c_int); 4] = [
+/// Options of setsockopt(2), by level: sizes of buffers, and no delay of TCP.
+const SOCKET_OPTIONS: [(c_int, c_int); 3] = [
     (libc::SOL_SOCKET, libc::SO_SNDBUF),
     (libc::SOL_SOCKET, libc::SO_RCVBUF),
-    (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE),
     (libc::IPPROTO_TCP, libc::TCP_NODELAY),
 ];
+
+/// Calls that the broker makes with any arguments.
+const OF_BROKER: &[i64] = &[
+    // Requests of the agent, and requests to the kernel. Netlink needs `bind`: landlock refuses TCP ports.
+    libc::SYS_bind,
+    libc::SYS_close,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    // Memory.
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    // The end, and a panic, whose message is written.
+    libc::SYS_exit_group,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_write,
+    // A second filter fails it with ENOSYS; the broker starts no thread.
+    libc::SYS_clone3,
+];
+
+/// Options of the sockets that the broker opens. With `CAP_NET_ADMIN`, others change marks, devices, the
+/// state of TCP or the packet filter.
+const SOCKET_OPTIONS_OF_BROKER: [c_int; 3] =
+    [libc::SO_RCVBUF, libc::SO_RCVBUFFORCE, libc::SO_ATTACH_BPF];
 
 /// Namespaces, which `clone` could make.
 const NAMESPACES: c_int = libc::CLONE_NEWCGROUP
@@ -159,7 +187,7 @@ const NAMESPACES: c_int = libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS;
 
 /// The rules of calls that are allowed with some arguments.
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Returns each allowed call with the arguments that it may have. No rules mean any arguments.
 pub(super) fn allowed(needs: &Needs) -> Result<Rules, BackendError> {
@@ -169,16 +197,26 @@ pub(super) fn allowed(needs: &Needs) -> Result<Rules, BackendError> {
     if !needs.inotify_masks.is_empty() {
         allow_watching(&mut rules, &needs.inotify_masks)?;
     }
-    if needs.attaches_filters {
-        let attach = [equal(1, libc::SOL_SOCKET)?, equal(2, libc::SO_ATTACH_BPF)?];
-        allow(&mut rules, libc::SYS_setsockopt, attach.to_vec())?;
-    }
     if needs.notifies {
         rules.insert(libc::SYS_connect, Vec::new());
     }
     allow_processes(&mut rules)?;
     allow_sockets(&mut rules)?;
     allow_descriptors(&mut rules)?;
+    Ok(rules)
+}
+
+/// Returns each call that the broker makes, with the arguments that it may have.
+pub(super) fn allowed_for_broker() -> Result<Rules, BackendError> {
+    let mut rules: Rules = OF_BROKER.iter().map(|call| (*call, Vec::new())).collect();
+    allow_memory(&mut rules)?;
+    allow_sending(&mut rules)?;
+    let generic = [equal(0, libc::AF_NETLINK)?, equal(2, libc::NETLINK_GENERIC)?];
+    allow(&mut rules, libc::SYS_socket, generic.to_vec())?;
+    for option in SOCKET_OPTIONS_OF_BROKER {
+        let conditions = vec![equal(1, libc::SOL_SOCKET)?, equal(2, option)?];
+        allow(&mut rules, libc::SYS_setsockopt, conditions)?;
+    }
     Ok(rules)
 }
 
@@ -198,16 +236,28 @@ fn allow_watching(rules: &mut Rules, masks: &BTreeSet<u32>) -> Result<(), Backen
     Ok(())
 }
 
+/// Memory that can be written or read, and never executed.
+fn allow_memory(rules: &mut Rules) -> Result<(), BackendError> {
+    [libc::SYS_mmap, libc::SYS_mprotect]
+        .into_iter()
+        .try_for_each(|call| allow(rules, call, vec![without(2, libc::PROT_EXEC)?]))
+}
+
+/// With `MSG_FASTOPEN`, a send connects to an address, which landlock does not see.
+fn allow_sending(rules: &mut Rules) -> Result<(), BackendError> {
+    allow(rules, libc::SYS_sendto, vec![without(3, libc::MSG_FASTOPEN)?])?;
+    allow(rules, libc::SYS_sendmsg, vec![without(2, libc::MSG_FASTOPEN)?])
+}
+
 /// Threads and memory.
 fn allow_processes(rules: &mut Rules) -> Result<(), BackendError> {
     // Threads, and never a process, or a namespace.
     let thread = unsigned(libc::CLONE_THREAD);
     let flags = thread | unsigned(NAMESPACES);
     allow(rules, libc::SYS_clone, vec![Condition::new(0, Qword, MaskedEq(flags), thread)?])?;
-    // Memory that can be written or read, and never executed.
-    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        allow(rules, call, vec![without(2, libc::PROT_EXEC)?])?;
-    }
+    allow_memory(rules)?;
+    // The CPU on which a thread of a self-test ends, and never that of another process.
+    allow(rules, libc::SYS_sched_setaffinity, vec![equal(0, 0)?])?;
     // Names of threads and of memory, which give no privilege.
     for option in [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA] {
         allow(rules, libc::SYS_prctl, vec![equal(0, option)?])?;
@@ -220,25 +270,19 @@ fn allow_processes(rules: &mut Rules) -> Result<(), BackendError> {
 }
 
 fn allow_sockets(rules: &mut Rules) -> Result<(), BackendError> {
-    // The service manager; and of netlink, the generic kind. With CAP_NET_ADMIN, other kinds change
-    // routes, addresses and packet filters.
+    // The service manager.
     allow(rules, libc::SYS_socket, vec![equal(0, libc::AF_UNIX)?])?;
-    let generic = [equal(0, libc::AF_NETLINK)?, equal(2, libc::NETLINK_GENERIC)?];
-    allow(rules, libc::SYS_socket, generic.to_vec())?;
     for (level, option) in SOCKET_OPTIONS {
         allow(rules, libc::SYS_setsockopt, vec![equal(1, level)?, equal(2, option)?])?;
     }
-    // With MSG_FASTOPEN, a send connects to an address, which landlock does not see.
-    allow(rules, libc::SYS_sendto, vec![without(3, libc::MSG_FASTOPEN)?])?;
-    allow(rules, libc::SYS_sendmsg, vec![without(2, libc::MSG_FASTOPEN)?])
+    allow_sending(rules)
 }
 
 fn allow_descriptors(rules: &mut Rules) -> Result<(), BackendError> {
     for command in FCNTL {
         allow(rules, libc::SYS_fcntl, vec![equal(1, command)?])?;
     }
-    // Descriptors that do not block, and the length of inotify's queue. With CAP_NET_ADMIN, other
-    // requests set up network interfaces.
+    // Descriptors that do not block, and the length of inotify's queue.
     for request in [libc::FIONBIO, libc::FIONREAD] {
         allow(rules, libc::SYS_ioctl, vec![Condition::new(1, Dword, Eq, request)?])?;
     }
@@ -345,15 +389,16 @@ mod tests {
 
     fn all() -> Needs {
         let inotify_masks = BTreeSet::from([1]);
-        Needs { inotify_masks, writes: true, notifies: true, attaches_filters: true }
+        Needs { inotify_masks, writes: true, notifies: true }
     }
 
     #[test]
     fn no_call_is_allowed_that_gives_privileges_or_controls_other_processes() {
-        let allowed = allowed(&all()).unwrap();
-        let forbidden = NEVER.iter().chain(NEVER_HERE);
-        let found: Vec<_> = forbidden.filter(|call| allowed.contains_key(call)).collect();
-        assert!(found.is_empty(), "system calls {found:?} are allowed");
+        for allowed in [allowed(&all()).unwrap(), allowed_for_broker().unwrap()] {
+            let forbidden = NEVER.iter().chain(NEVER_HERE);
+            let found: Vec<_> = forbidden.filter(|call| allowed.contains_key(call)).collect();
+            assert!(found.is_empty(), "system calls {found:?} are allowed");
+        }
     }
 
     /// Issue 11: what an agent does not use, an attacker in it must not use either.

@@ -9,8 +9,12 @@ use std::str::FromStr;
 const PASSWD: &str = "/etc/passwd";
 /// The user of the package, as `deploy/systemd/taskstatsd.sysusers` makes it.
 const PACKAGE_USER: &str = "taskstatsd";
-/// The kernel's user without privileges (`/proc/sys/fs/overflowuid`), for an agent without a package.
-const NOBODY: User = User { uid: 65534, gid: 65534 };
+/// The user of an agent without a package, such as that of the image. No distribution and no service
+/// manager gives this number to a user: it is below those of systemd's dynamic users, and above those of
+/// people (systemd, "Users, Groups, UIDs and GIDs").
+const OWN: User = User { uid: 61_000, gid: 61_000 };
+/// The kernel's user without privileges (`/proc/sys/fs/overflowuid`), which many programs share.
+const NOBODY: u32 = 65_534;
 
 /// A user as an operator specifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +69,19 @@ impl FromStr for UserSpec {
 }
 
 impl User {
+    /// Returns whether other programs usually run as this user, too.
+    #[must_use]
+    pub(super) const fn is_shared(self) -> bool {
+        self.uid == NOBODY
+    }
+
     /// Returns the user of this process.
     #[must_use]
     pub(crate) fn current() -> Self {
         Self { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
     }
 
-    /// Finds a user: by default that of the package, or else `NOBODY`.
+    /// Finds a user: by default that of the package, or else [`OWN`].
     ///
     /// # Errors
     /// When a name is unknown.
@@ -81,7 +91,7 @@ impl User {
 
     fn find_in(wanted: Option<&UserSpec>, users: &Passwd) -> Result<Self, UserError> {
         match wanted {
-            None => Ok(users.named(PACKAGE_USER).unwrap_or(NOBODY)),
+            None => Ok(users.named(PACKAGE_USER).unwrap_or(OWN)),
             Some(UserSpec::Name(name)) => {
                 users.named(name).ok_or_else(|| UserError::Unknown(name.clone()))
             }
@@ -146,8 +156,8 @@ mod tests {
 
     #[test]
     fn the_default_is_the_package_s_user_or_nobody() {
-        assert_eq!(find(None, USERS), Ok(NOBODY));
-        assert_eq!(find(None, ""), Ok(NOBODY));
+        assert_eq!(find(None, USERS), Ok(OWN));
+        assert_eq!(find(None, ""), Ok(OWN));
         assert_eq!(find(None, &format!("{USERS}{PACKAGE}")), Ok(User { uid: 990, gid: 989 }));
     }
 

@@ -113,6 +113,28 @@ impl KernelError {
     }
 }
 
+/// The error of starting the process that makes the requests which need `CAP_NET_ADMIN`.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The process could not be confined.
+    #[error("{0}")]
+    Refused(String),
+    /// A system call failed.
+    #[error("{operation} failed: {source}")]
+    System {
+        /// The operation.
+        operation: &'static str,
+        /// The error of the system call.
+        source: io::Error,
+    },
+}
+
+impl BrokerError {
+    pub(super) fn system(operation: &'static str, source: io::Error) -> Self {
+        Self::System { operation, source }
+    }
+}
+
 /// A kind of namespace on which the arrival of exits depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {
@@ -151,6 +173,16 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// [`KernelError::NoSuchTask`] for an id that does not exist; others if the kernel cannot be
     /// queried.
     fn query(&self, id: TaskId) -> Result<Stats, KernelError>;
+
+    /// Returns true if a query is a round trip to another process, so that several are better made together.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Returns false while a query would wait for that of another thread, which can last milliseconds.
+    fn answers_at_once(&self) -> bool {
+        true
+    }
 
     /// Returns the statistics of many tasks and groups, in the order of `ids`.
     ///

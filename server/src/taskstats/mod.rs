@@ -32,7 +32,8 @@ pub(crate) use exit::{Attribution, Owner};
 pub use exit::{Exit, WaitStatus};
 pub(crate) use kernel::Namespace;
 pub use kernel::{
-    Depth, Drained, ExitListener, ExitSink, KeptSocket, Kernel, KernelError, SelfTest, TaskId, Wake,
+    BrokerError, Depth, Drained, ExitListener, ExitSink, KeptSocket, Kernel, KernelError, SelfTest,
+    TaskId, Wake,
 };
 #[cfg(test)]
 pub(crate) use known_bad::KNOWN_BAD_KERNELS;

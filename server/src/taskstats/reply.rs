@@ -11,6 +11,13 @@ pub(crate) const QUERY: &str = "TASKSTATS_CMD_GET";
 /// The name of a registration in errors.
 pub(crate) const REGISTER: &str = "TASKSTATS_CMD_ATTR_REGISTER_CPUMASK";
 
+/// The name of the lookup of the family in errors.
+pub(crate) const FIND_FAMILY: &str = "CTRL_CMD_GETFAMILY";
+/// The name of opening a socket in errors.
+pub(crate) const OPEN_SOCKET: &str = "socket(AF_NETLINK)";
+/// The name of setting the size of a receive buffer in errors.
+pub(crate) const RECEIVE_BUFFER: &str = "SO_RCVBUF";
+
 /// Decodes the statistics of `id` from the reply to a query for it.
 pub(crate) fn stats_in_reply(datagram: &[u8], id: TaskId) -> Result<Stats, KernelError> {
     let bad_reply = KernelError::BadReply { operation: QUERY };

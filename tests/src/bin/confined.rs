@@ -26,7 +26,7 @@ use rustix::net::sockopt::set_ip_ttl;
 use taskstatsd::sandbox::{self, Paths};
 
 /// The user to become.
-const USER: &str = "65534:65534";
+const USER: &str = "61000:61000";
 /// Anyone may read it, and the agent does not need to.
 const READABLE: &str = "/etc/passwd";
 

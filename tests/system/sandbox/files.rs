@@ -77,7 +77,7 @@ async fn a_directory_with_other_files_keeps_its_owner() -> Result<()> {
     fs::remove_file(&foreign)?;
     fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
     refused(&directory.path().display().to_string(), "belongs to user 0 and has mode 0777").await?;
-    refused(&directory.path().display().to_string(), "chown 65534").await?;
+    refused(&directory.path().display().to_string(), "chown 4242").await?;
     assert_eq!(fs::metadata(directory.path())?.uid(), ROOT.0);
     Ok(())
 }
@@ -97,7 +97,7 @@ async fn a_state_directory_that_is_none_is_reported() -> Result<()> {
 
 /// Checks that the agent does not start with a state directory, and reports `why`.
 async fn refused(directory: &str, why: &str) -> Result<()> {
-    let arguments = ["--user", NOBODY, "--state-dir", directory];
+    let arguments = ["--user", "4242:4343", "--state-dir", directory];
     let ending = Launch::new()?.listen_privately().arguments(arguments).run().await?;
     assert!(!ending.status.success(), "{}", ending.stderr);
     assert!(ending.stderr.contains(why), "{}", ending.stderr);

@@ -11,6 +11,7 @@ use taskstats_tests::injector::Argument::{Bytes, Number};
 use taskstats_tests::injector::{Argument, Injector, Outcome};
 use taskstats_tests::machine_lock::MachineLock;
 
+use super::broker::broker_of;
 use super::{NOBODY, use_all};
 
 /// A system call, and the outcome that the sandbox permits.
@@ -55,6 +56,7 @@ fn harmless() -> Vec<Attempt> {
     let socket = |family, kind, protocol| [number(family), number(kind), number(protocol)];
     let stream = socket(libc::AF_INET, libc::SOCK_STREAM, 0);
     let routing = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE);
+    let generic = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_GENERIC);
     let executable = memory(libc::PROT_READ | libc::PROT_EXEC);
     let readable = Attempt {
         name: "read procfs",
@@ -67,6 +69,7 @@ fn harmless() -> Vec<Attempt> {
         refused("read a file", libc::SYS_openat, &open(b"/etc/passwd\0", libc::O_RDONLY), EACCES),
         refused("open a network socket", libc::SYS_socket, &stream, EPERM),
         refused("open routing netlink", libc::SYS_socket, &routing, EPERM),
+        refused("open generic netlink", libc::SYS_socket, &generic, EPERM),
         refused("map executable memory", libc::SYS_mmap, &executable, EPERM),
         refused("see whether a process exists", libc::SYS_kill, &[INIT, NOTHING], EPERM),
     ]
@@ -83,6 +86,7 @@ fn harmful() -> Vec<Attempt> {
     let program = [Bytes(b"/bin/true\0"), NOTHING, NOTHING];
     let child = [number(libc::SIGCHLD), NOTHING, NOTHING, NOTHING, NOTHING];
     let trace = [Number(libc::PTRACE_ATTACH.into()), INIT, NOTHING, NOTHING];
+    let bind = [INIT, Number(8), Bytes(&[1, 0, 0, 0, 0, 0, 0, 0])];
     let mount = [NOTHING, Bytes(b"/\0"), NOTHING, number(0), NOTHING];
     vec![
         refused("write a file", libc::SYS_openat, &to_create, EACCES),
@@ -97,6 +101,7 @@ fn harmful() -> Vec<Attempt> {
         refused("become root", libc::SYS_setuid, &[NOTHING], EPERM),
         refused("enter a namespace", libc::SYS_unshare, &[number(libc::CLONE_NEWUSER)], EPERM),
         refused("trace a process", libc::SYS_ptrace, &trace, EPERM),
+        refused("bind a process to a CPU", libc::SYS_sched_setaffinity, &bind, EPERM),
         refused("load a filter", libc::SYS_bpf, &[NOTHING, NOTHING, NOTHING], EPERM),
         refused("mount", libc::SYS_mount, &mount, EPERM),
         refused("read keys", libc::SYS_keyctl, &[NOTHING, NOTHING], EPERM),
@@ -104,9 +109,19 @@ fn harmful() -> Vec<Attempt> {
     ]
 }
 
-/// Makes the calls in the agent's main thread. Only the thread that attached may do it.
-fn inject(agent: &Agent, attempts: Vec<Attempt>) -> Result<Vec<(Attempt, Outcome)>> {
-    let pid = Pid::from_raw(agent.pid()?.try_into()?);
+/// The same calls in the broker, which opens no file, but netlink sockets.
+fn in_broker(attempt: Attempt) -> Attempt {
+    let refused = match attempt.name {
+        "open generic netlink" => None,
+        "start a process by clone3" => Some(Errno::ENOSYS),
+        _ => Some(Errno::EPERM),
+    };
+    Attempt { refused, ..attempt }
+}
+
+/// Makes the calls in the main thread of a process. Only the thread that attached may do it.
+fn inject(process: u32, attempts: Vec<Attempt>) -> Result<Vec<(Attempt, Outcome)>> {
+    let pid = Pid::from_raw(process.try_into()?);
     let injecting = thread::spawn(move || {
         let mut injector = Injector::attach(pid, pid)?;
         let outcomes = attempts.into_iter().map(|attempt| {
@@ -126,7 +141,21 @@ async fn a_running_agent_cannot_be_used_against_the_node() -> Result<()> {
     let agent = Agent::start_with(["--user", NOBODY]).await?;
     use_all(&agent).await?;
     let attempts = harmless().into_iter().chain(harmful()).collect();
-    for (attempt, outcome) in inject(&agent, attempts).context("inject system calls")? {
+    for (attempt, outcome) in inject(agent.pid()?, attempts).context("inject system calls")? {
+        assert_eq!(outcome.err(), attempt.refused, "{}", attempt.name);
+    }
+    use_all(&agent).await
+}
+
+/// The broker can do nothing of it either, and serves the agent afterwards.
+#[tokio::test]
+async fn a_running_broker_cannot_be_used_against_the_node() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let agent = Agent::start_with(["--user", NOBODY]).await?;
+    use_all(&agent).await?;
+    let attempts = harmless().into_iter().chain(harmful()).map(in_broker).collect();
+    let outcomes = inject(broker_of(&agent)?, attempts).context("inject system calls")?;
+    for (attempt, outcome) in outcomes {
         assert_eq!(outcome.err(), attempt.refused, "{}", attempt.name);
     }
     use_all(&agent).await
@@ -137,7 +166,7 @@ async fn a_running_agent_cannot_be_used_against_the_node() -> Result<()> {
 async fn an_agent_without_a_sandbox_can_make_the_same_calls() -> Result<()> {
     let _lock = MachineLock::shared()?;
     let agent = Agent::start_with(["--no-sandbox"]).await?;
-    for (attempt, outcome) in inject(&agent, harmless()).context("inject system calls")? {
+    for (attempt, outcome) in inject(agent.pid()?, harmless()).context("inject system calls")? {
         assert_eq!(outcome.err(), None, "{}", attempt.name);
     }
     use_all(&agent).await

@@ -1,28 +1,29 @@
 //! The running kernel.
 
+mod broker;
 mod listener;
 mod namespaces;
+mod privileged;
 mod query;
 mod raw;
 mod self_test;
 mod system;
 
-use std::sync::{Arc, OnceLock};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 pub(crate) use self::namespaces::Placement;
 pub(crate) use self::raw::RawListener;
 
 use self::listener::LinuxListener;
-use self::query::QuerySockets;
+use self::privileged::{Direct, Privileged};
 use super::delay_accounting::DelaySwitch;
-use super::reply::{failed, refused};
-use super::wire::FAMILY;
+use super::reply::{QUERY, failed, stats_in_reply};
 use super::{
-    Cpumask, DelayAccounting, ExitListener, KeptSocket, Kernel, KernelError, KnownBad, Namespace,
-    SelfTest, Stats, TaskId,
+    BrokerError, Cpumask, DelayAccounting, ExitListener, KeptSocket, Kernel, KernelError, KnownBad,
+    Namespace, SelfTest, Stats, TaskId,
 };
 use crate::bpf::FilterSet;
-use crate::netlink::resolve_family;
 
 /// The running kernel, through generic netlink.
 ///
@@ -36,9 +37,8 @@ use crate::netlink::resolve_family;
 /// ```
 #[derive(Debug)]
 pub struct LinuxKernel {
-    /// The family's id, once it is known. It does not change until the next boot.
-    family: OnceLock<u16>,
-    queries: QuerySockets,
+    /// The requests that need `CAP_NET_ADMIN`.
+    privileged: Arc<dyn Privileged>,
     possible_cpus: Cpumask,
     delay_accounting: DelaySwitch,
     receive_buffer: usize,
@@ -70,10 +70,10 @@ impl LinuxKernel {
     /// # Errors
     /// See [`LinuxKernel::new`].
     pub fn of_release(release: String, receive_buffer: usize) -> Result<Self, KernelError> {
+        let possible_cpus = system::possible_cpus()?;
         Ok(Self {
-            family: OnceLock::new(),
-            queries: QuerySockets::default(),
-            possible_cpus: system::possible_cpus()?,
+            privileged: Arc::new(Direct::new(&possible_cpus, receive_buffer, None)),
+            possible_cpus,
             delay_accounting: DelaySwitch::new(&release),
             receive_buffer,
             bug: KnownBad::of(&release),
@@ -86,7 +86,28 @@ impl LinuxKernel {
     /// Attributes exits to cgroups by filters.
     #[must_use]
     pub(crate) fn attributing(self, filters: FilterSet) -> Self {
-        Self { filters: Some(Arc::new(filters)), ..self }
+        let filters = Arc::new(filters);
+        let direct = self.direct(Some(Arc::clone(&filters)));
+        Self { privileged: Arc::new(direct), filters: Some(filters), ..self }
+    }
+
+    /// Moves all requests that need `CAP_NET_ADMIN` into a process of their own, which `confine` restricts
+    /// before it makes any. This process must have no other thread, and needs no capability afterwards.
+    ///
+    /// Returns the end of a pipe, too, which reads as closed when that process has ended.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; no process is left then.
+    pub(crate) fn separate(
+        self,
+        confine: impl FnOnce() -> Result<(), String>,
+    ) -> Result<(Self, OwnedFd), BrokerError> {
+        let (client, ended) = broker::start(&self.direct(self.filters.clone()), confine)?;
+        Ok((Self { privileged: Arc::new(client), ..self }, ended))
+    }
+
+    fn direct(&self, filters: Option<Arc<FilterSet>>) -> Direct {
+        Direct::new(&self.possible_cpus, self.receive_buffer, filters)
     }
 
     /// Allows queries even if the kernel is known to panic on them.
@@ -107,33 +128,28 @@ impl LinuxKernel {
     /// [`KernelError::NoFamily`] if it does not exist; [`KernelError::KnownBadKernel`] if the
     /// kernel must not be queried.
     pub(crate) fn find_family(&self) -> Result<(), KernelError> {
-        self.family().map(drop)
+        self.privileged()?;
+        privileged::find_family().map(drop)
     }
 
-    fn family(&self) -> Result<u16, KernelError> {
-        if let Some(bug) = self.bug {
-            return Err(KernelError::KnownBadKernel { release: self.release.clone(), bug });
+    /// Returns the requests, unless the kernel must not receive any.
+    fn privileged(&self) -> Result<&Arc<dyn Privileged>, KernelError> {
+        match self.bug {
+            Some(bug) => Err(KernelError::KnownBadKernel { release: self.release.clone(), bug }),
+            None => Ok(&self.privileged),
         }
-        if let Some(family) = self.family.get() {
-            return Ok(*family);
-        }
-        let family = resolve_family(FAMILY).map_err(|source| match source.raw_os_error() {
-            Some(libc::ENOENT) => KernelError::NoFamily,
-            _ => KernelError::System { operation: "CTRL_CMD_GETFAMILY", source },
-        })?;
-        Ok(*self.family.get_or_init(|| family))
     }
 
     /// Opens a listener with slots for this kernel's longest message, which has the records of a
     /// task and a group.
     fn new_listener(&self) -> Result<LinuxListener, KernelError> {
-        let family = self.family()?;
+        let privileged = self.privileged()?;
         if let Some(namespace) = self.wrong_namespace {
             return Err(KernelError::WrongNamespace { namespace });
         }
-        let one_record = self.queries.reply(family, TaskId::Pid(std::process::id()))?.len();
-        let possible = self.possible_cpus().to_string();
-        LinuxListener::new(family, possible, self.receive_buffer, 2 * one_record)
+        let one_record = self.reply(TaskId::Pid(std::process::id()))?.len();
+        let (privileged, filters) = (Arc::clone(privileged), self.filters.clone());
+        LinuxListener::new(privileged, filters, self.receive_buffer, 2 * one_record)
     }
 
     /// Returns the kernel's message with the statistics of a live task or group, headers included.
@@ -141,7 +157,12 @@ impl LinuxKernel {
     /// # Errors
     /// See [`Kernel::query`].
     pub(crate) fn reply(&self, id: TaskId) -> Result<Vec<u8>, KernelError> {
-        self.queries.reply(self.family()?, id)
+        let mut message = Vec::new();
+        self.privileged()?.query(&[id], &mut |id, reply| {
+            message.extend_from_slice(reply);
+            stats_in_reply(reply, id).map(drop)
+        })?;
+        Ok(message)
     }
 
     /// Opens a listener without any CPU, which passes the kernel's messages undecoded.
@@ -155,11 +176,32 @@ impl LinuxKernel {
 
 impl Kernel for LinuxKernel {
     fn query(&self, id: TaskId) -> Result<Stats, KernelError> {
-        self.queries.one(self.family()?, id)
+        let mut stats = Err(KernelError::BadReply { operation: QUERY });
+        self.privileged()?.query(&[id], &mut |id, reply| {
+            stats = stats_in_reply(reply, id);
+            Ok(())
+        })?;
+        stats
+    }
+
+    fn is_remote(&self) -> bool {
+        self.privileged.is_remote()
+    }
+
+    fn answers_at_once(&self) -> bool {
+        self.privileged.is_free()
     }
 
     fn query_many(&self, ids: &[TaskId]) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
-        self.queries.many(self.family()?, ids)
+        let mut results = Vec::with_capacity(ids.len());
+        self.privileged()?.query(ids, &mut |id, reply| {
+            results.push(match stats_in_reply(reply, id) {
+                Err(error) if !matches!(error, KernelError::NoSuchTask(_)) => return Err(error),
+                result => result,
+            });
+            Ok(())
+        })?;
+        Ok(results)
     }
 
     fn threads(&self, tgid: u32) -> Result<Vec<u32>, KernelError> {
@@ -187,11 +229,11 @@ impl Kernel for LinuxKernel {
     }
 
     fn listen(&self) -> Result<Box<dyn ExitListener>, KernelError> {
-        Ok(Box::new(self.new_listener()?.attributing(self.filters.clone())))
+        Ok(Box::new(self.new_listener()?))
     }
 
     fn adopt(&self, sockets: Vec<KeptSocket>) -> Result<Box<dyn ExitListener>, KernelError> {
-        let mut listener = self.new_listener()?.attributing(self.filters.clone());
+        let mut listener = self.new_listener()?;
         for socket in sockets {
             listener.adopt(socket)?;
         }
@@ -228,7 +270,6 @@ mod tests {
                 assert!(text.contains(named), "{text}");
             }
         }
-        assert_eq!(kernel.family.get(), None);
     }
 
     #[test]

@@ -2,18 +2,18 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::failed;
+use super::privileged::ReplySink;
 use crate::netlink::{NumberRequest, Socket};
-use crate::taskstats::reply::{QUERY, stats_in_reply};
+use crate::taskstats::reply::{OPEN_SOCKET, QUERY, failed};
 use crate::taskstats::wire::TaskstatsCommand;
-use crate::taskstats::{KernelError, Stats, TaskId};
+use crate::taskstats::{KernelError, TaskId};
 
 /// Queries sent in one datagram. Their replies are queued in a receive buffer of the default size,
 /// which fits more than a hundred.
 const PIPELINED: usize = 64;
 /// The size of the reply buffer: several times the longest known record, so that longer ones fit
 /// too.
-const REPLY_BYTES: usize = 4096;
+pub(super) const REPLY_BYTES: usize = 4096;
 /// Sockets kept open for later queries. Concurrent queries open more.
 const IDLE_SOCKETS: usize = 4;
 
@@ -49,59 +49,36 @@ struct QuerySocket {
 }
 
 impl QuerySockets {
-    /// Queries the statistics of one task or group.
-    pub(super) fn one(&self, family: u16, id: TaskId) -> Result<Stats, KernelError> {
-        self.with_socket(family, |socket| {
-            socket.send(&[id])?;
-            let length = socket.receive()?;
-            Ok(socket.stats(length, id))
-        })?
-    }
-
-    /// Queries the statistics of many tasks and groups, in order.
-    pub(super) fn many(
+    /// Queries tasks and groups, and passes the kernel's reply for each to `each`, in order.
+    pub(super) fn query(
         &self,
         family: u16,
         ids: &[TaskId],
-    ) -> Result<Vec<Result<Stats, KernelError>>, KernelError> {
+        each: ReplySink<'_>,
+    ) -> Result<(), KernelError> {
         self.with_socket(family, |socket| {
-            let mut results = Vec::with_capacity(ids.len());
             for ids in ids.chunks(PIPELINED) {
                 socket.send(ids)?;
                 for id in ids {
                     let length = socket.receive()?;
-                    results.push(match socket.stats(length, *id) {
-                        Err(error) if !matches!(error, KernelError::NoSuchTask(_)) => {
-                            return Err(error);
-                        }
-                        result => result,
-                    });
+                    each(*id, &socket.reply[..length])?;
                 }
             }
-            Ok(results)
-        })
-    }
-
-    /// Queries one task or group and returns the kernel's message.
-    pub(super) fn reply(&self, family: u16, id: TaskId) -> Result<Vec<u8>, KernelError> {
-        self.with_socket(family, |socket| {
-            socket.send(&[id])?;
-            let length = socket.receive()?;
-            socket.stats(length, id).map(|_| socket.reply[..length].to_vec())
+            Ok(())
         })
     }
 
     /// Runs `queries` on a socket that no other caller uses. A socket is closed after a failure,
     /// because replies may still be queued in it; otherwise it is kept for the next caller.
-    fn with_socket<T>(
+    fn with_socket(
         &self,
         family: u16,
-        queries: impl FnOnce(&mut QuerySocket) -> Result<T, KernelError>,
-    ) -> Result<T, KernelError> {
+        queries: impl FnOnce(&mut QuerySocket) -> Result<(), KernelError>,
+    ) -> Result<(), KernelError> {
         let (mut lease, mut socket) = self.lease(family)?;
-        let result = queries(&mut socket)?;
+        queries(&mut socket)?;
         lease.socket = Some(socket);
-        Ok(result)
+        Ok(())
     }
 
     /// Returns an idle socket, or opens one. Without a descriptor for one, it waits for a socket of
@@ -144,7 +121,7 @@ impl Drop for Lease<'_> {
 
 impl QuerySocket {
     fn open(family: u16) -> Result<Self, KernelError> {
-        let socket = Socket::open().map_err(|source| failed("socket(AF_NETLINK)", source))?;
+        let socket = Socket::open().map_err(|source| failed(OPEN_SOCKET, source))?;
         let template =
             |id| NumberRequest::new(&TaskstatsCommand::Query(id).request(family, 0, false));
         let invalid = |source| failed(QUERY, source);
@@ -173,9 +150,5 @@ impl QuerySocket {
 
     fn receive(&mut self) -> Result<usize, KernelError> {
         self.socket.receive_now(&mut self.reply[..]).map_err(|source| failed(QUERY, source))
-    }
-
-    fn stats(&self, length: usize, id: TaskId) -> Result<Stats, KernelError> {
-        stats_in_reply(&self.reply[..length], id)
     }
 }

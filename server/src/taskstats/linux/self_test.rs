@@ -4,12 +4,11 @@
 //! execute, so that the test works in an image without any.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
 
 use super::listener::LinuxListener;
@@ -23,6 +22,9 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(3);
 /// before that (`do_exit` in `kernel/exit.c`), so this only allows for a delay of this thread.
 const MESSAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// The thread that makes a system call. The sandbox permits no other one to be bound.
+const CALLER: Pid = Pid::from_raw(0);
+
 /// Ends a task on each CPU, one after the other, so that the test receives other exits no longer
 /// than necessary.
 pub(super) fn run(listener: &mut LinuxListener, cpus: &Cpumask) -> Result<SelfTest, KernelError> {
@@ -30,7 +32,7 @@ pub(super) fn run(listener: &mut LinuxListener, cpus: &Cpumask) -> Result<SelfTe
     let mut ended = BTreeMap::new();
     for cpu in cpus.iter() {
         listener.open(cpu)?;
-        let Some(task) = ProbeThread::end_on(cpu)? else {
+        let Some(task) = end_thread_on(cpu)? else {
             listener.close(cpu, &mut received);
             result.untested.insert(cpu);
             continue;
@@ -95,51 +97,24 @@ impl ExitSink for ReceivedExits {
     }
 }
 
-/// A thread that is bound to a CPU and ends there.
-struct ProbeThread {
-    task: Pid,
-    thread: JoinHandle<()>,
-    /// Dropped to let the thread end.
-    release: Sender<()>,
-    /// Notified when the thread runs on its CPU.
-    running: Receiver<()>,
-}
-
-impl ProbeThread {
-    /// Ends a task on a CPU and returns its id; `None` if the CPU is not available or did not run
-    /// the task in time.
-    fn end_on(cpu: u32) -> Result<Option<u32>, KernelError> {
-        let Some(target) = only(cpu) else { return Ok(None) };
-        let probe = Self::start().map_err(|error| KernelError::NotTested {
-            cause: format!("cannot start a thread: {error}"),
-        })?;
-        let affinity = sched_getaffinity(probe.task);
-        let bound = sched_setaffinity(probe.task, &target).is_ok();
-        let Self { task, thread, release, running } = probe;
-        drop(release);
-        let in_time = bound && running.recv_timeout(RUN_TIMEOUT).is_ok();
-        if !in_time && let Ok(affinity) = affinity {
-            // A thread that may not run on its CPU cannot end, and could not be joined.
-            sched_setaffinity(task, &affinity).ok();
+/// Ends a thread on a CPU and returns its id; `None` if the CPU is not available or did not run the thread
+/// in time. A thread that may not run then ends later by itself.
+fn end_thread_on(cpu: u32) -> Result<Option<u32>, KernelError> {
+    let Some(target) = only(cpu) else { return Ok(None) };
+    let (notify_bound, bound) = mpsc::channel();
+    let run = move || {
+        // When the call returns, the thread runs on its CPU.
+        if sched_setaffinity(CALLER, &target).is_ok() {
+            notify_bound.send(gettid()).ok();
         }
-        let joined = thread.join().is_ok();
-        Ok(u32::try_from(task.as_raw()).ok().filter(|_| in_time && joined))
-    }
-
-    /// Starts the thread, which waits until it is released.
-    fn start() -> io::Result<Self> {
-        let (send_id, receive_id) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        let (notify_running, running) = mpsc::channel();
-        let run = move || {
-            send_id.send(gettid()).ok();
-            released.recv().ok();
-            notify_running.send(()).ok();
-        };
-        let thread = thread::Builder::new().name("self-test".to_owned()).spawn(run)?;
-        let task = receive_id.recv().map_err(io::Error::other)?;
-        Ok(Self { task, thread, release, running })
-    }
+    };
+    let thread = thread::Builder::new().name("self-test".to_owned()).spawn(run);
+    let thread = thread.map_err(|error| KernelError::NotTested {
+        cause: format!("cannot start a thread: {error}"),
+    })?;
+    let Ok(task) = bound.recv_timeout(RUN_TIMEOUT) else { return Ok(None) };
+    let joined = thread.join().is_ok();
+    Ok(u32::try_from(task.as_raw()).ok().filter(|_| joined))
 }
 
 /// Returns a set of one CPU; `None` if the number exceeds the C library's sets.
