@@ -28,6 +28,7 @@ pub use paths::Paths;
 pub(crate) use privileges::raise_capabilities;
 pub(crate) use report::{Applied, MissingMeasure, applied};
 pub(crate) use state_dir::check_state_dir;
+pub use syscalls::listed_calls;
 pub(crate) use user::{User, UserError, UserSpec};
 
 /// The superuser.

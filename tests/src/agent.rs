@@ -1,5 +1,6 @@
 //! Runs the real agent as a child process.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -164,7 +165,7 @@ impl Launch {
     fn spawn(&self) -> Result<GuardedChild> {
         self.give_directory()?;
         let mut words = self.wrapper.clone();
-        words.push(binaries::taskstatsd()?.into_os_string());
+        words.extend(program()?);
         words.extend(self.arguments.iter().cloned());
         let (program, arguments) = words.split_first().context("no program")?;
         let mut command = Command::new(program);
@@ -184,6 +185,21 @@ impl Launch {
     fn stderr_path(&self) -> PathBuf {
         self.directory.path().join("stderr")
     }
+}
+
+/// Returns the agent's program, and before it the command that traces the agent, if `tests/syscalls` runs this:
+/// strace beside the agent, which stays the child of the test, with the command for its output.
+///
+/// # Errors
+///
+/// The agent has not been built.
+pub(crate) fn program() -> Result<Vec<OsString>> {
+    const STRACE: &str = "strace -DDD -f -qq -n -s 0 -e signal=none -o";
+    let program = binaries::taskstatsd()?.into_os_string();
+    let Some(command) = env::var_os("TASKSTATS_TESTS_TRACE") else { return Ok(vec![program]) };
+    let mut output = OsString::from("|");
+    output.push(command);
+    Ok(STRACE.split(' ').map(OsString::from).chain([output, program]).collect())
 }
 
 impl Agent {

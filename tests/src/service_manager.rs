@@ -20,7 +20,7 @@ use tokio::process::Command;
 
 use self::inbox::Inbox;
 use self::store::{Notification, Store};
-use crate::binaries;
+use crate::agent::program;
 use crate::deadline::within;
 use crate::directory;
 use crate::guarded_child::GuardedChild;
@@ -228,7 +228,7 @@ impl ServiceManager {
     fn spawn(&mut self) -> Result<GuardedChild> {
         let (names, mappings) = self.passed()?;
         let mut command = Command::new("sh");
-        command.args(["-c", START]).arg(binaries::taskstatsd()?);
+        command.args(["-c", START]).args(program()?);
         if self.hands_over {
             command.arg("--state-dir").arg(self.state_directory());
         }

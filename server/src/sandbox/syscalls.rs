@@ -13,51 +13,33 @@ use seccompiler::{BackendError, SeccompCondition as Condition, SeccompRule};
 
 use super::paths::Needs;
 
-/// Calls that are allowed with any arguments.
+/// Calls that are allowed with any arguments, each of which the tests make.
 const ANY_ARGUMENTS: &[i64] = &[
     // Memory.
     libc::SYS_brk,
     libc::SYS_madvise,
-    libc::SYS_mremap,
     libc::SYS_munmap,
     // Files of procfs and sysfs, and certificates. Landlock restricts the paths.
     libc::SYS_close,
-    libc::SYS_faccessat,
-    libc::SYS_faccessat2,
-    libc::SYS_fstat,
-    libc::SYS_getcwd,
     libc::SYS_getdents64,
     libc::SYS_lseek,
     libc::SYS_newfstatat,
     libc::SYS_openat,
     libc::SYS_pread64,
     libc::SYS_read,
-    libc::SYS_readlinkat,
-    libc::SYS_readv,
     libc::SYS_statx,
-    // The file of a socket is removed at the end.
-    libc::SYS_unlinkat,
     libc::SYS_write,
     libc::SYS_writev,
     // Waiting.
     libc::SYS_clock_nanosleep,
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
     libc::SYS_eventfd2,
     libc::SYS_futex,
-    libc::SYS_nanosleep,
-    libc::SYS_ppoll,
     libc::SYS_restart_syscall,
     libc::SYS_sched_yield,
-    // Clocks, where the vDSO does not read them.
-    libc::SYS_clock_getres,
-    libc::SYS_clock_gettime,
-    libc::SYS_gettimeofday,
     // Accepted connections, and netlink sockets that the broker opened.
     libc::SYS_accept4,
-    libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
@@ -66,13 +48,10 @@ const ANY_ARGUMENTS: &[i64] = &[
     libc::SYS_shutdown,
     // Threads: their start and end.
     libc::SYS_exit,
-    libc::SYS_get_robust_list,
     libc::SYS_gettid,
-    libc::SYS_membarrier,
     libc::SYS_rseq,
     libc::SYS_sched_getaffinity,
     libc::SYS_set_robust_list,
-    libc::SYS_set_tid_address,
     libc::SYS_sigaltstack,
     // A second filter fails it with ENOSYS, so that threads are started by `clone`.
     libc::SYS_clone3,
@@ -82,51 +61,88 @@ const ANY_ARGUMENTS: &[i64] = &[
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     // The process and the machine.
-    libc::SYS_capget,
     libc::SYS_getegid,
     libc::SYS_geteuid,
-    libc::SYS_getgid,
     libc::SYS_getpid,
     libc::SYS_getrandom,
-    libc::SYS_getrusage,
-    libc::SYS_getuid,
-    libc::SYS_sysinfo,
-    libc::SYS_uname,
 ];
 
-/// Older calls of this architecture alone, some of which the C library still makes.
+/// Older calls of this architecture alone, which the tests make, too.
 #[cfg(target_arch = "x86_64")]
-const OLDER: &[i64] = &[
-    libc::SYS_access,
-    libc::SYS_epoll_wait,
-    libc::SYS_lstat,
-    libc::SYS_open,
-    libc::SYS_poll,
-    libc::SYS_readlink,
-    libc::SYS_stat,
-    libc::SYS_time,
-    libc::SYS_unlink,
-];
+const OLDER: &[i64] = &[libc::SYS_epoll_wait, libc::SYS_poll, libc::SYS_unlink];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[i64] = &[];
 
-/// Calls that write the files of `--state-dir`.
+/// Calls that other releases of the C library, or other architectures, make in place of these.
+const OTHER_LIBRARIES: &[i64] = &[
+    // Memory: a list that grows in one piece.
+    libc::SYS_mremap,
+    // Files.
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_fstat,
+    libc::SYS_readlinkat,
+    libc::SYS_unlinkat,
+    // The current directory, to which the paths of a backtrace are relative.
+    libc::SYS_getcwd,
+    // Waiting.
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_nanosleep,
+    libc::SYS_ppoll,
+    // Clocks, where the vDSO does not read them.
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    // The start of a thread, and the memory of the machine, from which sorting derives that of a copy.
+    libc::SYS_set_tid_address,
+    libc::SYS_sysinfo,
+];
+
+/// The same of this architecture alone.
 #[cfg(target_arch = "x86_64")]
-const WRITING: &[i64] = &[
-    libc::SYS_fdatasync,
-    libc::SYS_fsync,
-    libc::SYS_ftruncate,
-    libc::SYS_rename,
-    libc::SYS_renameat2,
+const OLDER_OF_OTHER_LIBRARIES: &[i64] = &[
+    libc::SYS_access,
+    libc::SYS_lstat,
+    libc::SYS_open,
+    libc::SYS_readlink,
+    libc::SYS_stat,
+    libc::SYS_time,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const WRITING: &[i64] = &[
-    libc::SYS_fdatasync,
-    libc::SYS_fsync,
-    libc::SYS_ftruncate,
-    libc::SYS_renameat,
+const OLDER_OF_OTHER_LIBRARIES: &[i64] = &[];
+
+/// Calls that are allowed with some arguments, and are made after an error: to connect to a service manager that was
+/// restarted, to watch other directories, to abort. And those by which other libraries set a descriptor's mode,
+/// and replace a file.
+const AFTER_AN_ERROR: &[i64] = &[
+    libc::SYS_connect,
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_rm_watch,
+    libc::SYS_ioctl,
     libc::SYS_renameat2,
+    libc::SYS_socket,
+    libc::SYS_tgkill,
 ];
+
+/// Calls of the broker that are made only after an error, and for a long reply.
+const SELDOM_OF_BROKER: &[i64] = &[
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_write,
+];
+
+/// Calls that write the files of `--state-dir`.
+#[cfg(target_arch = "x86_64")]
+const WRITING: &[i64] = &[libc::SYS_rename, libc::SYS_renameat2];
+#[cfg(not(target_arch = "x86_64"))]
+const WRITING: &[i64] = &[libc::SYS_renameat, libc::SYS_renameat2];
+
+/// Calls that could make memory executable.
+const MAPPING: &[i64] = &[libc::SYS_mmap, libc::SYS_mprotect];
 
 /// Commands of fcntl(2). `F_SETOWN` and `F_SETSIG` would send signals to other processes.
 const FCNTL: [c_int; 6] = [
@@ -145,31 +161,17 @@ const SOCKET_OPTIONS: [(c_int, c_int); 3] = [
     (libc::IPPROTO_TCP, libc::TCP_NODELAY),
 ];
 
-/// Calls that the broker makes with any arguments.
+/// Calls that the broker makes with any arguments, beside [`SELDOM_OF_BROKER`].
 const OF_BROKER: &[i64] = &[
     // Requests of the agent, and requests to the kernel. Netlink needs `bind`: landlock refuses TCP ports.
     libc::SYS_bind,
     libc::SYS_close,
-    libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
-    // Memory.
-    libc::SYS_brk,
-    libc::SYS_madvise,
-    libc::SYS_mremap,
-    libc::SYS_munmap,
-    // The end, and a panic, whose message is written.
+    // The end.
     libc::SYS_exit_group,
     libc::SYS_futex,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_restart_syscall,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_write,
-    // A second filter fails it with ENOSYS; the broker starts no thread.
-    libc::SYS_clone3,
 ];
 
 /// Options of the sockets that the broker opens. With `CAP_NET_ADMIN`, others change marks, devices, the
@@ -191,7 +193,8 @@ pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Returns each allowed call with the arguments that it may have. No rules mean any arguments.
 pub(super) fn allowed(needs: &Needs) -> Result<Rules, BackendError> {
-    let any = ANY_ARGUMENTS.iter().chain(OLDER);
+    let others = OTHER_LIBRARIES.iter().chain(OLDER_OF_OTHER_LIBRARIES);
+    let any = ANY_ARGUMENTS.iter().chain(OLDER).chain(others);
     let writing = WRITING.iter().filter(|_| needs.writes);
     let mut rules: Rules = any.chain(writing).map(|call| (*call, Vec::new())).collect();
     if !needs.inotify_masks.is_empty() {
@@ -208,7 +211,9 @@ pub(super) fn allowed(needs: &Needs) -> Result<Rules, BackendError> {
 
 /// Returns each call that the broker makes, with the arguments that it may have.
 pub(super) fn allowed_for_broker() -> Result<Rules, BackendError> {
-    let mut rules: Rules = OF_BROKER.iter().map(|call| (*call, Vec::new())).collect();
+    // Memory is allowed with some arguments only.
+    let seldom = SELDOM_OF_BROKER.iter().filter(|call| !MAPPING.contains(call));
+    let mut rules: Rules = OF_BROKER.iter().chain(seldom).map(|call| (*call, Vec::new())).collect();
     allow_memory(&mut rules)?;
     allow_sending(&mut rules)?;
     let generic = [equal(0, libc::AF_NETLINK)?, equal(2, libc::NETLINK_GENERIC)?];
@@ -218,6 +223,25 @@ pub(super) fn allowed_for_broker() -> Result<Rules, BackendError> {
         allow(&mut rules, libc::SYS_setsockopt, conditions)?;
     }
     Ok(rules)
+}
+
+/// Returns all calls that are allowed: the process (`agent` or `broker`), the number, and `used` or, for one that
+/// is made only by other releases of the C library or after an error, `other`. `tests/syscalls` compares them with those that are made.
+#[must_use]
+pub fn listed_calls() -> Vec<(&'static str, i64, &'static str)> {
+    let needs = Needs { inotify_masks: BTreeSet::from([1]), writes: true, notifies: true };
+    let lists = [("agent", allowed(&needs)), ("broker", allowed_for_broker())];
+    let listed = lists.into_iter().flat_map(|(process, rules)| {
+        let calls = rules.into_iter().flat_map(BTreeMap::into_keys);
+        calls.map(move |call| {
+            let seldom = match process {
+                "agent" => [OTHER_LIBRARIES, OLDER_OF_OTHER_LIBRARIES, AFTER_AN_ERROR].concat(),
+                _ => SELDOM_OF_BROKER.to_vec(),
+            };
+            (process, call, if seldom.contains(&call) { "other" } else { "used" })
+        })
+    });
+    listed.collect()
 }
 
 fn allow(rules: &mut Rules, call: i64, conditions: Vec<Condition>) -> Result<(), BackendError> {
@@ -238,9 +262,7 @@ fn allow_watching(rules: &mut Rules, masks: &BTreeSet<u32>) -> Result<(), Backen
 
 /// Memory that can be written or read, and never executed.
 fn allow_memory(rules: &mut Rules) -> Result<(), BackendError> {
-    [libc::SYS_mmap, libc::SYS_mprotect]
-        .into_iter()
-        .try_for_each(|call| allow(rules, call, vec![without(2, libc::PROT_EXEC)?]))
+    MAPPING.iter().try_for_each(|call| allow(rules, *call, vec![without(2, libc::PROT_EXEC)?]))
 }
 
 /// With `MSG_FASTOPEN`, a send connects to an address, which landlock does not see.
@@ -410,7 +432,7 @@ mod tests {
             libc::SYS_connect,
             libc::SYS_inotify_add_watch,
             libc::SYS_inotify_init1,
-            libc::SYS_ftruncate,
+            libc::SYS_renameat2,
         ] {
             assert!(!least.contains_key(&call) && most.contains_key(&call), "call {call}");
         }

@@ -1,7 +1,8 @@
 //! Tries what the agent's sandbox allows and what it forbids, from inside.
 //!
 //! Prints a line for each attempt: its name, and `ok` or the kernel's error. The argument `free`
-//! tries the same without the sandbox; `abort` aborts in the sandbox.
+//! tries the same without the sandbox; `abort` aborts in the sandbox. `calls` prints the system calls that the
+//! sandbox allows: the process, the number, and `used` or, for those of other C libraries, `other`.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
@@ -94,6 +95,12 @@ fn panic_and_go_on() -> io::Result<()> {
 
 fn main() -> Result<()> {
     let how = std::env::args().nth(1);
+    if how.as_deref() == Some("calls") {
+        for (process, call, use_) in sandbox::listed_calls() {
+            println!("{process} {call} {use_}");
+        }
+        return Ok(());
+    }
     let directory = tempfile::tempdir()?;
     let state = directory.path().join("state");
     fs::create_dir(&state)?;
