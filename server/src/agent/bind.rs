@@ -90,8 +90,8 @@ struct OpenedKernel {
     broker_end: Option<OwnedFd>,
 }
 
-/// Opens the kernel that the configuration names, with a broker unless `--no-sandbox` is set, and replaces the size of receive buffers in the
-/// configuration by the size that the kernel grants.
+/// Opens the kernel that the configuration names, with a broker unless `--no-sandbox` is set, and
+/// replaces the size of receive buffers in the configuration by the size that the kernel grants.
 fn open_kernel(config: &mut Config) -> Result<OpenedKernel, StartError> {
     let receive_buffer = &mut config.reader.receive_buffer;
     match config.kernel {

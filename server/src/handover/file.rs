@@ -88,8 +88,8 @@ pub(crate) enum FileError {
 }
 
 impl HandoverState {
-    /// Reads a file of at most `longest` bytes and removes it, so that it is taken up once, and one that cannot be read does not
-    /// meet each run again; `None` when there is none.
+    /// Reads a file of at most `longest` bytes and removes it, so that it is taken up once, and one that
+    /// cannot be read does not meet each run again; `None` when there is none.
     ///
     /// # Errors
     /// When it is foreign, too long, damaged, of another version, or cannot be read.

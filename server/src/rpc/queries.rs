@@ -30,10 +30,10 @@ pub(super) struct Queries {
     _querying: AbortOnDropHandle<()>,
 }
 
-/// Whether queries have others to wait for.
+/// Whether there are several callers, so that a query should wait for theirs.
 #[derive(Debug, Default)]
 struct Company {
-    /// Until then they have.
+    /// There are, until then.
     until: Mutex<Option<Instant>>,
 }
 
@@ -77,7 +77,7 @@ impl Company {
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Takes note of queries that were made together, or of one.
+    /// Records that so many queries were made together.
     fn note(&self, queries: usize) {
         let lasting = if queries > 1 { AMONG_OTHERS } else { SHORTLY };
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +242,7 @@ mod tests {
         }
     }
 
-    /// A call that is cancelled while it waits takes no other one with it.
+    /// A call that is cancelled while it waits does not end others.
     #[tokio::test]
     async fn a_cancelled_call_leaves_others_answered() {
         let queries = Queries::start(Remote::new(false, false));

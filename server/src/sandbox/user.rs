@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_the_package_s_user_or_nobody() {
+    fn the_default_is_the_package_s_user_or_a_user_of_its_own() {
         assert_eq!(find(None, USERS), Ok(OWN));
         assert_eq!(find(None, ""), Ok(OWN));
         assert_eq!(find(None, &format!("{USERS}{PACKAGE}")), Ok(User { uid: 990, gid: 989 }));

@@ -2,7 +2,7 @@
 //!
 //! Prints a line for each attempt: its name, and `ok` or the kernel's error. The argument `free`
 //! tries the same without the sandbox; `abort` aborts in the sandbox. `calls` prints the system calls that the
-//! sandbox allows: the process, the number, and `used` or, for those of other C libraries, `other`.
+//! sandbox allows: the process, the number, and `used`, or `other` for other C libraries and errors.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice};

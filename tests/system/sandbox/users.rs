@@ -66,7 +66,7 @@ async fn a_shared_user_keeps_no_state() -> Result<()> {
     Ok(())
 }
 
-/// Another process of the user can lower a limit, and nothing raises it again, so the log tells.
+/// Another process of the user can lower a limit, which nothing raises again: it is logged.
 #[tokio::test]
 async fn a_limit_that_was_lowered_is_logged() -> Result<()> {
     let _lock = MachineLock::shared()?;
