@@ -19,11 +19,10 @@ const WATCHED: [(Resource, &str); 6] = [
     (Resource::RLIMIT_MEMLOCK, "LimitMEMLOCK"),
 ];
 
-type Limits = [rlim_t; WATCHED.len()];
+pub(super) type Limits = [rlim_t; WATCHED.len()];
 
-/// Logs each limit that is lowered. It does not return.
-pub(super) async fn warn_of_lowered_limits() -> Infallible {
-    let mut last = soft_limits();
+/// Logs each limit that is lower than the last known one. It does not return.
+pub(super) async fn warn_of_lowered_limits(mut last: Limits) -> Infallible {
     loop {
         tokio::time::sleep(INTERVAL).await;
         let now = soft_limits();
@@ -39,8 +38,8 @@ pub(super) async fn warn_of_lowered_limits() -> Infallible {
     }
 }
 
-/// A limit that cannot be read counts as none.
-fn soft_limits() -> Limits {
+/// Returns the present limits. One that cannot be read counts as none.
+pub(super) fn soft_limits() -> Limits {
     WATCHED.map(|(resource, _)| getrlimit(resource).map_or(rlim_t::MAX, |(soft, _)| soft))
 }
 

@@ -7,7 +7,7 @@ use sd_notify::NotifyState;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
-use super::limits::warn_of_lowered_limits;
+use super::limits::{soft_limits, warn_of_lowered_limits};
 use super::{Agent, Drained, Running, StartError, exits_unavailable};
 use crate::advice::HasCause;
 use crate::config::Config;
@@ -41,13 +41,14 @@ pub(crate) async fn run(
     mut signals: AgentSignals,
 ) -> Result<Drained, RunError> {
     let mut running = Agent::bind(config, inherited).await?.confine()?.start().await?;
+    let limits = soft_limits();
     tracing::info!("ready");
     notify_manager(&[NotifyState::Ready]);
     let reload = running.reload.clone();
     let unavailable = tokio::select! {
         () = end_requested(&mut signals, reload.as_ref()) => None,
         never = ping_watchdog() => match never {},
-        never = warn_of_lowered_limits() => match never {},
+        never = warn_of_lowered_limits(limits) => match never {},
         error = running.failed() => match error {
             error @ RunError::ExitsUnavailable(_) => Some(error),
             error => return Err(error),
