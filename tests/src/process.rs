@@ -60,7 +60,7 @@ impl Vitals {
             resident_kib: resident_kib(pid)?,
             peak_kib: status_kib(pid, "VmHWM:")?,
             descriptors: descriptors(pid)?,
-            threads: fs::read_dir(format!("/proc/{pid}/task"))?.count(),
+            threads: threads(pid)?,
             ticks: ticks(pid)?,
         })
     }
@@ -102,6 +102,21 @@ pub async fn becomes_idle(pid: u32) -> Result<()> {
 pub async fn closes_descriptors(pid: u32, most: usize) -> Result<()> {
     within("descriptors to be closed", async {
         while descriptors(pid)? > most {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    })
+    .await?
+}
+
+/// Waits until a process has no more than so many threads.
+///
+/// # Errors
+///
+/// The process keeps more, or has ended.
+pub async fn ends_threads(pid: u32, most: usize) -> Result<()> {
+    within("threads to end", async {
+        while threads(pid)? > most {
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -173,6 +188,10 @@ fn ticks(pid: u32) -> Result<u64> {
     let mut fields = rest.split(' ').skip(11);
     let mut next = || Ok::<u64, anyhow::Error>(fields.next().context("a short stat")?.parse()?);
     Ok(next()? + next()?)
+}
+
+fn threads(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/task"))?.count())
 }
 
 /// Returns the number of descriptors that a process has open.
