@@ -26,6 +26,7 @@ fn generate(directory: &Path) {
         .out_dir(directory)
         .bytes(".taskstats.v1.TaskStats.unknown_tail")
         .boxed(".taskstats.v1.ExitEvent.process")
+        .boxed(".taskstats.v1.ExitEvent.process_totals")
         .build_server(false)
         .compile_fds(with_comments.clone())
         .expect("messages and client are generated");

@@ -40,6 +40,7 @@ mod mutual_tls;
 mod not_grpc;
 mod peers;
 mod policy;
+mod process_totals;
 mod queries;
 mod readme;
 mod recovery;

@@ -275,6 +275,47 @@ pub struct ExitEvent {
     /// the kernel attributes exits (`ATTRIBUTION_EXACT`).
     #[prost(message, optional, tag = "14")]
     pub exit_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The sums over all threads of the process, on the last exit of a process that ever had more than one
+    /// thread; a process with a single thread is its task. Absent before v12, when the kernel does not
+    /// report to which process a thread belonged. The event is delivered about a millisecond after it was
+    /// received, so that threads which exit at the same time on other CPUs are included.
+    #[prost(message, optional, boxed, tag = "15")]
+    pub process_totals: ::core::option::Option<
+        ::prost::alloc::boxed::Box<ProcessTotals>,
+    >,
+}
+/// The final statistics of a process: sums over its threads, those included that exited long before. A
+/// field that no thread's record has is absent. `ExitEvent.process.delay_accounting` says what zeros in
+/// `delays` mean.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProcessTotals {
+    /// CPU time, summed.
+    #[prost(message, optional, tag = "1")]
+    pub cpu: ::core::option::Option<CpuTime>,
+    /// Page faults, summed.
+    #[prost(message, optional, tag = "2")]
+    pub faults: ::core::option::Option<Faults>,
+    /// Memory use. The integrals are sums, the peaks are the highest of all threads.
+    #[prost(message, optional, tag = "3")]
+    pub memory: ::core::option::Option<Memory>,
+    /// Input and output, summed. The kernel rounds the numbers of each thread down to a multiple of 1,024.
+    #[prost(message, optional, tag = "4")]
+    pub io: ::core::option::Option<Io>,
+    /// Context switches, summed.
+    #[prost(message, optional, tag = "5")]
+    pub context_switches: ::core::option::Option<ContextSwitches>,
+    /// Waits. Counts and totals are sums, `max_ns`, `max_at` and `min_ns` are those of all threads.
+    #[prost(message, optional, tag = "6")]
+    pub delays: ::core::option::Option<Delays>,
+    /// The number of threads whose exits were received.
+    #[prost(uint32, tag = "7")]
+    pub threads: u32,
+    /// True if every thread of the process that had exited before it is included: these threads were put on
+    /// a CPU as often as the kernel counted for the whole process. False if the agent began to watch after
+    /// a thread had exited, did not watch its CPU, lost its exit, or forgot it for lack of memory; the sums
+    /// are then too small.
+    #[prost(bool, tag = "8")]
+    pub complete: bool,
 }
 /// Owners of cgroups. Sent before the first event that refers to a cgroup, and again when more is known
 /// of it, such as the name of its pod: then the later message replaces the earlier one.

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use super::fd_budget::max_handshakes;
 use crate::bpf::filter_bytes;
 use crate::config::{AttributionChoice, Config, KernelChoice, Sandbox};
+use crate::exits::PROCESS_ENDS_BYTES;
 use crate::listen::{ListenAddress, TCP_BUFFERS, UNIX_BUFFERS};
 use crate::rpc::SMALL_REQUEST;
 use crate::security::{Limits, MAX_HEALTH_CHECKS};
@@ -84,7 +85,7 @@ impl MemoryBound {
         let history = number(config.history_bytes);
         let has_tcp = listeners.into_iter().any(ListenAddress::is_tcp);
         Self {
-            program: PROGRAM + INGEST + broker(config),
+            program: PROGRAM + INGEST + number(PROCESS_ENDS_BYTES) + broker(config),
             history: history.saturating_add(history / HISTORY_OVERHEAD),
             connections: connections(&config.limits, &config.connection, has_tcp),
             responses: responses(&config.limits, &config.connection),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::bpf::{CgroupId, Hierarchy};
 use crate::taskstats::{
     Attribution, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, Executable, Exit,
-    Extremes, Faults, Identity, Io, Memory, Owner, Since, Stats, TaskIdentity,
+    Extremes, Faults, Identity, Io, Memory, Owner, ProcessTotals, Since, Stats, TaskIdentity,
 };
 
 /// Bytes of an unknown tail whose length needs more than two bytes of a varint.
@@ -135,6 +135,18 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn process_totals()(
+        thread in stats().boxed(),
+        threads in 1..4_u32,
+        complete in any::<bool>(),
+    ) -> ProcessTotals {
+        let mut totals = ProcessTotals::default();
+        (0..threads).for_each(|_| totals.add(&thread));
+        ProcessTotals { complete, ..totals }
+    }
+}
+
 fn owner() -> impl Strategy<Value = Owner> {
     use Attribution::{Exact, Guess, Inferred, Observed};
     let hierarchy = prop_oneof![Just(Hierarchy::V2), Just(Hierarchy::V1)];
@@ -153,7 +165,13 @@ prop_compose! {
         process in option::of(stats().boxed()),
         owner in option::of(owner()),
         ended_at in option::of(time()),
+        process_totals in option::of(process_totals().boxed()),
     ) -> Exit {
-        Exit { cpu, kernel_sequence, task, process: process.map(Box::new), owner, ended_at }
+        Exit {
+            cpu, kernel_sequence, task,
+            process: process.map(Box::new),
+            process_totals: process_totals.map(Box::new),
+            owner, ended_at,
+        }
     }
 }

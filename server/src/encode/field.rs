@@ -28,6 +28,18 @@ pub(crate) mod exit_event {
     pub(crate) const HIERARCHY: u8 = 9;
     pub(crate) const ATTRIBUTION: u8 = 10;
     pub(crate) const EXIT_TIME: u8 = 14;
+    pub(crate) const PROCESS_TOTALS: u8 = 15;
+}
+
+pub(crate) mod process_totals {
+    pub(crate) const CPU: u8 = 1;
+    pub(crate) const FAULTS: u8 = 2;
+    pub(crate) const MEMORY: u8 = 3;
+    pub(crate) const IO: u8 = 4;
+    pub(crate) const CONTEXT_SWITCHES: u8 = 5;
+    pub(crate) const DELAYS: u8 = 6;
+    pub(crate) const THREADS: u8 = 7;
+    pub(crate) const COMPLETE: u8 = 8;
 }
 
 pub(crate) mod task_stats {

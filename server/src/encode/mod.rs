@@ -17,8 +17,9 @@ pub use self::redact::{HiddenFields, remove_fields};
 use self::writer::FieldWriter;
 use crate::bpf::Hierarchy;
 use crate::taskstats::{
-    Attribution, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayCoverage, Executable,
-    Exit, Faults, Identity, Io, Memory, Owner, Stats, TaskIdentity, WaitStatus,
+    Attribution, Comm, ContextSwitches, CpuTime, Delay, DelayAccounting, DelayClass, DelayCoverage,
+    Executable, Exit, Faults, Identity, Io, Memory, Owner, ProcessTotals, Stats, TaskIdentity,
+    WaitStatus,
 };
 
 /// Room made for an event before it is written, so that the buffer grows once at most. Events are
@@ -52,7 +53,8 @@ pub fn encode_event(
     delay_accounting: DelayAccounting,
 ) {
     use field::exit_event::{
-        CPU, EXIT_TIME, KERNEL_SEQUENCE, LAST_IN_PROCESS, PROCESS, RECEIVED_AT, SEQUENCE, TASK,
+        CPU, EXIT_TIME, KERNEL_SEQUENCE, LAST_IN_PROCESS, PROCESS, PROCESS_TOTALS, RECEIVED_AT,
+        SEQUENCE, TASK,
     };
     out.reserve(USUAL_EVENT);
     FieldWriter::new(out).message(field::exit_events::EVENTS, |event| {
@@ -71,6 +73,9 @@ pub fn encode_event(
             encode_owner(event, owner);
         }
         optional(event, EXIT_TIME, exit.ended_at, timestamp);
+        if let Some(totals) = &exit.process_totals {
+            event.message(PROCESS_TOTALS, |writer| process_totals(writer, totals));
+        }
     });
 }
 
@@ -91,6 +96,20 @@ fn encode_owner(event: &mut FieldWriter<'_>, owner: Owner) {
         Attribution::Guess => attribution::GUESS,
     };
     event.integer(ATTRIBUTION, attribution);
+}
+
+fn process_totals(writer: &mut FieldWriter<'_>, totals: &ProcessTotals) {
+    use field::process_totals::{
+        COMPLETE, CONTEXT_SWITCHES, CPU, DELAYS, FAULTS, IO, MEMORY, THREADS,
+    };
+    writer.short_message(CPU, |writer| cpu_time(writer, &totals.cpu));
+    optional(writer, FAULTS, totals.faults, faults);
+    optional(writer, MEMORY, totals.memory, memory);
+    optional(writer, IO, totals.io, io);
+    optional(writer, CONTEXT_SWITCHES, totals.context_switches, context_switches);
+    writer.message(DELAYS, |writer| delays(writer, &totals.delays));
+    writer.integer_unless_zero(THREADS, totals.threads.into());
+    writer.integer_unless_zero(COMPLETE, totals.complete.into());
 }
 
 /// Encodes a `GetPidResponse`: the answer to the most frequent question.
@@ -125,7 +144,7 @@ fn stats(writer: &mut FieldWriter<'_>, stats: &Stats, covered: DelayCoverage) {
     optional(writer, MEMORY, stats.memory, memory);
     optional(writer, IO, stats.io, io);
     optional(writer, CONTEXT_SWITCHES, stats.context_switches, context_switches);
-    writer.message(DELAYS, |writer| delays(writer, stats));
+    writer.message(DELAYS, |writer| delays(writer, &stats.delays));
     writer.integer(DELAY_ACCOUNTING, coverage_number(covered));
     optional(writer, EXECUTABLE, stats.executable, executable);
     if !stats.unknown_tail.is_empty() {
@@ -243,8 +262,8 @@ fn context_switches(writer: &mut FieldWriter<'_>, switches: ContextSwitches) {
 }
 
 #[inline(always)]
-fn delays(writer: &mut FieldWriter<'_>, stats: &Stats) {
-    for (number, class) in field::delays::CLASSES.into_iter().zip(&stats.delays) {
+fn delays(writer: &mut FieldWriter<'_>, delays: &[Option<Delay>; DelayClass::COUNT]) {
+    for (number, class) in field::delays::CLASSES.into_iter().zip(delays) {
         optional(writer, number, class.as_ref(), delay);
     }
 }

@@ -5,7 +5,7 @@
 //! event loop: it costs about seven times as much as copying the bytes between the removed fields
 //! (`cargo bench -p taskstatsd --bench codec`).
 
-use super::field::{exit_event, exit_events, identity, task_stats};
+use super::field::{exit_event, exit_events, identity, process_totals, task_stats};
 use super::wire::{CONTINUATION, LENGTH_DELIMITED, VARINT_BITS, read_field};
 
 /// The fields that are removed from the statistics of each task and process.
@@ -35,6 +35,7 @@ enum Message {
     ExitEvents,
     ExitEvent,
     TaskStats,
+    ProcessTotals,
     Identity,
 }
 
@@ -55,12 +56,17 @@ impl Message {
             (Self::ExitEvent, exit_event::TASK | exit_event::PROCESS) => {
                 return Action::Enter(Self::TaskStats);
             }
+            (Self::ExitEvent, exit_event::PROCESS_TOTALS) if hidden.io => {
+                return Action::Enter(Self::ProcessTotals);
+            }
             (Self::TaskStats, task_stats::IDENTITY) if hidden.comm || hidden.ids => {
                 return Action::Enter(Self::Identity);
             }
             (Self::TaskStats, task_stats::UNKNOWN_TAIL) => true,
             (Self::TaskStats, task_stats::EXECUTABLE) => hidden.executable,
-            (Self::TaskStats, task_stats::IO) => hidden.io,
+            (Self::TaskStats, task_stats::IO) | (Self::ProcessTotals, process_totals::IO) => {
+                hidden.io
+            }
             (Self::Identity, identity::COMM) => hidden.comm,
             (Self::Identity, identity::UID | identity::GID) => hidden.ids,
             _ => false,

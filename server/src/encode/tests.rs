@@ -18,10 +18,21 @@ fn whatever_fits_into_a_netlink_message_has_a_length_of_two_bytes() {
 fn longest_exit() -> Exit {
     let task = longest_stats(vec![7; 8192]);
     let process = Some(Box::new(longest_stats(Vec::new())));
+    let mut totals = ProcessTotals { complete: true, ..ProcessTotals::default() };
+    totals.add(&task);
+    totals.threads = u32::MAX;
     let cgroup = CgroupId { hierarchy: Hierarchy::V1, id: u64::MAX };
     let owner = Some(Owner { cgroup, attribution: Attribution::Guess });
     let ended_at = Some(Duration::new(i64::MAX.unsigned_abs(), 999_999_999));
-    Exit { cpu: u32::MAX, kernel_sequence: u32::MAX, task, process, owner, ended_at }
+    Exit {
+        cpu: u32::MAX,
+        kernel_sequence: u32::MAX,
+        task,
+        process,
+        process_totals: Some(Box::new(totals)),
+        owner,
+        ended_at,
+    }
 }
 
 fn longest_stats(unknown_tail: Vec<u8>) -> Stats {

@@ -67,8 +67,8 @@ pub(crate) use history::{
     ItemSnapshot, Start,
 };
 pub use history::{Scope, Selection};
-pub(crate) use reader::Claim;
 pub use reader::ReaderConfig;
+pub(crate) use reader::{Claim, PROCESS_ENDS_BYTES};
 pub use watcher::WatchOptions;
 pub(crate) use watcher::{Loss, LossStage, OnLag, WatchEvent, Watcher};
 

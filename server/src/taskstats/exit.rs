@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::process_totals::ProcessTotals;
 use super::stats::Stats;
 use crate::bpf::CgroupId;
 
@@ -24,6 +25,8 @@ pub struct Exit {
     /// The kernel's record of the group, present with the last task of a group that ever had more
     /// than one. Boxed, because few exits have it.
     pub process: Option<Box<Stats>>,
+    /// The sums over all threads of the process, with the last of several.
+    pub process_totals: Option<Box<ProcessTotals>>,
     /// The task's cgroup, if it is known.
     pub owner: Option<Owner>,
     /// The time at which the kernel sent the message, since 1970, if the kernel stored it.

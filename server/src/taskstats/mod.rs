@@ -11,6 +11,7 @@ mod kernel;
 mod known_bad;
 pub(crate) mod layout;
 mod linux;
+mod process_totals;
 pub(crate) mod reply;
 mod stats;
 pub(crate) mod wire;
@@ -40,10 +41,10 @@ pub(crate) use known_bad::KNOWN_BAD_KERNELS;
 pub(crate) use known_bad::KnownBad;
 pub use linux::LinuxKernel;
 pub(crate) use linux::{Placement, RawListener};
-#[cfg(any(test, feature = "sim"))]
-pub(crate) use stats::Extremes;
+pub use process_totals::ProcessTotals;
 pub(crate) use stats::{
-    Comm, ContextSwitches, CpuTime, Delay, Executable, Faults, Identity, Io, Memory, TaskIdentity,
+    Comm, ContextSwitches, CpuTime, Delay, Executable, Extremes, Faults, Identity, Io, Memory,
+    TaskIdentity,
 };
 pub use stats::{DelayClass, Stats};
 pub use wire::{decode_exit_message, decode_reply_message};

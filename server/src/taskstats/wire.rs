@@ -131,7 +131,7 @@ pub(crate) fn decode_exit(message: &[u8], cpu: u32, kernel_sequence: u32) -> Opt
         let provenance = Provenance::ExitedGroup { tgid, version_if_unset: task.version };
         Box::new(decode(bytes, provenance))
     });
-    Some(Exit { cpu, kernel_sequence, task, process, owner: None, ended_at: None })
+    Some(Exit { cpu, kernel_sequence, task, process, ..Exit::default() })
 }
 
 fn stats_in(nest: &[u8]) -> Option<&[u8]> {

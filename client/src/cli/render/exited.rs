@@ -1,8 +1,10 @@
 //! An exit as a row shows it: the end of a thread, or of a whole process.
 
+use std::borrow::Cow;
+
 use super::fields::{cpu_us, storage_bytes};
 use super::owner::owner;
-use crate::proto::{ContextSwitches, ExitStatus, Faults, Identity, Io, Memory};
+use crate::proto::{ContextSwitches, ExitStatus, Faults, Identity, Io, Memory, ProcessTotals};
 use crate::{ExitEvent, TaskStats, Workload};
 
 /// What an exit ended.
@@ -18,9 +20,10 @@ pub(crate) enum Ended {
 
 /// The values of one exit.
 ///
-/// The end of a process that had several threads has the numbers of the kernel's group record, which
-/// adds up all of its threads. A number that the group record lacks is absent: that of the last
-/// thread would be too small. Peaks are those of the address space, which the threads share.
+/// The end of a process that had several threads has the sums over all of them. Where the agent did not
+/// receive the exit of each thread, it has the numbers of the kernel's group record, which adds up all
+/// threads. A number that the group record lacks is absent then: that of the last thread would be too
+/// small. Peaks are those of the address space, which the threads share.
 #[derive(Debug)]
 pub(crate) struct Exited<'a> {
     pub(crate) event: &'a ExitEvent,
@@ -28,6 +31,8 @@ pub(crate) struct Exited<'a> {
     task: Option<&'a TaskStats>,
     /// The kernel's group record.
     group: Option<&'a TaskStats>,
+    /// The record whose numbers count.
+    record: Option<Cow<'a, TaskStats>>,
     workload: Option<&'a Workload>,
 }
 
@@ -35,7 +40,12 @@ impl<'a> Exited<'a> {
     /// `workload` is that of the event's cgroup, if it is known.
     pub(crate) fn new(event: &'a ExitEvent, workload: Option<&'a Workload>) -> Self {
         let (task, group) = (event.task.as_ref(), event.process.as_deref());
-        Self { event, task, group, workload }
+        let totals = event.process_totals.as_deref().filter(|totals| totals.complete);
+        let record = match (group, totals) {
+            (Some(group), Some(totals)) => Some(Cow::Owned(record_of(totals, group))),
+            _ => group.or(task).map(Cow::Borrowed),
+        };
+        Self { event, task, group, record, workload }
     }
 
     pub(crate) fn ended(&self) -> Ended {
@@ -103,15 +113,15 @@ impl<'a> Exited<'a> {
         storage_bytes(self.record()?)
     }
 
-    pub(crate) fn io(&self) -> Option<&'a Io> {
+    pub(crate) fn io(&self) -> Option<&Io> {
         self.record()?.io.as_ref()
     }
 
-    pub(crate) fn faults(&self) -> Option<&'a Faults> {
+    pub(crate) fn faults(&self) -> Option<&Faults> {
         self.record()?.faults.as_ref()
     }
 
-    pub(crate) fn context_switches(&self) -> Option<&'a ContextSwitches> {
+    pub(crate) fn context_switches(&self) -> Option<&ContextSwitches> {
         self.record()?.context_switches.as_ref()
     }
 
@@ -120,10 +130,16 @@ impl<'a> Exited<'a> {
         owner(self.workload, self.event.cgroup_id, self.event.attribution())
     }
 
-    /// Returns the record whose numbers count: the group's, or the task's.
-    pub(crate) fn record(&self) -> Option<&'a TaskStats> {
-        self.group.or(self.task)
+    /// Returns the record whose numbers count: the sums over all threads, the group's, or the task's.
+    pub(crate) fn record(&self) -> Option<&TaskStats> {
+        self.record.as_deref()
     }
+}
+
+/// Returns the record of a group with the sums over its threads.
+fn record_of(totals: &ProcessTotals, group: &TaskStats) -> TaskStats {
+    let ProcessTotals { cpu, faults, memory, io, context_switches, delays, .. } = *totals;
+    TaskStats { cpu, faults, memory, io, context_switches, delays, ..group.clone() }
 }
 
 #[cfg(test)]
@@ -172,6 +188,21 @@ mod tests {
         assert_eq!(exited.memory().map(|memory| memory.peak_rss_kib), Some(7));
         assert_eq!((exited.io(), exited.storage_bytes()), (None, None));
         assert_eq!((exited.comm(), exited.last_thread_comm()), (None, Some("t44")));
+    }
+
+    #[test]
+    fn a_process_has_the_sums_over_its_threads_if_they_are_all() {
+        let cpu = CpuTime { user_us: Some(301_000), system_us: Some(0), ..Default::default() };
+        let io = Some(Io { read_bytes: 4096, ..Default::default() });
+        for (complete, cpu_us, bytes) in
+            [(true, Some(301_000), Some(4096)), (false, Some(296_000), None)]
+        {
+            let totals = ProcessTotals { cpu: Some(cpu), io, complete, ..Default::default() };
+            let mut event = event(task(44, 44_000), Some(group(296_000)), true);
+            event.process_totals = Some(Box::new(totals));
+            let exited = Exited::new(&event, None);
+            assert_eq!((exited.cpu_us(), exited.storage_bytes()), (cpu_us, bytes));
+        }
     }
 
     #[test]

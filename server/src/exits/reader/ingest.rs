@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::gap_detector::GapDetector;
+use super::process_ends::{Disposition, ProcessEnds};
 use crate::bpf::{CgroupId, CgroupLosses};
 use crate::exits::counters::Counters;
 use crate::exits::history::{ChunkBuilder, History, KernelLoss};
@@ -32,6 +33,9 @@ pub(super) struct Ingest {
     /// True if this run, or the one before it, listened already, so that there may be cursors.
     listened: bool,
     gaps: GapDetector,
+    process_ends: ProcessEnds,
+    /// Whether the present drain has left all sockets empty.
+    left_nothing: bool,
 }
 
 /// The losses of one CPU.
@@ -64,6 +68,8 @@ impl Ingest {
             losses: BTreeMap::new(),
             listened: false,
             gaps: GapDetector::default(),
+            process_ends: ProcessEnds::default(),
+            left_nothing: false,
         }
     }
 
@@ -82,22 +88,34 @@ impl Ingest {
     /// since the last one: it only dates exits and losses, and nothing waits by it.
     pub(super) fn begin(&mut self, now: Duration) {
         self.now = now;
+        self.left_nothing = false;
     }
 
     /// Notes that the present drain has left all sockets empty.
     pub(super) fn left_nothing(&mut self) {
         self.clean_at = self.now;
+        self.left_nothing = true;
     }
 
-    /// Ends a drain: appends what it brought, and the losses that are due.
+    /// Ends a drain that began at `now`: appends what it brought, and the exits and losses that are due.
     pub(super) fn end(&mut self, now: Instant) {
+        if self.left_nothing {
+            while let Some((exit, received_at)) = self.process_ends.next_due(now) {
+                self.append(&exit, received_at);
+            }
+            self.process_ends.all_were_read(now);
+        }
         self.flush();
         self.count_gaps(now);
         self.tell_losses(now, |losses| losses.due().is_none_or(|due| due <= now));
     }
 
-    /// Appends all losses, due or not.
+    /// Appends all exits and losses, due or not.
     pub(super) fn finish(&mut self, now: Instant) {
+        while let Some((exit, received_at)) = self.process_ends.next() {
+            self.append(&exit, received_at);
+        }
+        self.process_ends.forget();
         self.flush();
         self.tell_losses(now, |_| true);
     }
@@ -123,10 +141,10 @@ impl Ingest {
         self.first
     }
 
-    /// When a loss that waits is due.
-    pub(super) fn next_loss(&self) -> Option<Instant> {
-        let waiting = self.losses.values().filter(|losses| losses.pending.is_some());
-        waiting.filter_map(Losses::due).min()
+    /// When a loss or an exit that waits is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let losses = self.losses.values().filter(|losses| losses.pending.is_some());
+        losses.filter_map(Losses::due).chain(self.process_ends.due()).min()
     }
 
     /// Notes that CPUs are registered that were not before `now`, since 1970.
@@ -158,6 +176,13 @@ impl Ingest {
         self.counters.unexplained_gaps.add(missing);
     }
 
+    fn append(&mut self, exit: &Exit, received_at: Duration) {
+        self.builder.push(exit, self.first, received_at, self.delay_accounting);
+        if self.builder.is_full() {
+            self.flush();
+        }
+    }
+
     fn flush(&mut self) {
         if self.builder.is_empty() {
             return;
@@ -173,9 +198,8 @@ impl ExitSink for Ingest {
     fn exit(&mut self, exit: &Exit) {
         self.gaps.received(exit.cpu, exit.kernel_sequence);
         self.counters.attributed.of(exit.owner.map(|owner| owner.attribution)).add(1);
-        self.builder.push(exit, self.first, self.now, self.delay_accounting);
-        if self.builder.is_full() {
-            self.flush();
+        if self.process_ends.receive(exit, self.now) == Disposition::PassOn {
+            self.append(exit, self.now);
         }
     }
 
@@ -253,7 +277,7 @@ mod tests {
         ingest.begin(noon - HOUR);
         ingest.dropped(0, 1, CgroupLosses::new());
         ingest.end(started);
-        assert_eq!(ingest.next_loss(), Some(started + LOSS_INTERVAL));
+        assert_eq!(ingest.next_due(), Some(started + LOSS_INTERVAL));
         ingest.begin(noon + HOUR);
         ingest.end(started + LOSS_INTERVAL);
         assert!(ingest.losses[&0].pending.is_none(), "it was due");

@@ -5,6 +5,7 @@ mod gap_detector;
 mod handle;
 mod ingest;
 mod pacer;
+mod process_ends;
 mod registry;
 
 use std::io;
@@ -20,6 +21,7 @@ use self::handle::ReaderCommand;
 pub(super) use self::handle::{ReaderHandle, SocketDisposition};
 use self::ingest::Ingest;
 use self::pacer::Pacer;
+pub(crate) use self::process_ends::PROCESS_ENDS_BYTES;
 use self::registry::Registry;
 use super::counters::Counters;
 use super::history::History;
@@ -229,7 +231,7 @@ impl ExitReader {
             thread::sleep(sleep);
             return listener.wait(Some(Duration::ZERO));
         }
-        let deadlines = [self.registry.next_expiry(), self.ingest.next_loss()];
+        let deadlines = [self.registry.next_expiry(), self.ingest.next_due()];
         let next = deadlines.into_iter().flatten().min();
         listener.wait(next.map(|deadline| deadline.saturating_duration_since(self.clocks.now())))
     }

@@ -11,7 +11,9 @@ use super::{task_stats, timestamp};
 use crate::bpf::Hierarchy;
 use crate::encode::arbitrary::{accounting, exit, number, time};
 use crate::encode::encode_event;
-use crate::taskstats::{Attribution, DelayAccounting, Exit, Owner};
+use crate::taskstats::{
+    Attribution, DelayAccounting, DelayCoverage, Exit, Owner, ProcessTotals, Stats,
+};
 
 /// The parts of an event beside the exit.
 type Circumstances = (u64, Duration, DelayAccounting);
@@ -32,7 +34,28 @@ fn exit_event(exit: &Exit, (sequence, received_at, accounting): Circumstances) -
         hierarchy: exit.owner.map_or(v1::Hierarchy::Unspecified, hierarchy_of).into(),
         attribution: exit.owner.map_or(v1::Attribution::Unspecified, attribution_of).into(),
         exit_time: exit.ended_at.map(timestamp),
+        process_totals: exit
+            .process_totals
+            .as_deref()
+            .map(|totals| Box::new(process_totals(totals))),
     }
+}
+
+/// The messages of the sums are those of a task's statistics.
+fn process_totals(totals: &ProcessTotals) -> v1::ProcessTotals {
+    let stats = Stats {
+        cpu: totals.cpu.clone(),
+        faults: totals.faults,
+        memory: totals.memory,
+        io: totals.io,
+        context_switches: totals.context_switches,
+        delays: totals.delays,
+        ..Stats::default()
+    };
+    let v1::TaskStats { cpu, faults, memory, io, context_switches, delays, .. } =
+        task_stats(&stats, DelayCoverage::Unknown);
+    let ProcessTotals { threads, complete, .. } = *totals;
+    v1::ProcessTotals { cpu, faults, memory, io, context_switches, delays, threads, complete }
 }
 
 fn hierarchy_of(owner: Owner) -> v1::Hierarchy {

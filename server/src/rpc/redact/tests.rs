@@ -9,7 +9,7 @@ use super::*;
 use crate::encode::arbitrary::{accounting, exit, stats};
 use crate::encode::encode_event;
 use crate::taskstats::{
-    Comm, DelayAccounting, Executable, Exit, Identity, Io, Stats, TaskIdentity,
+    Comm, DelayAccounting, Executable, Exit, Identity, Io, ProcessTotals, Stats, TaskIdentity,
 };
 
 const FIELDS: [Field; 4] = [Field::Comm, Field::Uid, Field::Executable, Field::Io];
@@ -94,7 +94,11 @@ proptest! {
     ) {
         let redaction: Redaction = chosen.iter().copied().collect();
         let process = Some(Box::new(secrets.stats()));
-        let exit = Exit { task: secrets.stats(), process, ..Exit::default() };
+        let mut totals = ProcessTotals::default();
+        totals.add(&secrets.stats());
+        let process_totals = Some(Box::new(totals));
+        let task = secrets.stats();
+        let exit = Exit { task, process, process_totals, ..Exit::default() };
         let mut encoded = Vec::new();
         for sequence in 1..=2 {
             encode_event(&mut encoded, &exit, sequence, Duration::ZERO, DelayAccounting::Off);
@@ -137,6 +141,9 @@ proptest! {
         for event in &mut expected.events {
             let statistics = event.task.iter_mut().chain(event.process.as_deref_mut());
             statistics.for_each(|stats| strip(stats, redaction));
+            if let Some(totals) = &mut event.process_totals && redaction.strips(Field::Io) {
+                totals.io = None;
+            }
         }
         let stripped = strip_events(&slices, redaction).unwrap();
         prop_assert_eq!(v1::ExitEvents::decode(stripped).unwrap(), expected);
