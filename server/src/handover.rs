@@ -9,8 +9,10 @@ mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -18,13 +20,16 @@ use sd_notify::NotifyState;
 
 pub(crate) use file::{FileError, HandoverState, SocketRecord};
 
+use crate::bpf::KeptSlots;
 use crate::exits::Handoff;
 use crate::inherit::Inherited;
 use crate::notify;
 use crate::taskstats::KeptSocket;
 
-/// Names of stored descriptors begin with this; the CPU follows.
-const STORED_PREFIX: &str = "exits-cpu-";
+/// Names of stored sockets begin with this; the CPU follows.
+const SOCKET_PREFIX: &str = "exits-cpu-";
+/// Names of the memory of their filters begin with this; the CPU follows.
+const CGROUPS_PREFIX: &str = "cgroups-cpu-";
 /// Keeps the manager from polling the stored sockets: an overflow is an error of a socket, after which
 /// the manager would close it, and the exits in its buffer would be lost.
 const UNPOLLED: NotifyState<'static> = NotifyState::Custom("FDPOLL=0");
@@ -44,11 +49,21 @@ pub(crate) struct Handover {
     longest: u64,
 }
 
-/// A socket from the manager's descriptor store.
+/// A descriptor from the manager's store.
 #[derive(Debug)]
-pub(crate) struct StoredSocket {
+pub(crate) struct StoredDescriptor {
+    kind: StoredKind,
     cpu: u32,
-    socket: OwnedFd,
+    descriptor: OwnedFd,
+}
+
+/// The kinds of stored descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StoredKind {
+    /// A socket that receives the exits of a CPU.
+    Socket,
+    /// The memory of the socket's filter.
+    Cgroups,
 }
 
 /// The state of an earlier run.
@@ -93,10 +108,10 @@ impl Handover {
     /// The reason that the state cannot be used. The sockets are closed then.
     pub(crate) fn take(
         &self,
-        stored: Vec<StoredSocket>,
+        stored: Vec<StoredDescriptor>,
     ) -> Result<Option<PreviousRun>, HandoverError> {
         let state = HandoverState::take(&self.path, self.longest);
-        remove_from_store(stored.iter().map(|socket| socket.cpu));
+        remove_from_store(stored.iter().map(StoredDescriptor::name));
         let Some(state) = state? else {
             return if stored.is_empty() { Ok(None) } else { Err(HandoverError::Sockets) };
         };
@@ -128,67 +143,105 @@ impl Handover {
         };
         state.write(&self.path)?;
         sockets.iter().try_for_each(store).map_err(|error| {
-            remove_from_store(sockets.iter().map(|socket| socket.cpu));
+            let names = sockets.iter().flat_map(|kept| {
+                [StoredKind::Socket, StoredKind::Cgroups].map(|kind| kind.name(kept.cpu))
+            });
+            remove_from_store(names);
             drop(fs::remove_file(&self.path));
             HandoverError::Store(error)
         })
     }
 }
 
-impl StoredSocket {
+impl StoredKind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Socket => SOCKET_PREFIX,
+            Self::Cgroups => CGROUPS_PREFIX,
+        }
+    }
+
+    fn name(self, cpu: u32) -> String {
+        format!("{}{cpu}", self.prefix())
+    }
+}
+
+impl StoredDescriptor {
     /// Accepts a descriptor that was stored by [`Handover::leave`]; returns any other.
     ///
     /// # Errors
-    /// The descriptor, if its name is not that of a stored socket.
+    /// The descriptor, if its name is not that of a stored one.
     pub(crate) fn try_from_inherited(inherited: Inherited) -> Result<Self, Inherited> {
-        let cpu = inherited.name.strip_prefix(STORED_PREFIX).and_then(|cpu| cpu.parse().ok());
-        match cpu {
-            Some(cpu) => Ok(Self { cpu, socket: inherited.descriptor }),
+        let named = [StoredKind::Socket, StoredKind::Cgroups].into_iter().find_map(|kind| {
+            Some((kind, inherited.name.strip_prefix(kind.prefix())?.parse().ok()?))
+        });
+        match named {
+            Some((kind, cpu)) => Ok(Self { kind, cpu, descriptor: inherited.descriptor }),
             None => Err(inherited),
         }
+    }
+
+    fn name(&self) -> String {
+        self.kind.name(self.cpu)
     }
 }
 
 impl From<&KeptSocket> for SocketRecord {
     fn from(kept: &KeptSocket) -> Self {
-        Self { cpu: kept.cpu, drops: kept.drops }
+        let cgroups_layout = kept.cgroups.as_ref().map(|cgroups| cgroups.layout);
+        Self { cpu: kept.cpu, drops: kept.drops, cgroups_layout }
     }
 }
 
-/// Closes sockets that are not used, and removes them from the manager's store.
-pub(crate) fn discard(stored: Vec<StoredSocket>) {
+/// Closes descriptors that are not used, and removes them from the manager's store.
+pub(crate) fn discard(stored: Vec<StoredDescriptor>) {
     if !stored.is_empty() {
         tracing::warn!("ignored sockets of an earlier run, because --state-dir is not set");
     }
-    remove_from_store(stored.into_iter().map(|socket| socket.cpu));
+    remove_from_store(stored.into_iter().map(|stored| stored.name()));
 }
 
-/// Joins each stored socket with its record in the file. Returns `None` unless they match one to one.
-fn match_sockets(stored: Vec<StoredSocket>, state: &HandoverState) -> Option<Vec<KeptSocket>> {
-    if stored.len() != state.sockets.len() {
+/// Joins each stored socket with its record in the file, and with the memory of its filter if that was
+/// stored. Returns `None` unless sockets and records match one to one.
+fn match_sockets(stored: Vec<StoredDescriptor>, state: &HandoverState) -> Option<Vec<KeptSocket>> {
+    let (sockets, maps): (Vec<_>, Vec<_>) =
+        stored.into_iter().partition(|stored| stored.kind == StoredKind::Socket);
+    if sockets.len() != state.sockets.len() {
         return None;
     }
-    let join = |stored: StoredSocket| {
-        let saved = state.sockets.iter().find(|saved| saved.cpu == stored.cpu)?;
-        Some(KeptSocket { cpu: stored.cpu, drops: saved.drops, socket: stored.socket })
+    let mut maps: BTreeMap<u32, OwnedFd> =
+        maps.into_iter().map(|stored| (stored.cpu, stored.descriptor)).collect();
+    let join = |StoredDescriptor { cpu, descriptor: socket, .. }| {
+        let saved = state.sockets.iter().find(|saved| saved.cpu == cpu)?;
+        let map = maps.remove(&cpu).map(Arc::new);
+        let cgroups = map.zip(saved.cgroups_layout).map(|(map, layout)| KeptSlots { map, layout });
+        Some(KeptSocket { cpu, drops: saved.drops, socket, cgroups })
     };
-    stored.into_iter().map(join).collect()
+    sockets.into_iter().map(join).collect()
 }
 
+/// Stores a socket, and the memory of its filter. Without the memory the next run attributes no exit that
+/// is queued, but loses none.
 fn store(kept: &KeptSocket) -> io::Result<()> {
-    let name = format!("{STORED_PREFIX}{}", kept.cpu);
-    let state = [NotifyState::FdStore, NotifyState::FdName(&name), UNPOLLED];
-    notify::send_with_fds(&state, &[kept.socket.as_fd()])
+    store_as(&StoredKind::Socket.name(kept.cpu), kept.socket.as_fd())?;
+    match &kept.cgroups {
+        Some(cgroups) => store_as(&StoredKind::Cgroups.name(kept.cpu), cgroups.map.as_fd()),
+        None => Ok(()),
+    }
 }
 
-/// Removes sockets from the manager's store. One that stays there is refused at the next start,
+fn store_as(name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let state = [NotifyState::FdStore, NotifyState::FdName(name), UNPOLLED];
+    notify::send_with_fds(&state, &[descriptor])
+}
+
+/// Removes descriptors from the manager's store. A socket that stays there is refused at the next start,
 /// because no file names it.
-fn remove_from_store(cpus: impl Iterator<Item = u32>) {
-    for cpu in cpus {
-        let name = format!("{STORED_PREFIX}{cpu}");
+fn remove_from_store(names: impl Iterator<Item = String>) {
+    for name in names {
         let state = [NotifyState::FdStoreRemove, NotifyState::FdName(&name)];
         if let Err(error) = notify::send(&state) {
-            tracing::warn!(%error, cpu, "the service manager still stores a socket");
+            tracing::warn!(%error, name, "the service manager still stores a descriptor");
         }
     }
 }

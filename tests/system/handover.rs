@@ -3,9 +3,13 @@
 mod always_watch;
 mod rejected;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::watch_exits_response::Kind;
-use taskstats_proto::v1::{Cursor, GetNodeRequest, GetPidRequest, LostStage, WatchExitsRequest};
+use taskstats_proto::v1::{
+    Attribution, Cursor, GetNodeRequest, GetPidRequest, LostStage, WatchExitsRequest,
+};
 use taskstats_tests::client::{Client, connect};
 use taskstats_tests::cpus;
 use taskstats_tests::deadline::within;
@@ -130,6 +134,32 @@ async fn drops_between_two_runs_are_counted_exactly() -> Result<()> {
     sequence_check.ensure_counts_complete()
 }
 
+/// The filters attribute exits while no agent runs, and exits of the next run as before.
+#[tokio::test]
+async fn exits_of_the_restart_are_attributed() -> Result<()> {
+    let _lock = MachineLock::shared()?;
+    let mut manager = ServiceManager::new(NO_ARGUMENTS)?;
+    manager.start().await?;
+    let mut watch = Watch::everything(&connect(&manager.url()).await?).await?;
+    let cursor = watch.started().cursor.clone().context("no cursor")?;
+    let mut pids = vec![Workload::run(&["exit", "0"]).await?.pid];
+    watch.exit_of(pids[0]).await?;
+    let (stopped, _) = tokio::join!(manager.stop(), watch.end());
+    assert!(stopped?.success(), "{}", manager.stderr()?);
+    pids.push(Workload::run(&["exit", "0"]).await?.pid);
+    manager.start().await?;
+    pids.push(Workload::run(&["exit", "0"]).await?.pid);
+    let mut watch = resume(&manager, &cursor).await?;
+    let mut cgroups = BTreeSet::new();
+    for pid in pids {
+        let event = watch.exit_of(pid).await?;
+        assert_eq!(event.attribution(), Attribution::Exact, "{event:?}");
+        cgroups.insert((event.hierarchy, event.cgroup_id));
+    }
+    assert_eq!(cgroups.len(), 1, "all are in the cgroup of this test: {cgroups:?}");
+    Ok(())
+}
+
 /// Without a service manager there is no hand-over, and the restart is reported.
 #[tokio::test]
 async fn without_a_manager_the_restart_is_reported() -> Result<()> {
@@ -231,8 +261,8 @@ async fn read_all(collector: &mut Follower, pids: &[u32]) -> Result<()> {
 
 /// Returns the names of the descriptors that the manager stores of an agent that watches all CPUs.
 fn stored_names() -> Result<Vec<String>> {
-    let mut names: Vec<_> =
-        cpus::online()?.into_iter().map(|cpu| format!("exits-cpu-{cpu}")).collect();
+    let of_cpu = |cpu| [format!("exits-cpu-{cpu}"), format!("cgroups-cpu-{cpu}")];
+    let mut names: Vec<_> = cpus::online()?.into_iter().flat_map(of_cpu).collect();
     names.sort();
     Ok(names)
 }

@@ -8,7 +8,7 @@ use super::delay_accounting::enable_delay_accounting;
 use super::{Agent, StartError};
 use crate::capacity::{MemoryLimit, fit_to_fd_limit};
 use crate::config::{Config, KernelChoice, Sandbox};
-use crate::handover::{Handover, StoredSocket};
+use crate::handover::{Handover, StoredDescriptor};
 use crate::inherit::Inherited;
 use crate::listen::Listener;
 use crate::notify;
@@ -141,10 +141,10 @@ fn prepare_handover(config: &mut Config, node: &Node) -> Option<Handover> {
 }
 
 /// Separates the sockets that the previous run stored from those to listen on.
-fn sort_inherited(inherited: Vec<Inherited>) -> (Vec<StoredSocket>, Vec<Inherited>) {
+fn sort_inherited(inherited: Vec<Inherited>) -> (Vec<StoredDescriptor>, Vec<Inherited>) {
     let (mut stored, mut passed) = (Vec::new(), Vec::new());
     for inherited in inherited {
-        match StoredSocket::try_from_inherited(inherited) {
+        match StoredDescriptor::try_from_inherited(inherited) {
             Ok(socket) => stored.push(socket),
             Err(other) => passed.push(other),
         }

@@ -34,7 +34,7 @@ pub(crate) use self::run::run;
 use crate::capacity::MemoryLimit;
 use crate::config::Config;
 use crate::exits::Exits;
-use crate::handover::{Handover, StoredSocket};
+use crate::handover::{Handover, StoredDescriptor};
 use crate::listen::Listener;
 use crate::readiness::Readiness;
 use crate::rpc::{Health, Node};
@@ -60,7 +60,7 @@ pub struct Agent {
     node: Node,
     handover: Option<Handover>,
     /// Sockets of the previous run, from the service manager's descriptor store.
-    stored: Vec<StoredSocket>,
+    stored: Vec<StoredDescriptor>,
     always_watch: Option<Cpumask>,
     attribution: Attribution,
     /// The number of concurrent TLS handshakes for which there are file descriptors.

@@ -6,7 +6,7 @@ use super::health::AlwaysWatch;
 use super::{Agent, StartError};
 use crate::config::Config;
 use crate::exits::{self, Exits};
-use crate::handover::{self, Handover, PreviousRun, StoredSocket};
+use crate::handover::{self, Handover, PreviousRun, StoredDescriptor};
 use crate::readiness::{Prober, Readiness};
 use crate::rpc::Node;
 use crate::taskstats::Kernel;
@@ -54,7 +54,7 @@ impl Agent {
 }
 
 /// Returns the state of the previous run, or `None` after logging why it cannot be used.
-fn previous_run(handover: Option<&Handover>, stored: Vec<StoredSocket>) -> Option<PreviousRun> {
+fn previous_run(handover: Option<&Handover>, stored: Vec<StoredDescriptor>) -> Option<PreviousRun> {
     let Some(handover) = handover else {
         handover::discard(stored);
         return None;

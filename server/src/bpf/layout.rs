@@ -31,6 +31,9 @@ const MOST_SLOTS: usize = 1 << 18;
 /// number and a generation of 32 bits each, which never comes so far.
 pub(super) const V1_BIT: u64 = 1 << 63;
 
+/// The version of the memory's arrangement. It changes with the table above.
+const VERSION: u64 = 1;
+
 /// The sizes of one filter's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -45,6 +48,11 @@ impl Layout {
         let queued = bytes.saturating_mul(2) / LEAST_TRUESIZE + IN_HAND;
         let slots = queued.clamp(LEAST_SLOTS, MOST_SLOTS).next_multiple_of(4);
         Self { slots: u32::try_from(slots).unwrap_or(u32::MAX) }
+    }
+
+    /// Identifies the arrangement and its sizes, for another run of the agent that maps the memory.
+    pub(super) fn id(self) -> u64 {
+        VERSION << u32::BITS | u64::from(self.slots)
     }
 
     /// First element of the slots.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use super::btf::{BtfError, Offsets};
-use super::layout::{ELEMENT_BYTES, ELEMENT_WORDS, Layout};
+use super::layout::{ELEMENT_BYTES, Layout};
 use super::program::{CgroupSource, assemble};
-use super::slots::Slots;
-use super::syscall::{Mapping, attach, create_array, load_program};
+use super::slots::{KeptSlots, Slots};
+use super::syscall::{attach, create_array, load_program};
 
 /// Licence of the program that calls no helper restricted to GPL-compatible programs.
 const LICENSE: &CStr = c"Apache-2.0";
@@ -78,7 +79,7 @@ fn shown(log: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Filter {
     program: OwnedFd,
-    map: OwnedFd,
+    map: Arc<OwnedFd>,
     layout: Layout,
 }
 
@@ -91,7 +92,7 @@ impl Filter {
         };
         let program = load_program(&program, license)
             .map_err(|(source, log)| FilterError::Program { source, log })?;
-        Ok(Self { program, map, layout })
+        Ok(Self { program, map: Arc::new(map), layout })
     }
 
     /// Attaches the filter to a socket, which must not be registered yet, so that no message is missed.
@@ -107,9 +108,19 @@ impl Filter {
     /// # Errors
     /// [`FilterError::Mapping`].
     pub(crate) fn slots(&self) -> Result<Slots, FilterError> {
-        let words = self.layout.elements() as usize * ELEMENT_WORDS;
-        let mapping = Mapping::new(self.map.as_fd(), words).map_err(FilterError::Mapping)?;
-        Ok(Slots::new(mapping, self.layout))
+        Slots::map(Arc::clone(&self.map), self.layout).map_err(FilterError::Mapping)
+    }
+
+    /// Maps the memory of the filter that an earlier run attached to a socket of the CPU. `None` if it is
+    /// arranged in another way than that of this filter, which then has to replace the earlier one.
+    ///
+    /// # Errors
+    /// [`FilterError::Mapping`].
+    pub(crate) fn resume(&self, kept: KeptSlots) -> Result<Option<Slots>, FilterError> {
+        if kept.layout != self.layout.id() {
+            return Ok(None);
+        }
+        Slots::resume(kept.map, self.layout).map(Some).map_err(FilterError::Mapping)
     }
 }
 

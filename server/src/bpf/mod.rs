@@ -20,7 +20,7 @@ mod syscall;
 pub(crate) use self::layout::filter_bytes;
 pub(crate) use self::loader::{FilterError, FilterSet, Method};
 pub use self::slots::CgroupLosses;
-pub(crate) use self::slots::{CgroupId, Hierarchy, Slots};
+pub(crate) use self::slots::{CgroupId, Hierarchy, KeptSlots, Slots};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! The agent's side of a filter's memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::layout::{COUNTS, ELEMENT_WORDS, Layout, SPILL, V1_BIT};
@@ -58,9 +61,19 @@ pub(crate) struct Seen {
 /// Exits that the kernel dropped, by cgroup.
 pub type CgroupLosses = BTreeMap<CgroupId, u64>;
 
+/// The memory of a filter that stays attached to its socket while no agent runs.
+#[derive(Debug)]
+pub(crate) struct KeptSlots {
+    /// The array map.
+    pub(crate) map: Arc<OwnedFd>,
+    /// The arrangement of the memory.
+    pub(crate) layout: u64,
+}
+
 /// Reads what the filter of one CPU's socket stored.
 #[derive(Debug)]
 pub(crate) struct Slots {
+    map: Arc<OwnedFd>,
     mapping: Mapping,
     layout: Layout,
     /// The sequence that is expected next; `None` before the first message.
@@ -78,8 +91,15 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(mapping: Mapping, layout: Layout) -> Self {
-        Self {
+    /// Maps the memory of a filter from which nothing was read.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub(super) fn map(map: Arc<OwnedFd>, layout: Layout) -> io::Result<Self> {
+        let words = layout.elements() as usize * ELEMENT_WORDS;
+        let mapping = Mapping::new(map.as_fd(), words)?;
+        Ok(Self {
+            map,
             mapping,
             layout,
             expected: None,
@@ -88,13 +108,34 @@ impl Slots {
             skipped_sequences: HashSet::new(),
             delivered_outside: HashMap::new(),
             counted: HashMap::new(),
+        })
+    }
+
+    /// Maps the memory of a filter that an earlier run read, and continues behind what it read.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub(super) fn resume(map: Arc<OwnedFd>, layout: Layout) -> io::Result<Self> {
+        let mut slots = Self::map(map, layout)?;
+        slots.expected = slots.published();
+        Ok(slots)
+    }
+
+    /// Leaves the memory for the next run, which counts from zero what is dropped outside the window.
+    pub(crate) fn keep(mut self) -> KeptSlots {
+        self.count_outside();
+        let first = self.layout.first_count() as usize;
+        for (entry, counted) in &self.counted {
+            // The filter may count at the same time.
+            self.mapping.words()[(first + entry) * ELEMENT_WORDS + 1].fetch_sub(*counted, Relaxed);
         }
+        KeptSlots { map: self.map, layout: self.layout.id() }
     }
 
     /// Returns what the filter saw of a received exit message. Messages must be looked up in the order
     /// in which the socket delivered them.
     pub(crate) fn find(&mut self, sequence: u32, pid: u32) -> Option<Seen> {
-        let expected = self.expected.or_else(|| self.first_stored())?;
+        let expected = self.expected.or_else(|| self.published())?;
         let distance = sequence.wrapping_sub(expected);
         let seen = self.at(sequence % self.layout.slots, sequence, pid);
         if distance < self.layout.slots {
@@ -114,8 +155,9 @@ impl Slots {
         seen
     }
 
-    /// The sequence of the first message that the filter saw; `None` before one.
-    fn first_stored(&self) -> Option<u32> {
+    /// The sequence at which the window begins: that of the first message that the filter saw, or the last
+    /// one that was published; `None` before a message.
+    fn published(&self) -> Option<u32> {
         let header = self.mapping.halves();
         (header[1].load(Acquire) != 0).then(|| header[0].load(Acquire))
     }
@@ -253,8 +295,6 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use super::super::layout::ELEMENT_BYTES;
     use super::super::syscall::create_array;
     use super::*;
@@ -270,8 +310,7 @@ mod tests {
         fn new() -> Self {
             let layout = Layout::for_receive_buffer(4096);
             let map = create_array(layout.elements(), ELEMENT_BYTES).expect("a map");
-            let words = layout.elements() as usize * ELEMENT_WORDS;
-            Self(Slots::new(Mapping::new(map.as_fd(), words).expect("a mapping"), layout))
+            Self(Slots::map(Arc::new(map), layout).expect("a mapping"))
         }
 
         /// Stores an exit within the window, which begins at the first one.
@@ -312,6 +351,26 @@ mod tests {
         for sequence in [10, 12, 11] {
             assert!(memory.0.find(sequence, PID).is_some(), "{sequence}");
         }
+        assert_eq!(memory.0.take_losses(1, true), losses(&[(LATE, 1)]));
+    }
+
+    /// Exits of the time without an agent have their cgroups, and no loss is counted by both runs.
+    #[test]
+    fn the_next_run_continues_behind_what_was_read() {
+        let mut memory = Memory::new();
+        (10..14).for_each(|sequence| memory.store(sequence, EARLY));
+        assert!(memory.0.find(10, PID).is_some());
+        memory.0.publish();
+        memory.spill(9000, LATE);
+        assert_eq!(memory.0.take_losses(4, true), losses(&[(EARLY, 3), (LATE, 1)]));
+        memory.store(14, LATE);
+        let layout = memory.0.layout;
+        let KeptSlots { map, layout: id } = memory.0.keep();
+        assert_eq!(id, layout.id());
+        let mut memory = Memory(Slots::resume(map, layout).expect("a mapping"));
+        assert_eq!(memory.0.find(14, PID).map(|seen| seen.cgroup.id), Some(LATE));
+        assert_eq!(memory.0.take_losses(1, true), losses(&[]));
+        memory.spill(9001, LATE);
         assert_eq!(memory.0.take_losses(1, true), losses(&[(LATE, 1)]));
     }
 

@@ -43,6 +43,9 @@ pub(crate) struct SocketRecord {
     /// Its drop counter when it was last read.
     #[prost(uint32, tag = "2")]
     pub(crate) drops: u32,
+    /// The arrangement of its filter's memory, if that was stored.
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) cgroups_layout: Option<u64>,
 }
 
 /// A file that cannot be used.
@@ -165,7 +168,7 @@ mod tests {
     const LONGEST: u64 = 1 << 20;
 
     fn state() -> HandoverState {
-        let socket = SocketRecord { cpu: 3, drops: 7 };
+        let socket = SocketRecord { cpu: 3, drops: 7, cgroups_layout: Some(9) };
         let item =
             |first| ItemSnapshot { first, lost: 2, cpus: vec![1], ..ItemSnapshot::default() };
         let items = vec![item(1), item(3)];

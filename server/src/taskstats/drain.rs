@@ -124,7 +124,7 @@ pub(crate) struct CpuQueue<S> {
     /// Set when drops were reported and the queue has not been empty since.
     overflowed: bool,
     /// The memory of the socket's filter, if it has one.
-    cgroups: Option<CgroupSlots>,
+    pub(crate) cgroups: Option<CgroupSlots>,
     /// The uptime at which the queue was last seen empty.
     emptied_at: Duration,
 }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::{Cpumask, DelayAccounting, Exit, KnownBad, Stats};
-use crate::bpf::CgroupLosses;
+use crate::bpf::{CgroupLosses, KeptSlots};
 
 /// The subject of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -303,6 +303,8 @@ pub struct KeptSocket {
     pub(crate) drops: u32,
     /// The socket.
     pub(crate) socket: OwnedFd,
+    /// The memory of its filter, if it has one.
+    pub(crate) cgroups: Option<KeptSlots>,
 }
 
 /// A receiver of exits, with one bounded queue for each CPU. It is owned by one thread.

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::privileged::{ExitSocket, FilterState, Privileged};
-use crate::bpf::{FilterError, FilterSet, Slots as CgroupSlots};
+use super::privileged::{AdoptedFilter, ExitSocket, FilterState, Privileged};
+use crate::bpf::{FilterError, FilterSet, KeptSlots, Slots as CgroupSlots};
 use crate::netlink::{Inbox, Poller, Received, Socket, Waker};
 use crate::taskstats::drain::{
     CpuQueue, CpuQueues, DatagramSlots, DatagramSource, ExitDecoder, MessageSink,
@@ -84,14 +84,24 @@ impl LinuxListener {
 
     /// Adds a socket that an earlier listener kept.
     pub(super) fn adopt(&mut self, kept: KeptSocket) -> Result<(), KernelError> {
-        let KeptSocket { cpu, drops, socket } = kept;
+        let KeptSocket { cpu, drops, socket, cgroups } = kept;
         let socket = Socket::adopt(socket).map_err(|source| failed("adopting a socket", source))?;
-        let adopted = self.privileged.adopt(cpu, socket)?;
+        let resumed = cgroups.and_then(|kept| self.resume_cgroups(cpu, kept));
+        let filter = if resumed.is_some() { AdoptedFilter::Stays } else { AdoptedFilter::Replaced };
+        let adopted = self.privileged.adopt(cpu, socket, filter)?;
         self.check_receive_buffer(&adopted);
-        // The memory of the earlier listener's filter is not available, so exits that are already
-        // queued are not attributed.
-        let cgroups = self.cgroups(cpu, &adopted);
+        // Without the memory of the earlier filter, exits that are already queued are not attributed.
+        let cgroups = resumed.or_else(|| self.cgroups(cpu, &adopted));
         self.poll(cpu, CpuQueue::adopted(cpu, adopted.socket, drops, cgroups))
+    }
+
+    /// Maps the memory of an earlier run's filter, if this run's filter of the CPU is the same.
+    fn resume_cgroups(&self, cpu: u32, kept: KeptSlots) -> Option<CgroupSlots> {
+        let filter = self.filters.as_ref()?.of_cpu(cpu)?;
+        filter.resume(kept).unwrap_or_else(|error| {
+            tracing::warn!(cpu, %error, "exits of the restart are not attributed");
+            None
+        })
     }
 
     fn check_receive_buffer(&self, opened: &ExitSocket) {
@@ -136,9 +146,11 @@ impl ExitListener for LinuxListener {
     }
 
     fn keep(mut self: Box<Self>) -> Vec<KeptSocket> {
-        let kept = self.queues.remove_all().map(|(cpu, CpuQueue { socket, drops, .. })| {
-            KeptSocket { cpu, drops, socket: socket.release() }
-        });
+        let kept =
+            self.queues.remove_all().map(|(cpu, CpuQueue { socket, drops, cgroups, .. })| {
+                let cgroups = cgroups.map(CgroupSlots::keep);
+                KeptSocket { cpu, drops, socket: socket.release(), cgroups }
+            });
         kept.collect()
     }
 

@@ -50,7 +50,12 @@ pub(super) trait Privileged: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// The error of the system calls.
-    fn adopt(&self, cpu: u32, socket: Socket) -> Result<ExitSocket, KernelError>;
+    fn adopt(
+        &self,
+        cpu: u32,
+        socket: Socket,
+        filter: AdoptedFilter,
+    ) -> Result<ExitSocket, KernelError>;
 
     /// Ends the registration of a socket.
     ///
@@ -66,6 +71,15 @@ pub(super) struct ExitSocket {
     /// The size that the kernel granted to the receive buffer, in bytes.
     pub(super) receive_buffer: usize,
     pub(super) filter: FilterState,
+}
+
+/// The filter of a socket that an earlier listener registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdoptedFilter {
+    /// The earlier one stays.
+    Stays,
+    /// It is replaced by this run's, if there is one.
+    Replaced,
 }
 
 /// The filter of a socket, which attributes its exits.
@@ -126,12 +140,16 @@ impl Direct {
         }
     }
 
+    /// Returns the size that the kernel granted, in bytes.
+    fn set_receive_buffer(&self, socket: &Socket) -> Result<usize, KernelError> {
+        let granted = socket.set_receive_buffer(self.receive_buffer);
+        granted.map_err(|source| failed(RECEIVE_BUFFER, source))
+    }
+
     /// Sets the size of the receive buffer and attaches the filter, before a registration, so that no
     /// message passes without it.
     fn set_up(&self, cpu: u32, socket: Socket) -> Result<ExitSocket, KernelError> {
-        let receive_buffer = socket
-            .set_receive_buffer(self.receive_buffer)
-            .map_err(|source| failed(RECEIVE_BUFFER, source))?;
+        let receive_buffer = self.set_receive_buffer(&socket)?;
         let filter = match self.filters.as_ref().and_then(|filters| filters.of_cpu(cpu)) {
             None => FilterState::Absent,
             Some(filter) => match filter.attach(&socket) {
@@ -190,8 +208,19 @@ impl Privileged for Direct {
         Ok(opened)
     }
 
-    fn adopt(&self, cpu: u32, socket: Socket) -> Result<ExitSocket, KernelError> {
-        self.set_up(cpu, socket)
+    fn adopt(
+        &self,
+        cpu: u32,
+        socket: Socket,
+        filter: AdoptedFilter,
+    ) -> Result<ExitSocket, KernelError> {
+        match filter {
+            AdoptedFilter::Stays => {
+                let receive_buffer = self.set_receive_buffer(&socket)?;
+                Ok(ExitSocket { socket, receive_buffer, filter: FilterState::Attached })
+            }
+            AdoptedFilter::Replaced => self.set_up(cpu, socket),
+        }
     }
 
     fn deregister(&self, cpu: u32, socket: &Socket) -> Result<(), KernelError> {

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::super::privileged::{ExitSocket, Privileged, ReplySink};
+use super::super::privileged::{AdoptedFilter, ExitSocket, Privileged, ReplySink};
 use super::protocol::{
     Channel, Datagram, MAX_IDS, Request, get_outcome, get_reply, get_socket, put_query,
 };
@@ -81,9 +81,14 @@ impl Privileged for Client {
         Ok(ExitSocket { socket, receive_buffer, filter })
     }
 
-    fn adopt(&self, cpu: u32, socket: Socket) -> Result<ExitSocket, KernelError> {
+    fn adopt(
+        &self,
+        cpu: u32,
+        socket: Socket,
+        filter: AdoptedFilter,
+    ) -> Result<ExitSocket, KernelError> {
         let mut channel = self.channel();
-        let request = Request::Adopt(cpu).encode();
+        let request = Request::Adopt(cpu, filter).encode();
         let mut bytes = exchange(&mut channel, &request, Some(socket.as_fd()))?.bytes;
         let (receive_buffer, filter) = get_socket(&mut bytes).ok_or_else(malformed)?;
         Ok(ExitSocket { socket, receive_buffer, filter })

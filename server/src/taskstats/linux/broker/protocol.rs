@@ -7,6 +7,7 @@
 //! | open | 2, and the CPU |
 //! | adopt | 3, and the CPU; with the socket |
 //! | deregister | 4, and the CPU; with the socket |
+//! | adopt, and leave the filter | 5, and the CPU; with the socket |
 //! | response | 0 and the result, or 1 and an error |
 //!
 //! Integers have the machine's byte order. Both ends are the same program, so there are no versions.
@@ -20,7 +21,7 @@ use nix::errno::Errno;
 use nix::sched::sched_yield;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use super::super::privileged::FilterState;
+use super::super::privileged::{AdoptedFilter, FilterState};
 use super::super::query::REPLY_BYTES;
 use super::syscall::own;
 use crate::taskstats::reply::{FIND_FAMILY, OPEN_SOCKET, QUERY, RECEIVE_BUFFER, REGISTER, failed};
@@ -165,7 +166,7 @@ impl StartReport {
 pub(super) enum Request {
     Query(Vec<TaskId>),
     Open(u32),
-    Adopt(u32),
+    Adopt(u32, AdoptedFilter),
     Deregister(u32),
 }
 
@@ -192,7 +193,8 @@ impl Request {
         match self {
             Self::Query(ids) => put_query(&mut bytes, ids),
             Self::Open(cpu) => with_cpu(2, *cpu),
-            Self::Adopt(cpu) => with_cpu(3, *cpu),
+            Self::Adopt(cpu, AdoptedFilter::Replaced) => with_cpu(3, *cpu),
+            Self::Adopt(cpu, AdoptedFilter::Stays) => with_cpu(5, *cpu),
             Self::Deregister(cpu) => with_cpu(4, *cpu),
         }
         bytes
@@ -207,7 +209,8 @@ impl Request {
         let cpu = bytes.try_get_u32_ne().ok().filter(|_| bytes.is_empty())?;
         match kind {
             2 => Some(Self::Open(cpu)),
-            3 => Some(Self::Adopt(cpu)),
+            3 => Some(Self::Adopt(cpu, AdoptedFilter::Replaced)),
+            5 => Some(Self::Adopt(cpu, AdoptedFilter::Stays)),
             4 => Some(Self::Deregister(cpu)),
             _ => None,
         }

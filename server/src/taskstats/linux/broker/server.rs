@@ -42,9 +42,9 @@ fn respond(
             put_socket(response, opened.receive_buffer, opened.filter);
             Some(opened.socket.release())
         }),
-        Request::Adopt(cpu) => {
+        Request::Adopt(cpu, filter) => {
             let socket = Socket::adopt(descriptor?).ok()?;
-            privileged.adopt(cpu, socket).map(|adopted| {
+            privileged.adopt(cpu, socket, filter).map(|adopted| {
                 put_socket(response, adopted.receive_buffer, adopted.filter);
                 None
             })

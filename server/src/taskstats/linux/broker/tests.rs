@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use super::super::privileged::{FilterState, Privileged};
+use super::super::privileged::{AdoptedFilter, FilterState, Privileged};
 use super::protocol::{
     MAX_IDS, Request, get_outcome, get_reply, get_socket, put_error, put_reply, put_socket,
 };
@@ -71,7 +71,7 @@ fn a_socket_is_passed_registered_adopted_and_deregistered() {
         let opened = client.open(0).unwrap();
         assert_eq!(opened.receive_buffer, RECEIVE_BUFFER);
         assert_eq!(opened.filter, FilterState::Absent);
-        let adopted = client.adopt(0, opened.socket).unwrap();
+        let adopted = client.adopt(0, opened.socket, AdoptedFilter::Replaced).unwrap();
         client.deregister(0, &adopted.socket).unwrap();
         // A listener of the tests beside this one can end tasks here, so the queue is emptied first.
         let mut inbox = Inbox::new(64, 2048);
@@ -100,7 +100,7 @@ fn a_client_whose_broker_has_ended_says_so() {
 
 #[test]
 fn a_broker_ends_at_a_malformed_request() {
-    let without_socket = Request::Adopt(0).encode();
+    let without_socket = Request::Adopt(0, AdoptedFilter::Replaced).encode();
     for request in
         [&b"\x09"[..], b"\x01\x07aaaa", b"\x02\0\0\0", b"\x02\0\0\0\0\0", &without_socket]
     {
@@ -124,7 +124,8 @@ fn every_message_is_read_as_it_was_written() {
     let requests = [
         Request::Query(vec![TaskId::Pid(1), TaskId::Tgid(u32::MAX)]),
         Request::Open(3),
-        Request::Adopt(4),
+        Request::Adopt(4, AdoptedFilter::Replaced),
+        Request::Adopt(5, AdoptedFilter::Stays),
         Request::Deregister(5),
     ];
     for request in requests {
