@@ -198,8 +198,13 @@ impl ExitSink for Ingest {
     fn exit(&mut self, exit: &Exit) {
         self.gaps.received(exit.cpu, exit.kernel_sequence);
         self.counters.attributed.of(exit.owner.map(|owner| owner.attribution)).add(1);
-        if self.process_ends.receive(exit, self.now) == Disposition::PassOn {
-            self.append(exit, self.now);
+        match self.process_ends.receive(exit, self.now) {
+            Disposition::PassOn => self.append(exit, self.now),
+            Disposition::Waits => {
+                if let Some((exit, received_at)) = self.process_ends.next_beyond_limit() {
+                    self.append(&exit, received_at);
+                }
+            }
         }
     }
 

@@ -119,9 +119,12 @@ impl ProcessEnds {
 
     /// Takes the next exit that has waited long enough, with its totals, and when it was received.
     pub(super) fn next_due(&mut self, now: Instant) -> Option<(Exit, Duration)> {
-        let first = self.waiting.front()?;
-        let is_due = first.due.is_some_and(|due| due <= now) || self.waiting.len() > MAX_WAITING;
-        if is_due { self.next() } else { None }
+        if self.due()? <= now { self.next() } else { None }
+    }
+
+    /// Takes the exit that has waited longest, if too many wait.
+    pub(super) fn next_beyond_limit(&mut self) -> Option<(Exit, Duration)> {
+        if self.waiting.len() > MAX_WAITING { self.next() } else { None }
     }
 
     /// Takes the exit that has waited longest, with its totals, and when it was received.
@@ -278,13 +281,12 @@ mod tests {
     #[test]
     fn too_many_ends_do_not_wait() {
         let mut ends = ProcessEnds::default();
-        let now = Instant::now();
         for tgid in 1..=u32::try_from(MAX_WAITING).expect("a small number") + 1 {
+            assert!(ends.next_beyond_limit().is_none());
             ends.receive(&last_thread(tgid, 1, 1), seconds(1));
         }
-        ends.all_were_read(now);
-        assert!(ends.next_due(now).is_some());
-        assert!(ends.next_due(now).is_none());
+        assert!(ends.next_beyond_limit().is_some());
+        assert!(ends.next_beyond_limit().is_none());
         assert_eq!(ends.waiting.len(), MAX_WAITING);
     }
 }
