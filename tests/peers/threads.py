@@ -16,6 +16,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_NAME = 15
 SYS_EXIT = 60 if platform.machine() == "x86_64" else 93
 MOST_THREADS = 6
+# Processes that end at a time.
+WORKERS = 4
 
 
 def work(microseconds):
@@ -62,8 +64,7 @@ def end_one():
     end(threads)
 
 
-def main():
-    count = int(sys.argv[1])
+def end_many(count):
     for _ in range(count):
         pid = os.fork()
         if pid == 0:
@@ -71,6 +72,21 @@ def main():
                 end_one()
             finally:
                 os._exit(1)
+        os.waitpid(pid, 0)
+
+
+def main():
+    count = int(sys.argv[1])
+    workers = []
+    for index in range(WORKERS):
+        share = count // WORKERS + (index < count % WORKERS)
+        pid = os.fork()
+        if pid == 0:
+            random.seed(index)
+            end_many(share)
+            os._exit(0)
+        workers.append(pid)
+    for pid in workers:
         os.waitpid(pid, 0)
     print("done", count, flush=True)
 

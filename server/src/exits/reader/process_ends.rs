@@ -12,6 +12,9 @@ use crate::taskstats::{Exit, ProcessTotals, Stats};
 
 /// Time for which the exit of a last thread waits.
 const WAIT: Duration = Duration::from_millis(1);
+/// A process that began so long after a thread had exited is another one than that of the thread. Times of
+/// receipt are those at which a drain began, so a thread may have exited later.
+const CERTAINLY_LATER: Duration = Duration::from_secs(1);
 /// Processes whose exited threads are remembered.
 const MAX_PROCESSES: usize = 4_096;
 /// Last exits that wait. When there are more, the one that waited longest waits no longer.
@@ -149,12 +152,13 @@ impl ProcessEnds {
     }
 }
 
-/// Returns whether the process of an exit began after `earlier`, so that an exit of then was of another
-/// process with the same id.
+/// Returns whether the process of an exit certainly began after `earlier`, so that an exit of then was of
+/// another process with the same id.
 fn began_after(exit: &Exit, received_at: Duration, earlier: Duration) -> bool {
     let ended_at = exit.ended_at.unwrap_or(received_at);
     let age = exit.task.group_elapsed_us.map(Duration::from_micros);
-    age.and_then(|age| ended_at.checked_sub(age)).is_some_and(|began| began > earlier)
+    age.and_then(|age| ended_at.checked_sub(age))
+        .is_some_and(|began| began > earlier + CERTAINLY_LATER)
 }
 
 #[cfg(test)]
@@ -249,8 +253,20 @@ mod tests {
         ends.receive(&thread(PROCESS, 9), seconds(1));
         let mut young = last_thread(PROCESS, 1, 1);
         young.task.group_elapsed_us = Some(500_000);
-        ends.receive(&young, seconds(2));
+        ends.receive(&young, seconds(4));
         assert_eq!(next(&mut ends), Some((1, true)));
+    }
+
+    /// The thread exited while a drain was under way, and has the time at which that began.
+    #[test]
+    fn a_process_that_began_during_a_drain_keeps_its_threads() {
+        let mut ends = ProcessEnds::default();
+        ends.receive(&thread(PROCESS, 2), seconds(1));
+        let mut last = last_thread(PROCESS, 1, 3);
+        last.ended_at = Some(Duration::from_millis(1_020));
+        last.task.group_elapsed_us = Some(15_000);
+        ends.receive(&last, seconds(1));
+        assert_eq!(next(&mut ends), Some((2, true)));
     }
 
     #[test]
