@@ -1,6 +1,6 @@
 //! A collector that reconnects whatever happens to the agent, and everything that it received.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context, Result, ensure};
 use taskstats_proto::v1::LostStage;
@@ -123,8 +123,11 @@ fn is_passing(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Status>().is_none_or(|status| broken.contains(&status.code()))
 }
 
+/// Exits that the kernel sends on a CPU while an end waits in the agent, at most.
+const WAITING: usize = 4_096;
+
 /// One exit, in the order in which the kernel sent those of its CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Sent {
     kernel_sequence: u32,
     pid: u32,
@@ -143,9 +146,10 @@ pub(crate) fn note(all: &mut AllSent, seen: &[SeenExit]) -> Result<()> {
 }
 
 impl Account {
-    /// Compares with what the kernel sent between the marks: all missing exits are counted as lost
-    /// at their position, or stand between two runs, of which the later one began with a loss for
-    /// the restart.
+    /// Compares with what the kernel sent between the marks: all missing exits are counted as lost, or
+    /// stand between two runs, of which the later one began with a loss for the restart. The last exit of
+    /// a process with several threads waits in the agent for a moment, so a kill loses some that were
+    /// sent before others that were delivered.
     pub(crate) fn compare(&self, all: &AllSent, begin: &[u32]) -> Result<Compared> {
         for (later, run) in self.runs.iter().enumerate() {
             ensure_whole(run, later > 0)?;
@@ -162,32 +166,33 @@ impl Account {
     }
 
     fn compare_cpu(&self, cpu: u32, sent: &[Sent], compared: &mut Compared) -> Result<()> {
+        let positions: HashMap<Sent, usize> = sent.iter().copied().zip(0..).collect();
         let mut next = 0;
         for (number, run) in self.runs.iter().enumerate() {
-            let mut lost = lost_on(run, cpu);
-            let mut between_runs = true;
+            let mut reported = BTreeSet::new();
             for exit in run.exits().iter().filter(|exit| exit.cpu == cpu) {
-                let reported = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid };
-                let ahead = sent.iter().skip(next).position(|sent| *sent == reported);
-                let ahead = ahead.with_context(|| {
-                    format!("{reported:?} was reported, but not sent in this order")
-                })?;
-                let missing = u64::try_from(ahead)?;
-                if between_runs {
-                    // Before the first run the collector did not watch.
-                    compared.unseen += if number == 0 { 0 } else { missing };
-                } else {
-                    lost = lost.checked_sub(missing).with_context(|| {
-                        format!(
-                            "run {number}: {missing} exits of CPU {cpu} before {reported:?} are missing"
-                        )
-                    })?;
-                    compared.counted += missing;
-                }
-                between_runs = false;
-                compared.received += 1;
-                next += ahead + 1;
+                let exit = Sent { kernel_sequence: exit.kernel_sequence, pid: exit.pid };
+                let position = positions.get(&exit).filter(|position| **position >= next);
+                let position = position.with_context(|| format!("{exit:?} was not sent"))?;
+                ensure!(reported.insert(*position), "{exit:?} was reported twice");
             }
+            let Some((first, last)) = reported.first().zip(reported.last()) else { continue };
+            // Before the first run the collector did not watch.
+            compared.unseen += if number == 0 { 0 } else { u64::try_from(first - next)? };
+            compared.received += u64::try_from(reported.len())?;
+            let missing: Vec<usize> =
+                (*first..=*last).filter(|position| !reported.contains(position)).collect();
+            let counted = u64::try_from(missing.len())?.min(lost_on(run, cpu));
+            compared.counted += counted;
+            let uncounted = u64::try_from(missing.len())? - counted;
+            let waiting = missing.iter().filter(|position| **position + WAITING > *last).count();
+            let was_killed = number + 1 < self.runs.len();
+            ensure!(
+                uncounted == 0 || was_killed && uncounted <= u64::try_from(waiting)?,
+                "run {number}: {uncounted} exits of CPU {cpu} are missing"
+            );
+            compared.unseen += uncounted;
+            next = last + 1;
         }
         Ok(())
     }

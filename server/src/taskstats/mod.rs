@@ -42,9 +42,10 @@ pub(crate) use known_bad::KnownBad;
 pub use linux::LinuxKernel;
 pub(crate) use linux::{Placement, RawListener};
 pub use process_totals::ProcessTotals;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use stats::Extremes;
 pub(crate) use stats::{
-    Comm, ContextSwitches, CpuTime, Delay, Executable, Extremes, Faults, Identity, Io, Memory,
-    TaskIdentity,
+    Comm, ContextSwitches, CpuTime, Delay, Executable, Faults, Identity, Io, Memory, TaskIdentity,
 };
 pub use stats::{DelayClass, Stats};
 pub use wire::{decode_exit_message, decode_reply_message};
