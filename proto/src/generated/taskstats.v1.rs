@@ -168,7 +168,8 @@ pub mod watch_exits_response {
         /// The first message of a stream: the registration is in force.
         #[prost(message, tag = "1")]
         Started(super::WatchStarted),
-        /// Exits, in the order in which the agent received them from the kernel.
+        /// Exits, in the order in which the agent received them from the kernel. The last exit of a process with
+        /// several threads is delivered about a millisecond later, with `process_totals`.
         #[prost(message, tag = "2")]
         Events(super::ExitEvents),
         /// Exits of this stream that were lost.
